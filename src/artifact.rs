@@ -1,0 +1,170 @@
+//! Artifacts: what one capture of one backup left in one store, and how artifacts hang together.
+
+pub mod layout;
+pub mod manifest;
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use manifest::Manifest;
+
+/// What an artifact holds, relative to others. Ordered by strength: a [`Kind::Full`] also fills the slot of a
+/// weaker kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// What happened since the previous artifact, to be replayed.
+    Log,
+    /// Shares the packs of its epoch.
+    Incremental,
+    /// Shares the packs of its epoch's full only.
+    Differential,
+    /// Opens an epoch and stands alone.
+    Full,
+}
+
+impl Kind {
+    /// Every kind, weakest first.
+    pub const ALL: [Kind; 4] = [Kind::Log, Kind::Incremental, Kind::Differential, Kind::Full];
+
+    /// The kind's name in declarations, manifests and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Log => "log",
+            Kind::Incremental => "incremental",
+            Kind::Differential => "differential",
+            Kind::Full => "full",
+        }
+    }
+
+    /// Whether an artifact of this kind fills a slot of `wanted`: the same kind or a stronger one does. A log's
+    /// slot is filled by logs only, for nothing else continues the row of positions.
+    pub fn fills(self, wanted: Kind) -> bool {
+        match wanted {
+            Kind::Log => self == Kind::Log,
+            _ => self >= wanted,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The name of an artifact: when its capture began, and a random part, so that no two captures share one.
+///
+/// `20261120T010000Z-3k7qz0m4xw`; sorts by time. The same in every store that holds a copy.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ArtifactId(String);
+
+/// A text that is no artifact's name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is not an artifact's name, such as 20261120T010000Z-3k7qz0m4xw", .0.escape_debug())]
+pub struct InvalidArtifactId(pub String);
+
+const RANDOM_DIGITS: usize = 10;
+const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+const TIME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
+
+impl ArtifactId {
+    /// The name of a capture that begins at `at`; the lowest 50 bits of `random` tell it from others.
+    pub fn new(at: Timestamp, random: u64) -> Self {
+        let digits = (0..RANDOM_DIGITS).rev().map(|i| BASE32[(random >> (5 * i)) as usize & 31] as char);
+        Self(format!("{}-{}", at.strftime(TIME_FORMAT), digits.collect::<String>()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ArtifactId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl TryFrom<String> for ArtifactId {
+    type Error = InvalidArtifactId;
+
+    fn try_from(text: String) -> Result<Self, InvalidArtifactId> {
+        let valid = text.split_once('-').is_some_and(|(time, random)| {
+            time.len() == 16
+                && time.bytes().enumerate().all(|(i, b)| match i {
+                    8 => b == b'T',
+                    15 => b == b'Z',
+                    _ => b.is_ascii_digit(),
+                })
+                && random.len() == RANDOM_DIGITS
+                && random.bytes().all(|b| BASE32.contains(&b))
+        });
+        if valid { Ok(Self(text)) } else { Err(InvalidArtifactId(text)) }
+    }
+}
+
+impl std::str::FromStr for ArtifactId {
+    type Err = InvalidArtifactId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidArtifactId> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+impl From<ArtifactId> for String {
+    fn from(id: ArtifactId) -> String {
+        id.0
+    }
+}
+
+/// How thoroughly an artifact in a store was checked; each depth includes the weaker ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Depth {
+    /// The manifest's signature, and presence and size of every pack and index.
+    Metadata,
+    /// The SHA-256 of every pack and index.
+    Data,
+    /// Decryption, decompression and the digest of the plaintext; needs an identity.
+    Plaintext,
+}
+
+impl fmt::Display for Depth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Depth::Metadata => "metadata",
+            Depth::Data => "data",
+            Depth::Plaintext => "plaintext",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn artifact_names_sort_by_time_and_parse_back() {
+        let early = ArtifactId::new("2026-11-20T01:00:00Z".parse().unwrap(), u64::MAX);
+        let late = ArtifactId::new("2026-11-20T01:00:01Z".parse().unwrap(), 0);
+        assert_eq!(early.as_str(), "20261120T010000Z-zzzzzzzzzz");
+        assert_eq!(late.as_str(), "20261120T010001Z-0000000000");
+        assert!(early < late);
+        assert_eq!(early.as_str().parse(), Ok(early.clone()));
+        for bad in ["", "20261120T010000Z", "20261120T010000Z-../../../x", "20261120T010000Z-ZZZZZZZZZZ"] {
+            assert!(bad.parse::<ArtifactId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_stronger_kind_fills_a_weaker_slot_but_only_logs_fill_logs() {
+        assert!(Kind::Full.fills(Kind::Incremental) && Kind::Differential.fills(Kind::Incremental));
+        assert!(!Kind::Incremental.fills(Kind::Full) && !Kind::Incremental.fills(Kind::Differential));
+        assert!(Kind::Log.fills(Kind::Log) && !Kind::Full.fills(Kind::Log));
+    }
+}

@@ -1,0 +1,225 @@
+//! Names of objects in a store. Everything that Backstay writes into a store is named here.
+//!
+//! ```text
+//! <fleet>/<backup>/artifacts/<id>.json, <id>.json.sig   the manifest, written last
+//! <fleet>/<backup>/packs/<id>/<n>, packs/<id>/index     what artifact <id> wrote
+//! <fleet>/<backup>/open/<id>.json                       lease of a capture under way
+//! <fleet>/records/<sequence>.json, .json.sig            signed, chained records
+//! <fleet>/RESTORE.md                                    how to restore without Backstay
+//! ```
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::ArtifactId;
+use crate::spec::names::{BackupName, FleetName};
+
+/// The name of one object in a store: relative, `/` between its parts, none of them empty or beginning with `.`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName(String);
+
+/// A text that names no object of ours.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is not the name of an object in a store", .0.escape_debug())]
+pub struct InvalidObjectName(pub String);
+
+impl ObjectName {
+    /// Parses what a store listed.
+    pub fn parse(text: &str) -> Result<Self, InvalidObjectName> {
+        let part = |p: &str| {
+            !p.is_empty()
+                && !p.starts_with('.')
+                && p.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        };
+        if text.split('/').all(part) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidObjectName(text.to_owned()))
+        }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// The name of one pack: the artifact that wrote it, and its number. `20261120T010000Z-3k7qz0m4xw/0`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PackName {
+    /// The artifact that wrote the pack.
+    pub artifact: ArtifactId,
+    /// Its number among the artifact's packs, from 0.
+    pub number: u32,
+}
+
+impl fmt::Display for PackName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.artifact, self.number)
+    }
+}
+
+impl TryFrom<String> for PackName {
+    type Error = InvalidObjectName;
+
+    fn try_from(text: String) -> Result<Self, InvalidObjectName> {
+        let parsed = text.split_once('/').and_then(|(artifact, number)| {
+            let pack = PackName { artifact: artifact.parse().ok()?, number: number.parse().ok()? };
+            (pack.number.to_string() == number).then_some(pack)
+        });
+        parsed.ok_or(InvalidObjectName(text))
+    }
+}
+
+impl From<PackName> for String {
+    fn from(pack: PackName) -> String {
+        pack.to_string()
+    }
+}
+
+/// The folder of everything that a fleet keeps in a store.
+pub fn fleet(fleet: &FleetName) -> ObjectName {
+    ObjectName(fleet.to_string())
+}
+
+/// The folder of one backup.
+pub fn backup(fleet: &FleetName, backup: &BackupName) -> ObjectName {
+    ObjectName(format!("{fleet}/{backup}"))
+}
+
+/// An artifact's manifest.
+pub fn manifest(fleet: &FleetName, backup: &BackupName, id: &ArtifactId) -> ObjectName {
+    ObjectName(format!("{fleet}/{backup}/artifacts/{id}.json"))
+}
+
+/// The signature of an artifact's manifest, put before the manifest.
+pub fn manifest_signature(fleet: &FleetName, backup: &BackupName, id: &ArtifactId) -> ObjectName {
+    ObjectName(format!("{fleet}/{backup}/artifacts/{id}.json.sig"))
+}
+
+/// A pack.
+pub fn pack(fleet: &FleetName, backup: &BackupName, pack: &PackName) -> ObjectName {
+    ObjectName(format!("{fleet}/{backup}/packs/{pack}"))
+}
+
+/// The segments of an artifact, in the order of its stream.
+pub fn index(fleet: &FleetName, backup: &BackupName, id: &ArtifactId) -> ObjectName {
+    ObjectName(format!("{fleet}/{backup}/packs/{id}/index"))
+}
+
+/// The lease of a capture under way.
+pub fn lease(fleet: &FleetName, backup: &BackupName, id: &ArtifactId) -> ObjectName {
+    ObjectName(format!("{fleet}/{backup}/open/{id}.json"))
+}
+
+/// The folder of the fleet's signed records.
+pub fn records(fleet: &FleetName) -> ObjectName {
+    ObjectName(format!("{fleet}/records"))
+}
+
+/// A signed record.
+pub fn record(fleet: &FleetName, sequence: u64) -> ObjectName {
+    ObjectName(format!("{fleet}/records/{sequence:010}.json"))
+}
+
+/// The signature of a record, put before the record.
+pub fn record_signature(fleet: &FleetName, sequence: u64) -> ObjectName {
+    ObjectName(format!("{fleet}/records/{sequence:010}.json.sig"))
+}
+
+/// How to restore without Backstay.
+pub fn restore_page(fleet: &FleetName) -> ObjectName {
+    ObjectName(format!("{fleet}/RESTORE.md"))
+}
+
+/// What an object in a fleet's folder is, read off its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// `artifacts/<id>.json`
+    Manifest(BackupName, ArtifactId),
+    /// `artifacts/<id>.json.sig`
+    ManifestSignature(BackupName, ArtifactId),
+    /// `packs/<id>/<n>`
+    Pack(BackupName, PackName),
+    /// `packs/<id>/index`
+    Index(BackupName, ArtifactId),
+    /// `open/<id>.json`
+    Lease(BackupName, ArtifactId),
+    /// `records/<sequence>.json`
+    Record(u64),
+    /// `records/<sequence>.json.sig`
+    RecordSignature(u64),
+    /// `RESTORE.md`
+    RestorePage,
+}
+
+/// Reads an object's name in the folder of `fleet`; `None` when it is nothing that Backstay writes.
+pub fn classify(fleet: &FleetName, name: &ObjectName) -> Option<Object> {
+    let parts: Vec<&str> =
+        name.as_str().strip_prefix(fleet.as_str())?.strip_prefix('/')?.split('/').collect();
+    match parts.as_slice() {
+        ["RESTORE.md"] => Some(Object::RestorePage),
+        ["records", file] => match file.strip_suffix(".sig") {
+            Some(file) => Some(Object::RecordSignature(file.strip_suffix(".json")?.parse().ok()?)),
+            None => Some(Object::Record(file.strip_suffix(".json")?.parse().ok()?)),
+        },
+        [backup, "artifacts", file] => match file.strip_suffix(".sig") {
+            Some(file) => Some(Object::ManifestSignature(
+                backup.parse().ok()?,
+                file.strip_suffix(".json")?.parse().ok()?,
+            )),
+            None => Some(Object::Manifest(backup.parse().ok()?, file.strip_suffix(".json")?.parse().ok()?)),
+        },
+        [backup, "packs", id, "index"] => Some(Object::Index(backup.parse().ok()?, id.parse().ok()?)),
+        [backup, "packs", id, number] => {
+            Some(Object::Pack(backup.parse().ok()?, PackName::try_from(format!("{id}/{number}")).ok()?))
+        }
+        [backup, "open", file] => {
+            Some(Object::Lease(backup.parse().ok()?, file.strip_suffix(".json")?.parse().ok()?))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_read_back_as_what_it_is() {
+        let (f, b): (FleetName, BackupName) = ("pavroto".parse().unwrap(), "agama".parse().unwrap());
+        let id = ArtifactId::new("2026-11-20T01:00:00Z".parse().unwrap(), 7);
+        let p = PackName { artifact: id.clone(), number: 12 };
+        let cases = [
+            (manifest(&f, &b, &id), Object::Manifest(b.clone(), id.clone())),
+            (manifest_signature(&f, &b, &id), Object::ManifestSignature(b.clone(), id.clone())),
+            (pack(&f, &b, &p), Object::Pack(b.clone(), p.clone())),
+            (index(&f, &b, &id), Object::Index(b.clone(), id.clone())),
+            (lease(&f, &b, &id), Object::Lease(b.clone(), id.clone())),
+            (record(&f, 3), Object::Record(3)),
+            (record_signature(&f, 3), Object::RecordSignature(3)),
+            (restore_page(&f), Object::RestorePage),
+        ];
+        for (name, object) in cases {
+            assert_eq!(classify(&f, &name), Some(object), "{name}");
+            assert_eq!(ObjectName::parse(name.as_str()), Ok(name));
+        }
+    }
+
+    #[test]
+    fn names_that_escape_or_are_foreign_are_nothing_of_ours() {
+        for bad in ["", "/", "a//b", "../x", "a/../b", "a/.b", "a/b\0", "a b"] {
+            assert!(ObjectName::parse(bad).is_err(), "{bad:?}");
+        }
+        let foreign = ObjectName::parse("pavroto/agama/notes.txt").unwrap();
+        assert_eq!(classify(&"pavroto".parse().unwrap(), &foreign), None);
+    }
+}

@@ -1,0 +1,204 @@
+//! The manifest: the signed commit record of an artifact, written last. No manifest, no artifact.
+//!
+//! JSON, format `backstay.manifest/1`. Its exact bytes are signed as `ssh-keygen -Y sign` does (PROTOCOL.sshsig of
+//! OpenSSH) in the namespace [`SIGNATURE_NAMESPACE`]. What it names in clear tells a reader without an identity what
+//! exists and whether it is whole; what describes the data itself is inside [`Manifest::sealed`].
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{ArtifactId, Kind, layout::PackName};
+use crate::spec::names::{BackupName, FleetName};
+
+/// The value of [`Manifest::format`].
+pub const FORMAT: &str = "backstay.manifest/1";
+
+/// The namespace of a manifest's signature.
+pub const SIGNATURE_NAMESPACE: &str = "backstay-manifest";
+
+/// The commit record of one artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`FORMAT`].
+    pub format: String,
+    /// The fleet that the backup belongs to.
+    pub fleet: FleetName,
+    /// The backup.
+    pub backup: BackupName,
+    /// The artifact's own name; the same as in the object's name.
+    pub artifact: ArtifactId,
+    /// What it holds.
+    pub kind: Kind,
+    /// The slot that it fills; `None` for a manual artifact and for one that no schedule asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<Timestamp>,
+    /// Set when a person asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manual: Option<Manual>,
+    /// The artifact whose segments it shared; `None` for one that opens an epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<ArtifactId>,
+    /// The full artifact that opened its epoch; its own name for a full.
+    pub epoch: ArtifactId,
+    /// Artifacts that a restore of this one needs besides it, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<ArtifactId>,
+    /// The artifact that this one repairs and replaces, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersedes: Option<ArtifactId>,
+    /// The commit of the infra repo that declared the backup.
+    pub revision: String,
+    /// Why the capture was made, for people.
+    pub reason: String,
+    /// When the capture began and ended, by the controller's clock.
+    pub started: Timestamp,
+    /// When everything but the manifest was durable.
+    pub finished: Timestamp,
+    /// What the data represents.
+    pub moment: Moment,
+    /// The age recipients that can read it.
+    pub recipients: Vec<String>,
+    /// Where the content is.
+    pub content: Content,
+    /// [`Sealed`] as JSON inside age, base64; `None` when nothing describes the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<String>,
+}
+
+/// A person's request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manual {
+    /// Why, in their words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The time that an artifact's data represents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Moment {
+    /// One consistent moment.
+    At {
+        /// The data as it was then.
+        time: Timestamp,
+        /// The engine's own name of the moment (log position, GTID, LSN, commit), where it has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        position: Option<String>,
+    },
+    /// Everything between two positions, for logs.
+    Window {
+        /// Where it begins: the end of the previous artifact.
+        from: Edge,
+        /// Where it ends.
+        until: Edge,
+    },
+}
+
+/// One end of a window of logs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edge {
+    /// The time there.
+    pub time: Timestamp,
+    /// The engine's own name of the place.
+    pub position: String,
+}
+
+impl Moment {
+    /// The newest data that the artifact can bring back.
+    pub fn newest(&self) -> Timestamp {
+        match self {
+            Moment::At { time, .. } => *time,
+            Moment::Window { until, .. } => until.time,
+        }
+    }
+}
+
+/// Where an artifact's content is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Content {
+    /// Segments in packs of the same store.
+    Segments(Segments),
+    /// A provider's own snapshot.
+    Native {
+        /// What kind of thing the reference names, such as `rds-snapshot`.
+        provider: String,
+        /// The provider's own name of it.
+        reference: String,
+    },
+}
+
+/// A stream cut into segments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Segments {
+    /// The stream's name when it is restored as a file, such as `agama.sql` or `files.tar`.
+    pub stream: String,
+    /// How many segments the index lists.
+    pub count: u64,
+    /// Length of the whole plaintext, bytes.
+    pub length: u64,
+    /// The list of segments, in this artifact's own `packs/<id>/index`.
+    pub index: Stored,
+    /// Every pack in use, also those that earlier artifacts of the epoch wrote.
+    pub packs: BTreeMap<PackName, Stored>,
+}
+
+/// What a stored object must be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stored {
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256 of the object as stored, lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// What only a holder of an identity may know.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sealed {
+    /// SHA-256 of the plaintext stream, lower-case hexadecimal; `None` when segments were reused without reading
+    /// their source again (each segment's keyed hash still covers its bytes).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// What the source says of the data.
+    #[serde(default)]
+    pub details: Details,
+}
+
+/// What a source says of the data that it captured.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Details {
+    /// Versions of the programs and servers involved, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub versions: BTreeMap<String, String>,
+    /// Rows (or files, documents, objects) by name, from the very view that was captured.
+    #[serde(default)]
+    pub counts: Counts,
+    /// What was left out and why, such as sockets or unreadable files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub omitted: Vec<String>,
+}
+
+/// Counts that a drill can compare a restore with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Counts {
+    /// By name, such as `agama.users`.
+    Captured(BTreeMap<String, u64>),
+    /// Could not be taken in the view that was captured, and why.
+    NotCaptured(String),
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Counts::NotCaptured("the source does not count".to_owned())
+    }
+}

@@ -1,0 +1,39 @@
+//! Backstay keeps the backups of a fleet in step with what a Git repository declares.
+//!
+//! # The map, in the order of the flow
+//!
+//! ```text
+//!  infra repo ──git──▶ Declaration ──spec──▶ Spec ─┐
+//!                                                  ├─plan──▶ Plan ──check──▶ apply ──▶ journal ──▶ status
+//!  stores, sources, schedulers ──observe─▶ Inventory ┘                                  │
+//!                                                                       render · web · metrics
+//! ```
+//!
+//! The *core* (`diagnostic`, `artifact`, `spec`, `inventory`, `plan`) is pure and synchronous: time and
+//! randomness come in as values. *Drivers* (`sources`, `stores`, `schedulers`) touch the outside world
+//! behind one trait a family. The *shell* observes, asks the core for a plan, and applies it.
+//!
+//! # Invariants
+//!
+//! - What could not be observed is [`inventory::Observed::Unknown`], never absent; nothing is deleted on it.
+//! - Only the planners decide; `apply` executes a [`plan::Plan`] and chooses nothing.
+//! - An artifact exists once its signed manifest is durable: no manifest, no artifact.
+//! - Every deletion was allowed by `plan::check`, which knows none of the planners.
+//! - Reading, validating and planning a revision executes nothing from it and resolves no secret.
+//!
+//! # Words
+//!
+//! *Infra repo*: the Git repository that declares the desired state. *Backup*: a declaration of one source,
+//! its policy and its stores. *Artifact*: one stored result of one backup in one store. *Segment*: a piece of
+//! a stream, zstd inside age. *Pack*: an immutable object of segments in a row. *Manifest*: the signed commit
+//! record of an artifact. *Epoch*: a full artifact and all that share its packs. *Slot*: a moment that a
+//! schedule names. *Pass*: one run of observe, plan, check, apply, record.
+
+// Core: pure, synchronous.
+pub mod artifact;
+pub mod diagnostic;
+pub mod spec;
+
+// Drivers: the outside world, one trait a family.
+pub mod sources;
+pub mod stores;

@@ -1,0 +1,140 @@
+//! Sources: the protected data. One trait, one conformance suite.
+
+use std::{path::PathBuf, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::io::AsyncRead;
+
+use crate::{
+    artifact::{
+        Kind,
+        manifest::{Details, Moment},
+    },
+    stores::Class,
+};
+
+/// Data that can be captured as one stream of bytes and restored from it.
+///
+/// What drivers must meet, and the conformance suite proves:
+/// - [`Source::capture`] returns `Ok` only when the stream is whole and consistent and every producer proved its
+///   success (exit status 0, closing marker seen). A producer that is killed, fails, is cut short or falls silent for
+///   longer than [`CaptureRequest::stall`] is an error, and leaves no process behind.
+/// - Nothing of the source is changed, and no secret leaves the driver: not in arguments, errors or details.
+/// - Memory is bounded whatever the size of the data; nothing is staged on disk by its size.
+/// - Dropping the future ends every process that it started.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Looks whether the source can be reached, and which version it is. Cheap.
+    async fn probe(&self) -> Result<Probe, SourceError>;
+
+    /// Name of the stream when it is restored as a file, such as `agama.sql`.
+    fn stream_name(&self) -> String;
+
+    /// Captures the data into `sink`.
+    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError>;
+
+    /// Restores a stream that [`Source::capture`] wrote. Refuses, before it changes anything, to overwrite what exists
+    /// unless `place` is [`Place::Original`]. The stream fails where it is damaged: what was restored until then is
+    /// reported as incomplete.
+    async fn restore(
+        &self,
+        stream: &mut (dyn AsyncRead + Send + Unpin),
+        place: &Place,
+    ) -> Result<Restored, SourceError>;
+}
+
+/// What a capture is asked for.
+#[derive(Clone, Debug)]
+pub struct CaptureRequest {
+    /// Full, incremental, differential or log.
+    pub kind: Kind,
+    /// Now, by the controller's clock.
+    pub now: Timestamp,
+    /// When the base artifact's capture began, if there is one.
+    pub base_started: Option<Timestamp>,
+    /// Silence of a producer that counts as a failure.
+    pub stall: Duration,
+}
+
+/// Where a capture's bytes go. Waits while the pipeline behind it is full.
+#[async_trait]
+pub trait Sink: Send {
+    /// The next bytes of the stream.
+    async fn write(&mut self, bytes: Bytes) -> Result<(), SinkClosed>;
+
+    /// Starts a run: the bytes up to the next call belong together and begin a segment of their own. With a key that
+    /// the base artifact holds as well, the run's segments are taken from there, and the caller must leave its bytes
+    /// out. A key must change whenever the bytes may have changed; `None` is never reused.
+    async fn run(&mut self, key: Option<RunKey>) -> Result<Run, SinkClosed>;
+}
+
+/// What a run's bytes depend on (names, sizes, times, inodes), hashed. Never stored as it is, only keyed.
+pub type RunKey = [u8; 32];
+
+/// Whether a run's bytes are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    /// Write them.
+    Wanted,
+    /// The base has them; leave them out.
+    Reused,
+}
+
+/// The pipeline behind a [`Sink`] has failed; its own error tells why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the stream is no longer read")]
+pub struct SinkClosed;
+
+/// What a source is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The engine and its version, for people.
+    pub version: String,
+}
+
+/// What a whole stream represents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Captured {
+    /// The time of the data.
+    pub moment: Moment,
+    /// What the source says of it; stored encrypted.
+    pub details: Details,
+}
+
+/// Where a restore goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A folder that does not exist yet, or is empty.
+    Folder(PathBuf),
+    /// A file that does not exist yet: the stream as it is.
+    File(PathBuf),
+    /// A database that does not exist yet, on the source's own server.
+    Database(String),
+    /// Over the original.
+    Original,
+}
+
+/// What a restore did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Where the data is now, for people.
+    pub place: String,
+}
+
+/// A failed call to a source.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("failed to {operation} {subject}: {reason}{}", hint.as_ref().map(|h| format!("; {h}")).unwrap_or_default())]
+pub struct SourceError {
+    /// What was tried, such as `dump`.
+    pub operation: &'static str,
+    /// On what, such as `database agama on pavroto-2`; never a secret.
+    pub subject: String,
+    /// What happens next.
+    pub class: Class,
+    /// Why, redacted.
+    pub reason: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}
