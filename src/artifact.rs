@@ -2,6 +2,7 @@
 
 pub mod layout;
 pub mod manifest;
+pub mod record;
 
 use std::fmt;
 
@@ -55,56 +56,65 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The name of an artifact: when its capture began, and a random part, so that no two captures share one.
+/// The name of an artifact: when its capture began, to the second, and a random part, so that no two captures share
+/// one.
 ///
-/// `20261120T010000Z-3k7qz0m4xw`; sorts by time. The same in every store that holds a copy.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// `20261120T010000Z-3k7qz0m4xw`; sorts by time. The same in every store that holds a copy. Small, for inventories hold
+/// many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct ArtifactId(String);
+pub struct ArtifactId {
+    seconds: i64,
+    random: u64,
+}
 
 /// A text that is no artifact's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` is not an artifact's name, such as 20261120T010000Z-3k7qz0m4xw", .0.escape_debug())]
 pub struct InvalidArtifactId(pub String);
 
-const RANDOM_DIGITS: usize = 10;
+const RANDOM_DIGITS: u32 = 10;
 const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const TIME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 
 impl ArtifactId {
     /// The name of a capture that begins at `at`; the lowest 50 bits of `random` tell it from others.
     pub fn new(at: Timestamp, random: u64) -> Self {
-        let digits = (0..RANDOM_DIGITS).rev().map(|i| BASE32[(random >> (5 * i)) as usize & 31] as char);
-        Self(format!("{}-{}", at.strftime(TIME_FORMAT), digits.collect::<String>()))
+        Self { seconds: at.as_second(), random: random & ((1 << (5 * RANDOM_DIGITS)) - 1) }
     }
 
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// When the capture began, to the second, by the clock of the controller that made it.
+    pub fn time(self) -> Timestamp {
+        // Both constructors start from a timestamp.
+        Timestamp::from_second(self.seconds).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }
 
 impl fmt::Display for ArtifactId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        let digit = |i: u32| BASE32[(self.random >> (5 * i)) as usize & 31] as char;
+        let random: String = (0..RANDOM_DIGITS).rev().map(digit).collect();
+        f.pad(&format!("{}-{random}", self.time().strftime(TIME_FORMAT)))
     }
+}
+
+fn parse_id(text: &str) -> Option<ArtifactId> {
+    let (time, digits) = text.split_once('-')?;
+    let time =
+        jiff::civil::DateTime::strptime(TIME_FORMAT, time).ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    let random = digits.bytes().try_fold(0u64, |sum, b| {
+        let digit = BASE32.iter().position(|d| *d == b)?;
+        Some(sum.checked_mul(32)? | digit as u64)
+    })?;
+    let id = ArtifactId::new(time.timestamp(), random);
+    (id.to_string() == text).then_some(id)
 }
 
 impl TryFrom<String> for ArtifactId {
     type Error = InvalidArtifactId;
 
     fn try_from(text: String) -> Result<Self, InvalidArtifactId> {
-        let valid = text.split_once('-').is_some_and(|(time, random)| {
-            time.len() == 16
-                && time.bytes().enumerate().all(|(i, b)| match i {
-                    8 => b == b'T',
-                    15 => b == b'Z',
-                    _ => b.is_ascii_digit(),
-                })
-                && random.len() == RANDOM_DIGITS
-                && random.bytes().all(|b| BASE32.contains(&b))
-        });
-        if valid { Ok(Self(text)) } else { Err(InvalidArtifactId(text)) }
+        parse_id(&text).ok_or(InvalidArtifactId(text))
     }
 }
 
@@ -112,13 +122,13 @@ impl std::str::FromStr for ArtifactId {
     type Err = InvalidArtifactId;
 
     fn from_str(text: &str) -> Result<Self, InvalidArtifactId> {
-        Self::try_from(text.to_owned())
+        parse_id(text).ok_or_else(|| InvalidArtifactId(text.to_owned()))
     }
 }
 
 impl From<ArtifactId> for String {
     fn from(id: ArtifactId) -> String {
-        id.0
+        id.to_string()
     }
 }
 
@@ -152,11 +162,17 @@ mod tests {
     fn artifact_names_sort_by_time_and_parse_back() {
         let early = ArtifactId::new("2026-11-20T01:00:00Z".parse().unwrap(), u64::MAX);
         let late = ArtifactId::new("2026-11-20T01:00:01Z".parse().unwrap(), 0);
-        assert_eq!(early.as_str(), "20261120T010000Z-zzzzzzzzzz");
-        assert_eq!(late.as_str(), "20261120T010001Z-0000000000");
+        assert_eq!(early.to_string(), "20261120T010000Z-zzzzzzzzzz");
+        assert_eq!(late.to_string(), "20261120T010001Z-0000000000");
         assert!(early < late);
-        assert_eq!(early.as_str().parse(), Ok(early.clone()));
-        for bad in ["", "20261120T010000Z", "20261120T010000Z-../../../x", "20261120T010000Z-ZZZZZZZZZZ"] {
+        assert_eq!(early.to_string().parse(), Ok(early));
+        for bad in [
+            "",
+            "20261120T010000Z",
+            "20261120T010000Z-../../../x",
+            "20261120T010000Z-ZZZZZZZZZZ",
+            "20261399T010000Z-0000000000",
+        ] {
             assert!(bad.parse::<ArtifactId>().is_err(), "{bad}");
         }
     }

@@ -32,6 +32,8 @@
 // Core: pure, synchronous.
 pub mod artifact;
 pub mod diagnostic;
+pub mod inventory;
+pub mod plan;
 pub mod spec;
 
 // Drivers: the outside world, one trait a family.

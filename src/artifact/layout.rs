@@ -197,13 +197,13 @@ mod tests {
     fn every_name_is_read_back_as_what_it_is() {
         let (f, b): (FleetName, BackupName) = ("pavroto".parse().unwrap(), "agama".parse().unwrap());
         let id = ArtifactId::new("2026-11-20T01:00:00Z".parse().unwrap(), 7);
-        let p = PackName { artifact: id.clone(), number: 12 };
+        let p = PackName { artifact: id, number: 12 };
         let cases = [
-            (manifest(&f, &b, &id), Object::Manifest(b.clone(), id.clone())),
-            (manifest_signature(&f, &b, &id), Object::ManifestSignature(b.clone(), id.clone())),
+            (manifest(&f, &b, &id), Object::Manifest(b.clone(), id)),
+            (manifest_signature(&f, &b, &id), Object::ManifestSignature(b.clone(), id)),
             (pack(&f, &b, &p), Object::Pack(b.clone(), p.clone())),
-            (index(&f, &b, &id), Object::Index(b.clone(), id.clone())),
-            (lease(&f, &b, &id), Object::Lease(b.clone(), id.clone())),
+            (index(&f, &b, &id), Object::Index(b.clone(), id)),
+            (lease(&f, &b, &id), Object::Lease(b.clone(), id)),
             (record(&f, 3), Object::Record(3)),
             (record_signature(&f, 3), Object::RecordSignature(3)),
             (restore_page(&f), Object::RestorePage),

@@ -1,0 +1,100 @@
+//! Records: what must outlive the controller, signed and chained in every store.
+//!
+//! JSON, format `backstay.record/1`, signed as manifests are in the namespace [`SIGNATURE_NAMESPACE`]. Each names the
+//! SHA-256 of the one before it, so that a record that was taken away shows.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{ArtifactId, Depth};
+use crate::spec::names::{BackupName, FleetName};
+
+/// The value of [`Record::format`].
+pub const FORMAT: &str = "backstay.record/1";
+
+/// The namespace of a record's signature.
+pub const SIGNATURE_NAMESPACE: &str = "backstay-record";
+
+/// One link of a store's chain: the events of one pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// [`FORMAT`].
+    pub format: String,
+    /// Whose record it is.
+    pub fleet: FleetName,
+    /// Its number in this store, from 0, without gaps.
+    pub sequence: u64,
+    /// SHA-256 of the record before it, lower-case hexadecimal; `None` for the first.
+    pub previous: Option<String>,
+    /// When it was written, by the controller's clock.
+    pub at: Timestamp,
+    /// What happened, oldest first.
+    pub events: Vec<Event>,
+}
+
+/// Something that must not be forgotten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Event {
+    /// An artifact was checked to the end.
+    Verified {
+        /// Its backup.
+        backup: BackupName,
+        /// The artifact.
+        artifact: ArtifactId,
+        /// How thoroughly.
+        depth: Depth,
+        /// What is wrong; empty when all was well.
+        damage: Vec<String>,
+    },
+    /// An artifact was deleted here.
+    Deleted {
+        /// Its backup.
+        backup: BackupName,
+        /// The artifact.
+        artifact: ArtifactId,
+        /// Which rule let it go.
+        reason: String,
+    },
+    /// An artifact must be kept whatever the retention says.
+    Held {
+        /// Its backup.
+        backup: BackupName,
+        /// The artifact.
+        artifact: ArtifactId,
+        /// Why.
+        reason: String,
+    },
+    /// A hold ended.
+    Released {
+        /// Its backup.
+        backup: BackupName,
+        /// The artifact.
+        artifact: ArtifactId,
+    },
+    /// A complete listing found packs that no manifest names.
+    Unreferenced {
+        /// The backup whose packs they are.
+        backup: BackupName,
+        /// The captures that wrote them.
+        captures: Vec<ArtifactId>,
+    },
+    /// A sweep deleted what two complete listings at least a day apart found unreferenced.
+    Swept {
+        /// The backup whose packs they were.
+        backup: BackupName,
+        /// The captures that wrote them.
+        captures: Vec<ArtifactId>,
+    },
+    /// A revision came into force.
+    InForce {
+        /// The commit.
+        revision: String,
+    },
+    /// A non-empty store was taken over by a person's word.
+    Adopted {
+        /// Why.
+        reason: String,
+    },
+}

@@ -1,0 +1,214 @@
+//! The actual state: what was observed, and what could not be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    artifact::{ArtifactId, Depth, Kind},
+    spec::{
+        Cadence,
+        names::{BackupName, StoreName},
+    },
+};
+
+/// Something that was looked at. What could not be seen is unknown, never absent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Observed<T> {
+    /// As it was found.
+    Known(T),
+    /// Why it could not be seen.
+    Unknown(String),
+}
+
+impl<T> Observed<T> {
+    /// What was found, if anything could be seen.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Observed::Known(found) => Some(found),
+            Observed::Unknown(_) => None,
+        }
+    }
+}
+
+/// The actual state of a fleet.
+#[derive(Clone, Debug, Default)]
+pub struct Inventory {
+    /// Every declared store.
+    pub stores: BTreeMap<StoreName, Observed<StoreInventory>>,
+    /// What is armed in the controller's own timetable.
+    pub armed: BTreeSet<ArmedSchedule>,
+    /// The infra repo as mirrored; `None` when the fleet has no `[infra]`.
+    pub infra: Option<InfraInventory>,
+    /// Captures and copies that an earlier pass began and never ended, from the journal.
+    pub interrupted: Vec<Interrupted>,
+}
+
+/// What one store holds of the fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreInventory {
+    /// The store's own clock when it was observed.
+    pub clock: Timestamp,
+    /// Whether what it holds may be believed and added to.
+    pub standing: Standing,
+    /// Every backup found, declared or not.
+    pub backups: BTreeMap<BackupName, StoredBackup>,
+    /// Bytes of everything in the fleet's folder.
+    pub bytes: u64,
+}
+
+/// Whether a store's content may be believed and added to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// Holds nothing of the fleet yet.
+    Empty,
+    /// Signed by a trusted key, its chain of records whole.
+    Ours,
+    /// Holds things that no trusted key signed, or an older chain than other stores show; nothing is written into it
+    /// or deleted from it until it is adopted.
+    Refused(String),
+}
+
+/// What one store holds of one backup.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredBackup {
+    /// Committed artifacts with a trusted signature, oldest first.
+    pub artifacts: Vec<StoredArtifact>,
+    /// Manifests that could not be read or trusted, and why: while there are any, nothing of this backup is deleted.
+    pub unreadable: BTreeMap<ArtifactId, String>,
+    /// Captures under way here, by their leases.
+    pub leases: BTreeMap<ArtifactId, Lease>,
+    /// Captures whose packs no manifest names, with their bytes.
+    pub unreferenced: BTreeMap<ArtifactId, u64>,
+    /// When an earlier complete listing recorded a capture's packs as unreferenced, by the store's records.
+    pub candidates: BTreeMap<ArtifactId, Timestamp>,
+    /// When artifacts were deleted here, from the records of the last 24 hours.
+    pub deletions: Vec<Timestamp>,
+    /// Bytes of everything in the backup's folder.
+    pub bytes: u64,
+}
+
+/// One committed artifact in one store: what planners need of its manifest, and what is known of its state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredArtifact {
+    /// Its name.
+    pub id: ArtifactId,
+    /// What it holds.
+    pub kind: Kind,
+    /// The slot that it fills.
+    pub slot: Option<Timestamp>,
+    /// Whether a person asked for it.
+    pub origin: Origin,
+    /// The artifact whose segments it shared.
+    pub base: Option<ArtifactId>,
+    /// The full that opened its epoch; its own name for a full.
+    pub epoch: ArtifactId,
+    /// What a restore needs besides it.
+    pub requires: Vec<ArtifactId>,
+    /// The artifact that it repairs and replaces.
+    pub supersedes: Option<ArtifactId>,
+    /// The newest data that it brings back.
+    pub newest: Timestamp,
+    /// For logs: where its window begins.
+    pub from: Option<Timestamp>,
+    /// The engine's name of the newest moment.
+    pub position: Option<Box<str>>,
+    /// Bytes of the packs that this artifact itself wrote.
+    pub bytes: u64,
+    /// What the last look or check found.
+    pub condition: Condition,
+    /// When it was last found good, by depth.
+    pub verified: Verified,
+    /// Why it must be kept, if a person said so.
+    pub held: Option<Box<str>>,
+}
+
+/// Who asked for an artifact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// A schedule, or a commit.
+    Scheduled,
+    /// A person.
+    Manual,
+}
+
+/// What the last look or check of an artifact found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// Nothing is known to be wrong.
+    Good,
+    /// Something is missing, short or altered.
+    Damaged(Box<str>),
+}
+
+/// When an artifact was last found good, by depth; a deeper check counts for the weaker ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Signature, presence and sizes.
+    pub metadata: Option<Timestamp>,
+    /// Digests of what is stored.
+    pub data: Option<Timestamp>,
+    /// Digests of the plaintext.
+    pub plaintext: Option<Timestamp>,
+}
+
+impl Verified {
+    /// The last good check of at least this depth.
+    pub fn at_least(&self, depth: Depth) -> Option<Timestamp> {
+        match depth {
+            Depth::Metadata => self.metadata.max(self.data).max(self.plaintext),
+            Depth::Data => self.data.max(self.plaintext),
+            Depth::Plaintext => self.plaintext,
+        }
+    }
+}
+
+/// A capture under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lease {
+    /// The epoch whose packs it reuses.
+    pub epoch: ArtifactId,
+    /// After this it commits nothing.
+    pub until: Timestamp,
+    /// The public half of the key that the controller signs with.
+    pub controller: String,
+}
+
+/// One schedule as armed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArmedSchedule {
+    /// The backup.
+    pub backup: BackupName,
+    /// What is to be made.
+    pub kind: Kind,
+    /// When.
+    pub cadence: Cadence,
+}
+
+/// The infra repo as mirrored, and the mirrors that are pushed to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InfraInventory {
+    /// The position (see `git`) of the mirror's branches, tags and kept tips now.
+    pub position: String,
+    /// The position that each push mirror was found at, by URL.
+    pub mirrors: BTreeMap<String, Observed<String>>,
+}
+
+/// A capture or copy that an earlier pass began and never ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interrupted {
+    /// The backup.
+    pub backup: BackupName,
+    /// The store that was written to.
+    pub store: StoreName,
+    /// The name under which it wrote.
+    pub artifact: ArtifactId,
+}

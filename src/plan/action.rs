@@ -1,0 +1,146 @@
+//! The closed list of everything that a plan can do to the world.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    artifact::{ArtifactId, Depth, Kind, manifest::Manual},
+    inventory::ArmedSchedule,
+    spec::names::{BackupName, StoreName},
+};
+
+/// One effect. Complete: the executor chooses nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Action {
+    /// Arms a schedule in the controller's timetable.
+    Arm(ArmedSchedule),
+    /// Disarms one.
+    Disarm(ArmedSchedule),
+    /// Captures a source into a store.
+    Capture(Capture),
+    /// Copies a committed artifact, byte for byte, into a further store.
+    Copy {
+        /// The backup.
+        backup: BackupName,
+        /// The artifact.
+        artifact: ArtifactId,
+        /// Where it is read.
+        from: StoreName,
+        /// Where it is written.
+        to: StoreName,
+    },
+    /// Deletes an artifact: its manifest first, and then those of its packs that no other manifest can name.
+    Delete {
+        /// The backup.
+        backup: BackupName,
+        /// The artifact.
+        artifact: ArtifactId,
+        /// Where.
+        store: StoreName,
+    },
+    /// Checks an artifact where it is stored.
+    Verify {
+        /// The backup.
+        backup: BackupName,
+        /// The artifact.
+        artifact: ArtifactId,
+        /// Where.
+        store: StoreName,
+        /// How thoroughly.
+        depth: Depth,
+    },
+    /// Writes damaged or missing objects anew from another store's good ones, under a manifest that supersedes.
+    Repair {
+        /// The backup.
+        backup: BackupName,
+        /// The damaged artifact.
+        artifact: ArtifactId,
+        /// Where it is damaged.
+        store: StoreName,
+        /// Where a good copy is.
+        from: StoreName,
+    },
+    /// Records packs that no manifest names, so that a sweep a day later may delete them.
+    RecordUnreferenced {
+        /// The backup.
+        backup: BackupName,
+        /// Where.
+        store: StoreName,
+        /// The captures that wrote them.
+        captures: Vec<ArtifactId>,
+    },
+    /// Deletes packs that two complete listings, at least a day apart, found unreferenced.
+    Sweep {
+        /// The backup.
+        backup: BackupName,
+        /// Where.
+        store: StoreName,
+        /// The captures that wrote them.
+        captures: Vec<ArtifactId>,
+    },
+    /// Removes what an interrupted capture or copy of this very controller left behind.
+    CleanUp {
+        /// The backup.
+        backup: BackupName,
+        /// Where.
+        store: StoreName,
+        /// The name under which it wrote.
+        artifact: ArtifactId,
+    },
+    /// Pushes the infra repo to a mirror, without deletion.
+    Push {
+        /// The mirror's URL.
+        mirror: String,
+    },
+    /// Restores an artifact, and before it those that it requires.
+    Restore(Restore),
+}
+
+/// A capture, decided in full.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Capture {
+    /// The backup.
+    pub backup: BackupName,
+    /// What is made.
+    pub kind: Kind,
+    /// The slot that it fills.
+    pub slot: Option<Timestamp>,
+    /// The person's request, if it is manual.
+    pub manual: Option<Manual>,
+    /// Where it is written.
+    pub store: StoreName,
+    /// The artifact whose segments are shared; `None` opens an epoch.
+    pub base: Option<ArtifactId>,
+}
+
+/// A restore, decided in full.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Restore {
+    /// The backup.
+    pub backup: BackupName,
+    /// The artifacts to apply, in this order; the last one is the restore point. Never empty.
+    pub artifacts: Vec<ArtifactId>,
+    /// Where they are read.
+    pub store: StoreName,
+    /// Where the data goes.
+    pub to: Destination,
+}
+
+/// Where restored data goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Destination {
+    /// A folder that does not exist yet, or is empty.
+    Folder(PathBuf),
+    /// A file that does not exist yet.
+    File(PathBuf),
+    /// A database that does not exist yet.
+    Database(String),
+    /// Over the original.
+    InPlace,
+}
