@@ -2,14 +2,20 @@
 //!
 //! A [`Spec`] holds references to secrets, never secrets.
 
+pub mod cron;
 pub mod names;
+pub mod schedule;
+pub mod window;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::Kind;
+pub use cron::Cron;
 use names::*;
+pub use schedule::{Cadence, Schedule};
+pub use window::Window;
 
 /// Everything that one revision declares.
 #[derive(Clone, Debug)]
@@ -211,16 +217,6 @@ pub struct Policy {
     pub verify: Verify,
 }
 
-/// When a kind of artifact is to be made.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Cadence {
-    /// Cron in five fields, in the fleet's zone; checked.
-    Cron(String),
-    /// Every so often, counted from the Unix epoch; at least a second.
-    Every(Duration),
-}
-
 /// What happens to missed runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CatchUp {
@@ -229,13 +225,6 @@ pub enum CatchUp {
     Once,
     /// They are left out: only a slot less than `grace` ago is run.
     Skip,
-}
-
-/// When captures other than logs must not begin.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Window {
-    /// Times of day in the fleet's zone, from and until; `22:00-04:00` spans midnight.
-    pub deny: Vec<(jiff::civil::Time, jiff::civil::Time)>,
 }
 
 /// What is kept. Rules are a union; a kind without any rule is kept for ever.
