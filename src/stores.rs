@@ -1,5 +1,10 @@
 //! Stores: places that hold artifacts. One trait, one conformance suite, decorators around it.
 
+pub mod extent;
+pub mod local;
+pub mod memory;
+pub mod probe;
+
 use std::ops::Range;
 
 use async_trait::async_trait;
@@ -25,7 +30,7 @@ pub trait Store: Send + Sync {
     async fn put_if_absent(&self, name: &ObjectName, content: Bytes) -> Result<Put, StoreError>;
 
     /// Reads an object, or the bytes `range` of it; [`ErrorKind::NotFound`] when there is none. A range beyond the
-    /// object's end is an error. Objects larger than `limit` bytes are refused before they are read.
+    /// object's end is an error. More than `limit` bytes are refused before they are read.
     async fn get(
         &self,
         name: &ObjectName,
@@ -147,6 +152,22 @@ pub enum Class {
 }
 
 impl StoreError {
+    /// A failure of `operation` on `subject`.
+    pub fn new(
+        operation: &'static str,
+        subject: impl Into<String>,
+        kind: ErrorKind,
+        reason: impl Into<String>,
+    ) -> Self {
+        Self { operation, subject: subject.into(), kind, reason: reason.into(), hint: None }
+    }
+
+    /// The same failure with what to do next.
+    pub fn hinted(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
     /// What happens next.
     pub fn class(&self) -> Class {
         match self.kind {
