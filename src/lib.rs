@@ -39,3 +39,9 @@ pub mod spec;
 // Drivers: the outside world, one trait a family.
 pub mod sources;
 pub mod stores;
+
+// Shell: drives the core and the drivers.
+pub mod render;
+
+// The command line.
+pub mod cli;

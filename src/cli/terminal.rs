@@ -1,0 +1,74 @@
+//! Where the command line prints: data to stdout, everything else to stderr.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::{Color, Global, Output};
+use crate::render::Palette;
+
+/// The two streams of the process, and how they want to be written to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terminal {
+    /// What data on stdout looks like.
+    pub(super) output: Output,
+    /// Colours of stderr.
+    pub(super) stderr: Palette,
+    quiet: bool,
+}
+
+/// A JSON object that says what it is.
+#[derive(Serialize)]
+struct Envelope<'a, T> {
+    format: &'static str,
+    #[serde(flatten)]
+    body: &'a T,
+}
+
+impl Terminal {
+    pub(super) fn new(global: &Global) -> Self {
+        Self { output: global.output, stderr: palette(global.color, &io::stderr()), quiet: global.quiet }
+    }
+
+    /// Writes data to stdout. A reader that went away, such as `head`, is no failure.
+    pub(super) fn data(&self, text: &str) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// Writes one JSON object to stdout, its `format` first.
+    pub(super) fn json<T: Serialize>(&self, format: &'static str, body: &T) -> anyhow::Result<()> {
+        let mut text = serde_json::to_string_pretty(&Envelope { format, body })?;
+        text.push('\n');
+        Ok(self.data(&text)?)
+    }
+
+    /// Tells a person something on stderr, unless `--quiet` was given.
+    pub(super) fn note(&self, text: &str) {
+        if !self.quiet {
+            self.complain(text);
+        }
+    }
+
+    /// Reports a failure on stderr.
+    pub(super) fn error(&self, error: &anyhow::Error) {
+        self.complain(&format!("{} {error:#}", self.stderr.bad("error:")));
+    }
+
+    fn complain(&self, text: &str) {
+        // Nothing better can be done when even stderr is closed.
+        let _ = writeln!(io::stderr().lock(), "{text}");
+    }
+}
+
+fn palette<S: anstream::stream::RawStream>(wanted: Color, stream: &S) -> Palette {
+    let colored = match wanted {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => anstream::AutoStream::choice(stream) != anstream::ColorChoice::Never,
+    };
+    if colored { Palette::Colored } else { Palette::Plain }
+}
