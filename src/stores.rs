@@ -1,9 +1,12 @@
 //! Stores: places that hold artifacts. One trait, one conformance suite, decorators around it.
 
 pub mod extent;
+pub mod faulty;
+pub mod limit;
 pub mod local;
 pub mod memory;
 pub mod probe;
+pub mod retry;
 
 use std::ops::Range;
 

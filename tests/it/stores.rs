@@ -3,14 +3,17 @@
 #[path = "../conformance/stores.rs"]
 mod conformance;
 
-use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use backstay::{
     artifact::layout::ObjectName,
     stores::{
         ErrorKind, Put, Store,
+        faulty::{Call, Chances, Fault, Faults, FaultyStore, Health},
+        limit::LimitedStore,
         local::{self, LocalStore},
         memory::MemoryStore,
+        retry::{Attempts, RetryStore},
     },
 };
 
@@ -31,6 +34,107 @@ async fn local_conforms() {
     let rootless = Arc::new(LocalStore::new(root.path().join("missing")));
     conformance::run(conformance::Subject { store, rootless: Some(rootless) }).await;
     assert!(!root.path().join("missing").exists(), "a missing root is not made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_retried_and_limited_conforms_also_when_calls_fail() {
+    let faults = Faults::seeded(7);
+    faults.set_chances(Chances { fail: 0.05, lose_answer: 0.05, ..Chances::default() });
+    let faulty = Arc::new(FaultyStore::new(Arc::new(MemoryStore::under_system_clock()), faults));
+    let retry = Arc::new(RetryStore::new(faulty, at_once(20)));
+    let store = Arc::new(LimitedStore::new(retry, 4.try_into().unwrap()));
+    conformance::run(conformance::Subject { store, rootless: None }).await;
+}
+
+fn at_once(more: usize) -> Attempts {
+    Attempts { more, first_pause: Duration::from_micros(1), longest_pause: Duration::from_micros(1) }
+}
+
+struct Flaky {
+    faults: Faults,
+    memory: MemoryStore,
+    retry: RetryStore,
+}
+
+fn flaky() -> Flaky {
+    let (faults, memory) = (Faults::seeded(1), MemoryStore::under_system_clock());
+    let faulty = FaultyStore::new(Arc::new(memory.clone()), faults.clone());
+    Flaky { faults, memory, retry: RetryStore::new(Arc::new(faulty), at_once(2)) }
+}
+
+#[tokio::test]
+async fn a_put_whose_answer_was_lost_is_created_and_another_ones_object_existed() {
+    let Flaky { faults, memory, retry } = flaky();
+    faults.next(Call::Put, Fault::LoseAnswer);
+    assert_eq!(retry.put_if_absent(&name("a"), "mine".into()).await.unwrap(), Put::Created);
+    memory.overwrite(&name("b"), "another's".into());
+    faults.next(Call::Put, Fault::Fail);
+    assert_eq!(retry.put_if_absent(&name("b"), "mine".into()).await.unwrap(), Put::Existed);
+}
+
+#[tokio::test]
+async fn attempts_end_and_what_a_person_must_mend_is_not_tried_again() {
+    let Flaky { faults, retry, .. } = flaky();
+    for (health, kind, calls) in [
+        (Health::Away, ErrorKind::Transient, 3),
+        (Health::ReadOnly, ErrorKind::Denied, 1),
+        (Health::Full, ErrorKind::Full, 1),
+        (Health::Gone, ErrorKind::Unavailable, 1),
+    ] {
+        faults.set_health(health);
+        let before = faults.calls();
+        let error = retry.put_if_absent(&name("a"), "x".into()).await.expect_err("the store is not well");
+        assert_eq!((error.kind, faults.calls() - before), (kind, calls), "{health:?}");
+    }
+    faults.set_health(Health::Well);
+    assert_eq!(retry.put_if_absent(&name("a"), "x".into()).await.unwrap(), Put::Created);
+}
+
+#[tokio::test]
+async fn torn_and_corrupted_content_is_not_what_was_put() {
+    let Flaky { faults, memory, retry } = flaky();
+    faults.next(Call::Put, Fault::Corrupt);
+    retry.put_if_absent(&name("a"), "content".into()).await.unwrap();
+    assert_ne!(memory.get(&name("a"), None, 99).await.unwrap(), "content");
+    faults.next(Call::Put, Fault::Tear);
+    let put = retry.put_if_absent(&name("b"), "content".into()).await.unwrap();
+    assert_eq!(put, Put::Existed, "a torn object is not taken for the one that was put");
+    memory.overwrite(&name("c"), "content".into());
+    faults.next(Call::Get, Fault::Tear);
+    assert_eq!(retry.get(&name("c"), None, 99).await.unwrap(), "con");
+}
+
+#[tokio::test]
+async fn a_stopped_store_never_answers_until_it_is_resumed() {
+    let Flaky { faults, memory, retry } = flaky();
+    faults.stop_after(1);
+    retry.put_if_absent(&name("a"), "x".into()).await.unwrap();
+    let second = name("b");
+    tokio::select! {
+        _ = retry.put_if_absent(&second, "x".into()) => panic!("the call returned"),
+        () = faults.stopped() => {}
+    }
+    faults.resume();
+    assert_eq!(memory.names(), [name("a")]);
+    retry.put_if_absent(&name("b"), "x".into()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_limited_store_is_given_no_more_calls_than_its_limit() {
+    let faults = Faults::seeded(1);
+    let faulty = Arc::new(FaultyStore::new(Arc::new(MemoryStore::under_system_clock()), faults.clone()));
+    let limited = LimitedStore::new(faulty, 2.try_into().unwrap());
+    faults.stop_after(0);
+    let object = name("a");
+    let calls = futures::future::join_all((0..5).map(|_| limited.stat(&object)));
+    tokio::select! {
+        biased;
+        _ = calls => panic!("the calls returned"),
+        () = faults.stopped() => {}
+    }
+    assert_eq!(faults.stopped_calls(), 2);
+    faults.resume();
+    limited.stat(&object).await.unwrap();
 }
 
 fn mode(path: &Path) -> u32 {
