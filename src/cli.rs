@@ -2,6 +2,9 @@
 
 mod completions;
 pub mod exit;
+mod git;
+mod identity;
+mod init;
 mod keygen;
 mod terminal;
 
@@ -69,6 +72,7 @@ enum Color {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Init),
     Keygen(keygen::Keygen),
     Completions(completions::Completions),
 }
@@ -81,6 +85,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     };
     let terminal = Terminal::new(&cli.global);
     let outcome = match cli.command {
+        Command::Init(command) => command.run(&terminal),
         Command::Keygen(command) => command.run(&terminal),
         Command::Completions(command) => command.run(&terminal),
     };

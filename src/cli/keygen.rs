@@ -1,13 +1,11 @@
 //! `backstay keygen`: a new age identity.
 
-use std::{io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf};
+use std::path::PathBuf;
 
-use age::secrecy::ExposeSecret;
-use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Output, exit::Exit, terminal::Terminal};
+use super::{Output, exit::Exit, identity, terminal::Terminal};
 
 /// Make an age identity, and print its recipient
 ///
@@ -28,11 +26,7 @@ struct Made {
 
 impl Keygen {
     pub(super) fn run(self, terminal: &Terminal) -> anyhow::Result<Exit> {
-        let identity = age::x25519::Identity::generate();
-        let recipient = identity.to_public().to_string();
-        let content = format!("# public key: {recipient}\n{}\n", identity.to_string().expose_secret());
-        write_private(&self.out, content.as_bytes())
-            .with_context(|| format!("failed to write the identity to {}", self.out.display()))?;
+        let recipient = identity::create(&self.out)?;
         match terminal.output {
             Output::Text => terminal.data(&format!("{recipient}\n"))?,
             Output::Json => {
@@ -42,10 +36,4 @@ impl Keygen {
         terminal.note(&format!("The identity is in {}. Keep a copy off this machine.", self.out.display()));
         Ok(Exit::Done)
     }
-}
-
-fn write_private(path: &PathBuf, content: &[u8]) -> std::io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
 }
