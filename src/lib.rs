@@ -41,6 +41,7 @@ pub mod sources;
 pub mod stores;
 
 // Shell: drives the core and the drivers.
+pub mod git;
 pub mod render;
 
 // The command line.

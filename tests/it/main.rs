@@ -1,4 +1,5 @@
 //! Tests that need no server.
 
 mod architecture;
+mod git;
 mod stores;
