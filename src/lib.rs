@@ -37,12 +37,15 @@ pub mod plan;
 pub mod spec;
 
 // Drivers: the outside world, one trait a family.
+pub mod schedulers;
 pub mod sources;
 pub mod stores;
 
 // Shell: drives the core and the drivers.
-pub mod git;
+pub mod apply;
+pub mod durable;
 pub mod render;
+pub mod state;
 
 // The command line.
 pub mod cli;

@@ -1,6 +1,6 @@
 //! The closed list of everything that a plan can do to the world.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -143,4 +143,61 @@ pub enum Destination {
     Database(String),
     /// Over the original.
     InPlace,
+}
+
+/// What is done, for people: `copy agama 20261120T010000Z-3k7qz0m4xw from vault to offsite`.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Arm(armed) => write!(f, "arm {} of {}", armed.kind, armed.backup),
+            Action::Disarm(armed) => write!(f, "disarm {} of {}", armed.kind, armed.backup),
+            Action::Capture(Capture { backup, kind, store, .. }) => {
+                write!(f, "capture {kind} of {backup} into {store}")
+            }
+            Action::Copy { backup, artifact, from, to } => {
+                write!(f, "copy {backup} {artifact} from {from} to {to}")
+            }
+            Action::Delete { backup, artifact, store } => write!(f, "delete {backup} {artifact} in {store}"),
+            Action::Verify { backup, artifact, store, depth } => {
+                write!(f, "verify {depth} of {backup} {artifact} in {store}")
+            }
+            Action::Repair { backup, artifact, store, from } => {
+                write!(f, "repair {backup} {artifact} in {store} from {from}")
+            }
+            Action::RecordUnreferenced { backup, store, captures } => {
+                write!(f, "record unreferenced packs of {} of {backup} in {store}", Captures(captures.len()))
+            }
+            Action::Sweep { backup, store, captures } => {
+                write!(f, "sweep packs of {} of {backup} in {store}", Captures(captures.len()))
+            }
+            Action::CleanUp { backup, store, artifact } => {
+                write!(f, "clean up after {backup} {artifact} in {store}")
+            }
+            Action::Push { mirror } => write!(f, "push to {mirror}"),
+            Action::Restore(restore) => {
+                write!(f, "restore {} ", restore.backup)?;
+                restore.artifacts.last().map_or(Ok(()), |point| write!(f, "{point} "))?;
+                write!(f, "from {} to {}", restore.store, restore.to)
+            }
+        }
+    }
+}
+
+struct Captures(usize);
+
+impl fmt::Display for Captures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} capture{}", self.0, if self.0 == 1 { "" } else { "s" })
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Destination::Folder(path) => write!(f, "folder {}", path.display()),
+            Destination::File(path) => write!(f, "file {}", path.display()),
+            Destination::Database(name) => write!(f, "database {name}"),
+            Destination::InPlace => f.write_str("the original"),
+        }
+    }
 }

@@ -4,10 +4,7 @@ use std::fmt::Write;
 
 use super::{Palette, count, duration, moment, short_revision};
 use crate::{
-    plan::{
-        Action, Plan, Step,
-        action::{Capture, Destination, Restore},
-    },
+    plan::{Action, Plan, Step},
     spec::Cadence,
 };
 
@@ -97,49 +94,8 @@ fn sign(action: &Action, palette: Palette) -> String {
 /// An action in a few words: `capture full of agama into backup-server`.
 pub fn phrase(action: &Action) -> String {
     match action {
-        Action::Arm(armed) => format!("arm {} of {}: {}", armed.kind, armed.backup, cadence(&armed.cadence)),
-        Action::Disarm(armed) => {
-            format!("disarm {} of {}: {}", armed.kind, armed.backup, cadence(&armed.cadence))
-        }
-        Action::Capture(Capture { backup, kind, store, .. }) => {
-            format!("capture {kind} of {backup} into {store}")
-        }
-        Action::Copy { backup, artifact, from, to } => {
-            format!("copy {backup} {artifact} from {from} to {to}")
-        }
-        Action::Delete { backup, artifact, store } => format!("delete {backup} {artifact} in {store}"),
-        Action::Verify { backup, artifact, store, depth } => {
-            format!("verify {depth} of {backup} {artifact} in {store}")
-        }
-        Action::Repair { backup, artifact, store, from } => {
-            format!("repair {backup} {artifact} in {store} from {from}")
-        }
-        Action::RecordUnreferenced { backup, store, captures } => {
-            format!(
-                "record unreferenced packs of {} of {backup} in {store}",
-                count(captures.len(), "capture", "captures")
-            )
-        }
-        Action::Sweep { backup, store, captures } => {
-            format!("sweep packs of {} of {backup} in {store}", count(captures.len(), "capture", "captures"))
-        }
-        Action::CleanUp { backup, store, artifact } => {
-            format!("clean up after {backup} {artifact} in {store}")
-        }
-        Action::Push { mirror } => format!("push to {mirror}"),
-        Action::Restore(Restore { backup, artifacts, store, to }) => {
-            let point = artifacts.last().map(ToString::to_string).unwrap_or_default();
-            format!("restore {backup} {point} from {store} to {}", destination(to))
-        }
-    }
-}
-
-fn destination(to: &Destination) -> String {
-    match to {
-        Destination::Folder(path) => format!("folder {}", path.display()),
-        Destination::File(path) => format!("file {}", path.display()),
-        Destination::Database(name) => format!("database {name}"),
-        Destination::InPlace => "the original".to_owned(),
+        Action::Arm(armed) | Action::Disarm(armed) => format!("{action}: {}", cadence(&armed.cadence)),
+        _ => action.to_string(),
     }
 }
 

@@ -1,5 +1,5 @@
 //! Tests that need no server.
 
 mod architecture;
-mod git;
+mod executor;
 mod stores;

@@ -1,0 +1,4 @@
+//! Takes the steps of a plan.
+
+pub mod executor;
+pub mod journal;
