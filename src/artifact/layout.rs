@@ -52,7 +52,7 @@ impl fmt::Display for ObjectName {
 }
 
 /// The name of one pack: the artifact that wrote it, and its number. `20261120T010000Z-3k7qz0m4xw/0`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PackName {
     /// The artifact that wrote the pack.
@@ -103,6 +103,11 @@ pub fn manifest(fleet: &FleetName, backup: &BackupName, id: &ArtifactId) -> Obje
 /// The signature of an artifact's manifest, put before the manifest.
 pub fn manifest_signature(fleet: &FleetName, backup: &BackupName, id: &ArtifactId) -> ObjectName {
     ObjectName(format!("{fleet}/{backup}/artifacts/{id}.json.sig"))
+}
+
+/// The folder of every pack and index of one backup.
+pub fn packs(fleet: &FleetName, backup: &BackupName) -> ObjectName {
+    ObjectName(format!("{fleet}/{backup}/packs"))
 }
 
 /// A pack.
@@ -201,7 +206,7 @@ mod tests {
         let cases = [
             (manifest(&f, &b, &id), Object::Manifest(b.clone(), id)),
             (manifest_signature(&f, &b, &id), Object::ManifestSignature(b.clone(), id)),
-            (pack(&f, &b, &p), Object::Pack(b.clone(), p.clone())),
+            (pack(&f, &b, &p), Object::Pack(b.clone(), p)),
             (index(&f, &b, &id), Object::Index(b.clone(), id)),
             (lease(&f, &b, &id), Object::Lease(b.clone(), id)),
             (record(&f, 3), Object::Record(3)),

@@ -143,6 +143,8 @@ pub struct Segments {
     pub count: u64,
     /// Length of the whole plaintext, bytes.
     pub length: u64,
+    /// The average length that the stream was cut to, bytes. Streams that share segments are cut alike.
+    pub average: u32,
     /// The list of segments, in this artifact's own `packs/<id>/index`.
     pub index: Stored,
     /// Every pack in use, also those that earlier artifacts of the epoch wrote.
