@@ -44,6 +44,7 @@ pub mod stores;
 // Shell: drives the core and the drivers.
 pub mod apply;
 pub mod durable;
+pub mod git;
 pub mod keys;
 pub mod render;
 pub mod state;

@@ -2,4 +2,5 @@
 
 mod architecture;
 mod executor;
+mod git;
 mod stores;

@@ -1,0 +1,22 @@
+//! The infra repo: which revision is desired, what it declares, and the repo's own backup.
+//!
+//! ```text
+//! url ──▶ mirror ──▶ revision          which commit is desired, and the files that it declares
+//!  │        ├─────▶ bundle, unbundle    the repo's own backup as a stream, and back
+//!  │        └─────▶ push                the same to Git servers, usable at once
+//!  └─watch                              wakes the loop when a local repository's references change
+//! ```
+//!
+//! Objects are read and packed through git2; fetch and push run the `git` program (see [`program`]), which honours
+//! the user's own ssh, credentials and proxies. Nothing of the repository is ever executed.
+
+pub mod mirror;
+pub mod program;
+pub mod revision;
+pub mod tips;
+pub mod url;
+
+pub use mirror::{Fetched, Mirror, MirrorError};
+pub use revision::{Declaration, Revision, RevisionError};
+pub use tips::{Tips, tips_position};
+pub use url::RepoUrl;

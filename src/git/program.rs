@@ -1,0 +1,300 @@
+//! The `git` program: how it is run so that nothing but what was asked for happens.
+//!
+//! - Arguments are a vector, never a shell's line; URLs stand behind `--` (gitcli(7)).
+//! - Only the protocols `file`, `https` and `ssh`; no hooks, no prompts, no submodules.
+//! - Nothing of the environment names another repository or configures this one: every `GIT_*` variable is dropped
+//!   but those that say how a host is reached. The user's and the system's own configuration stay in force, since
+//!   credential helpers, proxies and keys are set there.
+//! - Objects are checked when they arrive (`fetch.fsckObjects`).
+//! - The process has a group of its own, which is killed when its time is over or when nobody waits any more.
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs, io,
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use io::Write;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    process::{Child, Command},
+};
+
+/// The most that `git` may print before it is stopped, bytes: references of 500,000 branches.
+const LONGEST_OUTPUT: u64 = 64 << 20;
+
+/// What of standard error is kept for messages, bytes.
+const STDERR_TAIL: usize = 4 << 10;
+
+/// Settings that no configuration may override.
+const SETTINGS: [&str; 10] = [
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "credential.interactive=false",
+    "fetch.fsckObjects=true",
+    "fetch.recurseSubmodules=false",
+    "gc.autoDetach=false",
+    "http.lowSpeedLimit=1",
+    "http.lowSpeedTime=60",
+    "push.recurseSubmodules=no",
+    "transfer.fsckObjects=true",
+];
+
+/// Variables that say how a host is reached, not which repository is meant.
+const REACH: [&str; 12] = [
+    "GIT_ASKPASS",
+    "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_NOSYSTEM",
+    "GIT_CONFIG_SYSTEM",
+    "GIT_EXEC_PATH",
+    "GIT_PROXY_COMMAND",
+    "GIT_SSH",
+    "GIT_SSH_COMMAND",
+    "GIT_SSH_VARIANT",
+    "GIT_SSL_CAINFO",
+    "GIT_SSL_CAPATH",
+    "GIT_TRACE",
+];
+
+/// Never asks, and notices a host that fell silent.
+const SSH: &str =
+    "ssh -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=15 -o ServerAliveCountMax=4";
+
+/// How to run `git`.
+#[derive(Clone, Debug)]
+pub struct Git {
+    /// Replaces the user's configuration and includes it.
+    config: Option<PathBuf>,
+}
+
+/// A run of `git` that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// It could not be started.
+    #[error("failed to start git: {0}; install git 2.30 or later and put it on the PATH")]
+    Start(io::Error),
+    /// It ended badly.
+    #[error("git {command} ended with {status}: {stderr}")]
+    Failed {
+        /// Its first argument.
+        command: String,
+        /// Exit code or signal.
+        status: String,
+        /// The end of what it said, escaped.
+        stderr: String,
+    },
+    /// It took too long and was killed.
+    #[error("git {command} was stopped after {} s", .after.as_secs())]
+    TimedOut {
+        /// Its first argument.
+        command: String,
+        /// The limit.
+        after: Duration,
+    },
+    /// It printed more than anybody can want.
+    #[error("git {0} printed more than {LONGEST_OUTPUT} bytes")]
+    TooMuch(String),
+    /// A pipe to it broke.
+    #[error("failed to talk to git {command}: {error}")]
+    Pipe {
+        /// Its first argument.
+        command: String,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl Git {
+    /// `git` for work inside repositories of our own.
+    pub fn plain() -> Self {
+        Self { config: None }
+    }
+
+    /// `git` that also reads the local repositories `trusted`, whoever owns them, and runs no hook when it writes to
+    /// one. Keeps the file `gitconfig` in `state_dir` for this.
+    pub fn trusting(state_dir: &Path, trusted: &[PathBuf]) -> io::Result<Self> {
+        let mut text = String::new();
+        for file in users_config() {
+            text.push_str(&format!("[include]\n\tpath = {}\n", quoted(&file)));
+        }
+        text.push_str("[core]\n\thooksPath = /dev/null\n");
+        for folder in trusted {
+            text.push_str(&format!("[safe]\n\tdirectory = {}\n", quoted(folder)));
+        }
+        let path = state_dir.join("gitconfig");
+        if fs::read_to_string(&path).is_ok_and(|found| found == text) {
+            return Ok(Self { config: Some(path) });
+        }
+        let mut file = tempfile::Builder::new().prefix(".gitconfig").tempfile_in(state_dir)?;
+        file.write_all(text.as_bytes())?;
+        file.persist(&path).map_err(|error| error.error)?;
+        Ok(Self { config: Some(path) })
+    }
+
+    /// Runs `git` with `arguments`; what it printed.
+    pub async fn run<A: AsRef<OsStr>>(
+        &self,
+        arguments: &[A],
+        limit: Duration,
+    ) -> Result<Vec<u8>, ProgramError> {
+        self.feed(arguments, &mut tokio::io::empty(), limit).await
+    }
+
+    /// Runs `git` with `arguments` and `stdin`; what it printed.
+    pub async fn feed<A: AsRef<OsStr>>(
+        &self,
+        arguments: &[A],
+        stdin: &mut (dyn AsyncRead + Send + Unpin),
+        limit: Duration,
+    ) -> Result<Vec<u8>, ProgramError> {
+        let command = subcommand(arguments);
+        let child = self.command(arguments).spawn().map_err(ProgramError::Start)?;
+        match tokio::time::timeout(limit, converse(child, stdin, &command)).await {
+            Ok(finished) => finished,
+            Err(_) => Err(ProgramError::TimedOut { command, after: limit }),
+        }
+    }
+
+    fn command<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
+        let mut command = Command::new("git");
+        for (name, _) in env::vars_os().filter(|(name, _)| inherited(name)) {
+            command.env_remove(name);
+        }
+        if let Some(config) = &self.config {
+            command.env("GIT_CONFIG_GLOBAL", config);
+        }
+        if !ssh_is_configured() {
+            command.env("GIT_SSH_COMMAND", SSH);
+        }
+        command
+            .env("GIT_ALLOW_PROTOCOL", "file:https:ssh")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("LC_ALL", "C")
+            .args(SETTINGS.iter().flat_map(|setting| ["-c", setting]))
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        command
+    }
+}
+
+fn inherited(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with("GIT_") && !REACH.contains(&name.as_ref())
+}
+
+/// `core.sshCommand` counts as well, for `GIT_SSH_COMMAND` would override it.
+fn ssh_is_configured() -> bool {
+    env::var_os("GIT_SSH_COMMAND").is_some()
+        || env::var_os("GIT_SSH").is_some()
+        || git2::Config::open_default().is_ok_and(|config| config.get_entry("core.sshcommand").is_ok())
+}
+
+/// The files that `git` reads as the user's own, in its order (git-config(1), FILES).
+fn users_config() -> Vec<PathBuf> {
+    if let Some(chosen) = env::var_os("GIT_CONFIG_GLOBAL") {
+        return vec![chosen.into()];
+    }
+    let home = env::var_os("HOME").map(PathBuf::from);
+    let xdg = env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+    let xdg = xdg.or_else(|| home.as_ref().map(|home| home.join(".config")));
+    [xdg.map(|dir| dir.join("git/config")), home.map(|home| home.join(".gitconfig"))]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn quoted(path: &Path) -> String {
+    format!("\"{}\"", path.to_string_lossy().replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// The word that says what `git` does: the first that is no option.
+fn subcommand<A: AsRef<OsStr>>(arguments: &[A]) -> String {
+    let mut words = arguments.iter().map(|word| word.as_ref().to_string_lossy());
+    words.find(|word| !word.starts_with('-')).unwrap_or_default().into_owned()
+}
+
+async fn converse(
+    mut child: Child,
+    stdin: &mut (dyn AsyncRead + Send + Unpin),
+    command: &str,
+) -> Result<Vec<u8>, ProgramError> {
+    let pipe = |error| ProgramError::Pipe { command: command.to_owned(), error };
+    let mut to = child.stdin.take();
+    let from = child.stdout.take().expect("stdout is piped");
+    let errors = child.stderr.take().expect("stderr is piped");
+    // Declared last, so dropped first: while its leader is not reaped, the group's number is taken by nobody else.
+    let mut group = Group::of(&child);
+    let feeding = async {
+        let copied = tokio::io::copy(stdin, to.as_mut().expect("stdin is piped")).await;
+        match copied {
+            // It stopped reading: its exit status and its last words say why.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            _ => {
+                to = None;
+                Ok(())
+            }
+        }
+    };
+    let mut printed = Vec::new();
+    let mut output = from.take(LONGEST_OUTPUT + 1);
+    // Input that fails ends the run with its pipe still open, so that git never takes a part of it for the whole.
+    let (_, _, stderr) =
+        tokio::try_join!(feeding, output.read_to_end(&mut printed), async { Ok(tail(errors).await) })
+            .map_err(pipe)?;
+    if printed.len() as u64 > LONGEST_OUTPUT {
+        return Err(ProgramError::TooMuch(command.to_owned()));
+    }
+    let status = child.wait().await.map_err(pipe)?;
+    group.ended();
+    if status.success() {
+        return Ok(printed);
+    }
+    let status = match status.code() {
+        Some(code) => format!("exit status {code}"),
+        None => format!("signal {}", status.signal().unwrap_or_default()),
+    };
+    Err(ProgramError::Failed { command: command.to_owned(), status, stderr })
+}
+
+/// The end of what a program says, in one line that is safe to print.
+async fn tail(mut errors: impl AsyncRead + Unpin) -> String {
+    let (mut kept, mut chunk) = (Vec::new(), [0; 4096]);
+    while let Ok(read @ 1..) = errors.read(&mut chunk).await {
+        kept.extend_from_slice(&chunk[..read]);
+        let surplus = kept.len().saturating_sub(STDERR_TAIL);
+        kept.drain(..surplus);
+    }
+    let text = String::from_utf8_lossy(&kept);
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.map(|line| line.escape_debug().to_string().replace("\\'", "'")).collect::<Vec<_>>().join("; ")
+}
+
+/// Kills a process group when dropped, unless it has ended.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        Self(child.id().and_then(|id| Pid::from_raw(id as i32)))
+    }
+
+    fn ended(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
