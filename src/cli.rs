@@ -2,6 +2,7 @@
 
 mod completions;
 pub mod exit;
+mod folder;
 mod git;
 mod identity;
 mod init;

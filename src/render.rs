@@ -1,5 +1,6 @@
 //! Plans, inventories and conditions as text for people. Nothing here prints; nothing here decides.
 
+pub mod artifacts;
 pub mod plan;
 
 use std::fmt::Display;

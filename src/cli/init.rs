@@ -1,16 +1,11 @@
 //! `backstay init`: an infra repo and a controller configuration to begin with.
 
-use std::{
-    fs,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
-use anyhow::{Context, bail};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Output, exit::Exit, git, identity, terminal::Terminal};
+use super::{Output, exit::Exit, folder::Folder, git, identity, terminal::Terminal};
 
 /// Make an infra repo and a controller configuration to begin with
 ///
@@ -37,11 +32,11 @@ struct Made {
 
 impl Init {
     pub(super) fn run(self, terminal: &Terminal) -> anyhow::Result<Exit> {
-        let dir = Dir::make(&self.dir)?;
+        let dir = Folder::make(&self.dir)?;
         let recipient = identity::create(&dir.path("identity.txt"))?;
         let render = |template: &str| {
             template
-                .replace("{dir}", &dir.root)
+                .replace("{dir}", dir.root())
                 .replace("{name}", self.name.as_str())
                 .replace("{recipient}", &recipient)
         };
@@ -56,14 +51,14 @@ impl Init {
     }
 }
 
-fn report(terminal: &Terminal, dir: &Dir, recipient: String) -> anyhow::Result<Exit> {
+fn report(terminal: &Terminal, dir: &Folder, recipient: String) -> anyhow::Result<Exit> {
     let config = dir.path("backstay.toml");
     if terminal.output == Output::Json {
-        let made = Made { dir: PathBuf::from(&dir.root), config, infra_repo: dir.path("infra"), recipient };
+        let made = Made { dir: PathBuf::from(dir.root()), config, infra_repo: dir.path("infra"), recipient };
         terminal.json("backstay.init/1", &made)?;
         return Ok(Exit::Done);
     }
-    let root = &dir.root;
+    let root = dir.root();
     terminal.data(&format!(
         "Made {root}:\n\
          \x20 infra/          the infra repo: what is protected is declared in backup/fleet.toml\n\
@@ -78,52 +73,4 @@ fn report(terminal: &Terminal, dir: &Dir, recipient: String) -> anyhow::Result<E
         config.display()
     ))?;
     Ok(Exit::Done)
-}
-
-/// A folder that was made for the purpose.
-struct Dir {
-    /// Absolute, and safe inside a TOML string.
-    root: String,
-}
-
-impl Dir {
-    fn make(path: &Path) -> anyhow::Result<Self> {
-        let occupied = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
-        if occupied {
-            bail!("{} exists and is not empty; name a new folder", path.display());
-        }
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .with_context(|| format!("failed to make {}", path.display()))?;
-        let root = path.canonicalize()?.into_os_string().into_string().ok();
-        match root.filter(|root| !root.chars().any(|c| c.is_control() || matches!(c, '"' | '\\' | '{'))) {
-            Some(root) => Ok(Self { root }),
-            None => bail!("{} can't be written into a configuration; name a plainer folder", path.display()),
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        Path::new(&self.root).join(name)
-    }
-
-    fn folder(&self, name: &str) -> anyhow::Result<()> {
-        let path = self.path(name);
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .with_context(|| format!("failed to make {}", path.display()))
-    }
-
-    fn write(&self, name: &str, content: &str) -> anyhow::Result<()> {
-        use std::io::Write;
-        let path = self.path(name);
-        if let Some((folder, _)) = name.rsplit_once('/') {
-            self.folder(folder)?;
-        }
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        file.write_all(content.as_bytes()).with_context(|| format!("failed to write {}", path.display()))
-    }
 }

@@ -1,0 +1,146 @@
+//! Stored artifacts as a table: a row an artifact, a column a store.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use comfy_table::{Table, presets};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Palette, bytes, moment};
+use crate::{
+    artifact::{ArtifactId, Kind},
+    inventory::{Condition, Inventory, Observed, Origin, StoredArtifact},
+    spec::names::{BackupName, StoreName},
+};
+
+/// All artifacts of some backups, and the stores that could not be seen.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Listing {
+    /// Oldest first within a backup.
+    pub artifacts: Vec<Row>,
+    /// Stores that could not be seen, and why: what they hold is unknown, not absent.
+    pub unknown: BTreeMap<StoreName, String>,
+}
+
+/// One artifact, wherever it is stored.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// Its backup.
+    pub backup: BackupName,
+    /// Its name.
+    pub artifact: ArtifactId,
+    /// What it holds.
+    pub kind: Kind,
+    /// Who asked for it.
+    pub origin: Origin,
+    /// The slot that it fills.
+    pub slot: Option<Timestamp>,
+    /// The newest data that it brings back.
+    pub newest: Timestamp,
+    /// The artifact whose segments it shared.
+    pub base: Option<ArtifactId>,
+    /// What a restore needs besides it.
+    pub requires: Vec<ArtifactId>,
+    /// Its copies.
+    pub stores: BTreeMap<StoreName, Stored>,
+}
+
+/// One copy of an artifact.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Stored {
+    /// Bytes that it added to the store.
+    pub bytes: u64,
+    /// What the last look found.
+    pub condition: Condition,
+    /// When a check of any depth last found it good.
+    pub verified: Option<Timestamp>,
+    /// Why it is held.
+    pub held: Option<String>,
+}
+
+impl Listing {
+    /// Collects what the inventory shows of the backups that `wanted` picks.
+    pub fn of(inventory: &Inventory, wanted: impl Fn(&BackupName) -> bool) -> Self {
+        let mut rows: BTreeMap<(BackupName, ArtifactId), Row> = BTreeMap::new();
+        let mut unknown = BTreeMap::new();
+        for (store, observed) in &inventory.stores {
+            let found = match observed {
+                Observed::Known(found) => found,
+                Observed::Unknown(why) => {
+                    unknown.insert(store.clone(), why.clone());
+                    continue;
+                }
+            };
+            for (backup, stored) in found.backups.iter().filter(|(backup, _)| wanted(backup)) {
+                for artifact in &stored.artifacts {
+                    let row = rows.entry((backup.clone(), artifact.id)).or_insert_with(|| row(backup, artifact));
+                    row.stores.insert(store.clone(), copy(artifact));
+                }
+            }
+        }
+        Self { artifacts: rows.into_values().collect(), unknown }
+    }
+
+    /// The listing as a table for people.
+    pub fn text(&self, palette: Palette) -> String {
+        let mut out = String::new();
+        if self.artifacts.is_empty() {
+            out.push_str("No artifacts.\n");
+        } else {
+            out.push_str(&format!("{}\n", self.table(palette)));
+        }
+        for (store, why) in &self.unknown {
+            out.push_str(&format!("{} {store} could not be seen: {why}\n", palette.warn("!")));
+        }
+        out
+    }
+
+    fn table(&self, palette: Palette) -> Table {
+        let stores: BTreeSet<&StoreName> = self.artifacts.iter().flat_map(|row| row.stores.keys()).collect();
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING);
+        let heads = ["BACKUP", "ARTIFACT", "KIND", "DATA OF"].into_iter().map(str::to_owned);
+        table.set_header(heads.chain(stores.iter().map(|store| store.to_string().to_uppercase())));
+        for row in &self.artifacts {
+            let kind = match row.origin {
+                Origin::Scheduled => row.kind.to_string(),
+                Origin::Manual => format!("{} (manual)", row.kind),
+            };
+            let cells = [row.backup.to_string(), row.artifact.to_string(), kind, moment(row.newest)].into_iter();
+            table.add_row(cells.chain(stores.iter().map(|store| cell(row.stores.get(*store), palette))));
+        }
+        table
+    }
+}
+
+fn row(backup: &BackupName, artifact: &StoredArtifact) -> Row {
+    Row {
+        backup: backup.clone(),
+        artifact: artifact.id,
+        kind: artifact.kind,
+        origin: artifact.origin,
+        slot: artifact.slot,
+        newest: artifact.newest,
+        base: artifact.base,
+        requires: artifact.requires.clone(),
+        stores: BTreeMap::new(),
+    }
+}
+
+fn copy(artifact: &StoredArtifact) -> Stored {
+    Stored {
+        bytes: artifact.bytes,
+        condition: artifact.condition.clone(),
+        verified: artifact.verified.at_least(crate::artifact::Depth::Metadata),
+        held: artifact.held.as_deref().map(str::to_owned),
+    }
+}
+
+fn cell(stored: Option<&Stored>, palette: Palette) -> String {
+    let Some(stored) = stored else { return palette.faint("-") };
+    let held = if stored.held.is_some() { ", held" } else { "" };
+    match &stored.condition {
+        Condition::Good => format!("{}{held}", bytes(stored.bytes)),
+        Condition::Damaged(_) => palette.bad(format!("damaged{held}")),
+    }
+}
