@@ -63,5 +63,9 @@ impl Folder {
 
 fn make_private(path: &Path) -> anyhow::Result<()> {
     let mut builder = fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(path).with_context(|| format!("failed to make {}", path.display()))
+    builder
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("failed to make {}", path.display()))
 }

@@ -37,6 +37,8 @@ impl Init {
         let render = |template: &str| {
             template
                 .replace("{dir}", dir.root())
+                .replace("{repo}", "infra")
+                .replace("{listen}", "127.0.0.1:9180")
                 .replace("{name}", self.name.as_str())
                 .replace("{recipient}", &recipient)
         };

@@ -73,7 +73,8 @@ impl Listing {
             };
             for (backup, stored) in found.backups.iter().filter(|(backup, _)| wanted(backup)) {
                 for artifact in &stored.artifacts {
-                    let row = rows.entry((backup.clone(), artifact.id)).or_insert_with(|| row(backup, artifact));
+                    let row =
+                        rows.entry((backup.clone(), artifact.id)).or_insert_with(|| row(backup, artifact));
                     row.stores.insert(store.clone(), copy(artifact));
                 }
             }
@@ -87,7 +88,8 @@ impl Listing {
         if self.artifacts.is_empty() {
             out.push_str("No artifacts.\n");
         } else {
-            out.push_str(&format!("{}\n", self.table(palette)));
+            out.push_str(&self.table(palette).trim_fmt());
+            out.push('\n');
         }
         for (store, why) in &self.unknown {
             out.push_str(&format!("{} {store} could not be seen: {why}\n", palette.warn("!")));
@@ -98,7 +100,7 @@ impl Listing {
     fn table(&self, palette: Palette) -> Table {
         let stores: BTreeSet<&StoreName> = self.artifacts.iter().flat_map(|row| row.stores.keys()).collect();
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING);
+        table.load_style(presets::NOTHING);
         let heads = ["BACKUP", "ARTIFACT", "KIND", "DATA OF"].into_iter().map(str::to_owned);
         table.set_header(heads.chain(stores.iter().map(|store| store.to_string().to_uppercase())));
         for row in &self.artifacts {
@@ -106,7 +108,8 @@ impl Listing {
                 Origin::Scheduled => row.kind.to_string(),
                 Origin::Manual => format!("{} (manual)", row.kind),
             };
-            let cells = [row.backup.to_string(), row.artifact.to_string(), kind, moment(row.newest)].into_iter();
+            let cells =
+                [row.backup.to_string(), row.artifact.to_string(), kind, moment(row.newest)].into_iter();
             table.add_row(cells.chain(stores.iter().map(|store| cell(row.stores.get(*store), palette))));
         }
         table

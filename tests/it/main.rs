@@ -1,6 +1,7 @@
 //! Tests that need no server.
 
 mod architecture;
+mod cli;
 mod executor;
 mod git;
 mod stores;
