@@ -10,13 +10,17 @@
 //! Objects are read and packed through git2; fetch and push run the `git` program (see [`program`]), which honours
 //! the user's own ssh, credentials and proxies. Nothing of the repository is ever executed.
 
+pub mod bundle;
 pub mod mirror;
 pub mod program;
 pub mod revision;
+pub mod stored;
 pub mod tips;
+pub mod unbundle;
 pub mod url;
 
 pub use mirror::{Fetched, Mirror, MirrorError};
 pub use revision::{Declaration, Revision, RevisionError};
+pub use stored::StoredTips;
 pub use tips::{Tips, tips_position};
 pub use url::RepoUrl;

@@ -1,5 +1,7 @@
 //! Sources: the protected data. One trait, one conformance suite.
 
+pub mod git;
+
 use std::{path::PathBuf, time::Duration};
 
 use async_trait::async_trait;

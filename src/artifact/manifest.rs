@@ -187,6 +187,9 @@ pub struct Details {
     /// What was left out and why, such as sockets or unreadable files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub omitted: Vec<String>,
+    /// Of the infra repo: every reference and HEAD, with the object that it names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tips: BTreeMap<String, String>,
 }
 
 /// Counts that a drill can compare a restore with.

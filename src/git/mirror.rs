@@ -23,7 +23,7 @@ use super::{
 };
 
 /// The mirror's folder in the state directory.
-pub const FOLDER: &str = "infra.git";
+pub const FOLDER: &str = "mirror.git";
 
 const INCOMING: &str = "refs/backstay/incoming/";
 const UPSTREAM: [&str; 2] = ["refs/heads/", "refs/tags/"];

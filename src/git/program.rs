@@ -18,12 +18,13 @@ use std::{
     time::Duration,
 };
 
-use io::Write;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     process::{Child, Command},
 };
+
+use crate::durable;
 
 /// The most that `git` may print before it is stopped, bytes: references of 500,000 branches.
 const LONGEST_OUTPUT: u64 = 64 << 20;
@@ -130,9 +131,7 @@ impl Git {
         if fs::read_to_string(&path).is_ok_and(|found| found == text) {
             return Ok(Self { config: Some(path) });
         }
-        let mut file = tempfile::Builder::new().prefix(".gitconfig").tempfile_in(state_dir)?;
-        file.write_all(text.as_bytes())?;
-        file.persist(&path).map_err(|error| error.error)?;
+        durable::replace(&path, text.as_bytes())?;
         Ok(Self { config: Some(path) })
     }
 

@@ -1,0 +1,176 @@
+//! The infra repo itself, captured from its mirror as a Git bundle and restored as a bare repository.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use git2::Repository;
+use tokio::{
+    fs::OpenOptions,
+    io::{AsyncRead, AsyncWriteExt},
+    sync::mpsc,
+};
+
+use super::{CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError};
+use crate::{
+    artifact::{
+        Kind,
+        manifest::{Counts, Details, Moment},
+    },
+    git::{
+        bundle::{self, BundleError},
+        tips::{Tips, tips_position},
+        unbundle::{self, UnbundleError},
+    },
+    stores::Class,
+};
+
+/// Pieces of a bundle that may wait for the sink.
+const WAITING: usize = 4;
+
+/// The source of the reserved backup `infra`.
+///
+/// A [`Kind::Full`] is a complete bundle. Any other kind is a bundle on the prerequisites, and its manifest must name in
+/// `requires` the whole chain of artifacts that it rests on, back to the full one.
+///
+/// A restore of such a chain calls [`Source::restore`] once for every artifact, oldest first, with the same place:
+/// [`Place::Folder`] becomes a bare repository and takes each further bundle. With [`Place::File`] each bundle needs a
+/// file of its own.
+#[derive(Clone, Debug)]
+pub struct GitSource {
+    mirror: PathBuf,
+    prerequisites: Option<Tips>,
+}
+
+impl GitSource {
+    /// The infra repo as mirrored in the bare repository `mirror`. `prerequisites` are the tips of the artifact that the
+    /// next one rests on (see [`crate::git::stored::StoredTips::usable`]); without them only a full can be captured.
+    pub fn new(mirror: PathBuf, prerequisites: Option<Tips>) -> Self {
+        Self { mirror, prerequisites }
+    }
+
+    fn base(&self, kind: Kind) -> Result<Tips, SourceError> {
+        match (kind, &self.prerequisites) {
+            (Kind::Full, _) => Ok(Tips::default()),
+            (Kind::Incremental | Kind::Differential, Some(tips)) if !tips.is_empty() => Ok(tips.clone()),
+            (Kind::Log, _) => {
+                Err(self.failed("capture", "a repository has no log".to_owned(), "make a full"))
+            }
+            _ => Err(self.failed(
+                "capture",
+                "it is not known which commits the newest artifact holds".to_owned(),
+                "make a full",
+            )),
+        }
+    }
+
+    fn failed(&self, operation: &'static str, reason: String, hint: &str) -> SourceError {
+        SourceError {
+            operation,
+            subject: "the infra repo".to_owned(),
+            class: Class::Stalled,
+            reason,
+            hint: Some(hint.to_owned()),
+        }
+    }
+
+    fn described(&self, tips: Tips, request: &CaptureRequest) -> Captured {
+        let references = tips.references().count() as u64;
+        Captured {
+            // Not the commit's time, which its author chose: the repository looked like this now.
+            moment: Moment::At { time: request.now, position: Some(tips_position(&tips)) },
+            details: Details {
+                versions: BTreeMap::from([("git-bundle".to_owned(), "v2".to_owned())]),
+                counts: Counts::Captured(BTreeMap::from([("references".to_owned(), references)])),
+                omitted: Vec::new(),
+                tips: tips.0,
+            },
+        }
+    }
+}
+
+#[async_trait]
+impl Source for GitSource {
+    async fn probe(&self) -> Result<Probe, SourceError> {
+        match Repository::open_bare(&self.mirror) {
+            Ok(_) => {
+                let (major, minor, patch) = git2::Version::get().libgit2_version();
+                Ok(Probe { version: format!("libgit2 {major}.{minor}.{patch}") })
+            }
+            Err(error) => Err(self.failed("open", error.message().to_owned(), "fetch it first")),
+        }
+    }
+
+    fn stream_name(&self) -> String {
+        "infra.bundle".to_owned()
+    }
+
+    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+        let (mirror, base) = (self.mirror.clone(), self.base(request.kind)?);
+        let (pieces, mut written) = mpsc::channel(WAITING);
+        let writing = tokio::task::spawn_blocking(move || write(&mirror, &base, pieces));
+        while let Some(piece) = written.recv().await {
+            if sink.write(piece).await.is_err() {
+                // The pipeline's own error tells why; this ends the writer at its next piece.
+                written.close();
+            }
+        }
+        let tips = match writing.await {
+            Ok(tips) => tips.map_err(|e| self.failed("bundle", e.to_string(), "see the reason"))?,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        Ok(self.described(tips, request))
+    }
+
+    async fn restore(
+        &self,
+        stream: &mut (dyn AsyncRead + Send + Unpin),
+        place: &Place,
+    ) -> Result<Restored, SourceError> {
+        match place {
+            Place::Folder(folder) => {
+                unbundle::apply(stream, folder).await.map_err(|e| self.not_applied(e))?;
+                Ok(Restored { place: format!("bare repository {}", folder.display()) })
+            }
+            Place::File(file) => {
+                let written = save(stream, file).await;
+                written.map_err(|e| {
+                    let hint = "name a file that does not exist yet";
+                    self.failed("restore", format!("{}: {e}", file.display()), hint)
+                })?;
+                Ok(Restored { place: format!("bundle {}", file.display()) })
+            }
+            Place::Database(_) | Place::Original => Err(self.failed(
+                "restore",
+                "it is restored beside, never over a repository that others push to".to_owned(),
+                "restore into a folder, look at it, and push from there",
+            )),
+        }
+    }
+}
+
+impl GitSource {
+    fn not_applied(&self, error: UnbundleError) -> SourceError {
+        let text = error.to_string();
+        let (reason, hint) = text.rsplit_once("; ").unwrap_or((&text, "see the reason"));
+        self.failed("restore", reason.to_owned(), hint)
+    }
+}
+
+fn write(mirror: &Path, base: &Tips, pieces: mpsc::Sender<Bytes>) -> Result<Tips, BundleError> {
+    let object = |error: git2::Error| BundleError::Object(error.message().to_owned());
+    let repo = Repository::open_bare(mirror).map_err(object)?;
+    let tips = Tips::read(&repo).map_err(object)?;
+    bundle::write(&repo, &tips, base, &pieces)?;
+    Ok(tips)
+}
+
+async fn save(stream: &mut (dyn AsyncRead + Send + Unpin), path: &Path) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).await?;
+    tokio::io::copy(stream, &mut file).await?;
+    file.flush().await?;
+    file.sync_all().await
+}
