@@ -22,11 +22,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use rustix::io::Errno;
+use tokio::sync::OnceCell;
 
 use self::{fault::Fault, tree::Root};
-use super::{
-    Capabilities, ErrorKind, Held, Listed, Put, Stat, Store, StoreError, extent::extent, probe::probe_name,
-};
+use super::{Capabilities, ErrorKind, Held, Listed, Put, Stat, Store, StoreError, extent::extent, probe};
 use crate::artifact::layout::ObjectName;
 
 /// A folder of the controller's host.
@@ -41,7 +40,7 @@ struct Place {
     known: OnceLock<()>,
     /// Files of writers that died are removed once a process.
     swept: Once,
-    capabilities: OnceLock<Capabilities>,
+    capabilities: OnceCell<Capabilities>,
 }
 
 /// Makes the root of a store, for its owner only, with what it takes to tell it from an empty mount point. A root that
@@ -60,7 +59,7 @@ impl LocalStore {
             path: path.into(),
             known: OnceLock::new(),
             swept: Once::new(),
-            capabilities: OnceLock::new(),
+            capabilities: OnceCell::new(),
         };
         Self { place: Arc::new(place) }
     }
@@ -99,23 +98,6 @@ impl Place {
     fn put(&self, root: &Root, name: &ObjectName, content: &[u8]) -> Result<Put, Fault> {
         self.swept.call_once(|| aside::remove_stale(root));
         aside::put(root, name, content)
-    }
-
-    fn probe(&self, root: &Root) -> Result<Capabilities, Fault> {
-        if let Some(known) = self.capabilities.get() {
-            return Ok(*known);
-        }
-        let name = probe_name();
-        self.put(root, &name, b"first")?;
-        let second = self.put(root, &name, b"second");
-        let content = read(root, &name, None, 16);
-        tree::remove(root, &name)?;
-        let held = second? == Put::Existed && content?.as_ref() == b"first";
-        Ok(*self.capabilities.get_or_init(|| Capabilities {
-            conditional_put: if held { Held::Yes } else { Held::No },
-            checksums: Held::Untried,
-            object_lock: Held::Untried,
-        }))
     }
 }
 
@@ -166,7 +148,14 @@ impl Store for LocalStore {
     }
 
     async fn capabilities(&self) -> Result<Capabilities, StoreError> {
-        self.on_root("probe", None, |place, root| place.probe(root)).await
+        let probe = async || {
+            Ok(Capabilities {
+                conditional_put: probe::conditional_put(self).await?,
+                checksums: Held::Untried,
+                object_lock: Held::Untried,
+            })
+        };
+        self.place.capabilities.get_or_try_init(probe).await.copied()
     }
 }
 

@@ -1,1 +1,8 @@
 //! Tests against real servers, which they start themselves.
+
+#[path = "../conformance/stores.rs"]
+mod store_conformance;
+
+mod lab;
+
+mod sftp;

@@ -1,0 +1,102 @@
+//! Real servers: each in a private temporary folder on a free port, waited for by a condition, killed when dropped.
+
+pub mod sshd;
+pub mod tmpfs;
+
+use rustix::process::Pid;
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    process::{Child, Command},
+    time::{Duration, Instant},
+};
+
+/// How long a server may take to be ready.
+pub const READY: Duration = Duration::from_secs(60);
+
+/// A port that nothing listens on.
+pub fn free_port() -> u16 {
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port of the loopback interface is free");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// A server's process with all that it started; killed when dropped.
+pub struct Server(Child);
+
+impl Server {
+    /// Starts `command`.
+    pub fn start(command: &mut Command) -> Self {
+        let program = command.get_program().to_owned();
+        Self(command.spawn().unwrap_or_else(|e| panic!("failed to start {program:?}: {e}")))
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        self.0.try_wait().expect("the process is our child").is_none()
+    }
+
+    /// Waits until the server answers on `port`.
+    pub fn wait_for_port(&mut self, port: u16) {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        self.wait_until("it listens", || TcpStream::connect(address).is_ok());
+    }
+
+    /// Waits until `ready`, or panics when the server ends or takes too long.
+    pub fn wait_until(&mut self, what: &str, mut ready: impl FnMut() -> bool) {
+        let deadline = Instant::now() + READY;
+        while !ready() {
+            assert!(self.runs(), "the server ended before {what}");
+            assert!(Instant::now() < deadline, "the server was not ready in time: {what}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Kills it, with all that it started, and waits for its end.
+    pub fn kill(&mut self) -> io::Result<()> {
+        let started = descendants(self.0.id());
+        self.0.kill()?;
+        for pid in started.into_iter().filter_map(|pid| Pid::from_raw(pid as i32)) {
+            // It may have ended by itself meanwhile.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        self.0.wait().map(|_| ())
+    }
+}
+
+/// Every process that `ancestor` started, also those that made a session of their own.
+fn descendants(ancestor: u32) -> Vec<u32> {
+    let processes: Vec<(u32, u32)> = std::fs::read_dir("/proc")
+        .expect("/proc is mounted")
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|pid: u32| Some((pid, parent(pid)?)))
+        .collect();
+    let mut found = vec![ancestor];
+    let mut next = 0;
+    while let Some(&parent) = found.get(next) {
+        found.extend(processes.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    found.split_off(1)
+}
+
+/// The fourth word of `/proc/PID/stat`, the name in parentheses counting as one.
+fn parent(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.kill();
+    }
+}
+
+/// Runs a program to its end.
+pub fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|e| panic!("failed to start {command:?}: {e}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} failed: {said}");
+}
