@@ -4,4 +4,5 @@ mod architecture;
 mod cli;
 mod executor;
 mod git;
+mod journal;
 mod stores;
