@@ -43,6 +43,7 @@ pub mod stores;
 
 // Shell: drives the core and the drivers.
 pub mod apply;
+pub mod daemon;
 pub mod durable;
 pub mod git;
 pub mod keys;

@@ -1,0 +1,4 @@
+//! The reconcile loop.
+
+pub mod queue;
+pub mod requests;
