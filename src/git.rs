@@ -13,14 +13,18 @@
 pub mod bundle;
 pub mod mirror;
 pub mod program;
+pub mod push;
 pub mod revision;
 pub mod stored;
 pub mod tips;
 pub mod unbundle;
 pub mod url;
+pub mod watch;
 
 pub use mirror::{Fetched, Mirror, MirrorError};
+pub use push::{PushError, PushMirror, Pushed};
 pub use revision::{Declaration, Revision, RevisionError};
 pub use stored::StoredTips;
 pub use tips::{Tips, tips_position};
 pub use url::RepoUrl;
+pub use watch::Watch;

@@ -136,9 +136,7 @@ impl Mirror {
             .mode(0o700)
             .create(state_dir)
             .map_err(|e| open(e.to_string()))?;
-        let trusted: Vec<PathBuf> =
-            upstream.local().into_iter().flat_map(|path| [path.to_owned(), path.join(".git")]).collect();
-        let git = Git::trusting(state_dir, &trusted).map_err(|e| open(e.to_string()))?;
+        let git = Git::trusting(state_dir, upstream.local()).map_err(|e| open(e.to_string()))?;
         let head = format!("refs/heads/{branch}");
         if !git2::Reference::is_valid_name(&head) {
             return Err(open(format!("`{}` is not the name of a branch", branch.escape_debug())));
@@ -156,6 +154,11 @@ impl Mirror {
     /// The repository that is mirrored.
     pub fn upstream(&self) -> &RepoUrl {
         &self.upstream
+    }
+
+    /// The watched branch.
+    pub fn branch(&self) -> &str {
+        &self.branch
     }
 
     /// Brings the mirror up to date. Asks first, and fetches only when something is new: a local repository is asked

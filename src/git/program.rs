@@ -11,7 +11,7 @@
 use std::{
     env,
     ffi::OsStr,
-    fs, io,
+    io,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::Stdio,
@@ -19,6 +19,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use sha2::{Digest, Sha256};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     process::{Child, Command},
@@ -116,22 +117,22 @@ impl Git {
         Self { config: None }
     }
 
-    /// `git` that also reads the local repositories `trusted`, whoever owns them, and runs no hook when it writes to
-    /// one. Keeps the file `gitconfig` in `state_dir` for this.
-    pub fn trusting(state_dir: &Path, trusted: &[PathBuf]) -> io::Result<Self> {
+    /// `git` that also reads and writes the local repository `trusted`, whoever owns it, and runs none of its hooks. The
+    /// programs at the other end see no arguments of ours, so this stands in a configuration file in `state_dir`.
+    pub fn trusting(state_dir: &Path, trusted: Option<&Path>) -> io::Result<Self> {
         let mut text = String::new();
         for file in users_config() {
             text.push_str(&format!("[include]\n\tpath = {}\n", quoted(&file)));
         }
         text.push_str("[core]\n\thooksPath = /dev/null\n");
-        for folder in trusted {
-            text.push_str(&format!("[safe]\n\tdirectory = {}\n", quoted(folder)));
+        for folder in trusted.iter().flat_map(|path| [path.to_path_buf(), path.join(".git")]) {
+            text.push_str(&format!("[safe]\n\tdirectory = {}\n", quoted(&folder)));
         }
-        let path = state_dir.join("gitconfig");
-        if fs::read_to_string(&path).is_ok_and(|found| found == text) {
-            return Ok(Self { config: Some(path) });
+        // Named after its content, so that it is never changed under a running program.
+        let path = state_dir.join(format!("gitconfig-{}", &hex::encode(Sha256::digest(&text))[..16]));
+        if !path.exists() {
+            durable::replace(&path, text.as_bytes())?;
         }
-        durable::replace(&path, text.as_bytes())?;
         Ok(Self { config: Some(path) })
     }
 

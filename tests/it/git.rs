@@ -1,7 +1,11 @@
 //! The infra repo with the real `git` program.
 
+mod bundle;
 mod mirror;
+mod push;
 mod revision;
+mod source;
+mod watch;
 
 use std::{
     path::{Path, PathBuf},
