@@ -84,6 +84,11 @@ impl ArtifactId {
         Self { seconds: at.as_second(), random: random & ((1 << (5 * RANDOM_DIGITS)) - 1) }
     }
 
+    /// Its share, out of 2^50, of whatever must be spread over artifacts evenly and stably.
+    pub fn share(self) -> u64 {
+        self.random
+    }
+
     /// When the capture began, to the second, by the clock of the controller that made it.
     pub fn time(self) -> Timestamp {
         // Both constructors start from a timestamp.

@@ -126,6 +126,52 @@ pub struct StoredArtifact {
     pub held: Option<Box<str>>,
 }
 
+impl StoredArtifact {
+    /// Whether nothing is known to be wrong with it.
+    pub fn is_good(&self) -> bool {
+        self.condition == Condition::Good
+    }
+
+    /// Whether it claims to be made, or its data to be of, a time that has not come.
+    pub fn is_from_the_future(&self, now: Timestamp) -> bool {
+        self.newest > now || self.id.time() > now
+    }
+
+    /// What copies of one content share in every store: the name of the artifact, or of the one that it repairs.
+    pub fn content(&self) -> ArtifactId {
+        self.supersedes.unwrap_or(self.id)
+    }
+}
+
+impl StoredBackup {
+    /// Nothing at all.
+    pub const NOTHING: &'static StoredBackup = &StoredBackup {
+        artifacts: Vec::new(),
+        unreadable: BTreeMap::new(),
+        leases: BTreeMap::new(),
+        unreferenced: BTreeMap::new(),
+        candidates: BTreeMap::new(),
+        deletions: Vec::new(),
+        bytes: 0,
+    };
+
+    /// The artifact of this name.
+    pub fn artifact(&self, id: ArtifactId) -> Option<&StoredArtifact> {
+        self.artifacts.iter().find(|a| a.id == id)
+    }
+
+    /// A good artifact with the content of `id`: itself, or one that repairs it.
+    pub fn good_content(&self, id: ArtifactId) -> Option<&StoredArtifact> {
+        self.artifacts.iter().find(|a| a.is_good() && (a.id == id || a.content() == id))
+    }
+
+    /// The good artifact with the newest data at `now`.
+    pub fn newest_good(&self, now: Timestamp) -> Option<&StoredArtifact> {
+        let good = self.artifacts.iter().filter(|a| a.is_good() && !a.is_from_the_future(now));
+        good.max_by_key(|a| (a.newest, a.id))
+    }
+}
+
 /// Who asked for an artifact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -1,6 +1,27 @@
 //! The difference between a [`crate::spec::Spec`] and an [`crate::inventory::Inventory`], as steps to take.
+//!
+//! Pure: the same values in, the same plan out. [`plan`] is what a pass does; [`manual`], [`restore`] and [`verify`]
+//! build the same [`Plan`] for what a person asks. [`check`] judges every finished plan again before it is applied.
 
 pub mod action;
+mod backups;
+pub mod cannot_run;
+pub mod check;
+mod copies;
+mod draft;
+pub mod due;
+mod facts;
+mod infra;
+mod interrupted;
+mod lineage;
+pub mod manual;
+mod orphans;
+pub mod restore;
+mod retention;
+mod schedules;
+mod sweeps;
+mod verification;
+pub mod verify;
 
 use std::collections::BTreeSet;
 
@@ -8,8 +29,88 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use action::Action;
+pub use due::next_due;
 
-use crate::spec::names::{BackupName, FleetName, StoreName};
+use crate::{
+    artifact::Depth,
+    inventory::Inventory,
+    spec::{
+        Spec,
+        names::{BackupName, FleetName, StoreName},
+    },
+};
+use draft::Draft;
+use facts::Facts;
+
+/// What a pass must do at `now` so that the inventory comes to be what the declaration says.
+///
+/// Nothing in it may be applied before [`check::check`] has judged it.
+pub fn plan(spec: &Spec, inventory: &Inventory, limits: &Limits, now: Timestamp) -> Plan {
+    let facts = Facts::gather(spec, inventory, limits, now);
+    let mut draft = Draft::default();
+    infra::plan(&facts, &mut draft);
+    interrupted::plan(&facts, &mut draft);
+    schedules::plan(&facts, &mut draft);
+    backups::plan(&facts, &mut draft);
+    let expired = retention::expired(&facts);
+    let lacking = copies::plan(&facts, &mut draft);
+    verification::repair(&facts, &expired, &mut draft);
+    retention::plan(&facts, &expired, &lacking, &mut draft);
+    orphans::plan(&facts, &mut draft);
+    verification::plan(&facts, &expired, &mut draft);
+    sweeps::plan(&facts, &mut draft);
+    draft.finish(&facts)
+}
+
+/// What bounds a plan besides the declaration: the host's word, and what this build can do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// The commit that the declaration is read from.
+    pub revision: String,
+    /// The largest share of a backup's artifacts in a store that may go within 24 hours, in 0..=1; one always may.
+    pub delete_share: f64,
+    /// The deepest check that can be made here: [`Depth::Plaintext`] needs an identity.
+    pub deepest_check: Depth,
+    /// How many artifacts of a store a pass checks, by depth.
+    pub checks: ChecksAPass,
+    /// What the host does not allow, besides what this build can't do (see [`cannot_run::by_this_build`]).
+    pub refused: Vec<CannotRun>,
+}
+
+/// How many artifacts of a store a pass checks at most, so that thousands do not come due at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChecksAPass {
+    /// Presence and sizes: cheap.
+    pub metadata: usize,
+    /// Digests: each artifact is read whole, by the store or by us.
+    pub data: usize,
+    /// Decryption: each artifact is read whole by us.
+    pub plaintext: usize,
+}
+
+impl ChecksAPass {
+    /// The number for one depth.
+    pub fn at(self, depth: Depth) -> usize {
+        match depth {
+            Depth::Metadata => self.metadata,
+            Depth::Data => self.data,
+            Depth::Plaintext => self.plaintext,
+        }
+    }
+}
+
+impl Limits {
+    /// The limits of a host that refuses nothing, for a declaration of `revision`.
+    pub fn new(revision: impl Into<String>) -> Self {
+        Self {
+            revision: revision.into(),
+            delete_share: 0.5,
+            deepest_check: Depth::Data,
+            checks: ChecksAPass { metadata: 500, data: 50, plaintext: 20 },
+            refused: Vec::new(),
+        }
+    }
+}
 
 /// What a pass will do, in an order that the `after` edges give; and what it will not do, with reasons.
 ///

@@ -4,6 +4,7 @@
 
 pub mod cron;
 pub mod names;
+pub mod retention;
 pub mod schedule;
 pub mod window;
 

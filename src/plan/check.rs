@@ -1,0 +1,177 @@
+//! The independent judge of finished plans: what may never be done, whoever planned it.
+//!
+//! It knows no planner: only the plan, the declaration and what it means (`spec`), and the inventory. A broken rule
+//! withholds the deletions of that backup in that store and nothing else; only a plan that is malformed is refused
+//! whole.
+
+mod deletions;
+mod shape;
+mod sweeps;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+pub use shape::Malformed;
+
+use super::{Action, Limits, Plan, StepId, Withheld};
+use crate::{
+    inventory::{Inventory, Observed, Standing, StoreInventory, StoredBackup},
+    spec::{
+        Spec,
+        names::{BackupName, StoreName},
+    },
+};
+
+/// How far a store's clock may be from ours before nothing is deleted in any store.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(600);
+/// The span in which deletions are counted, and that packs must be unreferenced before they go.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Judges `plan` as it would be applied at `now`: returns it without the deletions that break a rule, which stand in
+/// [`Plan::withheld`] instead. A plan that contradicts itself, or names what is neither declared nor found, is refused.
+pub fn check(
+    mut plan: Plan,
+    spec: &Spec,
+    inventory: &Inventory,
+    limits: &Limits,
+    now: Timestamp,
+) -> Result<Plan, Malformed> {
+    shape::check(&plan, spec, inventory)?;
+    let world = World { spec, inventory, limits, now };
+    let mut broken = deletions::broken(&plan, &world);
+    broken.extend(sweeps::broken(&plan, &world));
+    let removed = removed(&plan, &broken);
+    let (removed, dragged) = with_dependents(&plan, removed);
+    for Broken { backup, store, rule, reason, .. } in broken.into_iter().chain(dragged) {
+        let withheld = Withheld { backup, store, rule: rule.to_owned(), reason };
+        if !plan.withheld.contains(&withheld) {
+            plan.withheld.push(withheld);
+        }
+    }
+    plan.steps.retain(|step| !removed.contains(&step.id));
+    for step in &mut plan.steps {
+        step.after.retain(|id| !removed.contains(id));
+    }
+    Ok(plan)
+}
+
+/// What rules are judged by.
+struct World<'a> {
+    spec: &'a Spec,
+    inventory: &'a Inventory,
+    limits: &'a Limits,
+    now: Timestamp,
+}
+
+/// A broken rule.
+struct Broken {
+    backup: BackupName,
+    store: StoreName,
+    rule: &'static str,
+    reason: String,
+    reach: Reach,
+}
+
+/// What a broken rule takes out of a plan.
+enum Reach {
+    /// Every deletion and sweep of the backup in the store.
+    Deletions,
+    /// One step.
+    Step(StepId),
+}
+
+impl<'a> World<'a> {
+    /// The content of a store that can be believed; otherwise why it can't.
+    fn store(&self, name: &StoreName) -> Result<&'a StoreInventory, String> {
+        match self.inventory.stores.get(name) {
+            Some(Observed::Known(StoreInventory { standing: Standing::Refused(why), .. })) => {
+                Err(format!("store {name} is refused: {why}"))
+            }
+            Some(Observed::Known(store)) => Ok(store),
+            Some(Observed::Unknown(why)) => Err(format!("store {name} is unknown: {why}")),
+            None => Err(format!("store {name} was not looked at")),
+        }
+    }
+
+    /// Why ages can't be told anywhere: a store's clock is too far from ours.
+    fn clocks_apart(&self) -> Option<String> {
+        self.inventory.stores.iter().find_map(|(name, store)| {
+            let apart = store.known()?.clock.duration_since(self.now).unsigned_abs();
+            (apart > CLOCK_TOLERANCE)
+                .then(|| format!("the clock of store {name} and ours are {}s apart", apart.as_secs()))
+        })
+    }
+
+    /// Whether what an earlier pass of ours left in a store has this name.
+    fn is_interrupted(
+        &self,
+        backup: &BackupName,
+        store: &StoreName,
+        id: crate::artifact::ArtifactId,
+    ) -> bool {
+        let left = &self.inventory.interrupted;
+        left.iter().any(|i| i.backup == *backup && i.store == *store && i.artifact == id)
+    }
+
+    /// Epochs whose packs a capture under way may reuse, with the capture: what is leased.
+    fn leased(
+        &self,
+        backup: &BackupName,
+        store: &StoreName,
+        stored: &StoredBackup,
+        now: Timestamp,
+    ) -> Vec<(crate::artifact::ArtifactId, crate::artifact::ArtifactId)> {
+        let live = stored.leases.iter().filter(|(id, lease)| {
+            lease.until > now && stored.artifact(**id).is_none() && !self.is_interrupted(backup, store, **id)
+        });
+        live.map(|(id, lease)| (lease.epoch, *id)).collect()
+    }
+}
+
+fn pair(action: &Action) -> Option<(&BackupName, &StoreName)> {
+    match action {
+        Action::Delete { backup, store, .. } | Action::Sweep { backup, store, .. } => Some((backup, store)),
+        _ => None,
+    }
+}
+
+fn removed(plan: &Plan, broken: &[Broken]) -> BTreeSet<StepId> {
+    let pairs: BTreeSet<(&BackupName, &StoreName)> = broken
+        .iter()
+        .filter(|b| matches!(b.reach, Reach::Deletions))
+        .map(|b| (&b.backup, &b.store))
+        .collect();
+    let steps = broken.iter().filter_map(|b| match b.reach {
+        Reach::Step(id) => Some(id),
+        Reach::Deletions => None,
+    });
+    let deletions = plan.steps.iter().filter(|s| pair(&s.action).is_some_and(|pair| pairs.contains(&pair)));
+    deletions.map(|s| s.id).chain(steps).collect()
+}
+
+/// Adds the deletions that wait for one that was taken out: without it they would come too early. Whatever else waits
+/// for one goes ahead.
+fn with_dependents(plan: &Plan, mut removed: BTreeSet<StepId>) -> (BTreeSet<StepId>, Vec<Broken>) {
+    let mut dragged: BTreeMap<(BackupName, StoreName), Broken> = BTreeMap::new();
+    // Steps stand behind all that they wait for, so one look suffices.
+    for step in &plan.steps {
+        let Some((backup, store)) = pair(&step.action) else { continue };
+        if removed.contains(&step.id) || step.after.is_disjoint(&removed) {
+            continue;
+        }
+        removed.insert(step.id);
+        let (backup, store) = (backup.clone(), store.clone());
+        dragged.entry((backup.clone(), store.clone())).or_insert_with(|| Broken {
+            backup,
+            store,
+            rule: "dependents-first",
+            reason: "a deletion that has to come first is withheld".to_owned(),
+            reach: Reach::Step(step.id),
+        });
+    }
+    (removed, dragged.into_values().collect())
+}

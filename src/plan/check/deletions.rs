@@ -1,0 +1,343 @@
+//! Rules for the deletion of artifacts, each by its name.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::{Broken, DAY, Reach, World};
+use crate::{
+    artifact::{ArtifactId, Kind},
+    inventory::{Origin, StoredArtifact, StoredBackup},
+    plan::{Action, Plan, Step, StepId},
+    spec::{
+        Retention,
+        names::{BackupName, StoreName},
+        retention::{self, Candidate, Checked, Rules, Selects},
+    },
+};
+
+/// What a plan deletes of one backup in one store.
+struct Case<'a> {
+    world: &'a World<'a>,
+    plan: &'a Plan,
+    backup: &'a BackupName,
+    store: &'a StoreName,
+    stored: &'a StoredBackup,
+    /// What goes, and by which step.
+    gone: BTreeMap<ArtifactId, (&'a StoredArtifact, StepId)>,
+    /// The earlier of our clock and the store's.
+    now: Timestamp,
+}
+
+type Rule = fn(&Case<'_>) -> Option<String>;
+
+/// Every rule, by its name in [`crate::plan::Withheld::rule`]. `unknown` is judged first, for nothing else can be
+/// judged without it.
+const RULES: [(&str, Rule); 13] = [
+    ("unreadable", unreadable),
+    ("clock", clock),
+    ("vanished", vanished),
+    ("unknown", other_stores_unknown),
+    ("held", held),
+    ("locked", locked),
+    ("leased", leased),
+    ("in-use", in_use),
+    ("newest-good", newest_good),
+    ("required", required),
+    ("dependents-first", dependents_first),
+    ("not-expired", not_expired),
+    ("copy-missing", copy_missing),
+];
+
+pub(super) fn broken(plan: &Plan, world: &World<'_>) -> Vec<Broken> {
+    let mut deletions: BTreeMap<(&BackupName, &StoreName), Vec<(ArtifactId, StepId)>> = BTreeMap::new();
+    for step in &plan.steps {
+        if let Action::Delete { backup, artifact, store } = &step.action {
+            deletions.entry((backup, store)).or_default().push((*artifact, step.id));
+        }
+    }
+    let mut broken = Vec::new();
+    for ((backup, store), ids) in deletions {
+        let mut report = |rule: &'static str, reason: String| {
+            let (backup, store) = (backup.clone(), store.clone());
+            broken.push(Broken { backup, store, rule, reason, reach: Reach::Deletions });
+        };
+        match case(plan, world, (backup, store), &ids) {
+            Err(why) => report("unknown", why),
+            Ok(case) => {
+                for (rule, judge) in RULES.iter().chain(&[("delete-share", delete_share as Rule)]) {
+                    if let Some(reason) = judge(&case) {
+                        report(rule, reason);
+                    }
+                }
+            }
+        }
+    }
+    broken
+}
+
+/// Gathers what a case needs; fails where the inventory does not show it.
+fn case<'a>(
+    plan: &'a Plan,
+    world: &'a World<'_>,
+    (backup, store): (&'a BackupName, &'a StoreName),
+    ids: &[(ArtifactId, StepId)],
+) -> Result<Case<'a>, String> {
+    let inventory = world.store(store)?;
+    let stored =
+        inventory.backups.get(backup).ok_or_else(|| format!("nothing of {backup} was found in {store}"))?;
+    let by_id: BTreeMap<ArtifactId, &StoredArtifact> = stored.artifacts.iter().map(|a| (a.id, a)).collect();
+    let mut gone = BTreeMap::new();
+    for (id, step) in ids {
+        let artifact = by_id.get(id).ok_or_else(|| format!("{id} was not found in {store}"))?;
+        gone.insert(*id, (*artifact, *step));
+    }
+    Ok(Case { world, plan, backup, store, stored, gone, now: world.now.min(inventory.clock) })
+}
+
+impl<'a> Case<'a> {
+    fn going(&self) -> impl Iterator<Item = &'a StoredArtifact> + '_ {
+        self.gone.values().map(|(artifact, _)| *artifact)
+    }
+
+    fn staying(&self) -> impl Iterator<Item = &'a StoredArtifact> + '_ {
+        self.stored.artifacts.iter().filter(|a| !self.gone.contains_key(&a.id))
+    }
+
+    /// The stores that the declaration gives the backup, if it is declared.
+    fn declared_stores(&self) -> Option<&'a [StoreName]> {
+        let spec = self.world.spec;
+        match self.backup.is_infra() {
+            true => spec.infra.as_ref().map(|infra| infra.stores.as_slice()),
+            false => spec.backups.get(self.backup).map(|backup| backup.stores.as_slice()),
+        }
+    }
+
+    /// What the declaration says of a store's retention for the backup.
+    fn retention(&self, store: &StoreName) -> Option<Rules<'a>> {
+        let spec = self.world.spec;
+        let (keep, selects) = match self.backup.is_infra() {
+            true => {
+                let infra = spec.infra.as_ref()?;
+                (infra.keep_in.get(store).unwrap_or(&infra.keep), Selects::EveryKind)
+            }
+            false => (spec.backups.get(self.backup)?.retention(store), Selects::Fulls),
+        };
+        Some(Rules { keep, selects, zone: &spec.fleet.time_zone })
+    }
+}
+
+/// Nothing goes while a manifest of the backup can't be read: it may be the one that needs it.
+fn unreadable(case: &Case<'_>) -> Option<String> {
+    let (id, why) = case.stored.unreadable.iter().next()?;
+    Some(format!("manifest {id} can't be trusted: {why}"))
+}
+
+/// Nothing goes while clocks differ: ages can't be told.
+fn clock(case: &Case<'_>) -> Option<String> {
+    case.world.clocks_apart()
+}
+
+/// Nothing goes because its declaration vanished.
+fn vanished(case: &Case<'_>) -> Option<String> {
+    match case.declared_stores() {
+        Some(stores) if stores.contains(case.store) => None,
+        Some(_) => Some(format!("{} is no longer declared for {}", case.store, case.backup)),
+        None if case.world.spec.orphans.contains_key(case.backup) => None,
+        None => Some(format!(
+            "{0} is no longer declared; its artifacts go only after an [orphan.{0}] with `delete_after`",
+            case.backup
+        )),
+    }
+}
+
+/// Nothing goes while another store that should hold a copy can't be seen.
+fn other_stores_unknown(case: &Case<'_>) -> Option<String> {
+    let others = case.declared_stores()?.iter().filter(|store| *store != case.store);
+    others.filter_map(|store| case.world.store(store).err()).next()
+}
+
+/// What a person holds stays.
+fn held(case: &Case<'_>) -> Option<String> {
+    case.going().find_map(|a| Some(format!("{} is held: {}", a.id, a.held.as_deref()?)))
+}
+
+/// What is locked stays.
+fn locked(case: &Case<'_>) -> Option<String> {
+    let lock = case.world.spec.stores.get(case.store)?.immutable?;
+    let ends = |a: &StoredArtifact| a.id.time().checked_add(lock).unwrap_or(Timestamp::MAX);
+    let locked = case.going().find(|a| ends(a) > case.now)?;
+    Some(format!("{} is locked until {:.0}", locked.id, ends(locked)))
+}
+
+/// What a capture under way may reuse stays.
+fn leased(case: &Case<'_>) -> Option<String> {
+    let leases = case.world.leased(case.backup, case.store, case.stored, case.now);
+    leases.iter().find_map(|(epoch, capture)| {
+        let going = case.going().find(|a| a.epoch == *epoch)?;
+        Some(format!("{} belongs to the epoch of capture {capture}, which is under way", going.id))
+    })
+}
+
+/// What another step of the plan reads or builds on stays.
+fn in_use(case: &Case<'_>) -> Option<String> {
+    let reads = |step: &Step, a: &StoredArtifact| match &step.action {
+        Action::Capture(c) => {
+            let epoch = || case.stored.artifact(c.base?).map(|base| base.epoch);
+            c.backup == *case.backup && c.store == *case.store && c.base.is_some() && epoch() == Some(a.epoch)
+        }
+        Action::Copy { backup, artifact, from, .. } => {
+            backup == case.backup && from == case.store && *artifact == a.id
+        }
+        Action::Repair { backup, artifact, store, from } => {
+            backup == case.backup && (store == case.store || from == case.store) && *artifact == a.id
+        }
+        Action::Restore(r) => {
+            r.backup == *case.backup && r.store == *case.store && r.artifacts.contains(&a.id)
+        }
+        _ => false,
+    };
+    let steps = case.plan.steps.iter().filter(|step| !matches!(step.action, Action::Delete { .. }));
+    steps.into_iter().find_map(|step| {
+        let going = case.going().find(|a| reads(step, a))?;
+        Some(format!("step {} of the same plan needs {}", step.id.0, going.id))
+    })
+}
+
+/// The newest good artifact of a backup stays, whatever else the plan says. One whose declaration is gone, and whose
+/// `[orphan]` says so, goes whole.
+fn newest_good(case: &Case<'_>) -> Option<String> {
+    if case.declared_stores().is_none() && case.world.spec.orphans.contains_key(case.backup) {
+        return None;
+    }
+    let newest = case.stored.newest_good(case.now)?;
+    case.gone.contains_key(&newest.id).then(|| format!("{} is the newest good one", newest.id))
+}
+
+/// What an artifact that stays requires stays with it.
+fn required(case: &Case<'_>) -> Option<String> {
+    case.staying().find_map(|a| {
+        let required = a.requires.iter().find(|id| case.gone.contains_key(id))?;
+        Some(format!("{} requires {required}", a.id))
+    })
+}
+
+/// What requires an artifact goes before it, so that a crash in between leaves no ruin.
+fn dependents_first(case: &Case<'_>) -> Option<String> {
+    let after: BTreeMap<StepId, &BTreeSet<StepId>> =
+        case.plan.steps.iter().map(|s| (s.id, &s.after)).collect();
+    let waits_for = |step: StepId, wanted: StepId| {
+        let (mut open, mut seen) = (vec![step], BTreeSet::new());
+        while let Some(next) = open.pop() {
+            if next == wanted {
+                return true;
+            }
+            if seen.insert(next) {
+                open.extend(after.get(&next).into_iter().flat_map(|steps| steps.iter().copied()));
+            }
+        }
+        false
+    };
+    case.gone.values().find_map(|(dependent, own)| {
+        let early = dependent
+            .requires
+            .iter()
+            .find(|id| case.gone.get(id).is_some_and(|(_, step)| !waits_for(*step, *own)))?;
+        Some(format!("{early} would go before {}, which requires it", dependent.id))
+    })
+}
+
+/// What its own rule covers stays; so does what no rule covers.
+fn not_expired(case: &Case<'_>) -> Option<String> {
+    let young = |a: &StoredArtifact, age| a.newest.checked_add(age).map_or(true, |end| end > case.now);
+    if case.declared_stores().is_none() {
+        let orphan = case.world.spec.orphans.get(case.backup)?;
+        let early = case.going().find(|a| young(a, orphan.delete_after))?;
+        return Some(format!("{} is younger than `delete_after`", early.id));
+    }
+    let rules = case.retention(case.store)?;
+    let replaced =
+        |a: &StoredArtifact| case.staying().any(|other| other.is_good() && other.supersedes == Some(a.id));
+    case.going().filter(|a| !replaced(a)).find_map(|a| match age_of_rule(rules.keep, a) {
+        Some(age) if young(a, age) => Some(format!("{} is younger than the rule of its kind", a.id)),
+        None if !calendar_covers(rules, a) => Some(format!("no rule lets {} go", a.id)),
+        _ => None,
+    })
+}
+
+fn age_of_rule(keep: &Retention, artifact: &StoredArtifact) -> Option<std::time::Duration> {
+    if artifact.origin == Origin::Manual {
+        return keep.manual;
+    }
+    match artifact.kind {
+        Kind::Full => keep.full,
+        Kind::Incremental => keep.incremental,
+        Kind::Differential => keep.differential,
+        Kind::Log => keep.log,
+    }
+}
+
+fn calendar_covers(rules: Rules<'_>, artifact: &StoredArtifact) -> bool {
+    let Retention { hourly, daily, weekly, monthly, yearly, last, .. } = rules.keep;
+    let declared = [hourly, daily, weekly, monthly, yearly, last].into_iter().any(|rule| rule.is_some());
+    let kind = artifact.kind == Kind::Full || rules.selects == Selects::EveryKind;
+    declared && kind && artifact.origin == Origin::Scheduled
+}
+
+/// What another declared store should hold and has no good copy of stays. The infra repo's bundles have no copies:
+/// each store gets its own.
+fn copy_missing(case: &Case<'_>) -> Option<String> {
+    let others = case.declared_stores()?.iter().filter(|store| *store != case.store);
+    if case.backup.is_infra() {
+        return None;
+    }
+    others.into_iter().find_map(|other| {
+        let inventory = case.world.store(other).ok()?;
+        let there = inventory.backups.get(case.backup).unwrap_or(StoredBackup::NOTHING);
+        let lacked: Vec<&StoredArtifact> = everywhere(case)
+            .filter(|a| there.good_content(a.id).is_none() && there.good_content(a.content()).is_none())
+            .collect();
+        if !case.going().any(|a| lacked.iter().any(|l| l.id == a.id)) {
+            return None;
+        }
+        let lacks = |id: ArtifactId| lacked.iter().any(|l| l.id == id);
+        let present = there.artifacts.iter().map(Candidate::of).filter(|c| !lacks(c.id));
+        let hoped = lacked.iter().map(|a| Candidate {
+            checked: Checked::Passed,
+            held: None,
+            supersedes: None,
+            ..Candidate::of(a)
+        });
+        let all: Vec<Candidate<'_>> = present.chain(hoped).collect();
+        let verdicts = retention::decide(case.retention(other)?, &all, case.world.now.min(inventory.clock));
+        let wanted = case
+            .going()
+            .find(|a| a.is_good() && lacks(a.id) && verdicts.get(&a.id).is_some_and(|v| v.keeps()))?;
+        Some(format!("{other} should hold {} and has no good copy", wanted.id))
+    })
+}
+
+/// Good artifacts of the backup in any store that can be believed, each once.
+fn everywhere<'a>(case: &Case<'a>) -> impl Iterator<Item = &'a StoredArtifact> {
+    let world = case.world;
+    let stores = world.inventory.stores.keys().filter_map(|name| world.store(name).ok());
+    let stored = stores.filter_map(|store| store.backups.get(case.backup));
+    let good = stored.flat_map(|stored| stored.artifacts.iter()).filter(|a| a.is_good());
+    good.map(|a| (a.id, a)).collect::<BTreeMap<_, _>>().into_values()
+}
+
+/// Only a share goes within a day, counted with what went already; one always may.
+fn delete_share(case: &Case<'_>) -> Option<String> {
+    let recent =
+        case.stored.deletions.iter().filter(|at| at.checked_add(DAY).map_or(true, |end| end > case.now));
+    let (recent, share) = (recent.count(), case.world.limits.delete_share);
+    let all = case.stored.artifacts.len() + recent;
+    let allowed = ((share.clamp(0.0, 1.0) * all as f64) as usize).max(1);
+    let wanted = recent + case.gone.len();
+    (wanted > allowed).then(|| {
+        format!(
+            "{wanted} of {all} artifacts would go within a day, and {allowed} may; if that is meant, raise \
+             `allow.delete_share` in the controller's configuration"
+        )
+    })
+}

@@ -1,0 +1,164 @@
+//! Whether a plan is one at all.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    inventory::Inventory,
+    plan::{Action, Plan, Step, StepId},
+    spec::{
+        Spec,
+        names::{BackupName, FleetName, StoreName},
+    },
+};
+
+/// Why a plan is refused whole.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// It is another fleet's.
+    #[error("failed to accept the plan: it is for fleet {found}, and this is {expected}; make a new plan")]
+    OtherFleet {
+        /// Whose plan it is.
+        found: FleetName,
+        /// Whose it should be.
+        expected: FleetName,
+    },
+    /// Two steps have one number.
+    #[error("failed to accept the plan: two steps have the number {}; make a new plan", .0.0)]
+    DuplicateStep(StepId),
+    /// A step waits for one that does not stand before it: there is none, or they wait for each other.
+    #[error("failed to accept the plan: step {} waits for step {}, which does not stand before it; make a new plan", step.0, after.0)]
+    WaitsForLater {
+        /// The step.
+        step: StepId,
+        /// What it waits for.
+        after: StepId,
+    },
+    /// A step names a backup that is neither declared nor found.
+    #[error("failed to accept the plan: step {} names the unknown backup {backup}; make a new plan", step.0)]
+    UnknownBackup {
+        /// The step.
+        step: StepId,
+        /// What it names.
+        backup: BackupName,
+    },
+    /// A step names a store that is neither declared nor found, or that the backup does not use.
+    #[error("failed to accept the plan: step {} names store {store}, which is not one of its backup's; make a new plan", step.0)]
+    UnknownStore {
+        /// The step.
+        step: StepId,
+        /// What it names.
+        store: StoreName,
+    },
+    /// A step has nothing to do.
+    #[error("failed to accept the plan: step {} names no artifact; make a new plan", .0.0)]
+    EmptyStep(StepId),
+    /// A push to a mirror that is not declared.
+    #[error("failed to accept the plan: step {} pushes to a mirror that is not declared; make a new plan", .0.0)]
+    UnknownMirror(StepId),
+}
+
+pub(super) fn check(plan: &Plan, spec: &Spec, inventory: &Inventory) -> Result<(), Malformed> {
+    if plan.fleet != spec.fleet.name {
+        let (found, expected) = (plan.fleet.clone(), spec.fleet.name.clone());
+        return Err(Malformed::OtherFleet { found, expected });
+    }
+    let mut before = BTreeSet::new();
+    for step in &plan.steps {
+        if let Some(after) = step.after.iter().find(|id| !before.contains(*id)) {
+            return Err(Malformed::WaitsForLater { step: step.id, after: *after });
+        }
+        if !before.insert(step.id) {
+            return Err(Malformed::DuplicateStep(step.id));
+        }
+        names(step, spec, inventory)?;
+    }
+    Ok(())
+}
+
+fn names(step: &Step, spec: &Spec, inventory: &Inventory) -> Result<(), Malformed> {
+    let known = Names { step: step.id, spec, inventory };
+    match &step.action {
+        Action::Arm(schedule) => known.declared(&schedule.backup),
+        // What is disarmed was declared once.
+        Action::Disarm(_) => Ok(()),
+        Action::Capture(capture) => known.writes(&capture.backup, &capture.store),
+        Action::Copy { backup, from, to, .. } => {
+            known.writes(backup, to)?;
+            known.store(from)
+        }
+        Action::Repair { backup, store, from, .. } => {
+            known.writes(backup, store)?;
+            known.store(from)
+        }
+        Action::Delete { backup, store, .. } | Action::Verify { backup, store, .. } => {
+            known.backup(backup)?;
+            known.store(store)
+        }
+        Action::CleanUp { store, .. } => known.store(store),
+        Action::RecordUnreferenced { backup, store, captures }
+        | Action::Sweep { backup, store, captures } => {
+            known.backup(backup)?;
+            known.store(store)?;
+            known.some(captures)
+        }
+        Action::Push { mirror } => known.mirror(mirror),
+        Action::Restore(restore) => {
+            known.backup(&restore.backup)?;
+            known.store(&restore.store)?;
+            known.some(&restore.artifacts)
+        }
+    }
+}
+
+struct Names<'a> {
+    step: StepId,
+    spec: &'a Spec,
+    inventory: &'a Inventory,
+}
+
+impl Names<'_> {
+    fn declared(&self, backup: &BackupName) -> Result<(), Malformed> {
+        match self.stores(backup) {
+            Some(_) => Ok(()),
+            None => Err(Malformed::UnknownBackup { step: self.step, backup: backup.clone() }),
+        }
+    }
+
+    fn backup(&self, backup: &BackupName) -> Result<(), Malformed> {
+        let mut known = self.inventory.stores.values().filter_map(|store| store.known());
+        if known.any(|store| store.backups.contains_key(backup)) { Ok(()) } else { self.declared(backup) }
+    }
+
+    fn store(&self, store: &StoreName) -> Result<(), Malformed> {
+        match self.spec.stores.contains_key(store) {
+            true => Ok(()),
+            false => Err(Malformed::UnknownStore { step: self.step, store: store.clone() }),
+        }
+    }
+
+    /// What is added to a store must belong there by the declaration.
+    fn writes(&self, backup: &BackupName, store: &StoreName) -> Result<(), Malformed> {
+        self.declared(backup)?;
+        match self.stores(backup).is_some_and(|stores| stores.contains(store)) {
+            true => self.store(store),
+            false => Err(Malformed::UnknownStore { step: self.step, store: store.clone() }),
+        }
+    }
+
+    fn stores(&self, backup: &BackupName) -> Option<&[StoreName]> {
+        match backup.is_infra() {
+            true => self.spec.infra.as_ref().map(|infra| infra.stores.as_slice()),
+            false => self.spec.backups.get(backup).map(|backup| backup.stores.as_slice()),
+        }
+    }
+
+    fn some<T>(&self, things: &[T]) -> Result<(), Malformed> {
+        if things.is_empty() { Err(Malformed::EmptyStep(self.step)) } else { Ok(()) }
+    }
+
+    fn mirror(&self, mirror: &str) -> Result<(), Malformed> {
+        let declared =
+            self.spec.infra.as_ref().is_some_and(|infra| infra.mirrors.iter().any(|m| m == mirror));
+        if declared { Ok(()) } else { Err(Malformed::UnknownMirror(self.step)) }
+    }
+}

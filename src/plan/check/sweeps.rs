@@ -1,0 +1,83 @@
+//! Rules for packs without a manifest: what no look has confirmed stays.
+
+use jiff::Timestamp;
+
+use super::{Broken, DAY, Reach, World};
+use crate::{
+    artifact::ArtifactId,
+    inventory::StoredBackup,
+    plan::{Action, Plan},
+    spec::names::{BackupName, StoreName},
+};
+
+pub(super) fn broken(plan: &Plan, world: &World<'_>) -> Vec<Broken> {
+    let mut broken = Vec::new();
+    for step in &plan.steps {
+        let (found, backup, store, reach) = match &step.action {
+            Action::Sweep { backup, store, captures } => {
+                (sweep(world, backup, store, captures), backup, store, Reach::Deletions)
+            }
+            Action::CleanUp { backup, store, artifact } => {
+                (clean_up(world, backup, store, *artifact), backup, store, Reach::Step(step.id))
+            }
+            _ => continue,
+        };
+        if let Some((rule, reason)) = found {
+            broken.push(Broken { backup: backup.clone(), store: store.clone(), rule, reason, reach });
+        }
+    }
+    broken
+}
+
+type Fault = Option<(&'static str, String)>;
+
+fn sweep(world: &World<'_>, backup: &BackupName, store: &StoreName, captures: &[ArtifactId]) -> Fault {
+    let inventory = match world.store(store) {
+        Ok(inventory) => inventory,
+        Err(why) => return Some(("unknown", why)),
+    };
+    let Some(stored) = inventory.backups.get(backup) else {
+        return Some(("unknown", format!("nothing of {backup} was found in {store}")));
+    };
+    if let Some(why) = world.clocks_apart() {
+        return Some(("clock", why));
+    }
+    let now = world.now.min(inventory.clock);
+    if let Some((_, capture)) = world.leased(backup, store, stored, now).first() {
+        return Some(("leased", format!("capture {capture} is under way")));
+    }
+    captures.iter().find_map(|id| unconfirmed(stored, *id, now))
+}
+
+fn unconfirmed(stored: &StoredBackup, id: ArtifactId, now: Timestamp) -> Fault {
+    if let Some(fault) = committed(stored, id) {
+        return Some(fault);
+    }
+    if !stored.unreadable.is_empty() {
+        return Some(("unreadable", "a manifest that can't be read may name these packs".to_owned()));
+    }
+    let ripe =
+        stored.candidates.get(&id).is_some_and(|since| since.checked_add(DAY).is_ok_and(|end| end <= now));
+    if !ripe || !stored.unreferenced.contains_key(&id) {
+        return Some((
+            "sweep-too-early",
+            format!("packs of {id} were not found unreferenced twice, a day apart"),
+        ));
+    }
+    None
+}
+
+fn clean_up(world: &World<'_>, backup: &BackupName, store: &StoreName, id: ArtifactId) -> Fault {
+    if !world.is_interrupted(backup, store, id) {
+        return Some(("not-ours", format!("{id} is nothing that this controller left behind")));
+    }
+    match world.store(store) {
+        Err(why) => Some(("unknown", why)),
+        Ok(inventory) => committed(inventory.backups.get(backup)?, id),
+    }
+}
+
+fn committed(stored: &StoredBackup, id: ArtifactId) -> Fault {
+    let has_manifest = stored.artifact(id).is_some() || stored.unreadable.contains_key(&id);
+    has_manifest.then(|| ("committed", format!("{id} has a manifest")))
+}

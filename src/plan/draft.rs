@@ -1,0 +1,89 @@
+//! A plan in the making.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::{Action, Plan, Step, StepId, Waiting, Withheld, facts::Facts};
+use crate::{
+    artifact::ArtifactId,
+    spec::names::{BackupName, StoreName},
+};
+
+/// A plan in the making: planners append to it, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    pub(super) steps: Vec<Step>,
+    waiting: Vec<Waiting>,
+    withheld: Vec<Withheld>,
+}
+
+impl Draft {
+    /// Adds a step that waits for nothing.
+    pub(super) fn step(&mut self, action: Action, reason: impl Into<String>) -> StepId {
+        self.step_after(action, reason, BTreeSet::new())
+    }
+
+    /// Adds a step behind others, all of which were added before.
+    pub(super) fn step_after(
+        &mut self,
+        action: Action,
+        reason: impl Into<String>,
+        after: BTreeSet<StepId>,
+    ) -> StepId {
+        let id = StepId(u32::try_from(self.steps.len()).unwrap_or(u32::MAX));
+        self.steps.push(Step { id, action, reason: reason.into(), after });
+        id
+    }
+
+    /// Notes something wanted that has to wait.
+    pub(super) fn wait(&mut self, what: impl Into<String>, on: impl Into<String>, until: Option<Timestamp>) {
+        self.waiting.push(Waiting { what: what.into(), on: on.into(), until });
+    }
+
+    /// Notes deletions that are held back until a person has looked.
+    pub(super) fn withhold(
+        &mut self,
+        backup: &BackupName,
+        store: &StoreName,
+        rule: &str,
+        reason: impl Into<String>,
+    ) {
+        let (backup, store) = (backup.clone(), store.clone());
+        self.withheld.push(Withheld { backup, store, rule: rule.to_owned(), reason: reason.into() });
+    }
+
+    /// The artifacts that steps so far read, write beside or build on, by backup and store.
+    pub(super) fn in_use(&self) -> BTreeSet<(&BackupName, &StoreName, ArtifactId)> {
+        let mut used = BTreeSet::new();
+        for step in &self.steps {
+            match &step.action {
+                Action::Capture(capture) => {
+                    used.extend(capture.base.map(|base| (&capture.backup, &capture.store, base)));
+                }
+                Action::Copy { backup, artifact, from, .. } => {
+                    used.insert((backup, from, *artifact));
+                }
+                Action::Repair { backup, artifact, store, from } => {
+                    used.insert((backup, store, *artifact));
+                    used.insert((backup, from, *artifact));
+                }
+                _ => {}
+            }
+        }
+        used
+    }
+
+    /// The finished plan.
+    pub(super) fn finish(self, facts: &Facts<'_>) -> Plan {
+        Plan {
+            fleet: facts.spec.fleet.name.clone(),
+            revision: facts.limits.revision.clone(),
+            at: facts.now,
+            steps: self.steps,
+            waiting: self.waiting,
+            withheld: self.withheld,
+            cannot_run: facts.cannot_run.clone(),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What planners see: the declaration, the inventory, the limits and the moment, with the questions they all ask.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{CannotRun, Limits, cannot_run};
+use crate::{
+    artifact::ArtifactId,
+    inventory::{Inventory, Lease, Observed, Standing, StoreInventory, StoredBackup},
+    spec::{
+        Backup, Retention, Spec, Verify,
+        names::{BackupName, StoreName},
+        retention::{Rules, Selects},
+    },
+};
+
+/// How far a store's clock may be from the controller's before nothing is deleted.
+pub(super) const CLOCK_TOLERANCE: Duration = Duration::from_secs(600);
+
+/// How often the infra repo's bundles are checked; nothing declares it.
+const INFRA_VERIFY: Verify = Verify {
+    metadata: Some(Duration::from_secs(24 * 3600)),
+    data: Some(Duration::from_secs(7 * 24 * 3600)),
+    plaintext: None,
+};
+
+/// What planners see.
+pub(super) struct Facts<'a> {
+    pub(super) spec: &'a Spec,
+    pub(super) inventory: &'a Inventory,
+    pub(super) limits: &'a Limits,
+    pub(super) now: Timestamp,
+    /// Everything whose artifacts are to be kept: the backups, and the infra repo.
+    pub(super) protected: BTreeMap<BackupName, Protected<'a>>,
+    /// What can't be done, by this build or on this host.
+    pub(super) cannot_run: Vec<CannotRun>,
+}
+
+/// What a backup or the infra repo declares of its artifacts.
+pub(super) struct Protected<'a> {
+    pub(super) stores: &'a [StoreName],
+    pub(super) verify: Verify,
+    keep: &'a Retention,
+    keep_in: &'a BTreeMap<StoreName, Retention>,
+    selects: Selects,
+}
+
+impl<'a> Facts<'a> {
+    pub(super) fn gather(
+        spec: &'a Spec,
+        inventory: &'a Inventory,
+        limits: &'a Limits,
+        now: Timestamp,
+    ) -> Self {
+        let mut protected: BTreeMap<BackupName, Protected<'a>> =
+            spec.backups.iter().map(|(name, backup)| (name.clone(), Protected::of(backup))).collect();
+        if let Some(infra) = &spec.infra {
+            let (keep, keep_in, selects) = (&infra.keep, &infra.keep_in, Selects::EveryKind);
+            let stores = &infra.stores;
+            protected.insert(
+                BackupName::infra(),
+                Protected { stores, verify: INFRA_VERIFY, keep, keep_in, selects },
+            );
+        }
+        let mut cannot_run = cannot_run::by_this_build(spec);
+        cannot_run.extend(limits.refused.iter().cloned());
+        cannot_run.sort_unstable();
+        cannot_run.dedup();
+        Self { spec, inventory, limits, now, protected, cannot_run }
+    }
+
+    /// Why a resource such as `backup.orders` can't run, if it can't.
+    pub(super) fn cannot_run(&self, resource: &str) -> Option<&str> {
+        let at = self.cannot_run.partition_point(|c| c.resource.as_str() < resource);
+        self.cannot_run.get(at).filter(|c| c.resource == resource).map(|c| c.why.as_str())
+    }
+
+    /// A store whose content is known and may be believed; otherwise why it is as good as unknown.
+    pub(super) fn store(&self, name: &StoreName) -> Result<&'a StoreInventory, String> {
+        if let Some(why) = self.cannot_run(&format!("store.{name}")) {
+            return Err(format!("store {name} cannot run here: {why}"));
+        }
+        match self.inventory.stores.get(name) {
+            None => Err(format!("store {name} was not looked at")),
+            Some(Observed::Unknown(why)) => Err(format!("store {name} is unknown: {why}")),
+            Some(Observed::Known(store)) => match &store.standing {
+                Standing::Refused(why) => Err(format!("store {name} is refused: {why}")),
+                Standing::Empty | Standing::Ours => Ok(store),
+            },
+        }
+    }
+
+    /// What a store that can be believed holds of a backup.
+    pub(super) fn stored(&self, backup: &BackupName, store: &StoreName) -> Result<&'a StoredBackup, String> {
+        Ok(self.store(store)?.backups.get(backup).unwrap_or(StoredBackup::NOTHING))
+    }
+
+    /// Every store that can be believed and what it holds of a backup; those that its declaration names come first.
+    pub(super) fn holdings(&self, backup: &BackupName) -> Vec<(&'a StoreName, &'a StoredBackup)> {
+        let declared: &[StoreName] = self.protected.get(backup).map_or(&[], |p| p.stores);
+        let further = self.inventory.stores.keys().filter(|name| !declared.contains(name));
+        let first = declared.iter().filter_map(|name| self.inventory.stores.get_key_value(name));
+        let names = first.map(|(name, _)| name).chain(further);
+        names.filter_map(|name| Some((name, self.stored(backup, name).ok()?))).collect()
+    }
+
+    /// The moment that ages in a store count from: the earlier of our clock and its own.
+    pub(super) fn now_in(&self, store: &StoreInventory) -> Timestamp {
+        self.now.min(store.clock)
+    }
+
+    /// The rules of a backup in a store.
+    pub(super) fn rules<'b>(&'b self, protected: &'b Protected<'a>, store: &StoreName) -> Rules<'b> {
+        let keep = protected.keep_in.get(store).unwrap_or(protected.keep);
+        Rules { keep, selects: protected.selects, zone: &self.spec.fleet.time_zone }
+    }
+
+    /// A capture of the backup that goes on in a store, other than what an earlier pass of ours left behind.
+    pub(super) fn live_lease(
+        &self,
+        backup: &BackupName,
+        store: &StoreName,
+    ) -> Option<(ArtifactId, &'a Lease)> {
+        let inventory = self.store(store).ok()?;
+        let stored = inventory.backups.get(backup)?;
+        let ended = |id: ArtifactId| {
+            let ours = self
+                .inventory
+                .interrupted
+                .iter()
+                .any(|i| i.backup == *backup && i.store == *store && i.artifact == id);
+            ours || stored.artifact(id).is_some()
+        };
+        let now = self.now_in(inventory);
+        let live = stored.leases.iter().find(|(id, lease)| lease.until > now && !ended(**id));
+        live.map(|(id, lease)| (*id, lease))
+    }
+
+    /// A store whose clock can't be reconciled with ours, if there is one.
+    pub(super) fn strange_clock(&self) -> Option<String> {
+        self.inventory.stores.iter().find_map(|(name, store)| {
+            let apart = store.known()?.clock.duration_since(self.now).unsigned_abs();
+            (apart > CLOCK_TOLERANCE).then(|| {
+                format!("the clock of store {name} and ours are {}s apart; set them right", apart.as_secs())
+            })
+        })
+    }
+}
+
+impl<'a> Protected<'a> {
+    fn of(backup: &'a Backup) -> Self {
+        Self {
+            stores: &backup.stores,
+            verify: backup.policy.verify.clone(),
+            keep: &backup.policy.keep,
+            keep_in: &backup.keep_in,
+            selects: Selects::Fulls,
+        }
+    }
+}

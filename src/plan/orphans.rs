@@ -1,0 +1,114 @@
+//! Orphans: artifacts that no declaration covers. Kept, until an `[orphan.NAME]` says since when they may go.
+
+use std::collections::BTreeMap;
+
+use super::{
+    draft::Draft,
+    facts::Facts,
+    retention::{self, Obstacle},
+};
+use crate::{
+    artifact::ArtifactId,
+    inventory::{StoreInventory, StoredArtifact, StoredBackup},
+    spec::{
+        Orphan,
+        names::{BackupName, StoreName},
+    },
+};
+
+/// Deletes orphans that may go, oldest first, so many a day as the host lets go.
+///
+/// Unlike a retention that suddenly covers too much, an `[orphan.NAME]` is meant to take everything: it is spread
+/// over days instead of being held back.
+pub(super) fn plan(facts: &Facts<'_>, draft: &mut Draft) {
+    for (name, orphan) in &facts.spec.orphans {
+        if facts.protected.contains_key(name) {
+            continue;
+        }
+        for store in facts.inventory.stores.keys() {
+            let (Ok(inventory), Ok(stored)) = (facts.store(store), facts.stored(name, store)) else {
+                continue;
+            };
+            let old = old(facts, orphan, inventory, stored);
+            if old.is_empty() {
+                continue;
+            }
+            match retention::obstacle(facts, name, store, stored) {
+                Some(Obstacle::Withhold { rule, reason }) => draft.withhold(name, store, rule, reason),
+                Some(Obstacle::Wait { on, until }) => {
+                    draft.wait(format!("deletion of {} orphans of {name} in {store}", old.len()), on, until);
+                }
+                None => delete(facts, (name, store), stored, old, draft),
+            }
+        }
+    }
+}
+
+/// What is older than the orphan's declaration says, and neither held nor locked; oldest first.
+fn old<'a>(
+    facts: &Facts<'_>,
+    orphan: &Orphan,
+    inventory: &StoreInventory,
+    stored: &'a StoredBackup,
+) -> Vec<&'a StoredArtifact> {
+    let now = facts.now_in(inventory);
+    let aged = |a: &StoredArtifact| a.newest.checked_add(orphan.delete_after).is_ok_and(|end| end <= now);
+    let mut old: Vec<&StoredArtifact> = stored
+        .artifacts
+        .iter()
+        .filter(|a| aged(a) && a.held.is_none() && !a.is_from_the_future(now))
+        .collect();
+    old.sort_unstable_by_key(|a| (a.newest, a.id));
+    // An orphan that a younger one requires waits for it.
+    let staying = stored.artifacts.iter().filter(|a| !old.iter().any(|o| o.id == a.id));
+    let required: Vec<ArtifactId> = staying.flat_map(|a| &a.requires).copied().collect();
+    old.retain(|a| !required.contains(&a.id));
+    old
+}
+
+fn delete(
+    facts: &Facts<'_>,
+    (name, store): (&BackupName, &StoreName),
+    stored: &StoredBackup,
+    old: Vec<&StoredArtifact>,
+    draft: &mut Draft,
+) {
+    let lock = facts.spec.stores.get(store).and_then(|s| s.immutable);
+    let unlocked = |a: &&StoredArtifact| {
+        lock.is_none_or(|lock| a.id.time().checked_add(lock).is_ok_and(|end| end <= facts.now))
+    };
+    let going: BTreeMap<ArtifactId, String> =
+        take_whole_chains(stored, old.into_iter().filter(unlocked), room(facts, stored))
+            .into_iter()
+            .map(|id| (id, "orphan: no longer declared, and older than its `delete_after`".to_owned()))
+            .collect();
+    retention::delete(name, store, stored, &going, draft);
+}
+
+/// How many of a backup's artifacts in a store may still go today.
+fn room(facts: &Facts<'_>, stored: &StoredBackup) -> usize {
+    let recent = stored.deletions.len();
+    let share = facts.limits.delete_share.clamp(0.0, 1.0) * (stored.artifacts.len() + recent) as f64;
+    (share as usize).max(1).saturating_sub(recent)
+}
+
+/// At most `room` artifacts, oldest first; none without those that require it.
+fn take_whole_chains<'a>(
+    stored: &StoredBackup,
+    old: impl Iterator<Item = &'a StoredArtifact>,
+    room: usize,
+) -> Vec<ArtifactId> {
+    let old: Vec<&StoredArtifact> = old.collect();
+    let mut taken: Vec<ArtifactId> = Vec::new();
+    loop {
+        let free = |a: &&&StoredArtifact| {
+            let needed =
+                stored.artifacts.iter().any(|d| d.requires.contains(&a.id) && !taken.contains(&d.id));
+            !taken.contains(&a.id) && !needed
+        };
+        match old.iter().find(free) {
+            Some(next) if taken.len() < room => taken.push(next.id),
+            _ => return taken,
+        }
+    }
+}

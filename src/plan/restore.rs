@@ -1,0 +1,250 @@
+//! Restores: which artifacts bring a backup back to a moment, and from which store.
+
+use jiff::Timestamp;
+
+use super::{
+    Action, Limits, Plan,
+    action::{Destination, Restore},
+    draft::Draft,
+    facts::Facts,
+    lineage::{self, BrokenChain},
+};
+use crate::{
+    artifact::ArtifactId,
+    inventory::{Inventory, StoredArtifact, StoredBackup},
+    spec::{
+        Spec,
+        names::{BackupName, StoreName},
+    },
+};
+
+/// The moment to return to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// The newest there is.
+    Latest,
+    /// The newest that is not newer than this.
+    At(Timestamp),
+    /// One artifact.
+    Artifact(ArtifactId),
+}
+
+/// A person's request for a restore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Of which backup; one that is no longer declared can be restored as long as a store holds it.
+    pub backup: BackupName,
+    /// To which moment.
+    pub point: Point,
+    /// From which store; `None` takes the first that has everything, in the order that the backup declares.
+    pub from: Option<StoreName>,
+    /// Where the data goes.
+    pub to: Destination,
+}
+
+/// Why there is nothing to restore.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CannotRestore {
+    /// Neither declared nor found.
+    #[error("failed to restore {0}: no such backup is declared, and no store holds one; see `backstay list`")]
+    UnknownBackup(BackupName),
+    /// The named store is not declared or can't be believed.
+    #[error("failed to restore {backup}: {why}; name another store with `--from`, or leave it out")]
+    StoreUnknown {
+        /// The backup.
+        backup: BackupName,
+        /// Why the store can't be read.
+        why: String,
+    },
+    /// Nothing was ever captured, as far as can be seen.
+    #[error("failed to restore {backup}: it has no restore point{}", unseen_text(.unseen))]
+    Nothing {
+        /// The backup.
+        backup: BackupName,
+        /// Stores that could not be looked into, and why.
+        unseen: Vec<String>,
+    },
+    /// The moment has not come.
+    #[error(
+        "failed to restore {backup} to {at:.0}: that is in the future; the newest restore point is {newest:.0}"
+    )]
+    Future {
+        /// The backup.
+        backup: BackupName,
+        /// What was asked for.
+        at: Timestamp,
+        /// The newest that there is.
+        newest: Timestamp,
+    },
+    /// The moment is before everything that is kept.
+    #[error("failed to restore {backup} to {at:.0}: the first restore point is {first:.0}{}", unseen_text(.unseen))]
+    BeforeFirst {
+        /// The backup.
+        backup: BackupName,
+        /// What was asked for.
+        at: Timestamp,
+        /// The first that there is.
+        first: Timestamp,
+        /// Stores that could not be looked into, and why.
+        unseen: Vec<String>,
+    },
+    /// No store that can be seen has the artifact.
+    #[error("failed to restore {backup}: no store has artifact {artifact}; the nearest are {}{}", list(.nearest), unseen_text(.unseen))]
+    NoSuchArtifact {
+        /// The backup.
+        backup: BackupName,
+        /// What was asked for.
+        artifact: ArtifactId,
+        /// The closest in time before and after it.
+        nearest: Vec<ArtifactId>,
+        /// Stores that could not be looked into, and why.
+        unseen: Vec<String>,
+    },
+    /// It is there, but neither it nor what it requires is whole in any one store.
+    #[error(
+        "failed to restore {backup} from {artifact}: {broken} is damaged or missing in every store that was looked into; try `backstay verify {backup} --repair`, or an earlier point"
+    )]
+    Broken {
+        /// The backup.
+        backup: BackupName,
+        /// The restore point.
+        artifact: ArtifactId,
+        /// What is not whole.
+        broken: ArtifactId,
+    },
+}
+
+fn unseen_text(unseen: &[String]) -> String {
+    if unseen.is_empty() { String::new() } else { format!("; but {}", unseen.join("; ")) }
+}
+
+fn list(ids: &[ArtifactId]) -> String {
+    let ids: Vec<String> = ids.iter().map(ArtifactId::to_string).collect();
+    if ids.is_empty() { "none".to_owned() } else { ids.join(" and ") }
+}
+
+/// A restore point in one store.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    store: &'a StoreName,
+    stored: &'a StoredBackup,
+    artifact: &'a StoredArtifact,
+}
+
+/// The plan of one restore.
+pub fn restore(
+    spec: &Spec,
+    inventory: &Inventory,
+    limits: &Limits,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Plan, CannotRestore> {
+    let facts = Facts::gather(spec, inventory, limits, now);
+    let places = places(&facts, request)?;
+    let wanted = choose(&facts, request, &places)?;
+    let (store, artifacts) = whole(request, &places, wanted)?;
+    let mut draft = Draft::default();
+    let (backup, to) = (request.backup.clone(), request.to.clone());
+    let reason = format!("asked for; brings back the data of {:.0}", wanted.newest);
+    draft.step(Action::Restore(Restore { backup, artifacts, store: store.clone(), to }), reason);
+    Ok(draft.finish(&facts))
+}
+
+/// Every artifact of the backup in the stores that may be read, nearest store first.
+fn places<'a>(facts: &Facts<'a>, request: &Request) -> Result<Vec<Place<'a>>, CannotRestore> {
+    let name = &request.backup;
+    if let Some(from) = &request.from {
+        let unknown = |why| CannotRestore::StoreUnknown { backup: name.clone(), why };
+        facts.store(from).map_err(unknown)?;
+    }
+    let wanted = |store: &StoreName| request.from.as_ref().is_none_or(|from| from == store);
+    let holdings = facts.holdings(name).into_iter().filter(|(store, _)| wanted(store));
+    let places: Vec<Place<'a>> = holdings
+        .flat_map(|(store, stored)| {
+            stored.artifacts.iter().map(move |artifact| Place { store, stored, artifact })
+        })
+        .collect();
+    let unseen = unseen(facts);
+    match places.is_empty() {
+        false => Ok(places),
+        true if facts.protected.contains_key(name) || !unseen.is_empty() => {
+            Err(CannotRestore::Nothing { backup: name.clone(), unseen })
+        }
+        true => Err(CannotRestore::UnknownBackup(name.clone())),
+    }
+}
+
+/// Why stores could not be looked into.
+fn unseen(facts: &Facts<'_>) -> Vec<String> {
+    facts.inventory.stores.keys().filter_map(|store| facts.store(store).err()).collect()
+}
+
+/// The artifact that is the point asked for, in whichever store.
+fn choose<'a>(
+    facts: &Facts<'a>,
+    request: &Request,
+    places: &[Place<'a>],
+) -> Result<&'a StoredArtifact, CannotRestore> {
+    let backup = || request.backup.clone();
+    let usable = || places.iter().map(|p| p.artifact).filter(|a| a.is_good());
+    let newest_of =
+        |limit: Timestamp| usable().filter(|a| a.newest <= limit).max_by_key(|a| (a.newest, a.id));
+    match request.point {
+        Point::Artifact(id) => {
+            let found = places.iter().find(|p| p.artifact.id == id).map(|p| p.artifact);
+            found.ok_or_else(|| CannotRestore::NoSuchArtifact {
+                backup: backup(),
+                artifact: id,
+                nearest: nearest(places, id),
+                unseen: unseen(facts),
+            })
+        }
+        Point::Latest => newest_of(facts.now)
+            .or_else(|| usable().max_by_key(|a| (a.newest, a.id)))
+            .ok_or_else(|| match places.iter().max_by_key(|p| p.artifact.newest) {
+                Some(damaged) => CannotRestore::Broken {
+                    backup: backup(),
+                    artifact: damaged.artifact.id,
+                    broken: damaged.artifact.id,
+                },
+                None => CannotRestore::Nothing { backup: backup(), unseen: unseen(facts) },
+            }),
+        Point::At(at) if at > facts.now => Err(CannotRestore::Future {
+            backup: backup(),
+            at,
+            newest: usable().map(|a| a.newest).max().unwrap_or(facts.now),
+        }),
+        Point::At(at) => newest_of(at).ok_or_else(|| match usable().map(|a| a.newest).min() {
+            Some(first) => CannotRestore::BeforeFirst { backup: backup(), at, first, unseen: unseen(facts) },
+            None => CannotRestore::Nothing { backup: backup(), unseen: unseen(facts) },
+        }),
+    }
+}
+
+/// The closest artifacts before and after a name.
+fn nearest(places: &[Place<'_>], id: ArtifactId) -> Vec<ArtifactId> {
+    let ids = || places.iter().map(|p| p.artifact.id);
+    ids()
+        .filter(|other| *other < id)
+        .max()
+        .into_iter()
+        .chain(ids().filter(|other| *other > id).min())
+        .collect()
+}
+
+/// The first store in which the point and all that it requires is whole, and what to apply in order.
+fn whole<'a>(
+    request: &Request,
+    places: &[Place<'a>],
+    wanted: &StoredArtifact,
+) -> Result<(&'a StoreName, Vec<ArtifactId>), CannotRestore> {
+    let mut broken = wanted.id;
+    let content = wanted.content();
+    for place in places.iter().filter(|p| p.artifact.id == wanted.id || p.artifact.content() == content) {
+        match lineage::chain(place.stored, place.artifact.content()) {
+            Ok(chain) => return Ok((place.store, chain.iter().map(|a| a.id).collect())),
+            Err(BrokenChain(id)) => broken = id,
+        }
+    }
+    Err(CannotRestore::Broken { backup: request.backup.clone(), artifact: wanted.id, broken })
+}

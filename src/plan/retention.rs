@@ -1,0 +1,215 @@
+//! Expired artifacts: what may go by the rules, and what has to happen before it does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::{Action, StepId, copies::Lacking, draft::Draft, facts::Facts, sweeps};
+use crate::{
+    artifact::ArtifactId,
+    inventory::{StoredArtifact, StoredBackup},
+    spec::{
+        names::{BackupName, StoreName},
+        retention::{self, Candidate, Expired, Verdict},
+    },
+};
+
+/// What may go by the rules, by backup and store; nothing is said of what can't be believed.
+pub(super) type Expiry<'a> = BTreeMap<(&'a BackupName, &'a StoreName), BTreeMap<ArtifactId, Expired>>;
+
+/// What the rules of each backup let go in each of its stores.
+pub(super) fn expired<'a>(facts: &'a Facts<'_>) -> Expiry<'a> {
+    let mut all = Expiry::new();
+    for (name, protected) in &facts.protected {
+        for store in protected.stores {
+            let (Ok(inventory), Ok(stored)) = (facts.store(store), facts.stored(name, store)) else {
+                continue;
+            };
+            let candidates: Vec<Candidate<'_>> = stored.artifacts.iter().map(Candidate::of).collect();
+            let now = facts.now_in(inventory);
+            let verdicts = retention::decide(facts.rules(protected, store), &candidates, now);
+            let gone: BTreeMap<ArtifactId, Expired> = verdicts
+                .into_iter()
+                .filter_map(|(id, verdict)| match verdict {
+                    Verdict::Delete(why) => Some((id, why)),
+                    Verdict::Keep(_) => None,
+                })
+                .collect();
+            if !gone.is_empty() {
+                all.insert((name, store), gone);
+            }
+        }
+    }
+    all
+}
+
+/// Deletes what may go, dependents first, where nothing speaks against it.
+pub(super) fn plan(facts: &Facts<'_>, expired: &Expiry<'_>, lacking: &Lacking<'_>, draft: &mut Draft) {
+    for ((name, store), gone) in expired {
+        let Ok(stored) = facts.stored(name, store) else { continue };
+        let what = || format!("deletion of {} expired artifacts of {name} in {store}", gone.len());
+        match obstacle(facts, name, store, stored) {
+            Some(Obstacle::Withhold { rule, reason }) => draft.withhold(name, store, rule, reason),
+            Some(Obstacle::Wait { on, until }) => draft.wait(what(), on, until),
+            None => {
+                let reasons = reasons_to_stay(facts, (name, store), (stored, gone), lacking, draft);
+                for (on, count) in count_reasons(&reasons) {
+                    draft.wait(
+                        format!("deletion of {count} expired artifacts of {name} in {store}"),
+                        on,
+                        None,
+                    );
+                }
+                let going: BTreeMap<ArtifactId, String> = going(stored, gone.keys().copied(), &reasons)
+                    .into_iter()
+                    .filter_map(|id| Some((id, gone.get(&id)?.to_string())))
+                    .collect();
+                delete(name, store, stored, &going, draft);
+            }
+        }
+    }
+}
+
+/// What keeps every deletion of a backup in a store from being planned.
+pub(super) enum Obstacle {
+    /// Passes by itself.
+    Wait { on: String, until: Option<Timestamp> },
+    /// A person must look.
+    Withhold { rule: &'static str, reason: String },
+}
+
+pub(super) fn obstacle(
+    facts: &Facts<'_>,
+    name: &BackupName,
+    store: &StoreName,
+    stored: &StoredBackup,
+) -> Option<Obstacle> {
+    if !stored.unreadable.is_empty() {
+        return Some(Obstacle::Withhold { rule: "unreadable", reason: sweeps::unreadable(stored) });
+    }
+    if let Some(reason) = facts.strange_clock() {
+        return Some(Obstacle::Withhold { rule: "clock", reason });
+    }
+    if let Some((id, lease)) = facts.live_lease(name, store) {
+        let on = format!("capture {id} is under way in {store}");
+        return Some(Obstacle::Wait { on, until: Some(lease.until) });
+    }
+    let others =
+        facts.protected.get(name).map_or(&[][..], |p| p.stores).iter().filter(|other| *other != store);
+    let unknown = others.filter_map(|other| facts.store(other).err()).next();
+    unknown.map(|on| Obstacle::Wait { on, until: None })
+}
+
+/// Why single artifacts stay although the rules let them go.
+fn reasons_to_stay(
+    facts: &Facts<'_>,
+    (name, store): (&BackupName, &StoreName),
+    (stored, gone): (&StoredBackup, &BTreeMap<ArtifactId, Expired>),
+    lacking: &Lacking<'_>,
+    draft: &Draft,
+) -> BTreeMap<ArtifactId, String> {
+    let used = draft.in_use();
+    let used_here: BTreeSet<ArtifactId> =
+        gone.keys().copied().filter(|id| used.contains(&(name, store, *id))).collect();
+    let epochs = epochs_in_use(name, store, stored, draft);
+    let lock = facts.spec.stores.get(store).and_then(|s| s.immutable);
+    let locked = |a: &StoredArtifact| {
+        lock.is_some_and(|lock| a.id.time().checked_add(lock).map_or(true, |end| end > facts.now))
+    };
+    let wanted_by = |a: &StoredArtifact| {
+        let lacks = lacking
+            .iter()
+            .find(|((b, s), contents)| *b == name && *s != store && contents.contains(&a.content()));
+        lacks.map(|((_, other), _)| *other)
+    };
+    let expired = stored.artifacts.iter().filter(|a| gone.contains_key(&a.id));
+    let reason = |a: &StoredArtifact| {
+        if used_here.contains(&a.id) || epochs.contains(&a.epoch) {
+            Some("steps of this plan that read them or their epoch".to_owned())
+        } else if locked(a) {
+            Some(format!("the lock of store {store}"))
+        } else {
+            wanted_by(a).map(|other| format!("their copies in {other}"))
+        }
+    };
+    expired.filter_map(|a| Some((a.id, reason(a)?))).collect()
+}
+
+/// Epochs whose packs a capture of this plan may reuse.
+fn epochs_in_use(
+    name: &BackupName,
+    store: &StoreName,
+    stored: &StoredBackup,
+    draft: &Draft,
+) -> BTreeSet<ArtifactId> {
+    let captures = draft.steps.iter().filter_map(|step| match &step.action {
+        Action::Capture(c) if c.backup == *name && c.store == *store => c.base,
+        _ => None,
+    });
+    captures.filter_map(|base| Some(stored.artifact(base)?.epoch)).collect()
+}
+
+fn count_reasons(reasons: &BTreeMap<ArtifactId, String>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for reason in reasons.values() {
+        *counts.entry(reason.clone()).or_default() += 1;
+    }
+    counts
+}
+
+/// What goes: not what stays for a reason, nor what anything that stays requires.
+fn going(
+    stored: &StoredBackup,
+    gone: impl Iterator<Item = ArtifactId>,
+    reasons: &BTreeMap<ArtifactId, String>,
+) -> BTreeSet<ArtifactId> {
+    let mut going: BTreeSet<ArtifactId> = gone.filter(|id| !reasons.contains_key(id)).collect();
+    loop {
+        let staying = stored.artifacts.iter().filter(|a| !going.contains(&a.id));
+        let required: Vec<ArtifactId> =
+            staying.flat_map(|a| &a.requires).copied().filter(|id| going.contains(id)).collect();
+        if required.is_empty() {
+            return going;
+        }
+        required.iter().for_each(|id| {
+            going.remove(id);
+        });
+    }
+}
+
+/// Plans the deletions in `going`, each after those that require it, so that a crash leaves what remains usable.
+pub(super) fn delete(
+    name: &BackupName,
+    store: &StoreName,
+    stored: &StoredBackup,
+    going: &BTreeMap<ArtifactId, String>,
+    draft: &mut Draft,
+) {
+    let mut open: Vec<&StoredArtifact> =
+        stored.artifacts.iter().filter(|a| going.contains_key(&a.id)).collect();
+    open.sort_unstable_by_key(|a| (a.newest, a.id));
+    let mut dependents: BTreeMap<ArtifactId, Vec<ArtifactId>> = BTreeMap::new();
+    for artifact in &open {
+        for required in &artifact.requires {
+            dependents.entry(*required).or_default().push(artifact.id);
+        }
+    }
+    let mut planned: BTreeMap<ArtifactId, StepId> = BTreeMap::new();
+    // Each turn plans at least one artifact on which nothing open depends; a circle of dependents is left alone.
+    loop {
+        let before = open.len();
+        open.retain(|artifact| {
+            let waits_for = dependents.get(&artifact.id).map_or(&[][..], Vec::as_slice);
+            let after: Option<BTreeSet<StepId>> =
+                waits_for.iter().map(|id| planned.get(id).copied()).collect();
+            let Some(after) = after else { return true };
+            let reason = going.get(&artifact.id).cloned().unwrap_or_default();
+            let action = Action::Delete { backup: name.clone(), artifact: artifact.id, store: store.clone() };
+            planned.insert(artifact.id, draft.step_after(action, reason, after));
+            false
+        });
+        if open.len() == before {
+            return;
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Checks of stored artifacts that are due, and repairs of what a check found damaged.
+
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{Action, draft::Draft, due::intervals, facts::Facts, retention::Expiry};
+use crate::{
+    artifact::{ArtifactId, Depth},
+    inventory::{StoredArtifact, StoredBackup},
+    spec::{
+        Verify,
+        names::{BackupName, StoreName},
+    },
+};
+
+/// Repairs damaged artifacts that a store would keep, where another store has a good copy.
+pub(super) fn repair(facts: &Facts<'_>, expired: &Expiry<'_>, draft: &mut Draft) {
+    for (name, protected) in &facts.protected {
+        for store in protected.stores {
+            let Ok(stored) = facts.stored(name, store) else { continue };
+            let goes = |id| expired.get(&(name, store)).is_some_and(|gone| gone.contains_key(&id));
+            let damaged = stored.artifacts.iter().filter(|a| !a.is_good() && !goes(a.id));
+            for artifact in damaged.filter(|a| stored.good_content(a.content()).is_none()) {
+                repair_one(facts, (name, store), artifact, draft);
+            }
+        }
+    }
+}
+
+fn repair_one(
+    facts: &Facts<'_>,
+    (name, store): (&BackupName, &StoreName),
+    damaged: &StoredArtifact,
+    draft: &mut Draft,
+) {
+    let holdings = facts.holdings(name);
+    let has_good = |stored: &StoredBackup| stored.artifact(damaged.id).is_some_and(StoredArtifact::is_good);
+    let Some((from, _)) = holdings.into_iter().find(|(other, stored)| *other != store && has_good(stored))
+    else {
+        return;
+    };
+    if let Some((id, lease)) = facts.live_lease(name, store) {
+        let what = format!("repair of {} of {name} in {store}", damaged.id);
+        return draft.wait(what, format!("capture {id} is under way"), Some(lease.until));
+    }
+    let (backup, store, from) = (name.clone(), store.clone(), from.clone());
+    draft.step(Action::Repair { backup, artifact: damaged.id, store, from }, "damaged, and whole elsewhere");
+}
+
+/// A check that is due.
+struct Check<'a> {
+    since: Timestamp,
+    depth: Depth,
+    backup: &'a BackupName,
+    artifact: ArtifactId,
+}
+
+/// Checks what is due, the longest overdue first, a bounded number a store.
+pub(super) fn plan(facts: &Facts<'_>, expired: &Expiry<'_>, draft: &mut Draft) {
+    let mut due: BTreeMap<&StoreName, Vec<Check<'_>>> = BTreeMap::new();
+    for (name, protected) in &facts.protected {
+        for store in protected.stores {
+            let Ok(stored) = facts.stored(name, store) else { continue };
+            let gone = expired.get(&(name, store));
+            let stays = |a: &&StoredArtifact| !gone.is_some_and(|gone| gone.contains_key(&a.id));
+            let checks =
+                stored.artifacts.iter().filter(|a| a.is_good()).filter(stays).filter_map(|artifact| {
+                    let (depth, since) = due_check(facts, &protected.verify, artifact)?;
+                    Some(Check { since, depth, backup: name, artifact: artifact.id })
+                });
+            due.entry(store).or_default().extend(checks);
+        }
+    }
+    for (store, checks) in due {
+        verify(facts, store, checks, draft);
+    }
+}
+
+fn verify(facts: &Facts<'_>, store: &StoreName, mut checks: Vec<Check<'_>>, draft: &mut Draft) {
+    checks.sort_unstable_by_key(|c| (Reverse(c.depth), c.since, c.artifact));
+    let mut room = facts.limits.checks;
+    for Check { since, depth, backup, artifact } in checks {
+        let left = match depth {
+            Depth::Metadata => &mut room.metadata,
+            Depth::Data => &mut room.data,
+            Depth::Plaintext => &mut room.plaintext,
+        };
+        if *left == 0 {
+            continue;
+        }
+        *left -= 1;
+        let (backup, store) = (backup.clone(), store.clone());
+        draft.step(
+            Action::Verify { backup, artifact, store, depth },
+            format!("check of its {depth} due since {since:.0}"),
+        );
+    }
+}
+
+/// The deepest check of an artifact that is due, and since when.
+fn due_check(facts: &Facts<'_>, verify: &Verify, artifact: &StoredArtifact) -> Option<(Depth, Timestamp)> {
+    possible(facts, verify).find_map(|(depth, interval)| {
+        let at = check_at(artifact, depth, interval)?;
+        (at <= facts.now).then_some((depth, at))
+    })
+}
+
+/// When a check of what `store` holds of a backup falls due next.
+pub(super) fn next_check(facts: &Facts<'_>, name: &BackupName, store: &StoreName) -> Option<Timestamp> {
+    let verify = &facts.protected.get(name)?.verify;
+    let stored = facts.stored(name, store).ok()?;
+    let good = stored.artifacts.iter().filter(|a| a.is_good());
+    let times =
+        good.flat_map(|a| possible(facts, verify).filter_map(|(depth, every)| check_at(a, depth, every)));
+    times.filter(|at| *at > facts.now).min()
+}
+
+/// Declared checks that this host can make, deepest first.
+fn possible(facts: &Facts<'_>, verify: &Verify) -> impl Iterator<Item = (Depth, Duration)> {
+    let deepest = facts.limits.deepest_check;
+    intervals(verify)
+        .into_iter()
+        .filter_map(|(depth, every)| Some((depth, every?)))
+        .filter(move |(d, _)| *d <= deepest)
+}
+
+/// When an artifact is to be checked: an interval after the last check; the first time at once for what is cheap, and
+/// after a stable share of the interval for what reads the whole artifact.
+fn check_at(artifact: &StoredArtifact, depth: Depth, interval: Duration) -> Option<Timestamp> {
+    match artifact.verified.at_least(depth) {
+        Some(last) => last.checked_add(interval).ok(),
+        None if depth == Depth::Metadata => Some(artifact.id.time()),
+        None => {
+            let share = (u128::from(interval.as_secs()) * u128::from(artifact.id.share())) >> 50;
+            artifact.id.time().checked_add(Duration::from_secs(u64::try_from(share).unwrap_or(u64::MAX))).ok()
+        }
+    }
+}

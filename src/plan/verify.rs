@@ -1,0 +1,68 @@
+//! Checks and repairs on demand: what `verify` does.
+
+use jiff::Timestamp;
+
+use super::{Action, Limits, Plan, draft::Draft, facts::Facts, retention, verification};
+use crate::{
+    artifact::Depth,
+    inventory::Inventory,
+    spec::{Spec, names::BackupName},
+};
+
+/// Which backups are checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything that any store holds, orphans as well.
+    Everything,
+    /// One backup, declared or not.
+    Backup(BackupName),
+}
+
+impl Scope {
+    fn covers(&self, name: &BackupName) -> bool {
+        match self {
+            Scope::Everything => true,
+            Scope::Backup(only) => only == name,
+        }
+    }
+}
+
+/// Checks every artifact in `scope` to `depth`, in every store; those known to be damaged as well. A store that can't
+/// be believed is something to wait for.
+pub fn verify(
+    spec: &Spec,
+    inventory: &Inventory,
+    limits: &Limits,
+    (scope, depth): (&Scope, Depth),
+    now: Timestamp,
+) -> Plan {
+    let facts = Facts::gather(spec, inventory, limits, now);
+    let mut draft = Draft::default();
+    for name in inventory.stores.keys() {
+        match facts.store(name) {
+            Err(why) => draft.wait(format!("checks in {name}"), why, None),
+            Ok(store) => {
+                for (backup, stored) in store.backups.iter().filter(|(backup, _)| scope.covers(backup)) {
+                    for artifact in &stored.artifacts {
+                        let (backup, store, artifact) = (backup.clone(), name.clone(), artifact.id);
+                        draft.step(Action::Verify { backup, artifact, store, depth }, "asked for");
+                    }
+                }
+            }
+        }
+    }
+    draft.finish(&facts)
+}
+
+/// Repairs what is known to be damaged in `scope`, where another store has a good copy: to be planned on an inventory
+/// that shows what a check found.
+pub fn repair(spec: &Spec, inventory: &Inventory, limits: &Limits, scope: &Scope, now: Timestamp) -> Plan {
+    let facts = Facts::gather(spec, inventory, limits, now);
+    let mut draft = Draft::default();
+    verification::repair(&facts, &retention::expired(&facts), &mut draft);
+    draft.steps.retain(|step| match &step.action {
+        Action::Repair { backup, .. } => scope.covers(backup),
+        _ => true,
+    });
+    draft.finish(&facts)
+}
