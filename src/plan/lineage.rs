@@ -51,10 +51,7 @@ fn newest_good_epoch(stored: &StoredBackup, now: Timestamp) -> Option<Vec<&Store
 
 /// Whether every artifact that a restore of `id` needs is in the store and good, and which those are: oldest first,
 /// `id` last. The error names what is missing or damaged.
-pub(super) fn chain<'a>(
-    stored: &'a StoredBackup,
-    id: ArtifactId,
-) -> Result<Vec<&'a StoredArtifact>, BrokenChain> {
+pub(super) fn chain(stored: &StoredBackup, id: ArtifactId) -> Result<Vec<&StoredArtifact>, BrokenChain> {
     let mut done: Vec<&StoredArtifact> = Vec::new();
     let mut open = vec![id];
     let mut seen = BTreeSet::new();

@@ -6,3 +6,6 @@ mod executor;
 mod git;
 mod journal;
 mod stores;
+
+mod planning;
+mod world;

@@ -1,0 +1,399 @@
+//! A world in values: a fleet's declaration, what its stores really hold, and what applying a plan does to them.
+//! Nothing here reads a clock, a disk or a network.
+#![allow(dead_code)] // The tests and the benchmark each use a part.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
+
+use backstay::{
+    artifact::{ArtifactId, Depth, Kind},
+    inventory::{
+        Condition, InfraInventory, Interrupted, Inventory, Observed, Origin, Standing, StoreInventory,
+        StoredArtifact, StoredBackup, Verified,
+    },
+    plan::{self, Action, Limits, Plan, action::Capture},
+    spec::{
+        Backup, Cadence, CatchUp, Files, Fleet, Infra, Policy, Retention, Source, Spec, Store, StorePlace,
+        Verify, Window,
+        names::{BackupName, StoreName},
+    },
+};
+use jiff::{Timestamp, tz::TimeZone};
+
+pub const MINUTE: Duration = Duration::from_secs(60);
+pub const HOUR: Duration = Duration::from_secs(3600);
+pub const DAY: Duration = Duration::from_secs(24 * 3600);
+
+pub fn t(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+pub fn backup(name: &str) -> BackupName {
+    name.parse().unwrap()
+}
+
+pub fn store(name: &str) -> StoreName {
+    name.parse().unwrap()
+}
+
+/// Hours before `now`.
+pub fn ago(now: Timestamp, hours: u64) -> Timestamp {
+    now - Duration::from_secs(hours * 3600)
+}
+
+/// A fleet without stores and backups.
+pub fn spec() -> Spec {
+    Spec {
+        fleet: Fleet { name: "pavroto".parse().unwrap(), time_zone: TimeZone::UTC, recipients: Vec::new() },
+        contacts: BTreeMap::new(),
+        stores: BTreeMap::new(),
+        backups: BTreeMap::new(),
+        infra: None,
+        vms: BTreeMap::new(),
+        recoveries: BTreeMap::new(),
+        drills: BTreeMap::new(),
+        orphans: BTreeMap::new(),
+    }
+}
+
+pub fn local_store(name: &str) -> Store {
+    Store {
+        name: store(name),
+        location: None,
+        capacity: None,
+        immutable: None,
+        budget: None,
+        recipients: None,
+        place: StorePlace::Local { path: PathBuf::from("/srv").join(name) },
+    }
+}
+
+/// A full every day at 01:00, kept two weeks; checked every day.
+pub fn nightly() -> Policy {
+    Policy {
+        name: "nightly".parse().unwrap(),
+        rpo: Some(DAY),
+        rto: None,
+        grace: HOUR,
+        schedules: BTreeMap::from([(Kind::Full, cron("0 1 * * *"))]),
+        catch_up: CatchUp::Once,
+        jitter: Duration::ZERO,
+        window: Window::default(),
+        keep: Retention { full: Some(14 * DAY), incremental: Some(7 * DAY), ..Retention::default() },
+        verify: Verify { metadata: Some(DAY), ..Verify::default() },
+    }
+}
+
+/// As [`nightly`], and an incremental every hour.
+pub fn hourly() -> Policy {
+    let mut policy = nightly();
+    policy.schedules.insert(Kind::Incremental, Cadence::Every(HOUR));
+    policy
+}
+
+pub fn cron(text: &str) -> Cadence {
+    Cadence::Cron(text.parse().unwrap())
+}
+
+/// A good scheduled artifact, checked when it was made, that stands alone and fills the slot of its own moment.
+pub fn artifact(kind: Kind, at: Timestamp, random: u64) -> StoredArtifact {
+    let id = ArtifactId::new(at, random);
+    StoredArtifact {
+        id,
+        kind,
+        slot: Some(at),
+        origin: Origin::Scheduled,
+        base: None,
+        epoch: id,
+        requires: Vec::new(),
+        supersedes: None,
+        newest: at,
+        from: None,
+        position: None,
+        bytes: 1000,
+        condition: Condition::Good,
+        verified: Verified { metadata: Some(at), ..Verified::default() },
+        held: None,
+    }
+}
+
+pub fn damaged() -> Condition {
+    Condition::Damaged("pack 0 is missing".into())
+}
+
+/// Everything that there is.
+#[derive(Clone, Debug)]
+pub struct World {
+    pub spec: Spec,
+    pub limits: Limits,
+    /// The controller's clock.
+    pub now: Timestamp,
+    /// How far it is ahead of the stores' clocks, seconds.
+    pub ahead: i64,
+    /// What the stores really hold.
+    pub stores: BTreeMap<StoreName, StoreInventory>,
+    /// Stores that can't be reached.
+    pub down: BTreeSet<StoreName>,
+    pub armed: BTreeSet<backstay::inventory::ArmedSchedule>,
+    /// The position of the infra repo, and of each mirror.
+    pub position: String,
+    pub mirrors: BTreeMap<String, Observed<String>>,
+    pub interrupted: Vec<Interrupted>,
+    captures: u64,
+}
+
+impl World {
+    /// A fleet with these stores, all empty, at noon on 20 November 2026.
+    pub fn new(stores: &[&str]) -> Self {
+        let now = t("2026-11-20T12:00:00Z");
+        let mut world = Self {
+            spec: spec(),
+            limits: Limits::new("c0ffee"),
+            now,
+            ahead: 0,
+            stores: BTreeMap::new(),
+            down: BTreeSet::new(),
+            armed: BTreeSet::new(),
+            position: "p0".to_owned(),
+            mirrors: BTreeMap::new(),
+            interrupted: Vec::new(),
+            captures: 0,
+        };
+        for name in stores {
+            world.spec.stores.insert(store(name), local_store(name));
+            let empty =
+                StoreInventory { clock: now, standing: Standing::Ours, backups: BTreeMap::new(), bytes: 0 };
+            world.stores.insert(store(name), empty);
+        }
+        world
+    }
+
+    /// Declares a backup in every store, in the order of their names.
+    pub fn declare(mut self, name: &str, policy: Policy) -> Self {
+        let source = Source::Files(Files { paths: vec![PathBuf::from("/srv/data")], exclude: Vec::new() });
+        let declared = Backup {
+            name: backup(name),
+            description: None,
+            source,
+            policy,
+            stores: self.spec.stores.keys().cloned().collect(),
+            keep_in: BTreeMap::new(),
+            contact: None,
+        };
+        self.spec.backups.insert(backup(name), declared);
+        self
+    }
+
+    /// Declares the infra repo's own backup in every store.
+    pub fn declare_infra(mut self, mirrors: &[&str]) -> Self {
+        self.spec.infra = Some(Infra {
+            stores: self.spec.stores.keys().cloned().collect(),
+            mirrors: mirrors.iter().map(|m| (*m).to_owned()).collect(),
+            keep: Retention { daily: Some(30), last: Some(100), ..Retention::default() },
+            keep_in: BTreeMap::new(),
+        });
+        self
+    }
+
+    /// Puts an artifact into stores.
+    pub fn put(&mut self, stores: &[&str], name: &str, artifact: &StoredArtifact) {
+        for at in stores {
+            self.stored(at, name).artifacts.push(artifact.clone());
+        }
+    }
+
+    pub fn stored(&mut self, at: &str, name: &str) -> &mut StoredBackup {
+        self.stores.get_mut(at).unwrap().backups.entry(backup(name)).or_default()
+    }
+
+    pub fn artifact_mut(&mut self, at: &str, name: &str, id: ArtifactId) -> &mut StoredArtifact {
+        self.stored(at, name).artifacts.iter_mut().find(|a| a.id == id).unwrap()
+    }
+
+    /// What an observation finds.
+    pub fn inventory(&self) -> Inventory {
+        let clock = self.now - jiff::SignedDuration::from_secs(self.ahead);
+        let look = |(name, store): (&StoreName, &StoreInventory)| {
+            let seen = match self.down.contains(name) {
+                true => Observed::Unknown("connection refused".to_owned()),
+                false => Observed::Known(StoreInventory { clock, ..recent(store, clock) }),
+            };
+            (name.clone(), seen)
+        };
+        let infra = InfraInventory { position: self.position.clone(), mirrors: self.mirrors.clone() };
+        Inventory {
+            stores: self.stores.iter().map(look).collect(),
+            armed: self.armed.clone(),
+            infra: self.spec.infra.is_some().then_some(infra),
+            interrupted: self.interrupted.clone(),
+        }
+    }
+
+    /// What a pass would do, before it is judged.
+    pub fn unjudged(&self) -> Plan {
+        plan::plan(&self.spec, &self.inventory(), &self.limits, self.now)
+    }
+
+    /// What a pass would do.
+    pub fn plan(&self) -> Plan {
+        self.judge(self.unjudged())
+    }
+
+    pub fn judge(&self, plan: Plan) -> Plan {
+        plan::check::check(plan, &self.spec, &self.inventory(), &self.limits, self.now).unwrap()
+    }
+
+    /// Does everything that a plan says, as the executor would.
+    pub fn apply(&mut self, plan: &Plan) {
+        for step in &plan.steps {
+            self.act(&step.action);
+        }
+    }
+
+    /// Passes until there is nothing left to do, and at most `passes` of them. Time stands still.
+    pub fn settle(&mut self, passes: usize) {
+        for _ in 0..passes {
+            let plan = self.plan();
+            if plan.steps.is_empty() {
+                return;
+            }
+            self.apply(&plan);
+        }
+        panic!("still something to do: {:#?}", self.plan().steps);
+    }
+
+    pub fn advance(&mut self, by: Duration) {
+        self.now += by;
+    }
+
+    /// Does one step.
+    pub fn act(&mut self, action: &Action) {
+        let now = self.now;
+        match action {
+            Action::Arm(schedule) => drop(self.armed.insert(schedule.clone())),
+            Action::Disarm(schedule) => drop(self.armed.remove(schedule)),
+            Action::Capture(capture) => self.capture(capture),
+            Action::Copy { backup, artifact, from, to } => {
+                let found = self.stores[from].backups[backup].artifact(*artifact).unwrap();
+                let copy = StoredArtifact { verified: Verified::default(), held: None, ..found.clone() };
+                self.stored(to.as_str(), backup.as_str()).artifacts.push(copy);
+            }
+            Action::Delete { backup, artifact, store } => {
+                let stored = self.stored(store.as_str(), backup.as_str());
+                stored.artifacts.retain(|a| a.id != *artifact);
+                stored.deletions.push(now);
+            }
+            Action::Verify { backup, artifact, store, depth } => {
+                let verified = &mut self.artifact_mut(store.as_str(), backup.as_str(), *artifact).verified;
+                match depth {
+                    Depth::Metadata => verified.metadata = Some(now),
+                    Depth::Data => verified.data = Some(now),
+                    Depth::Plaintext => verified.plaintext = Some(now),
+                }
+            }
+            Action::Repair { backup, artifact, store, from } => {
+                let good = self.stores[from].backups[backup].artifact(*artifact).unwrap().clone();
+                let id = self.new_id();
+                let repaired = StoredArtifact {
+                    id,
+                    supersedes: Some(*artifact),
+                    verified: Verified::default(),
+                    condition: Condition::Good,
+                    epoch: if good.kind == Kind::Full { id } else { good.epoch },
+                    ..good
+                };
+                self.stored(store.as_str(), backup.as_str()).artifacts.push(repaired);
+            }
+            Action::RecordUnreferenced { backup, store, captures } => {
+                let stored = self.stored(store.as_str(), backup.as_str());
+                stored.candidates.extend(captures.iter().map(|id| (*id, now)));
+            }
+            Action::Sweep { backup, store, captures } => {
+                let stored = self.stored(store.as_str(), backup.as_str());
+                for id in captures {
+                    stored.candidates.remove(id);
+                    stored.unreferenced.remove(id);
+                }
+            }
+            Action::CleanUp { backup, store, artifact } => {
+                let stored = self.stored(store.as_str(), backup.as_str());
+                stored.unreferenced.remove(artifact);
+                stored.leases.remove(artifact);
+                self.interrupted.retain(|i| i.artifact != *artifact || i.store != *store);
+            }
+            Action::Push { mirror } => {
+                self.mirrors.insert(mirror.clone(), Observed::Known(self.position.clone()));
+            }
+            Action::Restore(_) => {}
+        }
+    }
+
+    /// What a capture leaves behind when it is killed before its manifest.
+    pub fn begin(&mut self, capture: &Capture) -> ArtifactId {
+        let id = self.new_id();
+        self.stored(capture.store.as_str(), capture.backup.as_str()).unreferenced.insert(id, 500);
+        let (backup, store) = (capture.backup.clone(), capture.store.clone());
+        self.interrupted.push(Interrupted { backup, store, artifact: id });
+        id
+    }
+
+    fn capture(&mut self, capture: &Capture) {
+        let id = self.new_id();
+        let (now, position) = (self.now, self.position.clone());
+        let infra = capture.backup.is_infra();
+        let stored = self.stored(capture.store.as_str(), capture.backup.as_str());
+        let base = capture.base.and_then(|base| stored.artifact(base).cloned());
+        stored.artifacts.push(StoredArtifact {
+            id,
+            slot: capture.slot,
+            origin: if capture.manual.is_some() { Origin::Manual } else { Origin::Scheduled },
+            base: capture.base,
+            epoch: base.as_ref().map_or(id, |base| base.epoch),
+            requires: capture.base.filter(|_| infra).into_iter().collect(),
+            position: infra.then(|| position.into()),
+            verified: Verified { metadata: Some(now), ..Verified::default() },
+            ..artifact(capture.kind, now, 0)
+        });
+    }
+
+    fn new_id(&mut self) -> ArtifactId {
+        self.captures += 1;
+        // Odd, so that no two captures share a name, and large, so that their shares are spread.
+        ArtifactId::new(self.now, self.captures.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+}
+
+/// The records show the deletions of the last day.
+fn recent(store: &StoreInventory, clock: Timestamp) -> StoreInventory {
+    let mut seen = store.clone();
+    for stored in seen.backups.values_mut() {
+        stored.deletions.retain(|at| *at + DAY > clock);
+        stored.artifacts.sort_by_key(|a| a.id);
+    }
+    seen
+}
+
+/// The steps of a plan in short: `full agama a`, `copy agama b`, in order.
+pub fn steps(plan: &Plan) -> Vec<String> {
+    plan.steps.iter().map(|step| brief(&step.action)).collect()
+}
+
+pub fn brief(action: &Action) -> String {
+    match action {
+        Action::Arm(s) => format!("arm {} {}", s.kind, s.backup),
+        Action::Disarm(s) => format!("disarm {} {}", s.kind, s.backup),
+        Action::Capture(c) => format!("{} {} {}", c.kind, c.backup, c.store),
+        Action::Copy { backup, to, .. } => format!("copy {backup} {to}"),
+        Action::Delete { backup, store, .. } => format!("delete {backup} {store}"),
+        Action::Verify { backup, store, depth, .. } => format!("verify {backup} {store} {depth}"),
+        Action::Repair { backup, store, .. } => format!("repair {backup} {store}"),
+        Action::RecordUnreferenced { backup, store, .. } => format!("record {backup} {store}"),
+        Action::Sweep { backup, store, .. } => format!("sweep {backup} {store}"),
+        Action::CleanUp { backup, store, .. } => format!("clean-up {backup} {store}"),
+        Action::Push { mirror } => format!("push {mirror}"),
+        Action::Restore(r) => format!("restore {} {}", r.backup, r.store),
+    }
+}
