@@ -161,7 +161,7 @@ impl<'r> Packing<'r> {
             match object.kind() {
                 Some(ObjectType::Commit) => return Ok(Some(id)),
                 Some(ObjectType::Tree) => {
-                    self.tree(id, &[])?;
+                    self.tree(id, Vec::new())?;
                     return Ok(None);
                 }
                 Some(ObjectType::Tag) => {
@@ -181,18 +181,20 @@ impl<'r> Packing<'r> {
         let commit = self.repo.find_commit(id)?;
         let parents = commit.parents().map(|parent| parent.tree_id()).collect::<Vec<_>>();
         self.pack.insert_object(id, None)?;
-        self.tree(commit.tree_id(), &parents)
+        self.tree(commit.tree_id(), parents)
     }
 
     /// Inserts what `root` holds and none of `parents` holds at the same place. Those are in the pack as well, or
     /// belong to the prerequisites. Not recursive, since folders may be nested as deeply as an attacker likes.
-    fn tree(&mut self, root: Oid, parents: &[Oid]) -> Result<(), git2::Error> {
-        let mut open = vec![(root, parents.to_vec())];
-        while let Some((id, parents)) = open.pop() {
+    ///
+    /// Names bring the versions of one file or folder together, which makes for small deltas.
+    fn tree(&mut self, root: Oid, parents: Vec<Oid>) -> Result<(), git2::Error> {
+        let mut open = vec![(root, parents, "/".to_owned())];
+        while let Some((id, parents, name)) = open.pop() {
             if parents.contains(&id) || !self.trees.insert(id) {
                 continue;
             }
-            self.pack.insert_object(id, None)?;
+            self.pack.insert_object(id, Some(&name))?;
             let parents: Vec<Tree<'_>> =
                 parents.into_iter().map(|id| self.repo.find_tree(id)).collect::<Result<_, _>>()?;
             for entry in &self.repo.find_tree(id)? {
@@ -204,9 +206,9 @@ impl<'r> Packing<'r> {
                 match entry.kind() {
                     Some(ObjectType::Tree) => {
                         let folders = there().filter(|other| other.kind() == Some(ObjectType::Tree));
-                        open.push((entry.id(), folders.map(|other| other.id()).collect()));
+                        let folders = folders.map(|other| other.id()).collect();
+                        open.push((entry.id(), folders, String::from_utf8_lossy(name).into_owned()));
                     }
-                    // Names bring versions of one file together, which makes for small deltas.
                     Some(ObjectType::Blob) => self.pack.insert_object(entry.id(), entry.name().ok())?,
                     // A submodule's commit is no object of this repository.
                     _ => {}
