@@ -5,4 +5,5 @@ mod store_conformance;
 
 mod lab;
 
+mod git;
 mod sftp;
