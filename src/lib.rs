@@ -37,7 +37,9 @@ pub mod plan;
 pub mod spec;
 
 // Drivers: the outside world, one trait a family.
+pub mod process;
 pub mod schedulers;
+pub mod secrets;
 pub mod sources;
 pub mod stores;
 

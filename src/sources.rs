@@ -1,6 +1,8 @@
 //! Sources: the protected data. One trait, one conformance suite.
 
+mod blocking;
 pub mod git;
+pub mod sqlite;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -139,4 +141,45 @@ pub struct SourceError {
     pub reason: String,
     /// What to do next.
     pub hint: Option<String>,
+}
+
+impl SourceError {
+    /// A failure of `operation` on `subject`; `reason` holds no secret.
+    pub fn new(
+        operation: &'static str,
+        subject: impl Into<String>,
+        class: Class,
+        reason: impl ToString,
+    ) -> Self {
+        Self { operation, subject: subject.into(), class, reason: reason.to_string(), hint: None }
+    }
+
+    /// Says what to do next.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// A capture that something outside its driver ended.
+    fn interrupted(subject: &str, why: blocking::Interrupted) -> Self {
+        let reason = match why {
+            blocking::Interrupted::SinkClosed => SinkClosed.to_string(),
+            blocking::Interrupted::Stalled(silence) => {
+                format!("it was silent for {}", humantime::format_duration(silence))
+            }
+            blocking::Interrupted::Died(error) => error.to_string(),
+        };
+        Self::new("capture", subject, Class::Retry, reason)
+    }
+
+    /// A kind of artifact that the source can't give.
+    fn unsupported(subject: &str, kind: Kind) -> Self {
+        Self::new("capture", subject, Class::Stalled, format!("this source has no {kind} artifacts"))
+            .with_hint(format!("remove the {kind} schedule from its policy"))
+    }
+
+    /// A place that the source can't be restored to.
+    fn misplaced(subject: &str, reason: impl ToString) -> Self {
+        Self::new("restore", subject, Class::Stalled, reason)
+    }
 }

@@ -5,6 +5,7 @@ mod cli;
 mod executor;
 mod git;
 mod journal;
+mod sources;
 mod stores;
 
 mod planning;

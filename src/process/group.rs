@@ -1,0 +1,83 @@
+//! A process group that never outlives its owner.
+
+use std::{io, process::ExitStatus, time::Duration};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::{process::Child, runtime::Handle};
+
+/// The leader of a process group, and with it the group.
+#[derive(Debug)]
+pub(super) struct Group {
+    leader: Option<Leader>,
+    grace: Duration,
+}
+
+/// Kills its group when it is dropped.
+#[derive(Debug)]
+struct Leader {
+    child: Child,
+    group: Option<Pid>,
+}
+
+impl Leader {
+    /// A group that is gone already is what was wanted.
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.group {
+            let _ = kill_process_group(group, signal);
+        }
+    }
+
+    async fn end(mut self, grace: Duration) {
+        self.signal(Signal::TERM);
+        let _ = tokio::time::timeout(grace, self.child.wait()).await;
+        self.signal(Signal::KILL);
+        let _ = self.child.wait().await;
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+impl Group {
+    /// Takes over `child`, which was started as the leader of its own group.
+    pub(super) fn new(child: Child, grace: Duration) -> Self {
+        let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        Self { leader: Some(Leader { child, group }), grace }
+    }
+
+    pub(super) fn id(&self) -> Option<u32> {
+        self.leader.as_ref().and_then(|leader| leader.child.id())
+    }
+
+    /// Waits for the leader's end, then kills what it left behind.
+    pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
+        let leader = self.leader.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        let status = leader.child.wait().await?;
+        leader.signal(Signal::KILL);
+        leader.group = None;
+        Ok(status)
+    }
+
+    /// Asks the group to end, and kills it after the grace.
+    pub(super) async fn stop(&mut self) {
+        if let Some(leader) = self.leader.take() {
+            leader.end(self.grace).await;
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let Some(leader) = self.leader.take() else { return };
+        if leader.group.is_none() {
+            return;
+        }
+        // Without a runtime, or when the runtime goes before the grace has passed, dropping the leader kills at once.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(leader.end(self.grace));
+        }
+    }
+}

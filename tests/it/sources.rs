@@ -1,0 +1,5 @@
+//! Sources that need no server.
+
+pub mod suite;
+
+mod sqlite;
