@@ -3,9 +3,19 @@
 //! A [`Spec`] holds references to secrets, never secrets.
 
 pub mod cron;
+mod document;
+mod lint;
+mod lower;
 pub mod names;
+pub mod parse;
+mod places;
 pub mod retention;
+mod runnable;
 pub mod schedule;
+pub mod schema;
+mod suggest;
+mod values;
+mod walk;
 pub mod window;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
@@ -15,6 +25,8 @@ use serde::{Deserialize, Serialize};
 use crate::artifact::Kind;
 pub use cron::Cron;
 use names::*;
+pub use parse::{Parsed, parse};
+pub use runnable::{CannotRun, Resource};
 pub use schedule::{Cadence, Schedule};
 pub use window::Window;
 
@@ -255,6 +267,24 @@ pub struct Retention {
     pub last: Option<u32>,
 }
 
+impl Retention {
+    /// The age until which artifacts of `kind` are kept, if there is such a rule.
+    pub fn age(&self, kind: Kind) -> Option<Duration> {
+        match kind {
+            Kind::Full => self.full,
+            Kind::Incremental => self.incremental,
+            Kind::Differential => self.differential,
+            Kind::Log => self.log,
+        }
+    }
+
+    /// Whether rules that count (`hourly` to `yearly`, and `last`) keep artifacts of `kind`, too.
+    pub fn counts(&self, kind: Kind) -> bool {
+        let rules = [self.hourly, self.daily, self.weekly, self.monthly, self.yearly, self.last];
+        kind == Kind::Full && rules.iter().any(Option::is_some)
+    }
+}
+
 /// How often artifacts are checked; `None` is never.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verify {
@@ -275,7 +305,7 @@ pub struct Backup {
     pub description: Option<String>,
     /// What is captured.
     pub source: Source,
-    /// The policy, the backup's own overrides applied.
+    /// Its policy.
     pub policy: Policy,
     /// Where artifacts go: the first takes the capture, the others get copies. Never empty, no store twice.
     pub stores: Vec<StoreName>,

@@ -1,0 +1,182 @@
+//! Diagnostics for people and for programs.
+
+use std::{borrow::Cow, collections::BTreeMap, ops::Range};
+
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet, normalize_untrusted_str};
+use serde_json::{Value, json};
+
+use crate::diagnostic::{Diagnostic, Location, Severity};
+
+/// The format of [`json`].
+pub const FORMAT: &str = "backstay.validate/1";
+
+/// Whether text is coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Color {
+    /// With escape sequences.
+    Styled,
+    /// Without.
+    Plain,
+}
+
+/// Diagnostics that are shown in full; the others are counted.
+const MOST_SHOWN: usize = 200;
+/// Lines beyond this are not shown.
+const LONGEST_LINE: usize = 500;
+
+/// Each diagnostic with its source line, its code and its hint, and a line that sums up. `files` are the contents by
+/// path that were parsed. Secrets in clear text are masked.
+pub fn text(diagnostics: &[Diagnostic], files: &BTreeMap<String, Vec<u8>>, color: Color) -> String {
+    let renderer = match color {
+        Color::Styled => Renderer::styled(),
+        Color::Plain => Renderer::plain(),
+    };
+    let sources = Sources::new(diagnostics, files);
+    let mut text = String::new();
+    for diagnostic in worst_first(diagnostics).into_iter().take(MOST_SHOWN) {
+        text.push_str(&renderer.render(&[group(diagnostic, &sources)]));
+        text.push_str("\n\n");
+    }
+    if diagnostics.len() > MOST_SHOWN {
+        text.push_str(&format!("and {} more\n\n", diagnostics.len() - MOST_SHOWN));
+    }
+    text.push_str(&summary(diagnostics));
+    text.push('\n');
+    text
+}
+
+/// `2 errors, 1 warning`, or that there is nothing.
+pub fn summary(diagnostics: &[Diagnostic]) -> String {
+    let count = |severity| diagnostics.iter().filter(|d| d.severity == severity).count();
+    let words = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
+    match (count(Severity::Error), count(Severity::Warning)) {
+        (0, 0) => "nothing to complain about".to_owned(),
+        (errors, 0) => words(errors, "error"),
+        (0, warnings) => words(warnings, "warning"),
+        (errors, warnings) => format!("{}, {}", words(errors, "error"), words(warnings, "warning")),
+    }
+}
+
+/// All diagnostics in a versioned envelope, lines and columns counted from 1, columns in characters.
+pub fn json(diagnostics: &[Diagnostic], files: &BTreeMap<String, Vec<u8>>) -> Value {
+    let count = |severity| diagnostics.iter().filter(|d| d.severity == severity).count();
+    let place = |location: &Location| {
+        let (line, column) = line_and_column(files, location);
+        json!({ "file": location.file, "line": line, "column": column, "span": location.span })
+    };
+    let all = diagnostics.iter().map(|diagnostic| {
+        json!({
+            "severity": diagnostic.severity,
+            "code": diagnostic.code,
+            "message": diagnostic.message,
+            "location": diagnostic.location.as_ref().map(place),
+            "related": diagnostic.related.iter().map(|related| {
+                json!({ "message": related.message, "location": place(&related.location) })
+            }).collect::<Vec<_>>(),
+            "hint": diagnostic.hint,
+        })
+    });
+    json!({
+        "format": FORMAT,
+        "errors": count(Severity::Error),
+        "warnings": count(Severity::Warning),
+        "diagnostics": all.collect::<Vec<_>>(),
+    })
+}
+
+fn worst_first(diagnostics: &[Diagnostic]) -> Vec<&Diagnostic> {
+    let mut sorted: Vec<&Diagnostic> = diagnostics.iter().collect();
+    sorted.sort_by_key(|diagnostic| std::cmp::Reverse(diagnostic.severity));
+    sorted
+}
+
+fn group<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Group<'a> {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let title = normalize_untrusted_str(&diagnostic.message);
+    let mut group = Group::with_title(level.primary_title(title).id(diagnostic.code));
+    if let Some(location) = &diagnostic.location {
+        let here = |related: &&crate::diagnostic::Related| related.location.file == location.file;
+        group = match sources.snippet(location) {
+            Some(snippet) => {
+                let context = diagnostic.related.iter().filter(here).filter_map(|related| {
+                    let span = sources.span(&related.location)?;
+                    Some(AnnotationKind::Context.span(span).label(related.message.as_str()))
+                });
+                group.element(snippet.annotations(context))
+            }
+            None => group.element(Origin::path(normalize_untrusted_str(&location.file))),
+        };
+        for related in diagnostic.related.iter().filter(|related| !here(related)) {
+            group = group.element(Level::NOTE.message(related.message.as_str()));
+            if let Some(snippet) = sources.snippet(&related.location) {
+                group = group.element(snippet);
+            }
+        }
+    }
+    match &diagnostic.hint {
+        Some(hint) => group.element(Level::HELP.message(normalize_untrusted_str(hint))),
+        None => group,
+    }
+}
+
+/// The files' texts, without what must not be shown.
+struct Sources(BTreeMap<String, String>);
+
+impl Sources {
+    fn new(diagnostics: &[Diagnostic], files: &BTreeMap<String, Vec<u8>>) -> Self {
+        let mut sources: BTreeMap<String, String> = BTreeMap::new();
+        let places = diagnostics.iter().flat_map(|d| d.location.iter().chain(d.related.iter().map(|r| &r.location)));
+        for location in places {
+            let Some(content) = files.get(&location.file) else { continue };
+            if let Ok(text) = std::str::from_utf8(content) {
+                sources.entry(location.file.clone()).or_insert_with(|| text.to_owned());
+            }
+        }
+        for diagnostic in diagnostics.iter().filter(|diagnostic| diagnostic.code == "literal-secret") {
+            let Some(location) = &diagnostic.location else { continue };
+            if let Some(text) = sources.get_mut(&location.file) {
+                mask(text, location.span.clone());
+            }
+        }
+        Self(sources)
+    }
+
+    fn span(&self, location: &Location) -> Option<Range<usize>> {
+        let text = self.0.get(&location.file)?;
+        let Range { start, end } = location.span;
+        (start <= end && text.is_char_boundary(start) && text.is_char_boundary(end)).then_some(start..end)
+    }
+
+    fn snippet(&self, location: &Location) -> Option<Snippet<'_, annotate_snippets::Annotation<'_>>> {
+        let span = self.span(location)?;
+        let text = self.0.get(&location.file)?;
+        let longest = text.get(span.start..).and_then(|rest| rest.lines().next()).map_or(0, str::len);
+        let before = text[..span.start].rfind('\n').map_or(span.start, |newline| span.start - newline);
+        if longest + before > LONGEST_LINE {
+            return None;
+        }
+        let path = normalize_untrusted_str(&location.file);
+        Some(Snippet::source(Cow::Borrowed(text.as_str())).path(path).annotation(AnnotationKind::Primary.span(span)))
+    }
+}
+
+/// Covers a secret, also what follows on the same line, byte for byte so that spans stay.
+fn mask(text: &mut String, span: Range<usize>) {
+    let Some(secret) = text.get(span.clone()) else { return };
+    let covered: String = secret.chars().flat_map(|c| match c {
+        '\n' => "\n".chars(),
+        c => ["*", "**", "***", "****"][c.len_utf8() - 1].chars(),
+    }).collect();
+    text.replace_range(span, &covered);
+}
+
+fn line_and_column(files: &BTreeMap<String, Vec<u8>>, location: &Location) -> (usize, usize) {
+    let content = files.get(&location.file).map(Vec::as_slice).unwrap_or_default();
+    let before = &content[..location.span.start.min(content.len())];
+    let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    (line, String::from_utf8_lossy(&before[line_start..]).chars().count() + 1)
+}

@@ -1,0 +1,232 @@
+//! From the files of one revision to a [`Spec`] and everything that is wrong with them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value as Schema;
+use toml::de::ValueDeserializer;
+
+use super::{
+    Spec,
+    document::{self, Value},
+    lint, lower,
+    places::{Path, Places},
+    schema::{Declaration, SCHEMA},
+    suggest::{closest, listed, shown},
+    walk::Walk,
+};
+use crate::diagnostic::{Diagnostic, Location, Severity};
+
+/// What the files of one revision declare.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    /// The desired state; `None` when there is any error.
+    pub spec: Option<Spec>,
+    /// Every fault and warning, in the order of files and places.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads the files of one revision, by their paths in the declaration's folder. Files that aren't `*.toml` are left
+/// alone. The order of files means nothing.
+pub fn parse(files: &BTreeMap<String, Vec<u8>>) -> Parsed {
+    let mut reading = Reading::default();
+    let resources = reading.resources(files);
+    let declaration = reading.declaration(resources);
+    let Reading { mut diagnostics, places, names, faulty_lines } = reading;
+    let lowered = lower::lower(declaration, &names, &places, &mut diagnostics);
+    diagnostics.extend(lint::lint(&lowered, &names, &places));
+    drop_echoes(&mut diagnostics, files, &faulty_lines);
+    sort(&mut diagnostics);
+    let sound = diagnostics.iter().all(|diagnostic| diagnostic.severity < Severity::Error);
+    Parsed { spec: sound.then_some(lowered.spec), diagnostics }
+}
+
+/// The names of all resources, also of those that are faulty: `("store", "offsite")`.
+pub type Names = BTreeSet<(String, String)>;
+
+#[derive(Default)]
+struct Reading {
+    diagnostics: Vec<Diagnostic>,
+    places: Places,
+    names: Names,
+    /// Of each file with faults of syntax.
+    faulty_lines: BTreeMap<String, Vec<usize>>,
+}
+
+/// One resource as a file has it.
+struct Resource<'a> {
+    file: &'a str,
+    /// `["fleet"]` or `["backup", "agama"]`.
+    path: Path,
+    key: Location,
+    schema: &'static Schema,
+    value: Value<'a>,
+}
+
+impl Reading {
+    /// The resources of all files, each once.
+    fn resources<'a>(&mut self, files: &'a BTreeMap<String, Vec<u8>>) -> Vec<Resource<'a>> {
+        let mut first: BTreeMap<Path, Location> = BTreeMap::new();
+        let mut resources = Vec::new();
+        for (file, content) in files.iter().filter(|(file, _)| file.ends_with(".toml")) {
+            let Some(document) = document::read(file, content, &mut self.diagnostics) else {
+                self.faulty_lines.insert(file.clone(), Vec::new());
+                continue;
+            };
+            if !document.faulty_lines.is_empty() {
+                self.faulty_lines.insert(file.clone(), document.faulty_lines);
+            }
+            for resource in self.split(file, document.table) {
+                match first.get(&resource.path) {
+                    Some(earlier) => self.diagnostics.push(twice(&resource, earlier)),
+                    None => {
+                        first.insert(resource.path.clone(), resource.key.clone());
+                        resources.push(resource);
+                    }
+                }
+            }
+        }
+        resources
+    }
+
+    /// Splits a file's table into its resources.
+    fn split<'a>(&mut self, file: &'a str, table: document::Table<'a>) -> Vec<Resource<'a>> {
+        let mut resources = Vec::new();
+        let at = |span| Location { file: file.to_owned(), span };
+        for (key, mut value) in table {
+            let section = key.get_ref().to_string();
+            let schema = &SCHEMA["properties"][&section];
+            let Some(item) = schema.get("additionalProperties").filter(|item| item.is_object()) else {
+                match schema {
+                    Schema::Null => self.diagnostics.push(unknown_section(&section, at(key.span()))),
+                    schema => {
+                        self.names.insert((section.clone(), String::new()));
+                        let path = vec![section];
+                        resources.push(Resource { file, path, key: at(key.span()), schema, value });
+                    }
+                }
+                continue;
+            };
+            let toml::de::DeValue::Table(named) = value.get_mut() else {
+                let mut path = vec![section];
+                self.walk(file).value(&mut path, schema, value);
+                continue;
+            };
+            for (name, value) in std::mem::take(named) {
+                let path = vec![section.clone(), name.get_ref().to_string()];
+                let key = at(name.span());
+                self.check_name(&path, &key);
+                resources.push(Resource { file, path, key, schema: item, value });
+            }
+        }
+        resources
+    }
+
+    fn check_name(&mut self, path: &Path, key: &Location) {
+        let [section, name] = path.as_slice() else { return };
+        self.names.insert((section.clone(), name.clone()));
+        if let Err(invalid) = name.parse::<super::names::StoreName>() {
+            let message = invalid.to_string();
+            self.diagnostics.push(Diagnostic::error("invalid-name", message).at(key.clone()));
+        }
+    }
+
+    fn walk<'a>(&'a mut self, file: &'a str) -> Walk<'a> {
+        Walk { file, places: &mut self.places, diagnostics: &mut self.diagnostics }
+    }
+
+    /// Checks each resource and mirrors what is sound of it.
+    fn declaration(&mut self, resources: Vec<Resource<'_>>) -> Declaration {
+        let mut declaration = Declaration::default();
+        for mut resource in resources {
+            let checked = self.walk(resource.file).value(&mut resource.path, resource.schema, resource.value);
+            let Some(value) = checked else { continue };
+            let name = resource.path.get(1).cloned().unwrap_or_default();
+            let failed = match resource.path[0].as_str() {
+                "fleet" => mirror(value).map(|it| declaration.fleet = Some(it)).err(),
+                "infra" => mirror(value).map(|it| declaration.infra = Some(it)).err(),
+                "contact" => insert(&mut declaration.contact, name, value),
+                "store" => insert(&mut declaration.store, name, value),
+                "policy" => insert(&mut declaration.policy, name, value),
+                "backup" => insert(&mut declaration.backup, name, value),
+                "vm" => insert(&mut declaration.vm, name, value),
+                "recovery" => insert(&mut declaration.recovery, name, value),
+                "drill" => insert(&mut declaration.drill, name, value),
+                _ => insert(&mut declaration.orphan, name, value),
+            };
+            // The walk leaves out what the mirror would not take; should it ever miss something, it is a fault, too.
+            if let Some(error) = failed {
+                let message = format!("`{}`: {}", super::walk::show(&resource.path), shown(error.message()));
+                self.diagnostics.push(Diagnostic::error("invalid-value", message).at(resource.key));
+            }
+        }
+        declaration
+    }
+}
+
+fn mirror<T: DeserializeOwned>(value: Value<'_>) -> Result<T, toml::de::Error> {
+    T::deserialize(ValueDeserializer::from(value))
+}
+
+fn insert<T: DeserializeOwned>(
+    into: &mut BTreeMap<String, T>,
+    name: String,
+    value: Value<'_>,
+) -> Option<toml::de::Error> {
+    mirror(value).map(|it| into.insert(name, it)).err()
+}
+
+fn twice(resource: &Resource<'_>, earlier: &Location) -> Diagnostic {
+    Diagnostic::error("duplicate", format!("[{}] is declared twice", super::walk::show(&resource.path)))
+        .at(resource.key.clone())
+        .see(earlier.clone(), "first declared here")
+        .hint("keep one of the two")
+}
+
+fn unknown_section(section: &str, at: Location) -> Diagnostic {
+    let known =
+        || SCHEMA["properties"].as_object().into_iter().flat_map(|keys| keys.keys().map(String::as_str));
+    let diagnostic =
+        Diagnostic::error("unknown-key", format!("unknown key `{}` in the declaration", shown(section)))
+            .at(at);
+    match closest(section, known()) {
+        Some(word) => diagnostic.hint(format!("did you mean `{word}`?")),
+        None => diagnostic.hint(format!("known here: {}", listed(known(), "and"))),
+    }
+}
+
+/// Leaves out what only follows from a fault of syntax: on its line, or that something is missing.
+fn drop_echoes(
+    diagnostics: &mut Vec<Diagnostic>,
+    files: &BTreeMap<String, Vec<u8>>,
+    faulty_lines: &BTreeMap<String, Vec<usize>>,
+) {
+    diagnostics.retain(|diagnostic| {
+        let Some(location) = &diagnostic.location else {
+            return faulty_lines.is_empty() || diagnostic.code != "missing-key";
+        };
+        match (diagnostic.code, faulty_lines.get(&location.file)) {
+            ("syntax" | "duplicate" | "literal-secret" | "not-text" | "file-too-large", _) | (_, None) => {
+                !(diagnostic.code.starts_with("unused-") && !faulty_lines.is_empty())
+            }
+            ("missing-key" | "choose-one" | "empty-list", Some(_)) => false,
+            (_, Some(lines)) => {
+                let text = files.get(&location.file).and_then(|content| std::str::from_utf8(content).ok());
+                text.is_some_and(|text| !lines.contains(&document::line_of(text, location.span.start)))
+            }
+        }
+    });
+}
+
+fn sort(diagnostics: &mut Vec<Diagnostic>) {
+    diagnostics.sort_by(|a, b| {
+        let place = |d: &Diagnostic| d.location.as_ref().map(|l| (l.file.clone(), l.span.start));
+        (place(a), std::cmp::Reverse(a.severity), a.code, &a.message).cmp(&(
+            place(b),
+            std::cmp::Reverse(b.severity),
+            b.code,
+            &b.message,
+        ))
+    });
+    diagnostics.dedup();
+}

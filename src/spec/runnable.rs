@@ -1,0 +1,122 @@
+//! What this build can run. The rest of the format is read and checked all the same, and stands as "cannot run here".
+
+use std::fmt;
+
+use super::{
+    Source, Spec, StorePlace,
+    names::{BackupName, DrillName, RecoveryName, StoreName, VmName},
+};
+use crate::artifact::Kind;
+
+const SOURCES: [&str; 3] = ["files", "sqlite", "mysql"];
+const STORES: [&str; 3] = ["local", "sftp", "s3"];
+
+/// A resource that is declared and that this build cannot run, whole or in part.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CannotRun {
+    /// What it is.
+    pub resource: Resource,
+    /// The kind of artifact that can't be made, when others can.
+    pub kind: Option<Kind>,
+    /// Why.
+    pub why: String,
+}
+
+/// The name of one resource.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Resource {
+    /// A backup.
+    Backup(BackupName),
+    /// A store.
+    Store(StoreName),
+    /// A machine.
+    Vm(VmName),
+    /// A recovery.
+    Recovery(RecoveryName),
+    /// A drill.
+    Drill(DrillName),
+}
+
+impl Resource {
+    /// The table of the declaration that it stands in, and its name there.
+    pub fn key(&self) -> [&str; 2] {
+        match self {
+            Resource::Backup(name) => ["backup", name.as_str()],
+            Resource::Store(name) => ["store", name.as_str()],
+            Resource::Vm(name) => ["vm", name.as_str()],
+            Resource::Recovery(name) => ["recovery", name.as_str()],
+            Resource::Drill(name) => ["drill", name.as_str()],
+        }
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [section, name] = self.key();
+        write!(f, "{section} `{name}`")
+    }
+}
+
+impl Spec {
+    /// Everything that this build cannot run, in the order of resources.
+    pub fn cannot_run(&self) -> Vec<CannotRun> {
+        let whole = |resource, why: &str| CannotRun { resource, kind: None, why: why.to_owned() };
+        let mut all: Vec<CannotRun> = self.backups.values().filter_map(backup).collect();
+        all.extend(self.stores.values().filter(|s| !STORES.contains(&s.place.kind())).map(|store| {
+            CannotRun {
+                resource: Resource::Store(store.name.clone()),
+                kind: None,
+                why: format!("this build has no driver for stores of the kind `{}`", store.place.kind()),
+            }
+        }));
+        all.extend(
+            self.vms.keys().map(|vm| whole(Resource::Vm(vm.clone()), "this build rebuilds no machines")),
+        );
+        let recoveries = self.recoveries.keys().cloned().map(Resource::Recovery);
+        all.extend(recoveries.map(|it| whole(it, "this build runs no recoveries")));
+        let drills = self.drills.keys().cloned().map(Resource::Drill);
+        all.extend(drills.map(|it| whole(it, "this build runs no drills")));
+        all
+    }
+}
+
+fn backup(backup: &super::Backup) -> Option<CannotRun> {
+    let resource = Resource::Backup(backup.name.clone());
+    let source = backup.source.kind();
+    if !SOURCES.contains(&source) {
+        let why = format!("this build has no driver for sources of the kind `{source}`");
+        return Some(CannotRun { resource, kind: None, why });
+    }
+    backup.policy.schedules.contains_key(&Kind::Log).then(|| CannotRun {
+        resource,
+        kind: Some(Kind::Log),
+        why: format!("this build captures no logs of `{source}`"),
+    })
+}
+
+impl StorePlace {
+    /// The key of the place's table in a declaration.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            StorePlace::Local { .. } => "local",
+            StorePlace::Sftp(_) => "sftp",
+            StorePlace::S3(_) => "s3",
+            StorePlace::Azblob { .. } => "azblob",
+            StorePlace::Gcs { .. } => "gcs",
+        }
+    }
+}
+
+impl Source {
+    /// Whether the engine keeps a log that can be captured and replayed.
+    pub fn has_log(&self) -> bool {
+        match self {
+            Source::Mysql(_)
+            | Source::Postgres(_)
+            | Source::Mongodb(_)
+            | Source::Dynamodb { .. }
+            | Source::Rds { .. } => true,
+            Source::Files(_) | Source::Sqlite { .. } | Source::Influxdb { .. } | Source::S3(_) => false,
+        }
+    }
+}
