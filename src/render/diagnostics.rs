@@ -5,19 +5,11 @@ use std::{borrow::Cow, collections::BTreeMap, ops::Range};
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet, normalize_untrusted_str};
 use serde_json::{Value, json};
 
+use super::{Palette, count};
 use crate::diagnostic::{Diagnostic, Location, Severity};
 
 /// The format of [`json`].
 pub const FORMAT: &str = "backstay.validate/1";
-
-/// Whether text is coloured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Color {
-    /// With escape sequences.
-    Styled,
-    /// Without.
-    Plain,
-}
 
 /// Diagnostics that are shown in full; the others are counted.
 const MOST_SHOWN: usize = 200;
@@ -26,10 +18,10 @@ const LONGEST_LINE: usize = 500;
 
 /// Each diagnostic with its source line, its code and its hint, and a line that sums up. `files` are the contents by
 /// path that were parsed. Secrets in clear text are masked.
-pub fn text(diagnostics: &[Diagnostic], files: &BTreeMap<String, Vec<u8>>, color: Color) -> String {
-    let renderer = match color {
-        Color::Styled => Renderer::styled(),
-        Color::Plain => Renderer::plain(),
+pub fn text(diagnostics: &[Diagnostic], files: &BTreeMap<String, Vec<u8>>, palette: Palette) -> String {
+    let renderer = match palette {
+        Palette::Colored => Renderer::styled(),
+        Palette::Plain => Renderer::plain(),
     };
     let sources = Sources::new(diagnostics, files);
     let mut text = String::new();
@@ -47,19 +39,22 @@ pub fn text(diagnostics: &[Diagnostic], files: &BTreeMap<String, Vec<u8>>, color
 
 /// `2 errors, 1 warning`, or that there is nothing.
 pub fn summary(diagnostics: &[Diagnostic]) -> String {
-    let count = |severity| diagnostics.iter().filter(|d| d.severity == severity).count();
-    let words = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
-    match (count(Severity::Error), count(Severity::Warning)) {
-        (0, 0) => "nothing to complain about".to_owned(),
-        (errors, 0) => words(errors, "error"),
-        (0, warnings) => words(warnings, "warning"),
-        (errors, warnings) => format!("{}, {}", words(errors, "error"), words(warnings, "warning")),
+    let (errors, warnings) = (of(diagnostics, Severity::Error), of(diagnostics, Severity::Warning));
+    let (error, warning) = (count(errors, "error", "errors"), count(warnings, "warning", "warnings"));
+    match (errors, warnings) {
+        (0, 0) => "no errors, no warnings".to_owned(),
+        (_, 0) => error,
+        (0, _) => warning,
+        _ => format!("{error}, {warning}"),
     }
+}
+
+fn of(diagnostics: &[Diagnostic], severity: Severity) -> usize {
+    diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count()
 }
 
 /// All diagnostics in a versioned envelope, lines and columns counted from 1, columns in characters.
 pub fn json(diagnostics: &[Diagnostic], files: &BTreeMap<String, Vec<u8>>) -> Value {
-    let count = |severity| diagnostics.iter().filter(|d| d.severity == severity).count();
     let place = |location: &Location| {
         let (line, column) = line_and_column(files, location);
         json!({ "file": location.file, "line": line, "column": column, "span": location.span })
@@ -78,8 +73,8 @@ pub fn json(diagnostics: &[Diagnostic], files: &BTreeMap<String, Vec<u8>>) -> Va
     });
     json!({
         "format": FORMAT,
-        "errors": count(Severity::Error),
-        "warnings": count(Severity::Warning),
+        "errors": of(diagnostics, Severity::Error),
+        "warnings": of(diagnostics, Severity::Warning),
         "diagnostics": all.collect::<Vec<_>>(),
     })
 }
@@ -128,7 +123,8 @@ struct Sources(BTreeMap<String, String>);
 impl Sources {
     fn new(diagnostics: &[Diagnostic], files: &BTreeMap<String, Vec<u8>>) -> Self {
         let mut sources: BTreeMap<String, String> = BTreeMap::new();
-        let places = diagnostics.iter().flat_map(|d| d.location.iter().chain(d.related.iter().map(|r| &r.location)));
+        let places =
+            diagnostics.iter().flat_map(|d| d.location.iter().chain(d.related.iter().map(|r| &r.location)));
         for location in places {
             let Some(content) = files.get(&location.file) else { continue };
             if let Ok(text) = std::str::from_utf8(content) {
@@ -159,17 +155,24 @@ impl Sources {
             return None;
         }
         let path = normalize_untrusted_str(&location.file);
-        Some(Snippet::source(Cow::Borrowed(text.as_str())).path(path).annotation(AnnotationKind::Primary.span(span)))
+        Some(
+            Snippet::source(Cow::Borrowed(text.as_str()))
+                .path(path)
+                .annotation(AnnotationKind::Primary.span(span)),
+        )
     }
 }
 
-/// Covers a secret, also what follows on the same line, byte for byte so that spans stay.
+/// Covers a secret, byte for byte so that spans stay.
 fn mask(text: &mut String, span: Range<usize>) {
     let Some(secret) = text.get(span.clone()) else { return };
-    let covered: String = secret.chars().flat_map(|c| match c {
-        '\n' => "\n".chars(),
-        c => ["*", "**", "***", "****"][c.len_utf8() - 1].chars(),
-    }).collect();
+    let covered: String = secret
+        .chars()
+        .flat_map(|c| match c {
+            '\n' => "\n".chars(),
+            c => ["*", "**", "***", "****"][c.len_utf8() - 1].chars(),
+        })
+        .collect();
     text.replace_range(span, &covered);
 }
 

@@ -31,6 +31,8 @@ struct Compiled {
     crontab: Crontab,
     /// Minutes since midnight, ascending, never empty.
     times: Vec<u16>,
+    /// Days after which the pattern of days begins again.
+    cycle_days: i64,
 }
 
 impl Cron {
@@ -59,16 +61,16 @@ impl Cron {
         minutes(within.max(self.longest_pause_days() * MINUTES_A_DAY - last + first))
     }
 
-    /// The most days from one matching day to the next, over a leap cycle.
+    /// The most days from one matching day to the next.
     fn longest_pause_days(&self) -> i64 {
         let mut date = LEAP_CYCLE_START;
         let mut previous: Option<i64> = None;
         let mut longest = 0;
-        for day in 0..=2 * LEAP_CYCLE_DAYS {
+        for day in 0..=2 * self.0.cycle_days {
             if self.matches_day(date) {
                 longest = longest.max(previous.map_or(0, |p| day - p));
                 previous = Some(day);
-                if day >= LEAP_CYCLE_DAYS {
+                if day >= self.0.cycle_days {
                     break;
                 }
             }
@@ -117,7 +119,9 @@ impl FromStr for Cron {
         if times.is_empty() || start.is_none_or(|start| crontab.find_next(start).is_err()) {
             return Err(invalid("there is no such day".into()));
         }
-        Ok(Self(Arc::new(Compiled { text: text.to_owned(), crontab, times })))
+        let weekly = fields[2..4].iter().all(|field| *field == "*");
+        let cycle_days = if weekly { 7 } else { LEAP_CYCLE_DAYS };
+        Ok(Self(Arc::new(Compiled { text: text.to_owned(), crontab, times, cycle_days })))
     }
 }
 

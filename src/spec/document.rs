@@ -8,6 +8,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
+use super::suggest::shown;
 use crate::diagnostic::{Diagnostic, Location};
 
 /// The largest file that is read.
@@ -59,22 +60,22 @@ pub fn line_of(text: &str, at: usize) -> usize {
 
 fn text<'a>(file: &str, content: &'a [u8]) -> Result<&'a str, Diagnostic> {
     let at = |span: Range<usize>| Location { file: file.to_owned(), span };
-    let shown = file.escape_debug();
+    let name = shown(file);
     if content.len() > LARGEST_FILE {
         return Err(Diagnostic::error(
             "file-too-large",
-            format!("`{shown}` has {} bytes, more than {LARGEST_FILE}", content.len()),
+            format!("`{name}` has {} bytes, more than {LARGEST_FILE}", content.len()),
         )
         .at(at(0..0))
         .hint("split it: files are merged in any order"));
     }
     if let Some(nul) = content.iter().position(|b| *b == 0) {
-        return Err(Diagnostic::error("not-text", format!("`{shown}` is not text: it holds a NUL byte"))
+        return Err(Diagnostic::error("not-text", format!("`{name}` is not text: it holds a NUL byte"))
             .at(at(nul..nul)));
     }
     std::str::from_utf8(content).map_err(|error| {
         let start = error.valid_up_to();
-        Diagnostic::error("not-text", format!("`{shown}` is not text: its encoding is not UTF-8"))
+        Diagnostic::error("not-text", format!("`{name}` is not text: its encoding is not UTF-8"))
             .at(at(start..start))
             .hint("save it as UTF-8")
     })
@@ -91,9 +92,9 @@ fn within(text: &str, span: Range<usize>) -> Range<usize> {
 fn syntax(file: &str, text: &str, message: &str, span: Range<usize>) -> Diagnostic {
     let at = |span| Location { file: file.to_owned(), span };
     if message != "duplicate key" {
-        return Diagnostic::error("syntax", format!("not TOML: {}", message.escape_debug())).at(at(span));
+        return Diagnostic::error("syntax", format!("not TOML: {}", shown(message))).at(at(span));
     }
-    let key = text[span.clone()].escape_debug().to_string();
+    let key = shown(&text[span.clone()]);
     let diagnostic =
         Diagnostic::error("duplicate", format!("`{key}` is defined twice")).hint("keep one of the two");
     match first_definition(text, span.start) {

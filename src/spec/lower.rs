@@ -16,7 +16,7 @@ use super::{
     places::{Path, Places, path},
     schedule::Cadence,
     schema::{self, CadenceForm, Declaration},
-    suggest::closest,
+    suggest::{closest, shown},
     values::{Length, Line, Name, Text, Word},
     walk::show,
 };
@@ -107,7 +107,7 @@ impl Lower<'_> {
         self.error(
             "unknown-name",
             at,
-            format!("`{}` names a {section} that is not declared: `{name}`", show(at)),
+            format!("`{}` names a {section} that is not declared: `{}`", show(at), shown(name)),
             hint,
         );
         None

@@ -87,7 +87,7 @@ fn backup(backup: &super::Backup) -> Option<CannotRun> {
         let why = format!("this build has no driver for sources of the kind `{source}`");
         return Some(CannotRun { resource, kind: None, why });
     }
-    backup.policy.schedules.contains_key(&Kind::Log).then(|| CannotRun {
+    (backup.policy.schedules.contains_key(&Kind::Log) && backup.source.has_log()).then(|| CannotRun {
         resource,
         kind: Some(Kind::Log),
         why: format!("this build captures no logs of `{source}`"),

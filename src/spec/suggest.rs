@@ -22,11 +22,18 @@ fn is_cut_short(given: &str, word: &str) -> bool {
 
 /// A text of a declaration as a message shows it: no control characters, not long.
 pub fn shown(text: &str) -> String {
-    let mut shown: String = text.chars().take(LONGEST_SHOWN).collect();
-    if shown.len() < text.len() {
-        shown.push('…');
+    let mut shown = String::new();
+    for (number, c) in text.chars().enumerate() {
+        match c {
+            _ if number == LONGEST_SHOWN => {
+                shown.push('…');
+                break;
+            }
+            '"' | '\'' | '\\' => shown.push(c),
+            c => shown.extend(c.escape_debug()),
+        }
     }
-    shown.escape_debug().to_string()
+    shown
 }
 
 const LONGEST_SHOWN: usize = 80;
@@ -57,7 +64,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_holds_no_control_characters_and_is_short() {
-        assert_eq!(shown("a\u{1b}[31m\0"), "a\\u{1b}[31m\\0");
+        assert_eq!(shown("a\u{1b}[31m\0\u{202e}"), "a\\u{1b}[31m\\0\\u{202e}");
         assert!(shown(&"ä".repeat(5000)).chars().count() <= LONGEST_SHOWN + 1);
         assert_eq!(listed(["a", "b", "c"], "or"), "`a`, `b` or `c`");
     }

@@ -33,7 +33,12 @@ impl Walk<'_> {
     pub fn value<'i>(&mut self, path: &mut Path, schema: &Schema, value: Value<'i>) -> Option<Value<'i>> {
         let span = value.span();
         self.places.note(path, self.file, span.clone());
-        let schema = branch(schema, value.get_ref());
+        if schema["anyOf"].is_array() {
+            // Of a value in one of several forms nothing is left when a part of it is missing.
+            let before = self.diagnostics.len();
+            let sound = self.value(path, branch(schema, value.get_ref()), value);
+            return sound.filter(|_| self.diagnostics.len() == before);
+        }
         if is_secret(schema) && !value.get_ref().is_table() {
             self.literal_secret(path, span);
             return None;
@@ -236,7 +241,7 @@ impl Walk<'_> {
             ([], _) | (_, [_]) => return,
             (all, []) => format!("{} needs one of {}", bracketed(path), listed(all.iter().copied(), "and")),
             (_, many) => {
-                format!("{} takes one of {}, not all", bracketed(path), listed(many.iter().copied(), "and"))
+                format!("{} takes only one of {}", bracketed(path), listed(many.iter().copied(), "and"))
             }
         };
         self.error("choose-one", message, span.clone());
@@ -272,9 +277,9 @@ impl Walk<'_> {
 
 /// Of several forms the one that fits the value's type.
 fn branch<'s>(schema: &'s Schema, value: &DeValue) -> &'s Schema {
-    let Some(branches) = schema["anyOf"].as_array() else { return schema };
     let wanted = if value.is_table() { "object" } else { "string" };
-    branches.iter().find(|branch| branch["type"] == wanted).unwrap_or(schema)
+    let mut branches = schema["anyOf"].as_array().into_iter().flatten();
+    branches.find(|branch| branch["type"] == wanted).unwrap_or(&Schema::Null)
 }
 
 fn choices(schema: &Schema) -> impl Iterator<Item = &Schema> {

@@ -2,6 +2,8 @@
 
 mod architecture;
 mod cli;
+mod declaration;
+mod examples;
 mod executor;
 mod git;
 mod journal;

@@ -1,0 +1,313 @@
+//! Declarations as an infra repo holds them: what is read, what is refused, and how that looks.
+
+use std::collections::BTreeMap;
+
+use backstay::{
+    diagnostic::{Diagnostic, Severity},
+    render::{Palette, diagnostics},
+    spec::{Parsed, parse},
+};
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+fn file(text: &str) -> Files {
+    Files::from([("fleet.toml".to_owned(), text.as_bytes().to_vec())])
+}
+
+fn codes(parsed: &Parsed) -> Vec<&'static str> {
+    parsed.diagnostics.iter().map(|diagnostic| diagnostic.code).collect()
+}
+
+/// A small fleet that is all right, to add to.
+const SOUND: &str = r#"
+[fleet]
+name = "pavroto"
+recipients = ["age1mz893hld2gl76fjq3qawwlwjvkze8kezax6x0crg04cwcqq63feqtxzxlm"]
+[infra]
+stores = ["here", "there"]
+[store.here.local]
+path = "/srv/here"
+[store.there]
+location = "there"
+local = { path = "/srv/there" }
+[backup.agama]
+policy = "nightly"
+stores = ["here", "there"]
+sqlite = { path = "/srv/agama.db" }
+"#;
+
+const NIGHTLY: &str = "[policy.nightly]\nfull = \"0 1 * * *\"\n";
+
+fn with(text: &str) -> Parsed {
+    parse(&file(&format!("{SOUND}{text}")))
+}
+
+/// What `text`, beside the sound fleet, is reported for.
+fn found(text: &str) -> Vec<Diagnostic> {
+    with(text).diagnostics
+}
+
+fn found_codes(text: &str) -> Vec<&'static str> {
+    codes(&with(text))
+}
+
+#[test]
+fn a_sound_declaration_has_no_findings() {
+    let parsed = with(NIGHTLY);
+    assert_eq!(parsed.diagnostics, []);
+    let spec = parsed.spec.unwrap();
+    assert_eq!(spec.fleet.name.as_str(), "pavroto");
+    assert_eq!(spec.backups["agama"].stores.len(), 2);
+    assert_eq!(spec.backups["agama"].policy.schedules.len(), 1);
+}
+
+#[test]
+fn files_are_merged_in_any_order_and_only_toml_is_read() {
+    let parts: Vec<&str> = SOUND.split_inclusive("[store.here.local]").collect();
+    let split = Files::from([
+        ("z.toml".to_owned(), parts[0].trim_end_matches("[store.here.local]").as_bytes().to_vec()),
+        ("a/b.toml".to_owned(), format!("[store.here.local]{}", parts[1]).into_bytes()),
+        ("policies.toml".to_owned(), NIGHTLY.as_bytes().to_vec()),
+        ("README.md".to_owned(), b"[not toml".to_vec()),
+    ]);
+    let parsed = parse(&split);
+    assert_eq!(parsed.diagnostics, []);
+    assert!(parsed.spec.is_some());
+}
+
+#[test]
+fn the_same_resource_in_two_files_shows_both_places() {
+    let mut files = file(&format!("{SOUND}{NIGHTLY}"));
+    files.insert("again.toml".to_owned(), b"[policy.nightly]\nfull = \"0 2 * * *\"\n".to_vec());
+    let parsed = parse(&files);
+    assert_eq!(codes(&parsed), ["duplicate"]);
+    let duplicate = &parsed.diagnostics[0];
+    assert_eq!(duplicate.location.as_ref().unwrap().file, "fleet.toml");
+    assert_eq!(duplicate.related[0].location.file, "again.toml");
+}
+
+#[test]
+fn an_unknown_key_asks_whether_its_neighbour_was_meant() {
+    let all = found("[policy.nightly]\nfull = \"0 1 * * *\"\nkep = { full = \"7d\" }\n");
+    assert_eq!(all.len(), 1);
+    assert_eq!(all[0].hint.as_deref(), Some("did you mean `keep`?"));
+    let place = all[0].location.as_ref().unwrap();
+    assert!(format!("{SOUND}[policy.nightly]\nfull = \"0 1 * * *\"\n").len() == place.span.start);
+}
+
+#[test]
+fn a_literal_secret_is_found_and_never_printed() {
+    let text = r#"
+[backup.db]
+policy = "nightly"
+stores = ["here", "there"]
+[backup.db.mysql]
+host = "db"
+user = "u"
+password = "hunter2"
+"#;
+    for text in [
+        text.to_owned(),
+        text.replace("password =", "pasword ="),
+        text.replace("password = \"hunter2\"", "password = [\"hunter2\"]"),
+    ] {
+        let files = file(&format!("{SOUND}{NIGHTLY}{text}"));
+        let parsed = parse(&files);
+        assert!(codes(&parsed).contains(&"literal-secret"), "{text}");
+        let shown = diagnostics::text(&parsed.diagnostics, &files, Palette::Plain);
+        let json = diagnostics::json(&parsed.diagnostics, &files).to_string();
+        assert!(!shown.contains("hunter2") && !json.contains("hunter2"), "{shown}\n{json}");
+    }
+}
+
+#[test]
+fn no_escape_sequence_of_a_declaration_reaches_the_terminal() {
+    let files = Files::from([(
+        "evil\u{1b}[2J.toml".to_owned(),
+        b"[fleet]\n\"\\u001b[31mname\" = \"\\u001b[2J\"\n# \x1b[31m\nname = \"\x1b[31m\"\n[backup.\"x\\u001b[0m\"]\n".to_vec(),
+    )]);
+    let parsed = parse(&files);
+    assert!(!parsed.diagnostics.is_empty());
+    let shown = diagnostics::text(&parsed.diagnostics, &files, Palette::Plain);
+    assert!(!shown.contains('\u{1b}'), "{shown:?}");
+}
+
+#[test]
+fn what_is_no_text_or_too_large_is_refused_as_such() {
+    let large = format!("# {}\n", "x".repeat(1 << 20));
+    let cases: [(&[u8], &str); 3] =
+        [(b"a = \"\0\"", "not-text"), (b"a = \"\xff\"", "not-text"), (large.as_bytes(), "file-too-large")];
+    for (content, code) in cases {
+        let mut files = file(&format!("{SOUND}{NIGHTLY}"));
+        files.insert("odd.toml".to_owned(), content.to_vec());
+        assert_eq!(codes(&parse(&files)), [code]);
+    }
+}
+
+#[test]
+fn a_fault_of_syntax_hides_no_fault_of_other_lines_and_files() {
+    let mut files = file(&format!("{SOUND}[policy.nightly]\nfull = \"0 1 * * *\nrpoo = \"1d\"\n"));
+    files.insert("other.toml".to_owned(), b"[store.third.local]\npath = \"relative\"\n".to_vec());
+    let parsed = parse(&files);
+    assert_eq!(codes(&parsed), ["syntax", "unknown-key", "path-escapes"]);
+    assert!(parsed.spec.is_none());
+}
+
+#[test]
+fn a_revision_that_declares_nothing_is_refused() {
+    for text in ["", "[fleet]\nname = \"x\"\nrecipients = []\n"] {
+        let parsed = parse(&file(text));
+        assert!(parsed.spec.is_none());
+        assert!(codes(&parsed).contains(&"nothing-declared"), "{:?}", codes(&parsed));
+    }
+    assert!(parse(&Files::new()).spec.is_none());
+}
+
+#[test]
+fn an_rpo_must_cover_the_gap_and_the_capture() {
+    let policy = |rpo: &str, rest: &str| format!("[policy.nightly]\nrpo = \"{rpo}\"\n{rest}\n");
+    let daily = "full = \"0 1 * * *\"";
+    assert_eq!(found_codes(&policy("24h", daily)), [""; 0]);
+    assert_eq!(found_codes(&policy("23h", daily)), ["rpo-unreachable"]);
+    assert_eq!(
+        found_codes(&policy("6h", &format!("{daily}\nincremental = {{ every = \"6h\" }}"))),
+        ["rpo-unreachable"]
+    );
+    assert_eq!(found_codes(&policy("7h", &format!("{daily}\nincremental = {{ every = \"6h\" }}"))), [""; 0]);
+    assert_eq!(found_codes(&policy("1h", "")), ["rpo-unreachable"]);
+    // What counts is all kinds together: no day is without one of the two.
+    assert_eq!(found_codes(&policy("24h", "full = \"0 1 * * 0\"\nincremental = \"0 1 * * 1-6\"")), [""; 0]);
+    assert_eq!(
+        found_codes(&policy("24h", "full = \"0 1 * * 0\"\nincremental = \"0 1 * * 1-5\"")),
+        ["rpo-unreachable"]
+    );
+    // A window that holds captures back widens the gap.
+    let hourly = "full = \"0 1 * * *\"\nincremental = { every = \"1h\" }";
+    assert_eq!(found_codes(&policy("2h", hourly)), [""; 0]);
+    let held = format!("{hourly}\nwindow = {{ deny = [\"08:00-18:00\"] }}");
+    assert_eq!(found_codes(&policy("2h", &held)), ["rpo-unreachable"]);
+    assert_eq!(found_codes(&policy("12h", &held)), [""; 0]);
+}
+
+#[test]
+fn logs_every_15_minutes_cannot_keep_an_rpo_of_15_minutes() {
+    let text = |every: &str| {
+        SOUND.replace("sqlite = { path = \"/srv/agama.db\" }", "mysql = { host = \"db\" }")
+            + &format!(
+                "[policy.nightly]\nrpo = \"15m\"\nfull = \"0 1 * * *\"\nlog = {{ every = \"{every}\" }}\n"
+            )
+    };
+    assert_eq!(codes(&parse(&file(&text("15m")))), ["cannot-run-here", "rpo-unreachable"]);
+    assert_eq!(codes(&parse(&file(&text("5m")))), ["cannot-run-here"]);
+}
+
+#[test]
+fn an_rpo_that_only_the_change_of_clocks_breaks_is_a_warning() {
+    let text = SOUND.replace("[infra]", "timezone = \"Europe/Stockholm\"\n[infra]");
+    let parsed = |rest: &str| parse(&file(&format!("{text}[policy.nightly]\nrpo = \"24h\"\n{rest}")));
+    let daily = parsed("full = \"0 1 * * *\"\n");
+    assert_eq!(codes(&daily), ["rpo-missed-when-clocks-change"]);
+    assert!(daily.spec.is_some());
+    assert_eq!(codes(&parsed("full = \"0 1 * * *\"\ngrace = \"3h\"\n")), [""; 0]);
+}
+
+#[test]
+fn each_rule_across_resources_has_its_code() {
+    let cases: [(&str, &[&str]); 12] = [
+        ("[policy.nightly]\nincremental = \"0 1 * * *\"\n", &["incremental-without-full"]),
+        ("[policy.nightly]\nfull = \"0 1 * * *\"\nlog = { every = \"5m\" }\n", &["no-log"]),
+        ("[policy.nightly]\nfull = \"0 1 * * *\"\nkeep = { full = \"12h\" }\n", &["retention-too-short"]),
+        ("[policy.nightly]\nfull = \"0 1 * * *\"\nkeep = { full = \"12h\", last = 2 }\n", &[]),
+        (
+            "[policy.nightly]\nfull = \"0 9 * * *\"\nwindow = { deny = [\"08:00-18:00\"] }\n",
+            &["window-delays-schedule"],
+        ),
+        (
+            "[policy.nightly]\nfull = \"0 9 * * *\"\nwindow = { deny = [\"08:00-18:00\"] }\ncatch_up = \"skip\"\n",
+            &["window-leaves-no-time"],
+        ),
+        (
+            "[policy.nightly]\nfull = \"0 9 * * *\"\nwindow = { deny = [\"08:00-18:00\", \"18:00-08:00\"] }\n",
+            &["window-leaves-no-time"],
+        ),
+        (
+            "[policy.nightly]\nfull = \"0 1 * * *\"\n[policy.other]\nfull = \"0 1 * * *\"\n",
+            &["unused-policy"],
+        ),
+        (
+            "[policy.nightly]\nfull = \"0 1 * * *\"\n[store.third.local]\npath = \"/srv/3\"\n",
+            &["unused-store"],
+        ),
+        (
+            "[policy.nightly]\nfull = \"0 1 * * *\"\n[orphan.agama]\ndelete_after = \"90d\"\n",
+            &["orphan-declared"],
+        ),
+        ("[policy.nightly]\nfull = \"0 1 * * *\"\n[orphan.gone]\ndelete_after = \"90d\"\n", &[]),
+        ("[policy.nightl]\nfull = \"0 1 * * *\"\n", &["unknown-name", "unused-policy"]),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(found_codes(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn copies_in_one_store_or_place_are_warnings() {
+    let one = SOUND.replace("stores = [\"here\", \"there\"]\nsqlite", "stores = [\"here\"]\nsqlite");
+    assert_eq!(codes(&parse(&file(&format!("{one}{NIGHTLY}")))), ["single-store"]);
+    let together = SOUND.replace("location = \"there\"\n", "");
+    let parsed = parse(&file(&format!("{together}{NIGHTLY}")));
+    assert_eq!(codes(&parsed), ["single-location", "single-location"]);
+    assert!(parsed.spec.is_some());
+    let bare = SOUND.replace("[infra]\nstores = [\"here\", \"there\"]\n", "");
+    assert_eq!(codes(&parse(&file(&format!("{bare}{NIGHTLY}")))), ["infra-without-backup"]);
+}
+
+#[test]
+fn what_cannot_run_here_is_a_warning_and_told_to_the_planner() {
+    let parsed = with(&format!("{NIGHTLY}[drill.agama]\nbackup = \"agama\"\nschedule = \"0 4 1 * *\"\n"));
+    assert_eq!(codes(&parsed), ["cannot-run-here"]);
+    let cannot = parsed.spec.unwrap().cannot_run();
+    assert_eq!(cannot.len(), 1);
+    assert_eq!(cannot[0].resource.to_string(), "drill `agama`");
+}
+
+#[test]
+fn every_finding_has_a_place_a_hint_and_a_kebab_case_code() {
+    let files = crate::examples::files("rotten");
+    for diagnostic in parse(&files).diagnostics {
+        assert!(diagnostic.code.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{}", diagnostic.code);
+        assert!(diagnostic.message.starts_with(|c: char| !c.is_uppercase()), "{}", diagnostic.message);
+        let place = diagnostic.location.expect("everything in that repo has a place");
+        assert!(place.span.end <= files[&place.file].len());
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_the_parser_panic(content in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {
+        let files = Files::from([("a.toml".to_owned(), content)]);
+        let parsed = parse(&files);
+        proptest::prop_assert!(parsed.spec.is_none());
+        diagnostics::text(&parsed.diagnostics, &files, Palette::Plain);
+    }
+
+    #[test]
+    fn no_change_of_an_example_makes_the_parser_panic(
+        example in proptest::sample::select(crate::examples::ALL.to_vec()),
+        edits in proptest::collection::vec((proptest::num::usize::ANY, 0_usize..12, "[\\[\\]{}=\",\\.0-9a-z \n\\*-]{0,6}"), 1..6),
+    ) {
+        let mut files = crate::examples::files(example);
+        for (at, cut, put) in edits {
+            let (number, at) = (at % files.len(), at / 16);
+            let content = files.values_mut().nth(number).unwrap();
+            let from = at % (content.len() + 1);
+            let until = (from + cut).min(content.len());
+            content.splice(from..until, put.into_bytes());
+        }
+        let parsed = parse(&files);
+        let faulty = parsed.diagnostics.iter().any(|d| d.severity == Severity::Error);
+        proptest::prop_assert_eq!(parsed.spec.is_none(), faulty);
+        diagnostics::text(&parsed.diagnostics, &files, Palette::Plain);
+        diagnostics::json(&parsed.diagnostics, &files);
+    }
+}
