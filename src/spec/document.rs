@@ -35,7 +35,7 @@ pub fn read<'a>(file: &str, content: &'a [u8], diagnostics: &mut Vec<Diagnostic>
     let text = match text(file, content) {
         Ok(text) => text,
         Err(diagnostic) => {
-            diagnostics.push(diagnostic);
+            diagnostics.push(*diagnostic);
             return None;
         }
     };
@@ -58,26 +58,26 @@ pub fn line_of(text: &str, at: usize) -> usize {
     text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count()
 }
 
-fn text<'a>(file: &str, content: &'a [u8]) -> Result<&'a str, Diagnostic> {
-    let at = |span: Range<usize>| Location { file: file.to_owned(), span };
+fn text<'a>(file: &str, content: &'a [u8]) -> Result<&'a str, Box<Diagnostic>> {
+    let refuse = |diagnostic: Diagnostic, byte: usize, hint: &str| {
+        Err(Box::new(diagnostic.at(Location { file: file.to_owned(), span: byte..byte }).hint(hint)))
+    };
     let name = shown(file);
     if content.len() > LARGEST_FILE {
-        return Err(Diagnostic::error(
-            "file-too-large",
-            format!("`{name}` has {} bytes, more than {LARGEST_FILE}", content.len()),
-        )
-        .at(at(0..0))
-        .hint("split it: files are merged in any order"));
+        let message = format!("`{name}` has {} bytes, more than {LARGEST_FILE}", content.len());
+        return refuse(
+            Diagnostic::error("file-too-large", message),
+            0,
+            "split it: files are merged in any order",
+        );
     }
     if let Some(nul) = content.iter().position(|b| *b == 0) {
-        return Err(Diagnostic::error("not-text", format!("`{name}` is not text: it holds a NUL byte"))
-            .at(at(nul..nul)));
+        let message = format!("`{name}` is not text: it holds a NUL byte");
+        return refuse(Diagnostic::error("not-text", message), nul, "save it as text in UTF-8");
     }
-    std::str::from_utf8(content).map_err(|error| {
-        let start = error.valid_up_to();
-        Diagnostic::error("not-text", format!("`{name}` is not text: its encoding is not UTF-8"))
-            .at(at(start..start))
-            .hint("save it as UTF-8")
+    std::str::from_utf8(content).or_else(|error| {
+        let message = format!("`{name}` is not text: its encoding is not UTF-8");
+        refuse(Diagnostic::error("not-text", message), error.valid_up_to(), "save it as text in UTF-8")
     })
 }
 

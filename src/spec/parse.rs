@@ -195,26 +195,26 @@ fn unknown_section(section: &str, at: Location) -> Diagnostic {
     }
 }
 
-/// Leaves out what only follows from a fault of syntax: on its line, or that something is missing.
+/// Leaves out what may only follow from a fault of syntax: on its line, or because something is missing.
 fn drop_echoes(
     diagnostics: &mut Vec<Diagnostic>,
     files: &BTreeMap<String, Vec<u8>>,
     faulty_lines: &BTreeMap<String, Vec<usize>>,
 ) {
-    diagnostics.retain(|diagnostic| {
-        let Some(location) = &diagnostic.location else {
-            return faulty_lines.is_empty() || diagnostic.code != "missing-key";
-        };
-        match (diagnostic.code, faulty_lines.get(&location.file)) {
-            ("syntax" | "duplicate" | "literal-secret" | "not-text" | "file-too-large", _) | (_, None) => {
-                !(diagnostic.code.starts_with("unused-") && !faulty_lines.is_empty())
-            }
-            ("missing-key" | "choose-one" | "empty-list", Some(_)) => false,
-            (_, Some(lines)) => {
-                let text = files.get(&location.file).and_then(|content| std::str::from_utf8(content).ok());
-                text.is_some_and(|text| !lines.contains(&document::line_of(text, location.span.start)))
-            }
-        }
+    if faulty_lines.is_empty() {
+        return;
+    }
+    let on_faulty_line = |location: &Location, lines: &[usize]| {
+        let text = files.get(&location.file).and_then(|content| std::str::from_utf8(content).ok());
+        text.is_none_or(|text| lines.contains(&document::line_of(text, location.span.start)))
+    };
+    diagnostics.retain(|diagnostic| match (diagnostic.code, &diagnostic.location) {
+        ("syntax" | "duplicate" | "literal-secret" | "not-text" | "file-too-large", _) => true,
+        ("unused-store" | "unused-policy" | "nothing-declared", _) => false,
+        (code, Some(location)) => faulty_lines.get(&location.file).is_none_or(|lines| {
+            !matches!(code, "missing-key" | "choose-one" | "empty-list") && !on_faulty_line(location, lines)
+        }),
+        (code, None) => code != "missing-key",
     });
 }
 
