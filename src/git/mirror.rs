@@ -8,7 +8,7 @@
 use std::{
     ffi::{OsStr, OsString},
     fs,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -18,7 +18,7 @@ use git2::{Oid, Repository, RepositoryInitOptions};
 use super::{
     program::{Git, ProgramError},
     revision::{self, Declaration, RevisionError},
-    tips::{OLD, Tips},
+    tips::{NO_TEXT, OLD, Tips},
     url::{RepoUrl, git_dir},
 };
 
@@ -164,6 +164,7 @@ impl Mirror {
     /// Brings the mirror up to date. Asks first, and fetches only when something is new: a local repository is asked
     /// without starting any process.
     pub async fn fetch(&self) -> Result<Fetched, MirrorError> {
+        let _alone = self.alone().await?;
         let theirs = self.ask().await?;
         let ours = self.work(|repo| Tips::below(repo, &UPSTREAM)).await?;
         if theirs == ours {
@@ -173,6 +174,16 @@ impl Mirror {
         self.download().await?;
         let rewritten = self.work(settle).await?;
         Ok(Fetched { tips: self.tips().await?, change: Change::References, rewritten })
+    }
+
+    /// Waits until no other process fetches into this mirror, which takes no longer than [`FETCH_LIMIT`].
+    async fn alone(&self) -> Result<fs::File, MirrorError> {
+        let path = self.path.with_extension("lock");
+        let locked = blocking(move || {
+            let file = fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+            file.lock().map(|()| file)
+        });
+        locked.await.map_err(|e| MirrorError::Update { path: self.path.clone(), reason: e.to_string() })
     }
 
     /// The tips that the mirror holds now.
@@ -224,7 +235,7 @@ impl Mirror {
         let listed =
             self.git.run(&["ls-remote", "--refs", "--", url, "refs/heads/*", "refs/tags/*"], ASK_LIMIT).await;
         let listed = listed.map_err(|e| self.unreachable(e))?;
-        parse_listing(&listed)
+        parse_listing(&listed, &UPSTREAM)
             .map_err(|reason| MirrorError::Unreachable { url: self.upstream.clone(), reason })
     }
 
@@ -291,17 +302,19 @@ fn prepare(path: &Path) -> Result<Repository, git2::Error> {
     Ok(repo)
 }
 
-/// The lines of `git ls-remote`: id, tab, name.
-pub(super) fn parse_listing(listed: &[u8]) -> Result<Tips, String> {
-    let text =
-        std::str::from_utf8(listed).map_err(|_| "a reference's name is not UTF-8; rename it".to_owned())?;
-    let line = |line: &str| {
-        let (id, name) = line.split_once('\t')?;
-        Oid::from_str(id).ok().map(|id| (name.to_owned(), id.to_string()))
-    };
-    let tips =
-        text.lines().map(|text| line(text).ok_or_else(|| unreadable(text))).collect::<Result<_, _>>()?;
-    Ok(Tips(tips))
+/// The lines of `git ls-remote`: id, tab, name. Its patterns match the end of a name, so those are left out that do not
+/// begin with one of `prefixes`.
+pub(super) fn parse_listing(listed: &[u8], prefixes: &[&str]) -> Result<Tips, String> {
+    let text = std::str::from_utf8(listed).map_err(|_| NO_TEXT.to_owned())?;
+    let mut tips = Tips::default();
+    for line in text.lines() {
+        let (id, name) = line.split_once('\t').ok_or_else(|| unreadable(line))?;
+        let id = Oid::from_str(id).map_err(|_| unreadable(line))?;
+        if prefixes.iter().any(|prefix| name.starts_with(prefix)) {
+            tips.0.insert(name.to_owned(), id.to_string());
+        }
+    }
+    Ok(tips)
 }
 
 fn unreadable(line: &str) -> String {
@@ -391,8 +404,15 @@ mod tests {
 
     #[test]
     fn a_listing_that_is_none_is_an_error_and_not_an_empty_repository() {
-        assert!(parse_listing(b"warning: something\n").is_err());
-        assert!(parse_listing(b"\xff\trefs/heads/x\n").is_err());
-        assert!(parse_listing(b"").unwrap().is_empty());
+        assert!(parse_listing(b"warning: something\n", &UPSTREAM).is_err());
+        assert!(parse_listing(b"\xff\trefs/heads/x\n", &UPSTREAM).is_err());
+        assert!(parse_listing(b"", &UPSTREAM).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_reference_elsewhere_whose_name_ends_like_a_branch_is_none() {
+        let id = "1".repeat(40);
+        let listed = format!("{id}\trefs/heads/main\n{id}\trefs/notes/refs/heads/x\n");
+        assert_eq!(parse_listing(listed.as_bytes(), &UPSTREAM).unwrap().references().count(), 1);
     }
 }

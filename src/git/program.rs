@@ -162,7 +162,7 @@ impl Git {
 
     fn command<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
         let mut command = Command::new("git");
-        for (name, _) in env::vars_os().filter(|(name, _)| inherited(name)) {
+        for (name, _) in env::vars_os().filter(|(name, _)| meddles(name)) {
             command.env_remove(name);
         }
         if let Some(config) = &self.config {
@@ -186,7 +186,8 @@ impl Git {
     }
 }
 
-fn inherited(name: &OsStr) -> bool {
+/// Whether a variable of ours would change what `git` works on.
+fn meddles(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     name.starts_with("GIT_") && !REACH.contains(&name.as_ref())
 }
@@ -296,5 +297,73 @@ impl Drop for Group {
         if let Some(group) = self.0 {
             let _ = kill_process_group(group, Signal::KILL);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Whether any process was started with this argument.
+    fn runs(argument: &str) -> bool {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let mut lines = processes.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+        lines.any(|line| line.split(|byte| *byte == 0).any(|word| word == argument.as_bytes()))
+    }
+
+    #[tokio::test]
+    async fn a_run_that_takes_too_long_is_killed_with_all_that_it_started() {
+        let hang = "alias.hang=!sleep 30011 & sleep 30012";
+        let stopped = Git::plain().run(&["-c", hang, "hang"], Duration::from_millis(300)).await;
+        assert!(matches!(stopped, Err(ProgramError::TimedOut { .. })), "{stopped:?}");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while runs("30011") || runs("30012") {
+            assert!(Instant::now() < deadline, "they still run");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn input_that_fails_is_never_taken_for_the_whole() {
+        struct Broken;
+        impl AsyncRead for Broken {
+            fn poll_read(
+                self: std::pin::Pin<&mut Self>,
+                _: &mut std::task::Context<'_>,
+                _: &mut tokio::io::ReadBuf<'_>,
+            ) -> std::task::Poll<io::Result<()>> {
+                std::task::Poll::Ready(Err(io::Error::other("the copy is damaged")))
+            }
+        }
+        let arguments = ["hash-object", "--stdin"];
+        let fed = Git::plain().feed(&arguments, &mut Broken, Duration::from_secs(60)).await;
+        assert!(fed.unwrap_err().to_string().contains("the copy is damaged"));
+    }
+
+    #[tokio::test]
+    async fn what_git_says_is_shown_escaped_and_in_one_line() {
+        let arguments = ["rev-parse", "--verify", "no\u{1b}[31m\nsuch"];
+        let error = Git::plain().run(&arguments, Duration::from_secs(60)).await.unwrap_err().to_string();
+        assert!(error.starts_with("git rev-parse ended with exit status 128: "), "{error}");
+        assert!(!error.chars().any(char::is_control), "{error}");
+    }
+
+    #[test]
+    fn variables_that_name_another_repository_or_configure_this_one_are_dropped() {
+        for name in
+            ["GIT_DIR", "GIT_CONFIG_COUNT", "GIT_CONFIG_PARAMETERS", "GIT_ALTERNATE_OBJECT_DIRECTORIES"]
+        {
+            assert!(meddles(OsStr::new(name)), "{name}");
+        }
+        for name in ["GIT_SSH_COMMAND", "GIT_SSL_CAINFO", "HOME", "https_proxy", "SSH_AUTH_SOCK"] {
+            assert!(!meddles(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_run_is_its_first_word_that_is_no_option() {
+        assert_eq!(subcommand(&["--git-dir=/srv/x", "fetch", "--quiet"]), "fetch");
     }
 }

@@ -103,7 +103,7 @@ impl PushMirror {
         arguments.extend(patterns.iter().map(String::as_str));
         let listed =
             self.git.run(&arguments, ASK_LIMIT).await.map_err(|e| self.unreachable(e.to_string()))?;
-        parse_listing(&listed).map_err(|reason| self.unreachable(reason))
+        parse_listing(&listed, &KEPT).map_err(|reason| self.unreachable(reason))
     }
 
     /// Brings the mirror up to date with `ours`. A folder of this host that does not exist yet is made.

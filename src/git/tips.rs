@@ -15,6 +15,9 @@ pub const OLD: &str = "refs/backstay/old/";
 /// The references that Backstay keeps.
 pub const KEPT: [&str; 3] = ["refs/heads/", "refs/tags/", OLD];
 
+/// Names stand in manifests and records, which are text.
+pub(super) const NO_TEXT: &str = "the name of a branch or tag is not UTF-8, rename it";
+
 /// The tips of a repository: the object's id, 40 lower-case hexadecimal digits, by the reference's full name; and
 /// [`HEAD`], when the watched branch exists.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +45,8 @@ impl Tips {
                 let reference = reference?;
                 let id = reference.target().or_else(|| reference.resolve().ok()?.target());
                 if let Some(id) = id {
-                    tips.insert(reference.name()?.to_owned(), id.to_string());
+                    let name = reference.name().map_err(|_| git2::Error::from_str(NO_TEXT))?;
+                    tips.insert(name.to_owned(), id.to_string());
                 }
             }
         }

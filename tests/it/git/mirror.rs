@@ -165,3 +165,30 @@ async fn a_deleted_state_dir_is_built_again() {
     std::fs::remove_dir_all(repo.state_dir()).unwrap();
     assert_eq!(repo.mirror().fetch().await.unwrap().tips, before);
 }
+
+#[tokio::test]
+async fn a_repository_of_another_user_is_mirrored() {
+    let repo = Repo::with_a_commit();
+    if rustix::process::geteuid().is_root() {
+        // Only root can give files away; git and libgit2 are wary of whoever owns them.
+        let owner = std::process::Command::new("chown").args(["-R", "65534"]).arg(&repo.path).status();
+        assert!(owner.unwrap().success());
+    }
+    let mirror = repo.mirror();
+    mirror.fetch().await.unwrap();
+    assert!(mirror.desired().await.is_ok());
+}
+
+#[tokio::test]
+async fn fetches_at_the_same_time_do_not_disturb_each_other() {
+    let repo = Repo::with_a_commit();
+    let mirror = repo.mirror();
+    for round in 0..3 {
+        repo.commit("backup/a.toml", &format!("a = {round}\n"));
+        let fetches = (0..4).map(|_| mirror.fetch());
+        for fetched in futures::future::join_all(fetches).await {
+            fetched.unwrap();
+        }
+        assert_eq!(mirror.desired().await.unwrap(), repo.id("HEAD"));
+    }
+}
