@@ -1,8 +1,10 @@
 //! Stores that need no server.
 
+#[allow(dead_code, reason = "only the servers of the other test binary need every option")]
 #[path = "../conformance/stores.rs"]
 mod conformance;
 
+use conformance::{Names, Subject};
 use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use backstay::{
@@ -24,7 +26,7 @@ fn name(text: &str) -> ObjectName {
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_conforms() {
     let store = Arc::new(MemoryStore::under_system_clock());
-    conformance::run(conformance::Subject { store, rootless: None }).await;
+    conformance::run(Subject { store, rootless: None, names: Names::Any }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,7 +34,7 @@ async fn local_conforms() {
     let root = tempfile::tempdir().unwrap();
     let store = Arc::new(LocalStore::new(root.path()));
     let rootless = Arc::new(LocalStore::new(root.path().join("missing")));
-    conformance::run(conformance::Subject { store, rootless: Some(rootless) }).await;
+    conformance::run(Subject { store, rootless: Some(rootless), names: Names::Any }).await;
     assert!(!root.path().join("missing").exists(), "a missing root is not made");
 }
 
@@ -43,7 +45,7 @@ async fn a_store_that_is_retried_and_limited_conforms_also_when_calls_fail() {
     let faulty = Arc::new(FaultyStore::new(Arc::new(MemoryStore::under_system_clock()), faults));
     let retry = Arc::new(RetryStore::new(faulty, at_once(20)));
     let store = Arc::new(LimitedStore::new(retry, 4.try_into().unwrap()));
-    conformance::run(conformance::Subject { store, rootless: None }).await;
+    conformance::run(Subject { store, rootless: None, names: Names::Any }).await;
 }
 
 fn at_once(more: usize) -> Attempts {

@@ -6,4 +6,5 @@ mod store_conformance;
 mod lab;
 
 mod git;
+mod s3;
 mod sftp;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::{
     lab::{sshd::Sshd, tmpfs::Tmpfs},
-    store_conformance::{Subject, run},
+    store_conformance::{Names, Subject, run},
 };
 
 fn name(text: &str) -> ObjectName {
@@ -37,7 +37,12 @@ async fn put(store: &SftpStore, object: &str, content: impl Into<Bytes>) -> Resu
 async fn sftp_conforms() {
     let sshd = Sshd::start();
     let rootless = at(&sshd, &sshd.store().join("missing"));
-    run(Subject { store: Arc::new(store(sshd.options())), rootless: Some(Arc::new(rootless)) }).await;
+    run(Subject {
+        store: Arc::new(store(sshd.options())),
+        rootless: Some(Arc::new(rootless)),
+        names: Names::Any,
+    })
+    .await;
     assert!(!sshd.store().join("missing").exists(), "a missing folder is not made");
 }
 

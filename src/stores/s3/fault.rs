@@ -1,0 +1,195 @@
+//! What goes wrong over S3, and what that means to a caller of the store.
+
+use std::{io, path::PathBuf};
+
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+
+use super::super::{ErrorKind, StoreError, extent::Refused};
+
+/// A failed call.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("there is no access key in the environment")]
+    NoCredentials,
+    #[error("the certificates of {} cannot be read: {error}", .path.display())]
+    Authorities { path: PathBuf, error: io::Error },
+    #[error("there is no such object")]
+    NoObject,
+    #[error("there is no such bucket")]
+    NoBucket,
+    #[error("the server answers {status} {code}: {message}")]
+    Service { status: u16, code: String, message: String },
+    #[error("{0}")]
+    Connection(String),
+    #[error("{0}")]
+    Protocol(String),
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}
+
+impl<E> From<SdkError<E, HttpResponse>> for Fault
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    fn from(error: SdkError<E, HttpResponse>) -> Self {
+        match &error {
+            SdkError::ServiceError(answer) => {
+                let status = answer.raw().status().as_u16();
+                let (code, message) = (answer.err().code(), answer.err().message());
+                service(status, code.unwrap_or_default(), message.unwrap_or_default())
+            }
+            SdkError::ResponseError(answer) if answer.raw().status().is_success() => {
+                Fault::Connection(plain(&error))
+            }
+            SdkError::ResponseError(answer) => service(answer.raw().status().as_u16(), "", &plain(&error)),
+            SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) => Fault::Connection(plain(&error)),
+            _ => Fault::Protocol(plain(&error)),
+        }
+    }
+}
+
+fn service(status: u16, code: &str, message: &str) -> Fault {
+    match code {
+        "NoSuchBucket" => Fault::NoBucket,
+        "NoSuchKey" => Fault::NoObject,
+        _ => Fault::Service {
+            status,
+            code: code.escape_debug().to_string(),
+            message: message.escape_debug().to_string(),
+        },
+    }
+}
+
+fn plain<E: std::error::Error>(error: E) -> String {
+    DisplayErrorContext(error).to_string().escape_debug().to_string()
+}
+
+impl Fault {
+    /// A connection that broke while a body was read.
+    pub(super) fn broken_body(error: impl std::error::Error) -> Self {
+        let reason = plain(error);
+        // The SDK's own check of the object's checksum; it has no type of its own.
+        if reason.contains("checksum") { Fault::Protocol(reason) } else { Fault::Connection(reason) }
+    }
+
+    /// Whether a condition of the request did not hold.
+    pub(super) fn is_precondition(&self) -> bool {
+        matches!(self, Fault::Service { status: 412, .. })
+    }
+
+    /// Whether another request for the same object was under way.
+    pub(super) fn is_conflict(&self) -> bool {
+        matches!(self, Fault::Service { status: 409, .. })
+    }
+
+    /// Whether what the request asks for is not there, as far as an answer without a body can tell.
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self, Fault::NoObject | Fault::Service { status: 404, .. })
+    }
+
+    /// Whether a range was beyond the object.
+    pub(super) fn is_beyond(&self) -> bool {
+        matches!(self, Fault::Service { status: 416, .. })
+    }
+
+    /// Whether the server understood the request and refused it.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Fault::Service { status: 400..=499 | 501, .. })
+    }
+
+    pub(super) fn into_error(self, operation: &'static str, subject: String) -> StoreError {
+        let error = StoreError::new(operation, subject, self.kind(), self.to_string());
+        match self.hint() {
+            Some(hint) => error.hinted(hint),
+            None => error,
+        }
+    }
+
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Fault::NoCredentials | Fault::Authorities { .. } => ErrorKind::Denied,
+            Fault::NoObject => ErrorKind::NotFound,
+            Fault::NoBucket => ErrorKind::Unavailable,
+            Fault::Service { status, code, .. } => kind_of(*status, code),
+            Fault::Connection(reason) if is_distrust(reason) => ErrorKind::Denied,
+            Fault::Connection(_) => ErrorKind::Transient,
+            Fault::Protocol(_) => ErrorKind::Protocol,
+            Fault::Refused(refused) => refused.kind(),
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Fault::NoCredentials => {
+                "declare the store's credentials, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            }
+            Fault::Authorities { .. } => "mend or unset AWS_CA_BUNDLE",
+            Fault::NoBucket => "create the bucket, or mend the store's bucket or endpoint",
+            Fault::Service { code, .. } if code == "RequestTimeTooSkewed" => "set this host's clock",
+            Fault::Service { status: 301, .. } => "declare the region that the bucket is in",
+            Fault::Service { code, .. } if code == "AuthorizationHeaderMalformed" => {
+                "declare the region that the bucket is in"
+            }
+            Fault::Service { status: 401 | 403, .. } => {
+                "check the access key, and that its policy allows s3:GetObject, PutObject, DeleteObject, ListBucket \
+                 and AbortMultipartUpload"
+            }
+            Fault::Connection(reason) if is_distrust(reason) => {
+                "add the server's authority to the system's, or to AWS_CA_BUNDLE"
+            }
+            Fault::Connection(_) => "check the endpoint and the network",
+            other if other.kind() == ErrorKind::Full => "free space, or raise the quota",
+            _ => return None,
+        })
+    }
+}
+
+fn is_distrust(reason: &str) -> bool {
+    reason.contains("invalid peer certificate")
+}
+
+/// Codes of AWS ("Error responses" of the API reference) and of MinIO.
+fn kind_of(status: u16, code: &str) -> ErrorKind {
+    match (status, code) {
+        (507, _) | (_, "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" | "QuotaExceeded") => {
+            ErrorKind::Full
+        }
+        (301 | 401 | 403, _) | (_, "AuthorizationHeaderMalformed" | "InvalidRegionName") => ErrorKind::Denied,
+        // What arrived is not what was sent: it may be the next time.
+        (_, "BadDigest" | "XAmzContentChecksumMismatch" | "XAmzContentSHA256Mismatch" | "IncompleteBody") => {
+            ErrorKind::Transient
+        }
+        (404, _) => ErrorKind::NotFound,
+        (408 | 409 | 429 | 500.., _) | (_, "RequestTimeout" | "SlowDown") => ErrorKind::Transient,
+        _ => ErrorKind::Protocol,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_classed_by_what_happens_next() {
+        let cases = [
+            (403, "SignatureDoesNotMatch", ErrorKind::Denied),
+            (301, "PermanentRedirect", ErrorKind::Denied),
+            (400, "AuthorizationHeaderMalformed", ErrorKind::Denied),
+            (507, "XMinioStorageFull", ErrorKind::Full),
+            (503, "SlowDown", ErrorKind::Transient),
+            (500, "InternalError", ErrorKind::Transient),
+            (400, "BadDigest", ErrorKind::Transient),
+            (400, "InvalidArgument", ErrorKind::Protocol),
+        ];
+        for (status, code, kind) in cases {
+            let error = service(status, code, "why").into_error("put", "x".into());
+            assert_eq!(error.kind, kind, "{error}");
+        }
+        assert_eq!(
+            service(404, "NoSuchBucket", "").into_error("put", "x".into()).kind,
+            ErrorKind::Unavailable
+        );
+        assert_eq!(service(404, "NoSuchKey", "").into_error("get", "x".into()).kind, ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,148 @@
+//! S3: MinIO as a process, and s3s on a folder in this process.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use backstay::{
+    spec::Addressing,
+    stores::s3::{DEFAULT_SILENCE, S3Credentials, S3Options},
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto::Builder,
+};
+use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use super::{Server, free_port};
+
+const KEY_ID: &str = "backstay-tests";
+const SECRET: &str = "not-a-secret-but-long-enough";
+const BUCKET: &str = "backups";
+
+fn options(address: impl std::fmt::Display) -> S3Options {
+    S3Options {
+        bucket: BUCKET.into(),
+        region: "us-east-1".into(),
+        endpoint: Some(format!("http://{address}")),
+        prefix: "below/this".into(),
+        addressing: Addressing::Path,
+        credentials: S3Credentials::Key { id: KEY_ID.into(), secret: SECRET.to_owned().into() },
+        silence: DEFAULT_SILENCE,
+    }
+}
+
+/// MinIO's server with one empty bucket.
+pub struct Minio {
+    folder: TempDir,
+    port: u16,
+    server: Server,
+}
+
+impl Minio {
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        // A folder of MinIO's own is a bucket.
+        std::fs::create_dir_all(folder.path().join("data").join(BUCKET)).unwrap();
+        let port = free_port();
+        let server = start(&folder, port);
+        Self { folder, port, server }
+    }
+
+    pub fn kill(&mut self) {
+        self.server.kill().unwrap();
+    }
+
+    /// Starts it again on the same port and data.
+    pub fn restart(&mut self) {
+        self.server = start(&self.folder, self.port);
+    }
+
+    /// How its bucket is reached.
+    pub fn options(&self) -> S3Options {
+        options(format_args!("127.0.0.1:{}", self.port))
+    }
+
+    /// Where its data is.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+}
+
+fn start(folder: &TempDir, port: u16) -> Server {
+    let log = std::fs::File::create(folder.path().join("log")).unwrap();
+    let mut command = Command::new(program());
+    command
+        .env_clear()
+        .env("HOME", folder.path())
+        .env("MINIO_ROOT_USER", KEY_ID)
+        .env("MINIO_ROOT_PASSWORD", SECRET)
+        .env("MINIO_BROWSER", "off")
+        .args(["server", "--quiet", "--address", &format!("127.0.0.1:{port}")])
+        .arg(folder.path().join("data"));
+    let mut server = Server::start(command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log));
+    server.wait_until("it is ready", || is_ready(port));
+    server
+}
+
+/// Whether MinIO serves requests: it listens, and calls itself ready, a moment before it does.
+fn is_ready(port: u16) -> bool {
+    use std::io::{Read, Write};
+    let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) else { return false };
+    let request = format!("GET /{BUCKET} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    let mut answer = String::new();
+    stream.write_all(request.as_bytes()).is_ok()
+        && stream.read_to_string(&mut answer).is_ok()
+        && answer.split_ascii_whitespace().nth(1) == Some("403")
+}
+
+/// MinIO's program: in `PATH`, or among the tools that `ci/test` installs.
+fn program() -> PathBuf {
+    let tools = std::env::var_os("BACKSTAY_TOOLS")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools")));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain([tools.join("bin")])
+        .map(|folder| folder.join("minio"))
+        .find(|program| program.is_file())
+        .expect("minio is in PATH or $BACKSTAY_TOOLS/bin; run ci/test, which installs it")
+}
+
+/// s3s on a folder, with one empty bucket; ends with the test's runtime.
+pub struct S3s {
+    _folder: TempDir,
+    address: SocketAddr,
+}
+
+impl S3s {
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
+        let mut service = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path()).unwrap());
+        service.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
+        let service = service.build();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let service = service.clone();
+                tokio::spawn(async move {
+                    let builder = Builder::new(TokioExecutor::new());
+                    // A client may go away at any time.
+                    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        Self { _folder: folder, address }
+    }
+
+    /// How its bucket is reached.
+    pub fn options(&self) -> S3Options {
+        options(self.address)
+    }
+}
