@@ -45,10 +45,15 @@ pub mod stores;
 
 // Shell: drives the core and the drivers.
 pub mod apply;
+pub mod clock;
+pub mod committed;
 pub mod daemon;
 pub mod durable;
 pub mod git;
 pub mod keys;
+pub mod observe;
+pub mod progress;
+pub mod records;
 pub mod render;
 pub mod state;
 

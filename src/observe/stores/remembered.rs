@@ -1,0 +1,141 @@
+//! What the records remember of artifacts: checks, holds, deletions and candidates of a sweep.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+
+use crate::{
+    artifact::{
+        ArtifactId, Depth,
+        record::{Event, Record},
+    },
+    inventory::{Condition, StoredArtifact, StoredBackup},
+    spec::names::BackupName,
+};
+
+/// Deletions count against the limit for so long.
+const DELETIONS_COUNT: Duration = Duration::from_secs(24 * 3600);
+
+/// Damage that checks found and no later check as deep has refuted: the deepest check, and what it found.
+type Found<'a> = BTreeMap<(&'a BackupName, ArtifactId), (Depth, &'a str)>;
+
+/// Applies the records, oldest first, to what the listing showed.
+pub(super) fn apply(backups: &mut BTreeMap<BackupName, StoredBackup>, records: &[Record], now: Timestamp) {
+    let mut found = Found::new();
+    for record in records {
+        for event in &record.events {
+            if let Event::Verified { backup, artifact, depth, damage } = event {
+                weigh(&mut found, (backup, *artifact), *depth, damage);
+            }
+            apply_event(backups, event, record.at, now);
+        }
+    }
+    for ((backup, id), (_, damage)) in found {
+        if let Some(artifact) = artifact(backups, backup, id)
+            && artifact.condition == Condition::Good
+        {
+            artifact.condition = Condition::Damaged(damage.into());
+        }
+    }
+}
+
+/// Damage stays until a check as deep as the one that found it finds none.
+fn weigh<'a>(
+    found: &mut Found<'a>,
+    artifact: (&'a BackupName, ArtifactId),
+    depth: Depth,
+    damage: &'a [String],
+) {
+    let before = found.get(&artifact).map(|(depth, _)| *depth);
+    match damage.first() {
+        Some(damage) => {
+            let depth = before.map_or(depth, |before| before.max(depth));
+            found.insert(artifact, (depth, damage));
+        }
+        None if before.is_some_and(|before| depth >= before) => {
+            found.remove(&artifact);
+        }
+        None => {}
+    }
+}
+
+fn apply_event(
+    backups: &mut BTreeMap<BackupName, StoredBackup>,
+    event: &Event,
+    at: Timestamp,
+    now: Timestamp,
+) {
+    match event {
+        Event::Verified { backup, artifact: id, depth, damage } if damage.is_empty() => {
+            if let Some(artifact) = artifact(backups, backup, *id) {
+                let verified = &mut artifact.verified;
+                let last = match depth {
+                    Depth::Metadata => &mut verified.metadata,
+                    Depth::Data => &mut verified.data,
+                    Depth::Plaintext => &mut verified.plaintext,
+                };
+                *last = (*last).max(Some(at));
+            }
+        }
+        Event::Held { backup, artifact: id, reason } => {
+            if let Some(artifact) = artifact(backups, backup, *id) {
+                artifact.held = Some(reason.as_str().into());
+            }
+        }
+        Event::Released { backup, artifact: id } => {
+            if let Some(artifact) = artifact(backups, backup, *id) {
+                artifact.held = None;
+            }
+        }
+        Event::Deleted { backup, .. } => {
+            // What claims to be of the future counts as well: no clock may make room for deletions.
+            if now.duration_since(at) < jiff::SignedDuration::try_from(DELETIONS_COUNT).unwrap_or_default() {
+                backups.entry(backup.clone()).or_default().deletions.push(at);
+            }
+        }
+        Event::Unreferenced { backup, captures } => {
+            if let Some(stored) = backups.get_mut(backup) {
+                for id in captures.iter().filter(|id| stored.unreferenced.contains_key(id)) {
+                    stored.candidates.entry(*id).or_insert(at);
+                }
+            }
+        }
+        Event::Swept { backup, captures } => {
+            if let Some(stored) = backups.get_mut(backup) {
+                stored.candidates.retain(|id, _| !captures.contains(id));
+            }
+        }
+        Event::Verified { .. } | Event::InForce { .. } | Event::Adopted { .. } => {}
+    }
+}
+
+fn artifact<'a>(
+    backups: &'a mut BTreeMap<BackupName, StoredBackup>,
+    backup: &BackupName,
+    id: ArtifactId,
+) -> Option<&'a mut StoredArtifact> {
+    let artifacts = &mut backups.get_mut(backup)?.artifacts;
+    // They are in the order of their names.
+    let at = artifacts.binary_search_by_key(&id, |artifact| artifact.id).ok()?;
+    artifacts.get_mut(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_stays_until_a_check_as_deep_finds_none() {
+        let (backup, id) = ("agama".parse().unwrap(), ArtifactId::new(Timestamp::UNIX_EPOCH, 1));
+        let damage = ["pack 0 is altered".to_owned()];
+        let mut found = Found::new();
+        weigh(&mut found, (&backup, id), Depth::Data, &damage);
+        weigh(&mut found, (&backup, id), Depth::Metadata, &[]);
+        assert_eq!(found.len(), 1, "a shallow check sees less");
+        weigh(&mut found, (&backup, id), Depth::Metadata, &damage);
+        weigh(&mut found, (&backup, id), Depth::Metadata, &[]);
+        assert_eq!(found.len(), 1, "the deepest check counts");
+        weigh(&mut found, (&backup, id), Depth::Plaintext, &[]);
+        assert!(found.is_empty());
+    }
+}
