@@ -1,14 +1,15 @@
 //! Tests that need no server.
 
 mod architecture;
+mod artifacts;
 mod cli;
 mod declaration;
 mod examples;
 mod executor;
 mod git;
 mod journal;
+mod planning;
+mod restore;
 mod sources;
 mod stores;
-
-mod planning;
 mod world;

@@ -1,0 +1,41 @@
+//! What an interrupted capture, copy or repair of this very controller left behind.
+
+use std::collections::BTreeSet;
+
+use super::garbage::Garbage;
+use crate::{
+    artifact::ArtifactId, clock::Clock, observe::stores::Look, spec::names::BackupName, stores::StoreError,
+};
+
+/// What became of interrupted work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cleaned {
+    /// Its manifest is there: the artifact is whole, and only the lease was left.
+    Committed,
+    /// It had committed nothing; so many bytes were removed.
+    Removed(u64),
+    /// It had committed nothing. Why its packs were left to a sweep.
+    Left(String),
+}
+
+/// Ends what was begun under the name `artifact`, whose lease must be this controller's own. A copy writes under the name
+/// of its original: packs that other manifests name are never touched.
+pub async fn clean_up(
+    look: &Look,
+    backup: &BackupName,
+    artifact: ArtifactId,
+    clock: &dyn Clock,
+) -> Result<Cleaned, StoreError> {
+    let lease = look.folder(backup).lease(artifact);
+    let mut garbage = Garbage::look(look, backup, clock).await?;
+    garbage.forget_lease(artifact);
+    let cleaned = if garbage.is_committed(artifact) {
+        Cleaned::Committed
+    } else if let Some(why) = garbage.withheld(&BTreeSet::from([artifact])) {
+        Cleaned::Left(why)
+    } else {
+        Cleaned::Removed(garbage.delete(garbage.of_capture(artifact)).await?)
+    };
+    look.store.delete(&lease).await?;
+    Ok(cleaned)
+}
