@@ -4,6 +4,7 @@
 //! is kept on the mirror, in the same push, under `refs/backstay/old/<id>`.
 
 use std::{
+    collections::BTreeSet,
     ffi::{OsStr, OsString},
     fs,
     os::unix::fs::DirBuilderExt,
@@ -115,7 +116,8 @@ impl PushMirror {
         }
         self.make(ours.branch()).await?;
         let overwritten = self.overwritten(ours, &tips, &theirs).await?;
-        self.bring_home(ours, &overwritten).await?;
+        let lost = overwritten.iter().map(|lost| lost.old.as_str());
+        self.bring_home(ours, lost.chain(kept_by(&theirs)).collect()).await?;
         self.send(ours, &overwritten).await?;
         let missing = tips.references().filter(|(name, id)| theirs.get(name) != Some(id)).count();
         Ok(Pushed { references: missing, kept: overwritten.into_iter().map(|lost| lost.old).collect() })
@@ -164,17 +166,20 @@ impl PushMirror {
         found.await.map_err(|e| PushError::Ours(e.message().to_owned()))
     }
 
-    /// Fetches tips that only the mirror has, for only what we have can be pushed under another name. They stay in our
-    /// own mirror as well.
-    async fn bring_home(&self, ours: &Mirror, lost: &[Overwritten]) -> Result<(), PushError> {
-        if lost.is_empty() {
+    /// Fetches tips that only the mirror has: those to be overwritten, for only what we have can be pushed under another
+    /// name; and those that were kept there before our own mirror was made anew. They stay in our own mirror as well.
+    async fn bring_home(&self, ours: &Mirror, ids: BTreeSet<&str>) -> Result<(), PushError> {
+        let there = ours.tips().await.map_err(|e| PushError::Ours(e.to_string()))?;
+        let absent = ids.into_iter().filter(|id| there.get(&format!("{OLD}{id}")).is_none());
+        let specs: Vec<String> = absent.map(|id| format!("{id}:{OLD}{id}")).collect();
+        if specs.is_empty() {
             return Ok(());
         }
         let git_dir = git_dir_argument(ours.path());
         let fixed = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", self.url.as_str()];
         let mut arguments: Vec<OsString> = vec![git_dir];
         arguments.extend(fixed.map(OsString::from));
-        arguments.extend(lost.iter().map(|lost| format!("{0}:{OLD}{0}", lost.old).into()));
+        arguments.extend(specs.into_iter().map(OsString::from));
         let fetched = self.git.run(&arguments, PUSH_LIMIT).await;
         fetched.map(drop).map_err(|e| self.unreachable(e.to_string()))
     }
@@ -221,6 +226,11 @@ fn overwritten(repo: &Repository, ours: &Tips, theirs: &Tips) -> Vec<Overwritten
         .filter(|(name, old, new)| old != new && !forward(name, old, new))
         .map(|(name, old, _)| Overwritten { reference: name.to_owned(), old: old.to_owned() })
         .collect()
+}
+
+/// The tips that a mirror keeps, as far as their names say what they are.
+fn kept_by(theirs: &Tips) -> impl Iterator<Item = &str> {
+    theirs.references().filter(|(name, id)| name.strip_prefix(OLD) == Some(id)).map(|(_, id)| id)
 }
 
 /// Whether a mirror that holds `theirs` has everything of `ours`, whatever else it keeps.

@@ -154,3 +154,31 @@ fn concerns(event: &Event, repository: &Path) -> bool {
     };
     !matches!(event.kind, EventKind::Access(_)) && (event.need_rescan() || event.paths.iter().any(concerned))
 }
+
+#[cfg(test)]
+mod tests {
+    use notify::event::{AccessKind, CreateKind, ModifyKind, RenameMode};
+
+    use super::*;
+
+    #[test]
+    fn references_and_the_repository_itself_wake_and_what_lies_beside_them_does_not() {
+        let create = EventKind::Create(CreateKind::File);
+        let rename = EventKind::Modify(ModifyKind::Name(RenameMode::Both));
+        let wakes = |kind, paths: &[&str]| {
+            let event = paths.iter().fold(Event::new(kind), |event, path| event.add_path(path.into()));
+            concerns(&event, Path::new("/srv/git/infra"))
+        };
+        let refs = "/srv/git/infra/.git/refs/heads";
+        assert!(wakes(rename, &[&format!("{refs}/main.lock"), &format!("{refs}/main")]));
+        assert!(wakes(rename, &["/srv/git/infra/.git/packed-refs.lock", "/srv/git/infra/.git/packed-refs"]));
+        assert!(wakes(create, &["/srv/git/infra/.git"]));
+        assert!(wakes(create, &["/srv/git/infra"]));
+        assert!(wakes(create, &["/srv/git"]));
+        assert!(!wakes(create, &[&format!("{refs}/main.lock")]));
+        assert!(!wakes(create, &["/srv/git/infra/README.md"]));
+        assert!(!wakes(create, &["/srv/git/infra/.git/index"]));
+        assert!(!wakes(create, &["/srv/git/other"]));
+        assert!(!wakes(EventKind::Access(AccessKind::Read), &[refs]));
+    }
+}
