@@ -15,7 +15,10 @@ use std::{
     ops::Range,
     os::unix::fs::{DirBuilderExt, FileExt},
     path::{Path, PathBuf},
-    sync::{Arc, Once, OnceLock},
+    sync::{
+        Arc, Once,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -37,7 +40,7 @@ pub struct LocalStore {
 struct Place {
     path: PathBuf,
     /// Whether the root was seen with the marks of a store: from then on a root without them is another file system.
-    known: OnceLock<()>,
+    known: AtomicBool,
     /// Files of writers that died are removed once a process.
     swept: Once,
     capabilities: OnceCell<Capabilities>,
@@ -57,7 +60,7 @@ impl LocalStore {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let place = Place {
             path: path.into(),
-            known: OnceLock::new(),
+            known: AtomicBool::new(false),
             swept: Once::new(),
             capabilities: OnceCell::new(),
         };
@@ -88,8 +91,8 @@ impl Place {
     fn root(&self) -> Result<Root, Fault> {
         let root = Root::open(&self.path)?;
         if aside::exists(&root)? {
-            self.known.get_or_init(|| ());
-        } else if self.known.get().is_some() {
+            self.set_known();
+        } else if self.known.load(Ordering::Relaxed) {
             return Err(Fault::RootChanged);
         }
         Ok(root)
@@ -97,7 +100,13 @@ impl Place {
 
     fn put(&self, root: &Root, name: &ObjectName, content: &[u8]) -> Result<Put, Fault> {
         self.swept.call_once(|| aside::remove_stale(root));
-        aside::put(root, name, content)
+        let put = aside::put(root, name, content)?;
+        self.set_known();
+        Ok(put)
+    }
+
+    fn set_known(&self) {
+        self.known.store(true, Ordering::Relaxed);
     }
 }
 

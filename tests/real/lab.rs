@@ -4,14 +4,14 @@ pub mod s3;
 pub mod sshd;
 pub mod tmpfs;
 
-use rustix::process::Pid;
-
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     process::{Child, Command},
     time::{Duration, Instant},
 };
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a server may take to be ready.
 pub const READY: Duration = Duration::from_secs(60);
@@ -54,15 +54,29 @@ impl Server {
         }
     }
 
+    /// Stops what it started for its connections: they stay open, and nothing answers.
+    pub fn freeze(&self) {
+        send(&descendants(self.0.id()), Signal::STOP);
+    }
+
+    /// Lets go on what was frozen.
+    pub fn thaw(&self) {
+        send(&descendants(self.0.id()), Signal::CONT);
+    }
+
     /// Kills it, with all that it started, and waits for its end.
     pub fn kill(&mut self) -> io::Result<()> {
         let started = descendants(self.0.id());
         self.0.kill()?;
-        for pid in started.into_iter().filter_map(|pid| Pid::from_raw(pid as i32)) {
-            // It may have ended by itself meanwhile.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
+        send(&started, Signal::KILL);
         self.0.wait().map(|_| ())
+    }
+}
+
+fn send(pids: &[u32], signal: Signal) {
+    for pid in pids.iter().filter_map(|pid| Pid::from_raw(*pid as i32)) {
+        // It may have ended by itself meanwhile.
+        let _ = kill_process(pid, signal);
     }
 }
 

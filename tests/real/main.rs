@@ -6,5 +6,6 @@ mod store_conformance;
 mod lab;
 
 mod git;
+mod local;
 mod s3;
 mod sftp;

@@ -105,6 +105,19 @@ async fn a_host_that_does_not_answer_is_transient() {
     assert!(error.to_string().contains("refused"), "{error}");
 }
 
+#[tokio::test]
+async fn a_host_that_falls_silent_is_transient_and_the_next_call_connects_anew() {
+    let sshd = Sshd::start();
+    let store = store(SftpOptions { silence: Duration::from_secs(2), ..sshd.options() });
+    put(&store, "fleet/one", "x").await.unwrap();
+    sshd.freeze();
+    let error = store.stat(&name("fleet/one")).await.expect_err("nothing answers");
+    sshd.thaw();
+    assert_eq!(error.kind, ErrorKind::Transient, "{error}");
+    assert!(error.to_string().contains("silent"), "{error}");
+    assert!(store.stat(&name("fleet/one")).await.unwrap().is_some());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_put_cut_off_by_the_servers_death_leaves_nothing_and_goes_through_afterwards() {
     let mut sshd = Sshd::start();

@@ -45,6 +45,16 @@ impl Sshd {
         self.server = start(self.folder.path(), self.port);
     }
 
+    /// Has every connection stay open and fall silent.
+    pub fn freeze(&self) {
+        self.server.freeze();
+    }
+
+    /// Lets frozen connections go on.
+    pub fn thaw(&self) {
+        self.server.thaw();
+    }
+
     /// How its folder `store` is reached.
     pub fn options(&self) -> SftpOptions {
         SftpOptions {
