@@ -1,0 +1,264 @@
+//! A capture: a source's stream becomes an artifact in a store, or nothing does.
+//!
+//! ```text
+//! source ─▶ sink ─▶ cut ─▶ look up ─▶ compress, encrypt ─▶ pack ─▶ put ─▶ confirm ─▶ sign ─▶ manifest
+//!                    └──▶ digest of the whole
+//! ```
+//!
+//! The manifest is put last, once the source has proved that the stream is whole and the store has confirmed every
+//! object. Whatever fails before leaves no artifact; what was written by then is removed, or named in the error.
+//! Dropping the future is a crash: what is left then is removed by [`clean_up`], or by a sweep.
+
+mod base;
+mod commit;
+mod cut;
+mod error;
+mod pack;
+mod pipeline;
+mod sink;
+mod trail;
+mod written;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+
+pub use error::{CaptureError, Fault, Stage};
+pub use trail::{Cleaned, clean_up};
+
+use crate::{
+    apply::segment::Recipients,
+    artifact::{ArtifactId, Manifest, layout},
+    clock::Clock,
+    inventory::Lease,
+    keys::Keys,
+    plan::action::Capture,
+    progress::Progress,
+    sources::{CaptureRequest, Captured, Source},
+    spec::names::FleetName,
+    stores::{Put, Store},
+};
+use base::Base;
+use pack::{Packer, Streamed};
+use pipeline::{Ends, Setting};
+use sink::{PipelineSink, State};
+use trail::Trail;
+use written::{Found, read_back};
+
+/// What is to be captured, decided in full.
+#[derive(Clone, Debug)]
+pub struct CaptureOrder {
+    /// Whose backup it is.
+    pub fleet: FleetName,
+    /// The plan's action. A base must not be known to be damaged; for a differential it is its epoch's full.
+    pub capture: Capture,
+    /// The artifact's name; never used before.
+    pub artifact: ArtifactId,
+    /// The commit of the infra repo that declares the backup.
+    pub revision: String,
+    /// Why, for people.
+    pub reason: String,
+    /// What a restore needs besides this artifact, oldest first.
+    pub requires: Vec<ArtifactId>,
+    /// Who can read it.
+    pub recipients: Recipients,
+    /// Length of the backup's previous stream, bytes, where one is known: large streams are cut into larger segments.
+    pub expected: Option<u64>,
+    /// Now.
+    pub now: Timestamp,
+    /// What it may take.
+    pub limits: Limits,
+}
+
+/// What a capture may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Its whole time; a capture that is not committed by then never is.
+    pub time: Duration,
+    /// Silence of a producer that counts as a failure.
+    pub stall: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { time: Duration::from_secs(24 * 3600), stall: Duration::from_secs(900) }
+    }
+}
+
+/// What a capture works with.
+#[derive(Clone, Copy)]
+pub struct Means<'a> {
+    /// What is captured.
+    pub source: &'a dyn Source,
+    /// Where it is stored.
+    pub store: &'a dyn Store,
+    /// What it is signed and named with.
+    pub keys: &'a Keys,
+    /// Tells whether the lease has run out.
+    pub clock: &'a dyn Clock,
+    /// Told how far it has come.
+    pub progress: &'a dyn Progress,
+}
+
+/// Captures. `Ok` means that the artifact is durable and the store has confirmed it.
+pub async fn capture(order: &CaptureOrder, means: &Means<'_>) -> Result<Manifest, CaptureError> {
+    let mut trail = Trail::default();
+    let backup = &order.capture.backup;
+    match attempt(order, means, &mut trail).await {
+        Ok(manifest) => {
+            let lease = layout::lease(&order.fleet, backup, &order.artifact);
+            if let Err(error) = means.store.delete(&lease).await {
+                tracing::warn!(object = %lease, %error, "a lease stays until it runs out");
+            }
+            Ok(manifest)
+        }
+        Err(Failed { stage, fault }) => {
+            let left = trail.remove(means.store, &order.fleet, backup, order.artifact).await;
+            Err(CaptureError { backup: backup.clone(), artifact: order.artifact, stage, fault, left })
+        }
+    }
+}
+
+struct Failed {
+    stage: Stage,
+    fault: Fault,
+}
+
+trait At<T> {
+    fn at(self, stage: Stage) -> Result<T, Failed>;
+}
+
+impl<T, E: Into<Fault>> At<T> for Result<T, E> {
+    fn at(self, stage: Stage) -> Result<T, Failed> {
+        self.map_err(|fault| Failed { stage, fault: fault.into() })
+    }
+}
+
+async fn attempt(
+    order: &CaptureOrder,
+    means: &Means<'_>,
+    trail: &mut Trail,
+) -> Result<Manifest, Failed> {
+    let base = Base::load(order, means).await.at(Stage::ReadingTheBase)?.map(Arc::new);
+    take_lease(order, means, base.as_deref(), trail).await.at(Stage::Leasing)?;
+    let (captured, mut streamed) = stream(order, means, base.clone(), trail).await.at(Stage::Streaming)?;
+    trail.index = true;
+    let index = commit::put_index(order, means, &mut streamed).await.at(Stage::Streaming)?;
+    let base = base.as_deref();
+    commit::confirm(order, means, base, &mut streamed).await.at(Stage::Confirming)?;
+    let manifest =
+        commit::describe(order, means, base, captured, streamed, index).at(Stage::Committing)?;
+    commit::commit(order, means, &manifest, trail).await.at(Stage::Committing)?;
+    Ok(manifest)
+}
+
+async fn take_lease(
+    order: &CaptureOrder,
+    means: &Means<'_>,
+    base: Option<&Base>,
+    trail: &mut Trail,
+) -> Result<(), Fault> {
+    let lease =
+        Lease { epoch: order.epoch(base), until: order.until(), controller: means.keys.public_key() };
+    let name = layout::lease(&order.fleet, &order.capture.backup, &order.artifact);
+    let bytes = Bytes::from(serde_json::to_vec_pretty(&lease).expect("a lease is JSON"));
+    match means.store.put_if_absent(&name, bytes.clone()).await {
+        Ok(Put::Created) => {
+            trail.lease = true;
+            Ok(())
+        }
+        // An earlier try of this very put may have gone through.
+        Ok(Put::Existed) => match read_back(means.store, &name, &bytes).await? {
+            Found::Ours => {
+                trail.lease = true;
+                Ok(())
+            }
+            Found::Another | Found::Nothing => Err(Fault::Taken { object: name }),
+        },
+        Err(error) => {
+            trail.lease = true;
+            Err(error.into())
+        }
+    }
+}
+
+/// Runs the source and the packer side by side until the stream is whole and stored.
+async fn stream(
+    order: &CaptureOrder,
+    means: &Means<'_>,
+    base: Option<Arc<Base>>,
+    trail: &mut Trail,
+) -> Result<(Captured, Streamed), Fault> {
+    let naming = means.keys.naming_key(&order.fleet, &order.capture.backup);
+    let setting = Setting {
+        naming: naming.clone(),
+        base: base.clone(),
+        recipients: order.recipients.clone(),
+        average: order.average(base.as_deref()),
+    };
+    let Ends { pieces, entries } = pipeline::start(setting).map_err(|error| {
+        tracing::error!(%error, "no thread for a capture");
+        Fault::Stopped
+    })?;
+    let sink = PipelineSink::new(pieces, naming, base.clone(), means.progress);
+    let mut packer = Packer::new(order, means, base.clone());
+    let both = tokio::try_join!(read_source(order, means, base.as_deref(), sink), packer.run(entries));
+    trail.packs = packer.begun();
+    match both {
+        Ok((captured, ())) => Ok((captured, packer.finish())),
+        Err(fault) => {
+            packer.settle().await;
+            Err(fault)
+        }
+    }
+}
+
+/// Lets the source write, and tells the pipeline that the stream is whole only once the source has said so.
+async fn read_source(
+    order: &CaptureOrder,
+    means: &Means<'_>,
+    base: Option<&Base>,
+    mut sink: PipelineSink<'_>,
+) -> Result<Captured, Fault> {
+    let request = CaptureRequest {
+        kind: order.capture.kind,
+        now: order.now,
+        base_started: base.map(|base| base.manifest.started),
+        stall: order.limits.stall,
+    };
+    let captured = means.source.capture(&request, &mut sink).await;
+    match (sink.state(), captured) {
+        (State::Open, Ok(captured)) => match sink.finish().await {
+            Ok(()) => Ok(captured),
+            Err(_) => std::future::pending().await,
+        },
+        (State::Open, Err(error)) => Err(error.into()),
+        // The packer sees the same end of the pipeline, and knows the reason.
+        (State::Closed, _) => std::future::pending().await,
+        (State::Misused, _) => Err(Fault::Misused),
+    }
+}
+
+impl CaptureOrder {
+    /// The full that opens the epoch.
+    fn epoch(&self, base: Option<&Base>) -> ArtifactId {
+        base.map_or(self.artifact, |base| base.manifest.epoch)
+    }
+
+    /// Streams that share segments are cut alike.
+    fn average(&self, base: Option<&Base>) -> u32 {
+        base.map_or_else(|| cut::average_for(self.expected), |base| base.average)
+    }
+
+    /// When the lease runs out.
+    fn until(&self) -> Timestamp {
+        let time = SignedDuration::try_from(self.limits.time).unwrap_or(SignedDuration::MAX);
+        self.now.saturating_add(time).unwrap_or(Timestamp::MAX)
+    }
+
+    fn still_leased(&self, means: &Means<'_>) -> Result<(), Fault> {
+        let until = self.until();
+        if means.clock.now() < until { Ok(()) } else { Err(Fault::Lapsed { until }) }
+    }
+}

@@ -1,0 +1,180 @@
+//! From a stream that is stored to an artifact: confirm everything, sign, and put the manifest last.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use sha2::{Digest, Sha256};
+
+use super::{
+    CaptureOrder, Means,
+    base::Base,
+    error::Fault,
+    pack::Streamed,
+    trail::Trail,
+    written::{self, Found, Written, read_back},
+};
+use crate::{
+    artifact::{
+        Manifest,
+        layout::{self, ObjectName},
+        manifest::{self, Content, Sealed, Segments, Stored},
+    },
+    sources::Captured,
+};
+
+/// Questions to the store that are under way at once.
+const QUESTIONS: usize = 8;
+
+/// Puts the index of a stream.
+pub async fn put_index(
+    order: &CaptureOrder,
+    means: &Means<'_>,
+    streamed: &mut Streamed,
+) -> Result<Stored, Fault> {
+    let bytes = Bytes::from(streamed.index.to_bytes());
+    let sha256 = Sha256::digest(&bytes).into();
+    let name = layout::index(&order.fleet, &order.capture.backup, &order.artifact);
+    let index = Written::put(means.store, name, bytes, sha256).await?;
+    let stored = index.stored.clone();
+    streamed.written.push(index);
+    Ok(stored)
+}
+
+/// Gathers every pack in use, and has the store confirm what was written and what is reused.
+pub async fn confirm(
+    order: &CaptureOrder,
+    means: &Means<'_>,
+    base: Option<&Base>,
+    streamed: &mut Streamed,
+) -> Result<(), Fault> {
+    stream::iter(&streamed.written)
+        .map(|written| written.confirm(means.store))
+        .buffer_unordered(QUESTIONS)
+        .try_collect::<()>()
+        .await?;
+    let mut reused = std::collections::BTreeMap::new();
+    for segment in &streamed.index.segments {
+        let pack = segment.extent.pack;
+        if pack.artifact != order.artifact && !reused.contains_key(&pack) {
+            let stored = base.and_then(|base| base.pack(&pack)).ok_or(Fault::Stopped)?;
+            reused.insert(pack, stored.clone());
+        }
+    }
+    let (fleet, backup) = (&order.fleet, &order.capture.backup);
+    stream::iter(&reused)
+        .map(async |(pack, stored)| {
+            written::confirm(means.store, &layout::pack(fleet, backup, pack), stored).await
+        })
+        .buffer_unordered(QUESTIONS)
+        .try_for_each(async |_| Ok(()))
+        .await?;
+    streamed.packs.append(&mut reused);
+    Ok(())
+}
+
+/// The manifest of what is stored and confirmed.
+pub fn describe(
+    order: &CaptureOrder,
+    means: &Means<'_>,
+    base: Option<&Base>,
+    captured: Captured,
+    streamed: Streamed,
+    index: Stored,
+) -> Result<Manifest, Fault> {
+    let sealed = Sealed { sha256: streamed.sha256.map(hex::encode), details: captured.details };
+    Ok(Manifest {
+        format: manifest::FORMAT.to_owned(),
+        fleet: order.fleet.clone(),
+        backup: order.capture.backup.clone(),
+        artifact: order.artifact,
+        kind: order.capture.kind,
+        slot: order.capture.slot,
+        manual: order.capture.manual.clone(),
+        base: order.capture.base,
+        epoch: order.epoch(base),
+        requires: order.requires.clone(),
+        supersedes: None,
+        revision: order.revision.clone(),
+        reason: order.reason.clone(),
+        started: order.now,
+        finished: means.clock.now(),
+        moment: captured.moment,
+        recipients: order.recipients.to_texts(),
+        content: Content::Segments(Segments {
+            stream: means.source.stream_name(),
+            count: streamed.index.segments.len() as u64,
+            length: streamed.length,
+            average: order.average(base),
+            index,
+            packs: streamed.packs,
+        }),
+        sealed: Some(seal(order, &sealed)?),
+    })
+}
+
+fn seal(order: &CaptureOrder, sealed: &Sealed) -> Result<String, Fault> {
+    let plaintext = serde_json::to_vec(sealed).expect("maps with text keys are JSON");
+    let mut encrypted = Vec::new();
+    order.recipients.encrypt(&plaintext, &mut encrypted)?;
+    Ok(BASE64_STANDARD.encode(encrypted))
+}
+
+/// Puts the signature and then the manifest; once this returns `Ok` the artifact exists.
+pub async fn commit(
+    order: &CaptureOrder,
+    means: &Means<'_>,
+    manifest: &Manifest,
+    trail: &mut Trail,
+) -> Result<(), Fault> {
+    let (fleet, backup, id) = (&order.fleet, &order.capture.backup, &order.artifact);
+    let bytes = serde_json::to_vec_pretty(manifest).expect("maps with text keys are JSON");
+    let signature = means.keys.sign(manifest::SIGNATURE_NAMESPACE, &bytes);
+
+    order.still_leased(means)?;
+    trail.signature = true;
+    let name = layout::manifest_signature(fleet, backup, id);
+    let signature = Bytes::from(signature);
+    means.store.put_if_absent(&name, signature.clone()).await?;
+    expect_ours(read_back(means.store, &name, &signature).await?, &name)?;
+
+    order.still_leased(means)?;
+    trail.manifest = true;
+    put_manifest(means, layout::manifest(fleet, backup, id), bytes.into(), trail).await
+}
+
+/// Puts the manifest. Whatever the put says, what can be read back decides; while that is unknown nothing that the
+/// manifest names may be removed.
+async fn put_manifest(
+    means: &Means<'_>,
+    name: ObjectName,
+    bytes: Bytes,
+    trail: &mut Trail,
+) -> Result<(), Fault> {
+    trail.keep = true;
+    let put = means.store.put_if_absent(&name, bytes.clone()).await;
+    let found = match (read_back(means.store, &name, &bytes).await, &put) {
+        (Ok(found), _) => found,
+        (Err(_), Err(error)) => return Err(Fault::Outcome(error.clone())),
+        (Err(error), Ok(_)) => return Err(Fault::Outcome(error)),
+    };
+    match (found, put) {
+        (Found::Ours, _) => Ok(()),
+        (Found::Nothing, Err(error)) => {
+            trail.keep = false;
+            Err(Fault::Store(error))
+        }
+        (found, _) => {
+            trail.keep = false;
+            expect_ours(found, &name)
+        }
+    }
+}
+
+fn expect_ours(found: Found, name: &ObjectName) -> Result<(), Fault> {
+    let reason = match found {
+        Found::Ours => return Ok(()),
+        Found::Another => "it reads back as something else",
+        Found::Nothing => "it is missing",
+    };
+    Err(Fault::Unconfirmed { object: name.clone(), reason: reason.to_owned() })
+}

@@ -1,0 +1,93 @@
+//! What a capture may have left in a store, and its removal.
+
+use crate::{
+    artifact::{
+        ArtifactId,
+        layout::{self, ObjectName, PackName},
+    },
+    spec::names::{BackupName, FleetName},
+    stores::{Store, StoreError},
+};
+
+/// What a capture began to write: each object may be there whole, in part or not at all.
+#[derive(Debug, Default)]
+pub struct Trail {
+    /// The lease.
+    pub lease: bool,
+    /// The number of packs.
+    pub packs: u32,
+    /// The index.
+    pub index: bool,
+    /// The manifest's signature.
+    pub signature: bool,
+    /// The manifest.
+    pub manifest: bool,
+    /// The manifest may be there, whole: nothing may be removed.
+    pub keep: bool,
+}
+
+impl Trail {
+    /// Removes all of it, manifest first and lease last, and returns what could not be removed. The first object that
+    /// cannot be removed ends it, for a store that is away would keep us waiting for each.
+    pub async fn remove(
+        &self,
+        store: &dyn Store,
+        fleet: &FleetName,
+        backup: &BackupName,
+        id: ArtifactId,
+    ) -> Vec<ObjectName> {
+        let names = self.names(fleet, backup, id);
+        if self.keep {
+            return names;
+        }
+        for (at, name) in names.iter().enumerate() {
+            if let Err(error) = store.delete(name).await {
+                tracing::warn!(object = %name, %error, "left behind by a capture that failed");
+                return names[at..].to_vec();
+            }
+        }
+        Vec::new()
+    }
+
+    fn names(&self, fleet: &FleetName, backup: &BackupName, id: ArtifactId) -> Vec<ObjectName> {
+        let when = |written: bool, name: ObjectName| written.then_some(name);
+        let packs = (0..self.packs).map(|number| PackName { artifact: id, number });
+        when(self.manifest, layout::manifest(fleet, backup, &id))
+            .into_iter()
+            .chain(when(self.signature, layout::manifest_signature(fleet, backup, &id)))
+            .chain(when(self.index, layout::index(fleet, backup, &id)))
+            .chain(packs.map(|pack| layout::pack(fleet, backup, &pack)))
+            .chain(when(self.lease, layout::lease(fleet, backup, &id)))
+            .collect()
+    }
+}
+
+/// What became of an interrupted capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cleaned {
+    /// It had been committed: the artifact is whole, and only its lease was dropped.
+    Committed,
+    /// It had not: nothing of it is left.
+    Removed,
+}
+
+/// Ends what a capture or copy under the name `id` left behind when it was cut off. Only for a name that nobody writes
+/// under any more.
+pub async fn clean_up(
+    store: &dyn Store,
+    fleet: &FleetName,
+    backup: &BackupName,
+    id: ArtifactId,
+) -> Result<Cleaned, StoreError> {
+    let lease = layout::lease(fleet, backup, &id);
+    if store.stat(&layout::manifest(fleet, backup, &id)).await?.is_some() {
+        store.delete(&lease).await?;
+        return Ok(Cleaned::Committed);
+    }
+    store.delete(&layout::manifest_signature(fleet, backup, &id)).await?;
+    for object in store.list(&layout::written_by(fleet, backup, &id)).await? {
+        store.delete(&object.name).await?;
+    }
+    store.delete(&lease).await?;
+    Ok(Cleaned::Removed)
+}
