@@ -1,5 +1,6 @@
 //! Takes the steps of a plan.
 
+pub mod capture;
 pub mod cleanup;
 pub mod compare;
 pub mod copy;

@@ -135,11 +135,7 @@ impl<T, E: Into<Fault>> At<T> for Result<T, E> {
     }
 }
 
-async fn attempt(
-    order: &CaptureOrder,
-    means: &Means<'_>,
-    trail: &mut Trail,
-) -> Result<Manifest, Failed> {
+async fn attempt(order: &CaptureOrder, means: &Means<'_>, trail: &mut Trail) -> Result<Manifest, Failed> {
     let base = Base::load(order, means).await.at(Stage::ReadingTheBase)?.map(Arc::new);
     take_lease(order, means, base.as_deref(), trail).await.at(Stage::Leasing)?;
     let (captured, mut streamed) = stream(order, means, base.clone(), trail).await.at(Stage::Streaming)?;
@@ -147,8 +143,7 @@ async fn attempt(
     let index = commit::put_index(order, means, &mut streamed).await.at(Stage::Streaming)?;
     let base = base.as_deref();
     commit::confirm(order, means, base, &mut streamed).await.at(Stage::Confirming)?;
-    let manifest =
-        commit::describe(order, means, base, captured, streamed, index).at(Stage::Committing)?;
+    let manifest = commit::describe(order, means, base, captured, streamed, index).at(Stage::Committing)?;
     commit::commit(order, means, &manifest, trail).await.at(Stage::Committing)?;
     Ok(manifest)
 }
@@ -159,8 +154,7 @@ async fn take_lease(
     base: Option<&Base>,
     trail: &mut Trail,
 ) -> Result<(), Fault> {
-    let lease =
-        Lease { epoch: order.epoch(base), until: order.until(), controller: means.keys.public_key() };
+    let lease = Lease { epoch: order.epoch(base), until: order.until(), controller: means.keys.public_key() };
     let name = layout::lease(&order.fleet, &order.capture.backup, &order.artifact);
     let bytes = Bytes::from(serde_json::to_vec_pretty(&lease).expect("a lease is JSON"));
     match means.store.put_if_absent(&name, bytes.clone()).await {

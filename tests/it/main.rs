@@ -2,6 +2,7 @@
 
 mod architecture;
 mod artifacts;
+mod capture;
 mod cli;
 mod declaration;
 mod examples;

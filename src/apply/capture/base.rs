@@ -95,16 +95,11 @@ impl Base {
         let whole = runs.filter(|(_, run)| {
             self.index.segments[run.segments.clone()].iter().all(|segment| usable(&segment.extent))
         });
-        self.runs =
-            whole.filter_map(|(number, run)| run.key.map(|key| (key.hash, number as u32))).collect();
+        self.runs = whole.filter_map(|(number, run)| run.key.map(|key| (key.hash, number as u32))).collect();
     }
 }
 
-async fn read_manifest(
-    order: &CaptureOrder,
-    means: &Means<'_>,
-    id: ArtifactId,
-) -> Result<Manifest, Fault> {
+async fn read_manifest(order: &CaptureOrder, means: &Means<'_>, id: ArtifactId) -> Result<Manifest, Fault> {
     let (fleet, backup) = (&order.fleet, &order.capture.backup);
     let signature = layout::manifest_signature(fleet, backup, &id);
     let signature = means.store.get(&signature, None, LARGEST_SIGNATURE).await?;
@@ -139,10 +134,7 @@ async fn read_index(
     if sound { Ok(index) } else { Err(useless(id, "its index does not fit its manifest")) }
 }
 
-async fn list_packs(
-    order: &CaptureOrder,
-    means: &Means<'_>,
-) -> Result<HashMap<PackName, u64>, StoreError> {
+async fn list_packs(order: &CaptureOrder, means: &Means<'_>) -> Result<HashMap<PackName, u64>, StoreError> {
     let listed = means.store.list(&layout::packs(&order.fleet, &order.capture.backup)).await?;
     let packs = listed.into_iter().filter_map(|object| match layout::classify(&order.fleet, &object.name) {
         Some(Object::Pack(_, pack)) => Some((pack, object.size)),

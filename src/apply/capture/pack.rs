@@ -18,13 +18,10 @@ use super::{
     pipeline::{Entry, Place},
     written::Written,
 };
-use crate::{
-    artifact::{
-        index::{Extent, Index, KeyedHash, RunHash, Segment},
-        layout::{self, PackName},
-        manifest::Stored,
-    },
-    stores::StoreError,
+use crate::artifact::{
+    index::{Extent, Index, KeyedHash, RunHash, Segment},
+    layout::{self, PackName},
+    manifest::Stored,
 };
 
 /// A pack is closed before it would grow beyond this, bytes.

@@ -83,11 +83,7 @@ pub enum Found {
 }
 
 /// Reads a small object back and compares it.
-pub async fn read_back(
-    store: &dyn Store,
-    name: &ObjectName,
-    content: &Bytes,
-) -> Result<Found, StoreError> {
+pub async fn read_back(store: &dyn Store, name: &ObjectName, content: &Bytes) -> Result<Found, StoreError> {
     match store.get(name, None, content.len() as u64).await {
         Ok(found) if found == content => Ok(Found::Ours),
         Ok(_) => Ok(Found::Another),

@@ -1,0 +1,158 @@
+//! Whatever fails, and whenever: an artifact is committed whole, or there is none.
+
+use std::{sync::Arc, time::Duration};
+
+use backstay::{
+    apply::capture::{Cleaned, Fault as Failed, Stage, clean_up},
+    artifact::Kind,
+    stores::{
+        Class, Store,
+        faulty::{Call, Fault, Faults, FaultyStore, Health},
+        memory::MemoryStore,
+    },
+};
+
+use super::fixture::{Lab, Script, noise, rows};
+
+fn faulty() -> (MemoryStore, Faults, FaultyStore) {
+    let (memory, faults) = (MemoryStore::under_system_clock(), Faults::seeded(1));
+    let store = FaultyStore::new(Arc::new(memory.clone()), faults.clone());
+    (memory, faults, store)
+}
+
+#[tokio::test]
+async fn a_producer_that_fails_leaves_nothing() {
+    let lab = Lab::new();
+    let stream = noise(1, 34 << 20);
+    for length in [0, 10, 3 << 20, stream.len()] {
+        let store = MemoryStore::under_system_clock();
+        let source = Script::of(&stream[..length]).failing();
+        let failed = lab.capture(&store, Kind::Full, None, source).await.unwrap_err();
+        assert_eq!((failed.stage, failed.class()), (Stage::Streaming, Class::Retry));
+        assert!(matches!(failed.fault, Failed::Source(_)), "{failed}");
+        assert_eq!((store.names(), failed.left), (vec![], vec![]), "after {length} bytes");
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_ran_out_commits_nothing() {
+    let (lab, store) = (Lab::new(), MemoryStore::under_system_clock());
+    let stream = rows(0, 1000);
+    let source = Script::of(&stream).taking_two_days(&lab.clock);
+    let failed = lab.capture(&store, Kind::Full, None, source).await.unwrap_err();
+    assert!(matches!(failed.fault, Failed::Lapsed { .. }), "{failed}");
+    assert_eq!(store.names(), vec![]);
+}
+
+#[tokio::test]
+async fn a_crash_at_any_call_leaves_the_whole_artifact_or_none() {
+    let lab = Lab::new();
+    let (old, new) = (noise(2, 600 << 10), noise(3, 600 << 10));
+    let changed = [&old[..], &new].concat();
+    let (mut crashes, mut commits) = (0, 0);
+    for calls in 0.. {
+        let (memory, faults, store) = faulty();
+        let full = lab.capture(&memory, Kind::Full, None, Script::of(&old)).await.unwrap();
+        let before = memory.names();
+        let order = lab.order(Kind::Incremental, Some(full.artifact));
+        let source = Script::of(&changed);
+        faults.stop_after(calls);
+        let done = tokio::select! {
+            done = lab.carry_out(&order, &store, &source) => Some(done.unwrap()),
+            () = faults.stopped() => None,
+        };
+        let committed = lab.committed(&memory, order.artifact).await;
+        if let Some(manifest) = &committed {
+            commits += 1;
+            assert!(lab.read(&memory, manifest).await == changed, "after {calls} calls");
+        }
+        let cleaned = clean_up(&memory, &lab.fleet, &lab.backup, order.artifact).await.unwrap();
+        if committed.is_none() {
+            assert_eq!(cleaned, Cleaned::Removed);
+            assert_eq!(memory.names(), before, "after {calls} calls");
+        } else {
+            assert_eq!(cleaned, Cleaned::Committed);
+        }
+        match done {
+            Some(_) => break,
+            None => crashes += 1,
+        }
+    }
+    assert!(crashes > 10 && commits > 1, "{crashes} crashes, {commits} with the manifest in place");
+}
+
+#[tokio::test]
+async fn a_store_that_fails_or_lies_once_never_gets_a_bad_artifact() {
+    let lab = Lab::new();
+    let (memory, faults, store) = faulty();
+    let stream = noise(4, 700 << 10);
+    let changed = [&stream[..600 << 10], &noise(5, 600 << 10)].concat();
+    let full = lab.capture(&memory, Kind::Full, None, Script::of(&stream)).await.unwrap();
+    for call in [Call::Put, Call::Get, Call::Stat, Call::List, Call::Delete] {
+        for fault in [Fault::Fail, Fault::LoseAnswer, Fault::Tear, Fault::Corrupt] {
+            for earlier in 0..5 {
+                let order = lab.order(Kind::Incremental, Some(full.artifact));
+                for _ in 0..earlier {
+                    faults.next(call, Fault::Delay(Duration::ZERO));
+                }
+                faults.next(call, fault);
+                let what = format!("{fault:?} of {call:?} {earlier}");
+                let result = lab.carry_out(&order, &store, &Script::of(&changed)).await;
+                match result {
+                    Ok(manifest) => assert!(lab.read(&memory, &manifest).await == changed, "{what}"),
+                    Err(failed) if matches!(failed.fault, Failed::Outcome(_)) => {
+                        if let Some(manifest) = lab.committed(&memory, order.artifact).await {
+                            assert!(lab.read(&memory, &manifest).await == changed, "{what}");
+                        }
+                    }
+                    Err(failed) => {
+                        assert_eq!(lab.committed(&memory, order.artifact).await, None, "{what}: {failed}");
+                        let own = order.artifact.to_string();
+                        let mut left = memory.names();
+                        left.retain(|name| name.as_str().contains(&own));
+                        assert!(left.iter().all(|name| failed.left.contains(name)), "{what}: {left:?}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(lab.read(&memory, &full).await == stream);
+}
+
+#[tokio::test]
+async fn what_cannot_be_removed_is_named() {
+    let lab = Lab::new();
+    let (memory, faults, store) = faulty();
+    let stream = noise(6, 2 << 20);
+    let order = lab.order(Kind::Full, None);
+    faults.next(Call::Stat, Fault::Fail);
+    faults.next(Call::Delete, Fault::Fail);
+    let failed = lab.carry_out(&order, &store, &Script::of(&stream)).await.unwrap_err();
+    assert_eq!(failed.stage, Stage::Confirming);
+    assert_eq!(failed.left.len(), memory.names().len());
+    assert!(failed.to_string().contains("left behind"), "{failed}");
+}
+
+#[tokio::test]
+async fn a_full_or_read_only_store_is_reported_as_such() {
+    let lab = Lab::new();
+    for (health, class) in
+        [(Health::Full, Class::Wait(Duration::from_secs(60))), (Health::ReadOnly, Class::Stalled)]
+    {
+        let (memory, faults, store) = faulty();
+        faults.set_health(health);
+        let failed = lab.capture(&store, Kind::Full, None, Script::of(b"rows")).await.unwrap_err();
+        assert_eq!((failed.class(), memory.names()), (class, vec![]), "{failed}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_somebody_else_holds_is_not_touched() {
+    let (lab, store) = (Lab::new(), MemoryStore::under_system_clock());
+    let order = lab.order(Kind::Full, None);
+    let theirs = backstay::artifact::layout::lease(&lab.fleet, &lab.backup, &order.artifact);
+    store.put_if_absent(&theirs, "theirs".into()).await.unwrap();
+    let failed = lab.carry_out(&order, &store, &Script::of(b"rows")).await.unwrap_err();
+    assert!(matches!(failed.fault, Failed::Taken { .. }), "{failed}");
+    assert_eq!(store.names(), [theirs]);
+}
