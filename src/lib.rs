@@ -47,6 +47,7 @@ pub mod stores;
 pub mod apply;
 pub mod clock;
 pub mod committed;
+pub mod config;
 pub mod daemon;
 pub mod durable;
 pub mod git;

@@ -3,7 +3,7 @@
 //! A [`Spec`] holds references to secrets, never secrets.
 
 pub mod cron;
-mod document;
+pub(crate) mod document;
 mod lint;
 mod lower;
 pub mod names;
@@ -13,8 +13,9 @@ pub mod retention;
 mod runnable;
 pub mod schedule;
 pub mod schema;
-mod suggest;
-mod values;
+pub(crate) mod single;
+pub(crate) mod suggest;
+pub(crate) mod values;
 mod walk;
 pub mod window;
 

@@ -14,50 +14,58 @@ use super::{
     cron::Cron,
     schedule::Cadence,
     values::{
-        AbsolutePath, GitUrl, Glob, HostPath, HttpUrl, InnerPath, Length, Line, Name, Size, Span, Text,
-        TextForm, Word, Zone,
+        AbsolutePath, GitUrl, Glob, HostPath, HttpUrl, InnerPath, Length, Line, Name, Size, Span, SshKey,
+        Text, TextForm, Word, Zone,
     },
 };
 
 /// What an infra repo declares: every `*.toml` of its declaration folder together, in any order.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 #[schemars(title = "Backstay declaration")]
 pub struct Declaration {
     /// The fleet itself.
     #[schemars(required)]
     pub fleet: Option<Fleet>,
     /// Whom to call, by name.
+    #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "name" }))]
     pub contact: BTreeMap<String, Contact>,
     /// Places that hold artifacts, by name.
+    #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "name" }))]
     pub store: BTreeMap<String, Store>,
     /// Schedules, retention and objectives, by name.
+    #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "name" }))]
     pub policy: BTreeMap<String, Policy>,
     /// What is protected, by name. `infra` is reserved.
+    #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "name" }))]
     pub backup: BTreeMap<String, Backup>,
     /// The infra repo's own backup: a bundle on every commit.
     pub infra: Option<Infra>,
     /// Machines that can be rebuilt, by name.
+    #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "name" }))]
     pub vm: BTreeMap<String, Vm>,
     /// Ordered recoveries of machines and data, by name.
+    #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "name" }))]
     pub recovery: BTreeMap<String, Recovery>,
     /// Scheduled restore tests, by name.
+    #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "name" }))]
     pub drill: BTreeMap<String, Drill>,
     /// Backups that were declared once and whose artifacts may go, by name.
+    #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "name" }))]
     pub orphan: BTreeMap<String, Orphan>,
 }
 
 /// The fleet itself.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Fleet {
     /// The fleet's name: the first folder in every store.
     #[schemars(required)]
@@ -71,7 +79,7 @@ pub struct Fleet {
 
 /// Whom to call; printed in runbooks and alerts.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Contact {
     /// A person or a group.
     #[schemars(required)]
@@ -86,7 +94,7 @@ pub struct Contact {
 
 /// A place that holds artifacts: exactly one of `local`, `sftp`, `s3`, `azblob` and `gcs`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
     { "required": ["local"] }, { "required": ["sftp"] }, { "required": ["s3"] },
     { "required": ["azblob"] }, { "required": ["gcs"] },
@@ -118,7 +126,7 @@ pub struct Store {
 
 /// What a store may cost, in the currency of the bill.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Budget {
     /// Price of one GiB for a month.
     #[schemars(required, range(min = 0.0))]
@@ -133,7 +141,7 @@ pub struct Budget {
 
 /// A folder of the controller's host.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Local {
     /// The folder. The host's `allow.write` must cover it.
     #[schemars(required)]
@@ -142,7 +150,7 @@ pub struct Local {
 
 /// A folder of a host, by SFTP with a key.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Sftp {
     /// Name or address.
     #[schemars(required)]
@@ -158,7 +166,7 @@ pub struct Sftp {
     pub path: Option<Text<HostPath>>,
     /// The host's public key, pinned, as in `known_hosts` without the name: `ssh-ed25519 AAAA…`.
     #[schemars(required)]
-    pub host_key: Option<Text<Line>>,
+    pub host_key: Option<Text<SshKey>>,
     /// The private key to log in with.
     #[schemars(required)]
     pub identity: Option<Secret>,
@@ -166,7 +174,7 @@ pub struct Sftp {
 
 /// A bucket of anything that speaks S3.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct S3 {
     /// The bucket's name.
     #[schemars(required)]
@@ -197,7 +205,7 @@ pub enum Addressing {
 
 /// A container of Azure Blob Storage.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Azblob {
     /// The storage account.
     #[schemars(required)]
@@ -215,7 +223,7 @@ pub struct Azblob {
 
 /// A bucket of Google Cloud Storage.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Gcs {
     /// The bucket's name.
     #[schemars(required)]
@@ -230,7 +238,7 @@ pub struct Gcs {
 
 /// Where a secret is found when it is needed; never the secret. Exactly one of `file`, `env`, `command` and `age`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 #[schemars(extend("format" = "secret-reference", "oneOf" = [
     { "required": ["file"] }, { "required": ["env"] }, { "required": ["command"] }, { "required": ["age"] },
 ]))]
@@ -300,7 +308,7 @@ impl<'de> Deserialize<'de> for CadenceForm {
 
 /// Schedules, retention and objectives; reusable.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Policy {
     /// The most data, in time, that may be lost.
     pub rpo: Option<Text<Length>>,
@@ -341,7 +349,7 @@ pub enum CatchUp {
 
 /// When captures other than logs must not begin.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Window {
     /// Parts of the day in the fleet's zone, such as `08:00-18:00`; `22:00-04:00` spans midnight.
     #[schemars(required)]
@@ -350,7 +358,7 @@ pub struct Window {
 
 /// What is kept. Rules are a union; a kind without any rule is kept for ever.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Keep {
     /// Fulls younger than this.
     pub full: Option<Text<Length>>,
@@ -384,7 +392,7 @@ pub struct Keep {
 
 /// How often artifacts are checked. Default: never.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Verify {
     /// Signature, presence and sizes.
     pub metadata: Option<Text<Length>>,
@@ -397,7 +405,7 @@ pub struct Verify {
 /// What is protected: exactly one of `files`, `sqlite`, `mysql`, `postgres`, `influxdb`, `mongodb`, `dynamodb`, `rds`
 /// and `s3`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
     { "required": ["files"] }, { "required": ["sqlite"] }, { "required": ["mysql"] },
     { "required": ["postgres"] }, { "required": ["influxdb"] }, { "required": ["mongodb"] },
@@ -413,6 +421,7 @@ pub struct Backup {
     #[schemars(required, length(min = 1))]
     pub stores: Option<Vec<Text<Name>>>,
     /// Retention of single stores, instead of the policy's.
+    #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "name" }))]
     pub keep_in: BTreeMap<String, Keep>,
     /// Name of the contact.
@@ -439,7 +448,7 @@ pub struct Backup {
 
 /// Folders of the controller's host.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Files {
     /// Folders or files, none inside another. The host's `allow.read` must cover them.
     #[schemars(required, length(min = 1))]
@@ -450,7 +459,7 @@ pub struct Files {
 
 /// An SQLite database of the controller's host.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Sqlite {
     /// The database's file. The host's `allow.read` must cover it.
     #[schemars(required)]
@@ -459,7 +468,7 @@ pub struct Sqlite {
 
 /// A database server: `host`, or `socket`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [{ "required": ["host"] }, { "required": ["socket"] }]))]
 pub struct Server {
     /// Name or address.
@@ -481,7 +490,7 @@ pub struct Server {
 
 /// How a connection to a server is protected.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Tls {
     /// The authority that must have signed the server's certificate: a PEM file of the controller's host.
     #[schemars(required)]
@@ -490,7 +499,7 @@ pub struct Tls {
 
 /// InfluxDB 1.x or 2.x.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Influxdb {
     /// Name or address.
     #[schemars(required)]
@@ -512,7 +521,7 @@ pub struct Influxdb {
 
 /// A table of DynamoDB.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Dynamodb {
     /// AWS region.
     #[schemars(required)]
@@ -524,7 +533,7 @@ pub struct Dynamodb {
 
 /// An instance of RDS.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Rds {
     /// AWS region.
     #[schemars(required)]
@@ -536,7 +545,7 @@ pub struct Rds {
 
 /// The infra repo's own backup: a bundle on every commit.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Infra {
     /// Names of stores, each written directly.
     #[schemars(required, length(min = 1))]
@@ -546,13 +555,14 @@ pub struct Infra {
     /// What is kept of the bundles.
     pub keep: Option<Keep>,
     /// Retention of single stores, instead of `keep`.
+    #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "name" }))]
     pub keep_in: BTreeMap<String, Keep>,
 }
 
 /// A machine that can be rebuilt: exactly one of `cloudformation`, `libvirt` and `terraform`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
     { "required": ["cloudformation"] }, { "required": ["libvirt"] }, { "required": ["terraform"] },
 ]))]
@@ -561,6 +571,7 @@ pub struct Vm {
     #[schemars(required)]
     pub template: Option<Text<InnerPath>>,
     /// The template's variables.
+    #[serde(default)]
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub vars: toml::Table,
     /// How the machine is configured.
@@ -578,7 +589,7 @@ pub struct Vm {
 
 /// How a machine is configured.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Configure {
     /// By a playbook of Ansible.
     #[schemars(required)]
@@ -587,7 +598,7 @@ pub struct Configure {
 
 /// A playbook of Ansible.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Ansible {
     /// Path in the infra repo.
     #[schemars(required)]
@@ -598,7 +609,7 @@ pub struct Ansible {
 
 /// An ordered plan that rebuilds machines and restores data.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Recovery {
     /// Its steps.
     #[schemars(required, length(min = 1))]
@@ -607,7 +618,7 @@ pub struct Recovery {
 
 /// One step of a recovery: exactly one of `rebuild`, `restore` and `run`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
     { "required": ["rebuild"] }, { "required": ["restore"] }, { "required": ["run"] },
 ]))]
@@ -627,7 +638,7 @@ pub struct RecoveryStep {
 
 /// A scheduled restore test: of a `backup`, or of a `recovery`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [{ "required": ["backup"] }, { "required": ["recovery"] }]))]
 pub struct Drill {
     /// Name of the backup to restore.
@@ -640,6 +651,7 @@ pub struct Drill {
     /// Which restore point. Default: `latest`.
     pub at: Option<DrillPoint>,
     /// What must hold afterwards.
+    #[serde(default)]
     #[schemars(with = "Vec<BTreeMap<String, serde_json::Value>>")]
     pub check: Vec<toml::Table>,
 }
@@ -657,7 +669,7 @@ pub enum DrillPoint {
 
 /// A backup that was declared once and whose artifacts may go.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct Orphan {
     /// How old its artifacts must be, at least.
     #[schemars(required)]
@@ -717,5 +729,76 @@ fn drop_null(schema: &mut serde_json::Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(drop_null),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::spec::values;
+
+    /// Every schema of a value, with its path.
+    fn visit(path: &str, schema: &Value, each: &mut impl FnMut(&str, &Value)) {
+        each(path, schema);
+        for (key, inner) in schema["properties"].as_object().into_iter().flatten() {
+            visit(&format!("{path}.{key}"), inner, each);
+        }
+        for key in ["items", "additionalProperties"] {
+            if schema[key].is_object() {
+                visit(&format!("{path}.{key}"), &schema[key], each);
+            }
+        }
+        for inner in schema["anyOf"].as_array().into_iter().flatten() {
+            visit(path, inner, each);
+        }
+    }
+
+    #[test]
+    fn every_key_is_documented() {
+        visit("", &SCHEMA, &mut |path, schema| {
+            for (key, inner) in schema["properties"].as_object().into_iter().flatten() {
+                assert!(inner["description"].is_string() || key == "every", "{path}.{key}");
+            }
+        });
+    }
+
+    #[test]
+    fn the_walk_understands_everything_that_the_schema_says() {
+        let understood = [
+            "$schema",
+            "title",
+            "description",
+            "examples",
+            "type",
+            "properties",
+            "required",
+            "items",
+            "minItems",
+            "additionalProperties",
+            "propertyNames",
+            "minimum",
+            "maximum",
+            "format",
+            "oneOf",
+            "anyOf",
+            "const",
+        ];
+        visit("", &SCHEMA, &mut |path, schema| {
+            for keyword in schema.as_object().into_iter().flatten().map(|(keyword, _)| keyword.as_str()) {
+                assert!(understood.contains(&keyword), "{path}: {keyword}");
+            }
+            let format =
+                schema["format"].as_str().filter(|format| schema["type"] == "string" || *format == "name");
+            if let Some(format) = format {
+                assert!(values::format(format).is_some(), "{path}: {format}");
+            }
+        });
+    }
+
+    #[test]
+    fn no_key_may_be_null() {
+        assert!(!SCHEMA.to_string().contains("null"));
     }
 }

@@ -87,7 +87,7 @@ const fn format_of<T: TextForm>() -> Format {
 }
 
 /// Every form.
-pub static FORMATS: [Format; 15] = [
+pub static FORMATS: [Format; 18] = [
     format_of::<Length>(),
     format_of::<Size>(),
     format_of::<AbsolutePath>(),
@@ -103,6 +103,9 @@ pub static FORMATS: [Format; 15] = [
     format_of::<Glob>(),
     format_of::<HttpUrl>(),
     format_of::<GitUrl>(),
+    format_of::<LocalPath>(),
+    format_of::<SshKey>(),
+    format_of::<Address>(),
 ];
 
 /// The form of that name.
@@ -434,6 +437,57 @@ impl TextForm for GitUrl {
     }
 }
 
+/// A path of this host, absolute or relative, without `..`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalPath(pub PathBuf);
+
+impl TextForm for LocalPath {
+    const FORMAT: &'static str = "path";
+    const NOUN: &'static str = "a path";
+    const EXAMPLE: &'static str = "/var/lib/backstay";
+
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        if text.is_empty() {
+            return Err(Invalid::value("it is empty"));
+        }
+        no_escape(text)?;
+        Ok(Self(PathBuf::from(text)))
+    }
+}
+
+/// A public key of SSH, as in `known_hosts` and `*.pub` files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SshKey(pub String);
+
+impl TextForm for SshKey {
+    const FORMAT: &'static str = "ssh-public-key";
+    const NOUN: &'static str = "a public key of SSH";
+    const EXAMPLE: &'static str = "ssh-ed25519 AAAA…";
+
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        if text.contains("PRIVATE KEY") {
+            return Err(Invalid::secret("it is a private key: give the public one, and make a new pair"));
+        }
+        let invalid = "a line as in a `.pub` file is needed: ssh-ed25519 AAAA…";
+        let key = ssh_key::PublicKey::from_openssh(text).map_err(|_| Invalid::value(invalid))?;
+        Ok(Self(format!("{} {}", key.algorithm(), text.split_whitespace().nth(1).unwrap_or_default())))
+    }
+}
+
+/// An address and a port to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address(pub std::net::SocketAddr);
+
+impl TextForm for Address {
+    const FORMAT: &'static str = "address";
+    const NOUN: &'static str = "an address and a port";
+    const EXAMPLE: &'static str = "127.0.0.1:9180";
+
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        text.parse().map(Self).map_err(|_| Invalid::value("an IP address and a port are needed"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -444,7 +498,7 @@ mod tests {
 
     #[test]
     fn every_forms_example_is_of_that_form() {
-        for format in FORMATS.iter().filter(|format| format.name != Recipient::FORMAT) {
+        for format in FORMATS.iter().filter(|format| !format.example.ends_with('…')) {
             assert_eq!((format.check)(format.example), Ok(()), "{}", format.name);
         }
     }
@@ -457,7 +511,7 @@ mod tests {
         assert_eq!(reason::<Length>("15"), "a unit is missing: s, m, h, d, w");
         assert_eq!(reason::<Length>("15 fortnights"), "`fortnights` is not a unit: use s, m, h, d, w");
         assert_eq!(reason::<Length>("0s"), "it must be at least a second");
-        assert!(reason::<Length>("99999999999y").contains("large"));
+        assert!(reason::<Length>("99999999999999999999y").contains("large"));
         assert!(reason::<Length>("2000y").contains("1000 years"));
         assert_eq!(Size::parse("2TiB"), Ok(Size(2 << 40)));
         assert!(Size::parse("lots").is_err());

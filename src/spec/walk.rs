@@ -335,7 +335,7 @@ pub fn show(path: &[String]) -> String {
 
 fn bracketed(path: &[String]) -> String {
     match path {
-        [] => "the declaration".to_owned(),
+        [] => "the file".to_owned(),
         path => format!("[{}]", show(path)),
     }
 }

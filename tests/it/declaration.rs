@@ -96,6 +96,25 @@ fn an_unknown_key_asks_whether_its_neighbour_was_meant() {
 }
 
 #[test]
+fn what_is_missing_is_named_with_what_it_is_for() {
+    let all = found(&format!("{NIGHTLY}[backup.db]\nstores = [\"here\", \"there\"]\n[drill.db]\n"));
+    let missing: Vec<_> = all.iter().map(|found| (found.code, found.message.as_str())).collect();
+    assert_eq!(
+        missing,
+        [
+            (
+                "choose-one",
+                "[backup.db] needs one of `files`, `sqlite`, `mysql`, `postgres`, `influxdb`, `mongodb`, `dynamodb`, `rds` and `s3`"
+            ),
+            ("missing-key", "[backup.db] needs `policy`"),
+            ("choose-one", "[drill.db] needs one of `backup` and `recovery`"),
+            ("missing-key", "[drill.db] needs `schedule`"),
+        ]
+    );
+    assert_eq!(all[1].hint.as_deref(), Some("`policy`: Name of the policy."));
+}
+
+#[test]
 fn a_literal_secret_is_found_and_never_printed() {
     let text = r#"
 [backup.db]

@@ -11,9 +11,9 @@ use backstay::{
 /// Repos that come into force.
 pub const VALID: [&str; 6] = ["autosync", "aws", "demo", "edulearn", "food-delivery", "pavroto"];
 /// Repos that show what is refused.
-pub const REFUSED: [&str; 3] = ["autosync-naive", "food-delivery-naive", "rotten"];
+pub const REFUSED: [&str; 4] = ["autosync-naive", "food-delivery-naive", "rotten", "unreadable"];
 /// All of them.
-pub const ALL: [&str; 9] = [
+pub const ALL: [&str; 10] = [
     "autosync",
     "aws",
     "demo",
@@ -23,6 +23,7 @@ pub const ALL: [&str; 9] = [
     "autosync-naive",
     "food-delivery-naive",
     "rotten",
+    "unreadable",
 ];
 
 /// The files of an example's declaration folder.
@@ -72,6 +73,13 @@ fn refused_examples_have_errors() {
     for example in REFUSED {
         assert!(parse(&files(example)).spec.is_none(), "{example}");
     }
+}
+
+#[test]
+fn validate_tells_programs_the_same() {
+    let files = files("autosync-naive");
+    let json = diagnostics::json(&parse(&files).diagnostics, &files);
+    insta::assert_snapshot!("validate-autosync-naive-json", serde_json::to_string_pretty(&json).unwrap());
 }
 
 #[test]

@@ -1,0 +1,327 @@
+//! The controller's own configuration: on its host, never in the infra repo. It bounds what a commit may make the
+//! host do.
+
+pub mod allow;
+mod schema;
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Read,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use allow::{Allow, Refusal};
+
+use crate::{
+    diagnostic::{Diagnostic, Location},
+    git::RepoUrl,
+    render::{Palette, diagnostics},
+    secrets::{Allowance, Allowed},
+    spec::{
+        document::LARGEST_FILE,
+        single::Single,
+        values::{LocalPath, Text, Word},
+    },
+};
+
+/// The controller's own configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The cache.
+    pub state_dir: PathBuf,
+    /// The infra repo.
+    pub repo: Repo,
+    /// Where health and metrics are served; `None` serves nothing.
+    pub http: Option<Http>,
+    /// Keys.
+    pub keys: Keys,
+    /// What a commit may make this host do.
+    pub allow: Allow,
+}
+
+/// The infra repo.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Repo {
+    /// Where it is fetched from.
+    pub url: RepoUrl,
+    /// The branch whose tip is desired.
+    pub branch: String,
+    /// The folder of the repo that is read, without slashes at its ends; empty is all of it.
+    pub path: String,
+    /// How often it is looked at when nothing else tells of a change.
+    pub poll: Duration,
+    /// Who may sign commits, in the format of `allowed_signers` (ssh-keygen(1)); `None` verifies none.
+    pub signers: Option<PathBuf>,
+}
+
+/// Where health and metrics are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Address and port.
+    pub listen: SocketAddr,
+}
+
+/// Keys of the controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// The folder of the signing and the naming key, made at first start.
+    pub dir: PathBuf,
+    /// Public signing keys of earlier controllers.
+    pub trusted: Vec<String>,
+    /// The file of the age identity, for restores, drills and plaintext checks; backups do not need it.
+    pub identity: Option<PathBuf>,
+    /// age public keys without which no commit comes into force.
+    pub must_recipients: Vec<String>,
+}
+
+/// A configuration that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error(
+        "failed to read the controller's configuration {}: {reason}; name one with --config or $BACKSTAY_CONFIG, or \
+         make one with `backstay init`", path.display()
+    )]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: std::io::Error,
+    },
+    /// The file is faulty.
+    #[error("failed to use the controller's configuration {}:\n\n{report}", path.display())]
+    Faulty {
+        /// The file.
+        path: PathBuf,
+        /// Every fault with its source line.
+        report: String,
+    },
+}
+
+/// How often the infra repo is looked at unless the configuration says otherwise.
+const DEFAULT_POLL: Duration = Duration::from_secs(60);
+/// The branch that is desired unless the configuration says otherwise.
+const DEFAULT_BRANCH: &str = "main";
+/// See [`Allow::delete_share`].
+const DEFAULT_DELETE_SHARE: f64 = 0.5;
+
+impl Config {
+    /// Loads a configuration. Relative paths in it count from its own folder.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with every fault of the file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |reason| ConfigError::Read { path: path.to_owned(), reason };
+        let absolute = std::path::absolute(path).map_err(unreadable)?;
+        let mut content = Vec::new();
+        let file = File::open(path).map_err(unreadable)?;
+        file.take(LARGEST_FILE as u64 + 1).read_to_end(&mut content).map_err(unreadable)?;
+        let name = path.display().to_string();
+        Self::parse(&name, &content, absolute.parent().unwrap_or(Path::new("/"))).map_err(|found| {
+            let report = diagnostics::text(&found, &BTreeMap::from([(name, content)]), Palette::Plain);
+            ConfigError::Faulty { path: path.to_owned(), report }
+        })
+    }
+
+    /// Reads the text of the file `name`. Relative paths in it count from `folder`, which is absolute.
+    ///
+    /// # Errors
+    /// Every fault of it.
+    pub fn parse(name: &str, content: &[u8], folder: &Path) -> Result<Self, Vec<Diagnostic>> {
+        let mut single: Single<schema::Config> = Single::read(name, content, &schema::SCHEMA);
+        let mirror = std::mem::take(&mut single.mirror);
+        let url = mirror.repo.as_ref().and_then(|repo| repo.url.clone());
+        let url = url.map(|Text(Word(url))| RepoUrl::parse(&against(folder, &url)));
+        if let Some(Err(invalid)) = &url {
+            let hint = "give a folder, or a URL of ssh or https without a password";
+            single.error(["repo", "url"], format!("`repo.url` can't be used: {}", invalid.reason), hint);
+        }
+        let config = url.and_then(Result::ok).and_then(|url| lower(mirror, url, folder));
+        match (config, single.into_diagnostics()) {
+            (Some(config), found) if found.is_empty() => Ok(config),
+            (None, found) if found.is_empty() => Err(vec![incomplete(name)]),
+            (_, found) => Err(found),
+        }
+    }
+}
+
+/// The configuration, if nothing is missing.
+fn lower(mirror: schema::Config, url: RepoUrl, folder: &Path) -> Option<Config> {
+    let (repo, keys) = (mirror.repo?, mirror.keys?);
+    let path = |path: Text<LocalPath>| folder.join(path.0.0);
+    Some(Config {
+        state_dir: path(mirror.state_dir?),
+        repo: Repo {
+            url,
+            branch: repo.branch.map_or_else(|| DEFAULT_BRANCH.to_owned(), |branch| branch.0.0),
+            path: repo.path.map(|path| path.0.0).unwrap_or_default(),
+            poll: repo.poll.map_or(DEFAULT_POLL, |poll| poll.0.0),
+            signers: repo.signers.map(path),
+        },
+        http: match mirror.http {
+            Some(http) => Some(Http { listen: http.listen?.0.0 }),
+            None => None,
+        },
+        keys: Keys {
+            dir: path(keys.dir?),
+            trusted: keys.trusted.unwrap_or_default().into_iter().map(|key| key.0.0).collect(),
+            identity: keys.identity.map(path),
+            must_recipients: keys
+                .must_recipients
+                .unwrap_or_default()
+                .into_iter()
+                .map(|recipient| recipient.0.as_str().to_owned())
+                .collect(),
+        },
+        allow: allow_of(mirror.allow.unwrap_or_default(), folder)?,
+    })
+}
+
+fn allow_of(allow: schema::Allow, folder: &Path) -> Option<Allow> {
+    let paths = |list: Option<Vec<Text<LocalPath>>>| {
+        list.unwrap_or_default().into_iter().map(|path| folder.join(path.0.0)).collect()
+    };
+    let words = |list: Option<Vec<Text<Word>>>| list.unwrap_or_default().into_iter().map(|word| word.0.0);
+    let allowance = |secret: schema::Secret| {
+        let allowed = match (secret.path, secret.env) {
+            (Some(path), _) => Allowed::Path(folder.join(path.0.0)),
+            (None, env) => Allowed::Variable(env?.0.0),
+        };
+        Some(Allowance { secret: allowed, hosts: words(secret.hosts).collect() })
+    };
+    Some(Allow {
+        read: paths(allow.read),
+        write: paths(allow.write),
+        secrets: allow.secrets.unwrap_or_default().into_iter().map(allowance).collect::<Option<_>>()?,
+        mirrors: words(allow.mirrors).map(|url| against(folder, &url)).collect(),
+        run: words(allow.run).collect(),
+        delete_share: allow.delete_share.unwrap_or(DEFAULT_DELETE_SHARE),
+    })
+}
+
+/// A git URL; one that is a relative path counts from `folder`. As in git, a colon before the first slash makes it no
+/// path.
+fn against(folder: &Path, url: &str) -> String {
+    let is_path = url.split('/').next().is_some_and(|first| !first.contains(':'));
+    if is_path { folder.join(url).to_string_lossy().into_owned() } else { url.to_owned() }
+}
+
+fn incomplete(name: &str) -> Diagnostic {
+    Diagnostic::error("missing-key", "the configuration is incomplete")
+        .at(Location { file: name.to_owned(), span: 0..0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = r#"
+state_dir = "/var/lib/backstay"
+[repo]
+url = "/srv/git/infra.git"
+branch = "trunk"
+path = "backup/"
+poll = "5m"
+signers = "/etc/backstay/allowed_signers"
+[http]
+listen = "127.0.0.1:9180"
+[keys]
+dir = "/etc/backstay/keys"
+trusted = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIVnMCy81S084WqJgJrgh9RznS2CdSbyRhQYOmfjroqp"]
+identity = "/etc/backstay/identity.txt"
+must_recipients = ["age1mz893hld2gl76fjq3qawwlwjvkze8kezax6x0crg04cwcqq63feqtxzxlm"]
+[allow]
+read = ["/srv", "/etc/ansible"]
+write = ["/srv/restore"]
+secrets = [
+  { path = "/etc/backstay/secrets/agama", hosts = ["pavroto-2"] },
+  { env = "OFFSITE", hosts = ["s3.eu-north-1.amazonaws.com"] },
+]
+mirrors = ["ssh://git@backup.pavroto.ttu/"]
+run = ["pass"]
+delete_share = 0.25
+"#;
+
+    fn parse(text: &str) -> Result<Config, Vec<Diagnostic>> {
+        Config::parse("backstay.toml", text.as_bytes(), Path::new("/home/me/fleet"))
+    }
+
+    fn codes(text: &str) -> Vec<&'static str> {
+        parse(text).unwrap_err().into_iter().map(|found| found.code).collect()
+    }
+
+    #[test]
+    fn every_key_of_a_whole_configuration_is_read() {
+        let config = parse(WHOLE).unwrap();
+        assert_eq!(config.repo.path, "backup");
+        assert_eq!(config.repo.poll, Duration::from_secs(300));
+        assert_eq!(config.http.unwrap().listen.port(), 9180);
+        assert_eq!(config.keys.trusted.len(), 1);
+        assert_eq!(config.allow.read, [PathBuf::from("/srv"), PathBuf::from("/etc/ansible")]);
+        assert_eq!(config.allow.secrets[1].secret, Allowed::Variable("OFFSITE".to_owned()));
+        assert_eq!(config.allow.mirrors, ["ssh://git@backup.pavroto.ttu/"]);
+        assert_eq!(config.allow.delete_share, 0.25);
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default_and_nothing_is_allowed() {
+        let config = parse("state_dir = \"/s\"\nrepo.url = \"/r\"\nkeys.dir = \"/k\"\n").unwrap();
+        assert_eq!((config.repo.branch.as_str(), config.repo.path.as_str()), ("main", ""));
+        assert_eq!((config.repo.poll, config.http), (DEFAULT_POLL, None));
+        assert_eq!(config.allow, allow_of(schema::Allow::default(), Path::new("/")).unwrap());
+        assert!(
+            config.allow.read.is_empty() && config.allow.secrets.is_empty() && config.allow.run.is_empty()
+        );
+    }
+
+    #[test]
+    fn relative_paths_count_from_the_folder_of_the_file() {
+        let text =
+            "state_dir = \"state\"\nrepo.url = \"infra\"\nkeys.dir = \"keys\"\nallow.read = [\"data\"]\n";
+        let config = parse(text).unwrap();
+        assert_eq!(config.state_dir, Path::new("/home/me/fleet/state"));
+        assert_eq!(config.repo.url.local(), Some(Path::new("/home/me/fleet/infra")));
+        assert_eq!(config.allow.read, [Path::new("/home/me/fleet/data")]);
+        let remote = parse(&text.replace("\"infra\"", "\"git@example.org:infra.git\"")).unwrap();
+        assert_eq!(remote.repo.url.as_str(), "git@example.org:infra.git");
+    }
+
+    #[test]
+    fn every_fault_is_found_at_once() {
+        let text = "state_dri = \"/s\"\n[repo]\nurl = \"ext::evil\"\npoll = \"often\"\n[keys]\ndir = \"../keys\"\n\
+                    must_recipients = [\"age1x\"]\n[allow]\nread = \"/srv\"\nsecrets = [{ path = \"/s\" }]\n\
+                    delete_share = 2\n";
+        let mut found = codes(text);
+        found.sort_unstable();
+        assert_eq!(
+            found,
+            [
+                "invalid-value",
+                "invalid-value",
+                "invalid-value",
+                "invalid-value",
+                "missing-key",
+                "missing-key",
+                "path-escapes",
+                "unknown-key",
+                "wrong-type"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_missing_or_faulty_is_told_with_what_to_do() {
+        let missing = Config::load(Path::new("/nonexistent/backstay.toml")).unwrap_err().to_string();
+        assert!(missing.contains("--config") && missing.contains("backstay init"), "{missing}");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("backstay.toml");
+        std::fs::write(&file, WHOLE.replace("poll", "pol")).unwrap();
+        let faulty = Config::load(&file).unwrap_err().to_string();
+        assert!(faulty.contains("did you mean `poll`?") && faulty.contains("pol = \"5m\""), "{faulty}");
+        std::fs::write(&file, WHOLE).unwrap();
+        assert_eq!(Config::load(&file).unwrap(), parse(WHOLE).unwrap());
+    }
+}

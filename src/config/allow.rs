@@ -1,0 +1,117 @@
+//! What a commit may make this host do. Everything that is not listed is refused, with the line to add.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::{secrets::Allowance, spec::suggest::shown};
+
+/// What a commit may make this host do; everything else is refused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Allow {
+    /// Folders and files that sources may read.
+    pub read: Vec<PathBuf>,
+    /// Folders that local stores and restores may write.
+    pub write: Vec<PathBuf>,
+    /// Secrets, each bound to where it may be sent.
+    pub secrets: Vec<Allowance>,
+    /// Beginnings of git URLs that may be pushed to.
+    pub mirrors: Vec<String>,
+    /// Programs that secrets, hooks and recovery steps may start.
+    pub run: Vec<String>,
+    /// The largest share of a backup's artifacts in a store that may go within 24 hours, in 0..=1.
+    pub delete_share: f64,
+}
+
+/// Something that this host does not allow.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "failed to {verb} {what}: this host does not allow it; if that is meant, add {line} to `{list}` in [allow] of the \
+     controller's configuration"
+)]
+pub struct Refusal {
+    /// What a commit wants: `read`, `write`, `push to`, `run`.
+    pub verb: &'static str,
+    /// Of what.
+    pub what: String,
+    /// The list that would allow it.
+    pub list: &'static str,
+    /// What to add to the list, as TOML.
+    pub line: String,
+}
+
+impl Refusal {
+    fn new(verb: &'static str, what: &str, list: &'static str) -> Self {
+        let line = serde_json::Value::from(what).to_string();
+        Self { verb, what: shown(what), list, line }
+    }
+}
+
+impl Allow {
+    /// Whether a source may read `path`.
+    ///
+    /// # Errors
+    /// A refusal that names the line to add.
+    pub fn check_read(&self, path: &Path) -> Result<(), Refusal> {
+        inside(path, &self.read).ok_or_else(|| Refusal::new("read", &path.to_string_lossy(), "read"))
+    }
+
+    /// Whether a store or a restore may write to `path`.
+    ///
+    /// # Errors
+    /// A refusal that names the line to add.
+    pub fn check_write(&self, path: &Path) -> Result<(), Refusal> {
+        inside(path, &self.write).ok_or_else(|| Refusal::new("write", &path.to_string_lossy(), "write"))
+    }
+
+    /// Whether `program`, as a declaration spells it, may be started.
+    ///
+    /// # Errors
+    /// A refusal that names the line to add.
+    pub fn check_run(&self, program: &str) -> Result<(), Refusal> {
+        let listed = self.run.iter().any(|allowed| allowed == program);
+        listed.then_some(()).ok_or_else(|| Refusal::new("run", program, "run"))
+    }
+}
+
+/// Whether one of `allowed` is `path` or a folder around it. `..` never leaves a folder.
+fn inside(path: &Path, allowed: &[PathBuf]) -> Option<()> {
+    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    (plain && path.is_absolute() && allowed.iter().any(|folder| path.starts_with(folder))).then_some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allow() -> Allow {
+        Allow {
+            read: vec!["/srv".into()],
+            write: vec!["/srv/restore".into()],
+            secrets: Vec::new(),
+            mirrors: Vec::new(),
+            run: vec!["pass".into()],
+            delete_share: 0.5,
+        }
+    }
+
+    #[test]
+    fn what_is_listed_is_allowed_with_all_below_it() {
+        assert_eq!(allow().check_read(Path::new("/srv")), Ok(()));
+        assert_eq!(allow().check_read(Path::new("/srv/data/a")), Ok(()));
+        assert_eq!(allow().check_write(Path::new("/srv/restore/b")), Ok(()));
+        assert_eq!(allow().check_run("pass"), Ok(()));
+    }
+
+    #[test]
+    fn what_is_not_listed_is_refused_with_the_line_to_add() {
+        for bad in ["/etc", "/srv/../etc", "/srvx", "srv/data", "/", ""] {
+            assert!(allow().check_read(Path::new(bad)).is_err(), "{bad}");
+        }
+        let refusal = allow().check_write(Path::new("/srv/data")).unwrap_err();
+        assert_eq!(
+            refusal.to_string(),
+            "failed to write /srv/data: this host does not allow it; if that is meant, add \"/srv/data\" to `write` \
+             in [allow] of the controller's configuration"
+        );
+        assert_eq!(allow().check_run("sh").unwrap_err().list, "run");
+    }
+}

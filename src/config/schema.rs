@@ -1,0 +1,107 @@
+//! The configuration's format: a mirror of its TOML; see [`crate::spec::schema`] for how mirrors work.
+
+use std::sync::LazyLock;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::spec::{
+    Recipient,
+    schema::schema_of,
+    values::{Address, InnerPath, Length, LocalPath, SshKey, Text, Word},
+};
+
+pub(super) static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(schema_of::<Config>);
+
+/// The controller's own configuration.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Config {
+    /// A cache: everything in it comes back by itself.
+    #[schemars(required)]
+    pub state_dir: Option<Text<LocalPath>>,
+    /// The infra repo.
+    #[schemars(required)]
+    pub repo: Option<Repo>,
+    /// Where health and metrics are served. Default: nowhere.
+    pub http: Option<Http>,
+    /// Keys of the controller.
+    #[schemars(required)]
+    pub keys: Option<Keys>,
+    /// What a commit may make this host do; everything else is refused.
+    pub allow: Option<Allow>,
+}
+
+/// The infra repo.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Repo {
+    /// A folder, or a URL of ssh, https or file.
+    #[schemars(required)]
+    pub url: Option<Text<Word>>,
+    /// The branch whose tip is desired. Default: `main`.
+    pub branch: Option<Text<Word>>,
+    /// Only this folder of the repo is read. Default: all of it.
+    pub path: Option<Text<InnerPath>>,
+    /// How often it is looked at when nothing else tells of a change. Default: `1m`.
+    pub poll: Option<Text<Length>>,
+    /// Who may sign commits: a file in the format of `allowed_signers` (ssh-keygen(1)). Default: anyone.
+    pub signers: Option<Text<LocalPath>>,
+}
+
+/// Where health and metrics are served.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Http {
+    /// Address and port.
+    #[schemars(required)]
+    pub listen: Option<Text<Address>>,
+}
+
+/// Keys of the controller.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Keys {
+    /// The folder of the signing key and the naming key, made at first start.
+    #[schemars(required)]
+    pub dir: Option<Text<LocalPath>>,
+    /// Public signing keys of earlier controllers.
+    pub trusted: Option<Vec<Text<SshKey>>>,
+    /// The file of the age identity, for restores, drills and plaintext checks. Backups do not need it.
+    pub identity: Option<Text<LocalPath>>,
+    /// age public keys: a commit that drops one never comes into force.
+    pub must_recipients: Option<Vec<Text<Recipient>>>,
+}
+
+/// What a commit may make this host do.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Allow {
+    /// Folders and files that sources may read.
+    pub read: Option<Vec<Text<LocalPath>>>,
+    /// Folders that local stores and restores may write.
+    pub write: Option<Vec<Text<LocalPath>>>,
+    /// Secrets, each bound to the hosts that it may be sent to.
+    pub secrets: Option<Vec<Secret>>,
+    /// Beginnings of git URLs that may be pushed to.
+    pub mirrors: Option<Vec<Text<Word>>>,
+    /// Programs that secrets, hooks and recovery steps may start.
+    pub run: Option<Vec<Text<Word>>>,
+    /// The largest share of a backup's artifacts in a store that may go within 24 hours. Default: 0.5.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub delete_share: Option<f64>,
+}
+
+/// A secret that a commit may use: exactly one of `path` and `env`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["path"] }, { "required": ["env"] }]))]
+pub(super) struct Secret {
+    /// A file, or a folder of such files.
+    pub path: Option<Text<LocalPath>>,
+    /// A variable of the controller's environment.
+    pub env: Option<Text<Word>>,
+    /// Hosts, as declarations name them; `localhost` for sockets.
+    #[schemars(required, length(min = 1))]
+    pub hosts: Option<Vec<Text<Word>>>,
+}
