@@ -18,7 +18,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -81,12 +81,21 @@ pub struct SftpStore {
 
 struct Place {
     login: Login,
-    session: Mutex<Option<Arc<Session>>>,
+    link: Mutex<Link>,
+    /// How often a connection was tried.
+    attempts: AtomicU64,
     /// Whether the folder was seen with the marks of a store: from then on a folder without them is another one.
     known: AtomicBool,
     /// Whether files that dead writers left were looked for.
     swept: AtomicBool,
     capabilities: OnceCell<Capabilities>,
+}
+
+/// The connection, or why there is none.
+#[derive(Default)]
+struct Link {
+    session: Option<Arc<Session>>,
+    failure: Option<Fault>,
 }
 
 impl SftpStore {
@@ -95,7 +104,8 @@ impl SftpStore {
         let place = Place {
             login: Login::new(options)
                 .map_err(|fault| fault.into_error("use", "the store's settings".into()))?,
-            session: Mutex::default(),
+            link: Mutex::default(),
+            attempts: AtomicU64::new(0),
             known: AtomicBool::new(false),
             swept: AtomicBool::new(false),
             capabilities: OnceCell::new(),
@@ -132,19 +142,29 @@ impl SftpStore {
 }
 
 impl Place {
+    /// The connection, made if there is none. Calls that waited while another one tried share its failure, so that a
+    /// host which is away costs all of them one wait.
     async fn session(&self) -> Result<Arc<Session>, Fault> {
-        let mut current = self.session.lock().await;
-        if let Some(session) = current.as_ref() {
+        let attempts = self.attempts.load(Ordering::Relaxed);
+        let mut link = self.link.lock().await;
+        if let Some(session) = &link.session {
             return Ok(session.clone());
         }
-        let session = Arc::new(Session::open(&self.login).await?);
-        Ok(current.insert(session).clone())
+        if attempts != self.attempts.load(Ordering::Relaxed)
+            && let Some(failure) = &link.failure
+        {
+            return Err(failure.clone());
+        }
+        let opened = Session::open(&self.login).await.map(Arc::new);
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+        *link = Link { session: opened.as_ref().ok().cloned(), failure: opened.as_ref().err().cloned() };
+        opened
     }
 
     async fn leave(&self, broken: &Arc<Session>) {
-        let mut current = self.session.lock().await;
-        if current.as_ref().is_some_and(|session| Arc::ptr_eq(session, broken)) {
-            *current = None;
+        let mut link = self.link.lock().await;
+        if link.session.as_ref().is_some_and(|session| Arc::ptr_eq(session, broken)) {
+            *link = Link::default();
         }
     }
 

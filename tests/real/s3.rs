@@ -14,7 +14,10 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    lab::s3::{Minio, S3s},
+    lab::{
+        s3::{Minio, S3s},
+        tmpfs::Tmpfs,
+    },
     store_conformance::{Names, Subject, run},
 };
 
@@ -149,6 +152,27 @@ async fn a_server_that_does_not_answer_is_transient() {
     let error = store(minio.options()).stat(&name("fleet/one")).await.expect_err("nobody listens");
     assert_eq!(error.kind, ErrorKind::Transient, "{error}");
     assert!(error.to_string().contains("check the endpoint"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_nobody_vouches_for_is_denied() {
+    let minio = Minio::start_with_tls();
+    let endpoint = minio.options().endpoint.map(|endpoint| endpoint.replace("http:", "https:"));
+    let store = store(S3Options { endpoint, ..minio.options() });
+    let error = store.stat(&name("fleet/one")).await.expect_err("the certificate is not trusted");
+    assert_eq!(error.kind, ErrorKind::Denied, "{error}");
+    assert!(error.to_string().contains("AWS_CA_BUNDLE"), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_store_is_full() {
+    let disk = Tmpfs::mount(64 << 20);
+    let minio = Minio::start_on(&disk);
+    let store = store(minio.options());
+    put(&store, "fleet/small", "x").await.unwrap();
+    let error = put(&store, "fleet/large", vec![2; 62 << 20]).await.expect_err("there is no room");
+    assert_eq!(error.kind, ErrorKind::Full, "{error}");
+    assert_eq!(store.stat(&name("fleet/large")).await.unwrap(), None);
 }
 
 #[tokio::test]

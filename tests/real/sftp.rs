@@ -100,9 +100,14 @@ async fn a_missing_or_readable_identity_is_denied() {
 async fn a_host_that_does_not_answer_is_transient() {
     let mut sshd = Sshd::start();
     sshd.kill();
-    let error = store(sshd.options()).stat(&name("fleet/one")).await.expect_err("nobody listens");
+    let sftp = store(sshd.options());
+    let object = name("fleet/one");
+    let errors = futures::future::join_all((0..4).map(|_| sftp.stat(&object))).await;
+    let error = errors.into_iter().map(|stat| stat.expect_err("nobody listens")).next_back().unwrap();
     assert_eq!(error.kind, ErrorKind::Transient, "{error}");
     assert!(error.to_string().contains("refused"), "{error}");
+    sshd.restart();
+    assert_eq!(put(&sftp, "fleet/one", "x").await.unwrap(), Put::Created);
 }
 
 #[tokio::test]

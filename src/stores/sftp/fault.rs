@@ -7,7 +7,7 @@ use openssh_sftp_client::{Error, error::SftpErrorKind};
 use super::super::{ErrorKind, StoreError, extent::Refused};
 
 /// A failed effect on the host.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum Fault {
     #[error("{0}")]
     Settings(&'static str),

@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -18,7 +18,7 @@ use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use super::{Server, free_port};
+use super::{Server, free_port, run, tmpfs::Tmpfs};
 
 const KEY_ID: &str = "backstay-tests";
 const SECRET: &str = "not-a-secret-but-long-enough";
@@ -39,6 +39,7 @@ fn options(address: impl std::fmt::Display) -> S3Options {
 /// MinIO's server with one empty bucket.
 pub struct Minio {
     folder: TempDir,
+    data: PathBuf,
     port: u16,
     server: Server,
 }
@@ -46,11 +47,38 @@ pub struct Minio {
 impl Minio {
     pub fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let data = folder.path().join("data");
+        Self::start_in(folder, data)
+    }
+
+    /// Starts it on a file system of its own.
+    pub fn start_on(disk: &Tmpfs) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        Self::start_in(folder, disk.path().join("data"))
+    }
+
+    fn start_in(folder: TempDir, data: PathBuf) -> Self {
         // A folder of MinIO's own is a bucket.
-        std::fs::create_dir_all(folder.path().join("data").join(BUCKET)).unwrap();
+        std::fs::create_dir_all(data.join(BUCKET)).unwrap();
         let port = free_port();
-        let server = start(&folder, port);
-        Self { folder, port, server }
+        let mut server = Server::start(&mut command(&folder, &data, port));
+        server.wait_until("it is ready", || is_ready(port));
+        Self { folder, data, port, server }
+    }
+
+    /// Starts it with a certificate that nobody trusts.
+    pub fn start_with_tls() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let (data, certificates) = (folder.path().join("data"), folder.path().join("certificates"));
+        std::fs::create_dir_all(data.join(BUCKET)).unwrap();
+        std::fs::create_dir(&certificates).unwrap();
+        let request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=127.0.0.1 \
+                       -addext subjectAltName=IP:127.0.0.1 -keyout private.key -out public.crt";
+        run(Command::new("openssl").args(request.split_ascii_whitespace()).current_dir(&certificates));
+        let port = free_port();
+        let mut server = Server::start(command(&folder, &data, port).arg("--certs-dir").arg(&certificates));
+        server.wait_for_port(port);
+        Self { folder, data, port, server }
     }
 
     pub fn kill(&mut self) {
@@ -59,7 +87,9 @@ impl Minio {
 
     /// Starts it again on the same port and data.
     pub fn restart(&mut self) {
-        self.server = start(&self.folder, self.port);
+        self.server = Server::start(&mut command(&self.folder, &self.data, self.port));
+        let port = self.port;
+        self.server.wait_until("it is ready", || is_ready(port));
     }
 
     /// How its bucket is reached.
@@ -68,12 +98,12 @@ impl Minio {
     }
 
     /// Where its data is.
-    pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 }
 
-fn start(folder: &TempDir, port: u16) -> Server {
+fn command(folder: &TempDir, data: &Path, port: u16) -> Command {
     let log = std::fs::File::create(folder.path().join("log")).unwrap();
     let mut command = Command::new(program());
     command
@@ -83,10 +113,11 @@ fn start(folder: &TempDir, port: u16) -> Server {
         .env("MINIO_ROOT_PASSWORD", SECRET)
         .env("MINIO_BROWSER", "off")
         .args(["server", "--quiet", "--address", &format!("127.0.0.1:{port}")])
-        .arg(folder.path().join("data"));
-    let mut server = Server::start(command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log));
-    server.wait_until("it is ready", || is_ready(port));
-    server
+        .arg(data)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log);
+    command
 }
 
 /// Whether MinIO serves requests: it listens, and calls itself ready, a moment before it does.
