@@ -5,7 +5,7 @@ pub mod layout;
 pub mod manifest;
 pub mod record;
 
-use std::fmt;
+use std::{fmt, num::NonZeroU64};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -66,7 +66,8 @@ impl fmt::Display for Kind {
 #[serde(try_from = "String", into = "String")]
 pub struct ArtifactId {
     seconds: i64,
-    random: u64,
+    /// With [`MARK`], so that an absent name takes no more room than a present one.
+    random: NonZeroU64,
 }
 
 /// A text that is no artifact's name.
@@ -75,18 +76,20 @@ pub struct ArtifactId {
 pub struct InvalidArtifactId(pub String);
 
 const RANDOM_DIGITS: u32 = 10;
+/// The bit above the random part: always set.
+const MARK: NonZeroU64 = NonZeroU64::new(1 << (5 * RANDOM_DIGITS)).unwrap();
 const BASE32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const TIME_FORMAT: &str = "%Y%m%dT%H%M%SZ";
 
 impl ArtifactId {
     /// The name of a capture that begins at `at`; the lowest 50 bits of `random` tell it from others.
     pub fn new(at: Timestamp, random: u64) -> Self {
-        Self { seconds: at.as_second(), random: random & ((1 << (5 * RANDOM_DIGITS)) - 1) }
+        Self { seconds: at.as_second(), random: MARK | (random & (MARK.get() - 1)) }
     }
 
     /// Its share, out of 2^50, of whatever must be spread over artifacts evenly and stably.
     pub fn share(self) -> u64 {
-        self.random
+        self.random.get() & (MARK.get() - 1)
     }
 
     /// When the capture began, to the second, by the clock of the controller that made it.
@@ -98,7 +101,7 @@ impl ArtifactId {
 
 impl fmt::Display for ArtifactId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digit = |i: u32| BASE32[(self.random >> (5 * i)) as usize & 31] as char;
+        let digit = |i: u32| BASE32[(self.random.get() >> (5 * i)) as usize & 31] as char;
         let random: String = (0..RANDOM_DIGITS).rev().map(digit).collect();
         f.pad(&format!("{}-{random}", self.time().strftime(TIME_FORMAT)))
     }

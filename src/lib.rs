@@ -52,6 +52,7 @@ pub mod daemon;
 pub mod durable;
 pub mod git;
 pub mod keys;
+pub mod kit;
 pub mod observe;
 pub mod progress;
 pub mod records;

@@ -234,10 +234,7 @@ fn believe(fleet: &FleetName, sequence: u64, bytes: &[u8]) -> Result<Record, Str
 fn judge(links: BTreeMap<u64, Link>, vanished: usize) -> Chain {
     let mut chain = Chain::default();
     let mut seen: BTreeSet<String> = BTreeSet::new();
-    // Of an empty store nobody can say more than that it is empty.
-    if vanished > 0 && !links.is_empty() {
-        chain.broken = Some(format!("{vanished} records that were here are gone"));
-    }
+    let anything = !links.is_empty();
     for (sequence, link) in links {
         match link.record {
             Ok(record) => {
@@ -259,6 +256,10 @@ fn judge(links: BTreeMap<u64, Link>, vanished: usize) -> Chain {
             }
         }
         seen.insert(link.digest);
+    }
+    // Of an empty store nobody can say more than that it is empty.
+    if vanished > 0 && anything {
+        chain.broken.get_or_insert_with(|| format!("{vanished} records that were here are gone"));
     }
     chain
 }

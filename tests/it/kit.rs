@@ -1,0 +1,178 @@
+//! The recovery kit in a bare environment: real `age`, `zstd`, `jq` and `ssh-keygen` restore what was stored.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::Arc,
+};
+
+use backstay::{committed::BackupFolder, kit, stores::local::LocalStore};
+
+use crate::artifacts::{KeyRing, commit, full, id, incremental, look};
+
+const PIECES: [&[u8]; 5] = [b"one\n", b"two\n", b"three\n", b"four\n", b"five\n"];
+const LATER: [&[u8]; 6] = [b"one\n", b"two\n", b"THREE\n", b"four\n", b"five\n", b"six\n"];
+
+/// Everything that the script may find.
+const PROGRAMS: [&str; 17] = [
+    "age",
+    "base64",
+    "basename",
+    "cp",
+    "cut",
+    "head",
+    "jq",
+    "mkdir",
+    "mktemp",
+    "mv",
+    "rm",
+    "sh",
+    "sha256sum",
+    "ssh-keygen",
+    "tail",
+    "wc",
+    "zstd",
+];
+
+struct Bare {
+    dir: tempfile::TempDir,
+    ring: KeyRing,
+    folder: BackupFolder,
+}
+
+impl Bare {
+    /// A local store with a full, an incremental, and one that requires the full; and a machine with nothing but the kit.
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for made in ["store", "bin"] {
+            fs::create_dir(dir.path().join(made)).unwrap();
+        }
+        for program in PROGRAMS {
+            let found = ["/usr/bin", "/bin"].map(|d| Path::new(d).join(program));
+            let found = found.iter().find(|path| path.exists());
+            let found = found.unwrap_or_else(|| panic!("{program} is not installed"));
+            symlink(found, dir.path().join("bin").join(program)).unwrap();
+        }
+        let ring = KeyRing::new();
+        let store = Arc::new(LocalStore::new(dir.path().join("store")));
+        let folder = look("vault", store, &ring).folder(&"agama".parse().unwrap());
+        let first = full(&folder, &ring, id(1, 1), &PIECES).await;
+        let second = incremental(&folder, &ring, id(2, 2), &first, &LATER).await;
+        let mut chained = full(&folder, &ring, id(4, 4), &[b"and then\n"]).await;
+        for object in [folder.manifest(id(4, 4)), folder.signature(id(4, 4))] {
+            folder.store.delete(&object).await.unwrap();
+        }
+        chained.requires = vec![second.artifact];
+        commit(&folder, &ring.keys, &chained).await;
+        let page = kit::put_restore_page(folder.store.as_ref(), &folder.fleet).await;
+        assert_eq!(page.unwrap(), backstay::stores::Put::Created);
+        fs::write(dir.path().join("allowed_signers"), kit::allowed_signers(&ring.keys.trusted_keys()))
+            .unwrap();
+        fs::write(dir.path().join("restore.sh"), kit::RESTORE_SCRIPT).unwrap();
+        Self { dir, ring, folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn object(&self, name: &backstay::artifact::layout::ObjectName) -> PathBuf {
+        self.path("store").join(name.as_str())
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new("/bin/sh")
+            .arg(self.path("restore.sh"))
+            .args(["-s".as_ref(), self.path("allowed_signers").as_os_str()])
+            .args(["-i".as_ref(), self.ring.identity_file.as_os_str()])
+            .arg(self.path("store"))
+            .args(["pavroto", "agama"])
+            .args(arguments)
+            .current_dir(self.dir.path())
+            .env_clear()
+            .env("PATH", self.path("bin"))
+            .output()
+            .unwrap()
+    }
+
+    fn restores(&self, artifact: &str, out: &str) -> Vec<Vec<u8>> {
+        let output = self.run(&[artifact, out]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut files: Vec<PathBuf> =
+            fs::read_dir(self.path(out)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        assert!(files.iter().all(|file| file.to_string_lossy().ends_with("-agama.sql")), "{files:?}");
+        files.iter().map(|file| fs::read(file).unwrap()).collect()
+    }
+
+    /// The script must fail, and leave nothing that looks like a restore.
+    fn refuses(&self, artifact: &str, out: &str, why: &str) {
+        let output = self.run(&[artifact, out]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains("failed to") && told.contains(why), "{told}");
+        let left = fs::read_dir(self.path(out)).into_iter().flatten();
+        let left: Vec<PathBuf> = left.map(|entry| entry.unwrap().path()).collect();
+        assert!(left.iter().all(|file| file.extension() == Some("part".as_ref())), "{left:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_script_restores_fulls_incrementals_and_chains_on_a_bare_machine() {
+    let bare = Bare::new().await;
+    assert_eq!(bare.restores(&id(1, 1).to_string(), "one"), [PIECES.concat()]);
+    assert_eq!(bare.restores(&id(2, 2).to_string(), "two"), [LATER.concat()]);
+    assert_eq!(bare.restores("latest", "three"), [LATER.concat(), b"and then\n".to_vec()]);
+
+    let listed = bare.run(&[]);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let lines: Vec<&str> = listed.lines().collect();
+    assert_eq!(lines.len(), 3, "{listed}");
+    assert_eq!(lines[1], format!("{}  incremental  2026-11-20T02:00:00Z", id(2, 2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_script_refuses_whatever_was_tampered_with() {
+    let bare = Bare::new().await;
+    let artifact = id(1, 1);
+    let pack = bare.folder.pack(format!("{artifact}/1").try_into().unwrap());
+    let flip = |path: &Path| {
+        let mut bytes = fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::remove_file(path).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    let cases = [
+        (bare.folder.manifest(artifact), "trust artifacts"),
+        (bare.folder.signature(artifact), "trust artifacts"),
+        (bare.folder.index(artifact), "SHA-256"),
+        (pack, "SHA-256"),
+    ];
+    for (number, (object, why)) in cases.into_iter().enumerate() {
+        let path = bare.object(&object);
+        let original = fs::read(&path).unwrap();
+        flip(&path);
+        bare.refuses(&artifact.to_string(), &format!("out-{number}"), why);
+        fs::remove_file(&path).unwrap();
+        bare.refuses(&artifact.to_string(), &format!("gone-{number}"), "find");
+        fs::write(&path, original).unwrap();
+    }
+    assert_eq!(bare.restores(&artifact.to_string(), "whole"), [PIECES.concat()]);
+    bare.refuses(&artifact.to_string(), "whole/inside/nothing", "make the new folder");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_script_believes_only_the_keys_of_the_kit() {
+    let bare = Bare::new().await;
+    let stranger = KeyRing::new();
+    fs::write(bare.path("allowed_signers"), kit::allowed_signers(&stranger.keys.trusted_keys())).unwrap();
+    bare.refuses(&id(1, 1).to_string(), "out", "no key in");
+    let another = bare.object(&bare.folder.manifest(id(2, 2)));
+    fs::remove_file(&another).unwrap();
+    fs::copy(bare.object(&bare.folder.manifest(id(1, 1))), &another).unwrap();
+    bare.refuses(&id(2, 2).to_string(), "swapped", "failed to");
+    bare.refuses("../../x", "escaped", "not an artifact's name");
+}
