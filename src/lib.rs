@@ -35,6 +35,7 @@ pub mod diagnostic;
 pub mod inventory;
 pub mod plan;
 pub mod spec;
+pub mod status;
 
 // Drivers: the outside world, one trait a family.
 pub mod process;

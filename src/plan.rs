@@ -10,7 +10,7 @@ pub mod check;
 mod copies;
 mod draft;
 pub mod due;
-mod facts;
+pub(crate) mod facts;
 mod infra;
 mod interrupted;
 mod lineage;

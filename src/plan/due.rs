@@ -1,5 +1,7 @@
 //! When a backup is due: slots against artifacts. Used by the planner, by `status` and by `explain`.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -8,7 +10,8 @@ use crate::{
     artifact::{ArtifactId, Depth, Kind},
     inventory::{Inventory, StoredArtifact, StoredBackup},
     spec::{
-        Backup, Cadence, CatchUp, Schedule, Spec,
+        Backup, Cadence, CatchUp, Schedule, Spec, Verify,
+        names::{BackupName, StoreName},
         retention::{self, Candidate, Keep, Verdict},
     },
 };
@@ -20,6 +23,8 @@ pub struct Dueness {
     pub kind: Kind,
     /// When.
     pub cadence: Cadence,
+    /// The longest time between two of its slots, seconds.
+    pub expected_interval_seconds: u64,
     /// The latest slot that has fallen due.
     pub slot: Option<Timestamp>,
     /// When the next one falls due.
@@ -46,14 +51,14 @@ pub enum SlotState {
 
 /// What a backup must capture next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Need {
-    pub(super) kind: Kind,
-    pub(super) slot: Option<Timestamp>,
-    pub(super) reason: String,
+pub(crate) struct Need {
+    pub(crate) kind: Kind,
+    pub(crate) slot: Option<Timestamp>,
+    pub(crate) reason: String,
 }
 
 /// Each kind of `backup` against its schedule, strongest first.
-pub(super) fn assess(facts: &Facts<'_>, backup: &Backup) -> Vec<Dueness> {
+pub(crate) fn assess(facts: &Facts<'_>, backup: &Backup) -> Vec<Dueness> {
     let filled = |kind, slot| filling(facts, backup, kind, slot);
     let kinds = backup.policy.schedules.iter().rev();
     kinds
@@ -70,13 +75,14 @@ pub(super) fn assess(facts: &Facts<'_>, backup: &Backup) -> Vec<Dueness> {
                 },
             };
             let next = schedule.next_due_after(facts.now);
-            Dueness { kind: *kind, cadence: cadence.clone(), slot, next, state }
+            let expected_interval_seconds = schedule.longest_gap().as_secs();
+            Dueness { kind: *kind, cadence: cadence.clone(), expected_interval_seconds, slot, next, state }
         })
         .collect()
 }
 
 /// What `backup` must capture now, if anything: the strongest kind that is due, or its first full.
-pub(super) fn need(facts: &Facts<'_>, backup: &Backup) -> Option<Need> {
+pub(crate) fn need(facts: &Facts<'_>, backup: &Backup) -> Option<Need> {
     let dueness = assess(facts, backup);
     if dueness.iter().all(|d| d.state == SlotState::CannotRun) {
         return None;
@@ -142,7 +148,7 @@ fn next_captures(facts: &Facts<'_>, backup: &Backup) -> Vec<Timestamp> {
     slots.chain(opening.filter(|at| *at > facts.now)).collect()
 }
 
-fn next_in_stores(facts: &Facts<'_>, name: &crate::spec::names::BackupName) -> Option<Timestamp> {
+fn next_in_stores(facts: &Facts<'_>, name: &BackupName) -> Option<Timestamp> {
     let protected = facts.protected.get(name)?;
     let in_store = |store| {
         let stored = facts.stored(name, store).ok()?;
@@ -158,7 +164,7 @@ fn next_in_stores(facts: &Facts<'_>, name: &crate::spec::names::BackupName) -> O
 /// When the first artifact outlives the rule of its kind.
 fn next_expiry(
     facts: &Facts<'_>,
-    (name, store): (&crate::spec::names::BackupName, &crate::spec::names::StoreName),
+    (name, store): (&BackupName, &StoreName),
     stored: &StoredBackup,
 ) -> Option<Timestamp> {
     let rules = facts.rules(facts.protected.get(name)?, store);
@@ -175,6 +181,6 @@ fn next_expiry(
 }
 
 /// The interval at which `backup` checks its artifacts to `depth`, deepest first.
-pub(super) fn intervals(verify: &crate::spec::Verify) -> [(Depth, Option<std::time::Duration>); 3] {
+pub(super) fn intervals(verify: &Verify) -> [(Depth, Option<Duration>); 3] {
     [(Depth::Plaintext, verify.plaintext), (Depth::Data, verify.data), (Depth::Metadata, verify.metadata)]
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How far a store's clock may be from the controller's before nothing is deleted.
-pub(super) const CLOCK_TOLERANCE: Duration = Duration::from_secs(600);
+pub(crate) const CLOCK_TOLERANCE: Duration = Duration::from_secs(600);
 
 /// How often the infra repo's bundles are checked; nothing declares it.
 const INFRA_VERIFY: Verify = Verify {
@@ -26,28 +26,28 @@ const INFRA_VERIFY: Verify = Verify {
 };
 
 /// What planners see.
-pub(super) struct Facts<'a> {
-    pub(super) spec: &'a Spec,
-    pub(super) inventory: &'a Inventory,
-    pub(super) limits: &'a Limits,
-    pub(super) now: Timestamp,
+pub(crate) struct Facts<'a> {
+    pub(crate) spec: &'a Spec,
+    pub(crate) inventory: &'a Inventory,
+    pub(crate) limits: &'a Limits,
+    pub(crate) now: Timestamp,
     /// Everything whose artifacts are to be kept: the backups, and the infra repo.
-    pub(super) protected: BTreeMap<BackupName, Protected<'a>>,
+    pub(crate) protected: BTreeMap<BackupName, Protected<'a>>,
     /// What can't be done, by this build or on this host.
-    pub(super) cannot_run: Vec<CannotRun>,
+    pub(crate) cannot_run: Vec<CannotRun>,
 }
 
 /// What a backup or the infra repo declares of its artifacts.
-pub(super) struct Protected<'a> {
-    pub(super) stores: &'a [StoreName],
-    pub(super) verify: Verify,
+pub(crate) struct Protected<'a> {
+    pub(crate) stores: &'a [StoreName],
+    pub(crate) verify: Verify,
     keep: &'a Retention,
     keep_in: &'a BTreeMap<StoreName, Retention>,
     selects: Selects,
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn gather(
+    pub(crate) fn gather(
         spec: &'a Spec,
         inventory: &'a Inventory,
         limits: &'a Limits,
@@ -71,13 +71,13 @@ impl<'a> Facts<'a> {
     }
 
     /// Why a resource such as `backup.orders` can't run, if it can't.
-    pub(super) fn cannot_run(&self, resource: &str) -> Option<&str> {
+    pub(crate) fn cannot_run(&self, resource: &str) -> Option<&str> {
         let at = self.cannot_run.partition_point(|c| c.resource.as_str() < resource);
         self.cannot_run.get(at).filter(|c| c.resource == resource).map(|c| c.why.as_str())
     }
 
     /// A store whose content is known and may be believed; otherwise why it is as good as unknown.
-    pub(super) fn store(&self, name: &StoreName) -> Result<&'a StoreInventory, String> {
+    pub(crate) fn store(&self, name: &StoreName) -> Result<&'a StoreInventory, String> {
         if let Some(why) = self.cannot_run(&format!("store.{name}")) {
             return Err(format!("store {name} cannot run here: {why}"));
         }
@@ -92,12 +92,12 @@ impl<'a> Facts<'a> {
     }
 
     /// What a store that can be believed holds of a backup.
-    pub(super) fn stored(&self, backup: &BackupName, store: &StoreName) -> Result<&'a StoredBackup, String> {
+    pub(crate) fn stored(&self, backup: &BackupName, store: &StoreName) -> Result<&'a StoredBackup, String> {
         Ok(self.store(store)?.backups.get(backup).unwrap_or(StoredBackup::NOTHING))
     }
 
     /// Every store that can be believed and what it holds of a backup; those that its declaration names come first.
-    pub(super) fn holdings(&self, backup: &BackupName) -> Vec<(&'a StoreName, &'a StoredBackup)> {
+    pub(crate) fn holdings(&self, backup: &BackupName) -> Vec<(&'a StoreName, &'a StoredBackup)> {
         let declared: &[StoreName] = self.protected.get(backup).map_or(&[], |p| p.stores);
         let further = self.inventory.stores.keys().filter(|name| !declared.contains(name));
         let first = declared.iter().filter_map(|name| self.inventory.stores.get_key_value(name));
@@ -106,18 +106,18 @@ impl<'a> Facts<'a> {
     }
 
     /// The moment that ages in a store count from: the earlier of our clock and its own.
-    pub(super) fn now_in(&self, store: &StoreInventory) -> Timestamp {
+    pub(crate) fn now_in(&self, store: &StoreInventory) -> Timestamp {
         self.now.min(store.clock)
     }
 
     /// The rules of a backup in a store.
-    pub(super) fn rules<'b>(&'b self, protected: &'b Protected<'a>, store: &StoreName) -> Rules<'b> {
+    pub(crate) fn rules<'b>(&'b self, protected: &'b Protected<'a>, store: &StoreName) -> Rules<'b> {
         let keep = protected.keep_in.get(store).unwrap_or(protected.keep);
         Rules { keep, selects: protected.selects, zone: &self.spec.fleet.time_zone }
     }
 
     /// A capture of the backup that goes on in a store, other than what an earlier pass of ours left behind.
-    pub(super) fn live_lease(
+    pub(crate) fn live_lease(
         &self,
         backup: &BackupName,
         store: &StoreName,
@@ -138,7 +138,7 @@ impl<'a> Facts<'a> {
     }
 
     /// A store whose clock can't be reconciled with ours, if there is one.
-    pub(super) fn strange_clock(&self) -> Option<String> {
+    pub(crate) fn strange_clock(&self) -> Option<String> {
         self.inventory.stores.iter().find_map(|(name, store)| {
             let apart = store.known()?.clock.duration_since(self.now).unsigned_abs();
             (apart > CLOCK_TOLERANCE).then(|| {

@@ -3,6 +3,7 @@
 mod architecture;
 mod artifacts;
 mod capture;
+mod check;
 mod cli;
 mod declaration;
 mod examples;
@@ -14,6 +15,7 @@ mod observe;
 mod planning;
 mod records;
 mod restore;
+mod simulation;
 mod sources;
 mod stores;
 mod world;

@@ -167,9 +167,7 @@ fn what_was_interrupted_is_cleaned_up_and_made_again() {
     let mut world = World::new(&["a"]).declare("agama", nightly());
     let plan = world.plan();
     let Action::Capture(capture) = &plan.steps[1].action else { panic!() };
-    let id = world.begin(capture);
-    let lease = Lease { epoch: id, until: world.now + HOUR, controller: "ours".to_owned() };
-    world.stored("a", "agama").leases.insert(id, lease);
+    world.begin(capture);
     world.apply(&check(&world, &["clean-up agama a", "full agama a"]));
     check(&world, &[]);
 }

@@ -11,7 +11,7 @@ use std::{
 use backstay::{
     artifact::{ArtifactId, Depth, Kind},
     inventory::{
-        Condition, InfraInventory, Interrupted, Inventory, Observed, Origin, Standing, StoreInventory,
+        Condition, InfraInventory, Interrupted, Inventory, Lease, Observed, Origin, Standing, StoreInventory,
         StoredArtifact, StoredBackup, Verified,
     },
     plan::{self, Action, Limits, Plan, action::Capture},
@@ -273,8 +273,8 @@ impl World {
     pub fn act(&mut self, action: &Action) {
         let now = self.now;
         match action {
-            Action::Arm(schedule) => drop(self.armed.insert(schedule.clone())),
-            Action::Disarm(schedule) => drop(self.armed.remove(schedule)),
+            Action::Arm(schedule) => self.armed.extend([schedule.clone()]),
+            Action::Disarm(schedule) => self.armed.retain(|armed| armed != schedule),
             Action::Capture(capture) => self.capture(capture),
             Action::Copy { backup, artifact, from, to } => {
                 let found = self.stores[from].backups[backup].artifact(*artifact).unwrap();
@@ -333,8 +333,11 @@ impl World {
 
     /// What a capture leaves behind when it is killed before its manifest.
     pub fn begin(&mut self, capture: &Capture) -> ArtifactId {
-        let id = self.new_id();
-        self.stored(capture.store.as_str(), capture.backup.as_str()).unreferenced.insert(id, 500);
+        let (id, until) = (self.new_id(), self.now + HOUR);
+        let stored = self.stored(capture.store.as_str(), capture.backup.as_str());
+        let epoch = capture.base.and_then(|base| stored.artifact(base)).map_or(id, |base| base.epoch);
+        stored.unreferenced.insert(id, 500);
+        stored.leases.insert(id, Lease { epoch, until, controller: "ours".to_owned() });
         let (backup, store) = (capture.backup.clone(), capture.store.clone());
         self.interrupted.push(Interrupted { backup, store, artifact: id });
         id

@@ -1,0 +1,115 @@
+//! Status: what the command line, the web page, metrics and alerts all show, as plain data.
+//!
+//! A backup that never succeeded shows; a store that could not be seen makes nothing look healthy.
+
+mod backup;
+pub mod conditions;
+pub mod explain;
+mod store;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+pub use backup::{BackupStatus, Declared, Objective, ObjectiveState, RestorePoint, StoredStatus};
+pub use conditions::{Concern, Condition};
+pub use store::{Cost, StoreState, StoreStatus};
+
+use crate::{
+    inventory::Inventory,
+    plan::{CannotRun, Limits, Plan, Waiting, Withheld, facts::Facts},
+    spec::{
+        Spec,
+        names::{BackupName, FleetName, StoreName},
+    },
+};
+
+/// The value of [`Status::format`].
+pub const FORMAT: &str = "backstay.status/1";
+
+/// How a fleet is at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Status {
+    /// [`FORMAT`].
+    pub format: &'static str,
+    /// Whose status it is.
+    pub fleet: FleetName,
+    /// When it was so.
+    pub at: Timestamp,
+    /// What is in force, and what was found newest.
+    pub revisions: Revisions,
+    /// The gravest thing that is to be said.
+    pub overall: Overall,
+    /// Everything that somebody should know, gravest first; each once.
+    pub conditions: Vec<Condition>,
+    /// Every backup that is declared or found, the infra repo's as well.
+    pub backups: BTreeMap<BackupName, BackupStatus>,
+    /// Every declared store.
+    pub stores: BTreeMap<StoreName, StoreStatus>,
+    /// How many steps the next pass would take.
+    pub pending: usize,
+    /// What is wanted and has to wait.
+    pub waiting: Vec<Waiting>,
+    /// What safety rules hold back.
+    pub withheld: Vec<Withheld>,
+    /// What is declared and can't be done here.
+    pub cannot_run: Vec<CannotRun>,
+}
+
+/// The revision in force and the newest one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Revisions {
+    /// The commit whose declaration is in force.
+    pub in_force: Option<String>,
+    /// The newest commit of the branch.
+    pub newest: Option<String>,
+    /// Why the newest one is not in force.
+    pub refused: Option<String>,
+}
+
+/// The gravest thing that is to be said of a fleet; the exit codes of section "command line" in order of precedence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overall {
+    /// Nothing.
+    Healthy,
+    /// Something can't run here, is overdue, damaged or unknown.
+    Partial,
+    /// A safety rule withheld something.
+    Withheld,
+    /// The newest revision is bad.
+    BadRevision,
+}
+
+impl Status {
+    /// How the fleet is at `now`: `plan` must be the checked plan of the same declaration, inventory and moment.
+    pub fn of(
+        spec: &Spec,
+        inventory: &Inventory,
+        limits: &Limits,
+        plan: &Plan,
+        revisions: Revisions,
+        now: Timestamp,
+    ) -> Self {
+        let facts = Facts::gather(spec, inventory, limits, now);
+        let mut status = Self {
+            format: FORMAT,
+            fleet: spec.fleet.name.clone(),
+            at: now,
+            revisions,
+            overall: Overall::Healthy,
+            conditions: Vec::new(),
+            backups: backup::all(&facts, plan),
+            stores: store::all(&facts),
+            pending: plan.steps.len(),
+            waiting: plan.waiting.clone(),
+            withheld: plan.withheld.clone(),
+            cannot_run: plan.cannot_run.clone(),
+        };
+        status.conditions = conditions::of(&status);
+        status.overall =
+            status.conditions.iter().map(|c| c.concern.overall()).max().unwrap_or(Overall::Healthy);
+        status
+    }
+}

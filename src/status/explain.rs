@@ -1,0 +1,190 @@
+//! Explanations: why a backup is due or not, and why an artifact is kept or may go.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    artifact::{ArtifactId, Kind},
+    inventory::{Inventory, StoredArtifact, StoredBackup},
+    plan::{
+        Limits,
+        due::{self, Dueness},
+        facts::Facts,
+    },
+    spec::{
+        Spec,
+        names::{BackupName, StoreName},
+        retention::{self, Candidate, Verdict},
+    },
+};
+
+/// How many slots to come are shown of each kind.
+const SLOTS_SHOWN: usize = 3;
+
+/// Why a backup is due or not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BackupExplanation {
+    /// The backup.
+    pub backup: BackupName,
+    /// Each kind against its schedule, strongest first.
+    pub schedules: Vec<Dueness>,
+    /// The moments at which slots to come fall due, by kind.
+    pub next: BTreeMap<Kind, Vec<Timestamp>>,
+    /// What is to be captured now, and why.
+    pub due: Option<String>,
+    /// Until when a window denies captures, if it does now.
+    pub window_opens: Option<Timestamp>,
+    /// Why it can't run here, if it can't.
+    pub cannot_run: Option<String>,
+    /// Its stores in the order in which they take captures; why one can't be used now.
+    pub stores: Vec<(StoreName, Option<String>)>,
+}
+
+/// Why a declared backup is due or not; `None` when nothing declares it.
+pub fn backup(
+    spec: &Spec,
+    inventory: &Inventory,
+    limits: &Limits,
+    name: &BackupName,
+    now: Timestamp,
+) -> Option<BackupExplanation> {
+    let facts = Facts::gather(spec, inventory, limits, now);
+    let declared = spec.backups.get(name)?;
+    let (window, zone) = (&declared.policy.window, &spec.fleet.time_zone);
+    let slots = |cadence| {
+        let schedule = due::schedule(spec, declared, cadence);
+        std::iter::successors(schedule.next_due_after(now), |at| schedule.next_due_after(*at))
+            .take(SLOTS_SHOWN)
+            .collect()
+    };
+    Some(BackupExplanation {
+        backup: name.clone(),
+        schedules: due::assess(&facts, declared),
+        next: declared.policy.schedules.iter().map(|(kind, cadence)| (*kind, slots(cadence))).collect(),
+        due: due::need(&facts, declared).map(|need| format!("{}: {}", need.kind, need.reason)),
+        window_opens: window.is_closed(now, zone).then(|| window.next_opening(now, zone)).flatten(),
+        cannot_run: facts.cannot_run(&format!("backup.{name}")).map(str::to_owned),
+        stores: declared.stores.iter().map(|store| (store.clone(), facts.store(store).err())).collect(),
+    })
+}
+
+/// Why an artifact is kept or may go, store by store, and how it hangs together with others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ArtifactExplanation {
+    /// The artifact.
+    pub artifact: ArtifactId,
+    /// Its backup.
+    pub backup: BackupName,
+    /// What it holds.
+    pub kind: Kind,
+    /// The slot that it fills.
+    pub slot: Option<Timestamp>,
+    /// The newest data that it brings back.
+    pub newest: Timestamp,
+    /// What becomes of it in each store that has it.
+    pub stores: BTreeMap<StoreName, Fate>,
+    /// Stores that could not be looked into, and why.
+    pub unseen: BTreeMap<StoreName, String>,
+    /// How it hangs together with others.
+    pub lineage: Lineage,
+}
+
+/// What becomes of an artifact in one store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fate {
+    /// What the rules say.
+    Judged(Verdict),
+    /// No declaration covers it there: it is kept.
+    Orphaned,
+    /// It is damaged; and what the rules say.
+    Damaged(String, Verdict),
+}
+
+/// How an artifact hangs together with others of its backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Lineage {
+    /// The full that opened its epoch.
+    pub epoch: ArtifactId,
+    /// The artifact whose segments it shares.
+    pub base: Option<ArtifactId>,
+    /// Artifacts that share its segments.
+    pub based_on_it: Vec<ArtifactId>,
+    /// What a restore needs besides it.
+    pub requires: Vec<ArtifactId>,
+    /// Whose restore needs it.
+    pub required_by: Vec<ArtifactId>,
+    /// What it repairs and replaces.
+    pub supersedes: Option<ArtifactId>,
+    /// What repairs and replaces it.
+    pub superseded_by: Option<ArtifactId>,
+}
+
+/// Why an artifact is kept or may go; `None` when no store that can be seen has it.
+pub fn artifact(
+    spec: &Spec,
+    inventory: &Inventory,
+    limits: &Limits,
+    id: ArtifactId,
+    now: Timestamp,
+) -> Option<ArtifactExplanation> {
+    let facts = Facts::gather(spec, inventory, limits, now);
+    let seen = |name: &StoreName| facts.store(name).ok();
+    let all = inventory.stores.keys().filter_map(seen).flat_map(|store| store.backups.iter());
+    let (backup, found) = all.filter_map(|(name, stored)| Some((name, stored.artifact(id)?))).next()?;
+    let holdings = facts.holdings(backup);
+    let fates = holdings
+        .iter()
+        .filter_map(|(store, stored)| Some(((*store).clone(), fate(&facts, backup, store, stored, id)?)));
+    Some(ArtifactExplanation {
+        artifact: id,
+        backup: backup.clone(),
+        kind: found.kind,
+        slot: found.slot,
+        newest: found.newest,
+        stores: fates.collect(),
+        unseen: inventory.stores.keys().filter_map(|s| Some((s.clone(), facts.store(s).err()?))).collect(),
+        lineage: lineage(found, &holdings),
+    })
+}
+
+fn fate(
+    facts: &Facts<'_>,
+    backup: &BackupName,
+    store: &StoreName,
+    stored: &StoredBackup,
+    id: ArtifactId,
+) -> Option<Fate> {
+    let artifact = stored.artifact(id)?;
+    let Some(protected) = facts.protected.get(backup).filter(|p| p.stores.contains(store)) else {
+        return Some(Fate::Orphaned);
+    };
+    let candidates: Vec<Candidate<'_>> = stored.artifacts.iter().map(Candidate::of).collect();
+    let now = facts.now_in(facts.store(store).ok()?);
+    let verdict = retention::decide(facts.rules(protected, store), &candidates, now).remove(&id)?;
+    match &artifact.condition {
+        crate::inventory::Condition::Good => Some(Fate::Judged(verdict)),
+        crate::inventory::Condition::Damaged(why) => Some(Fate::Damaged(why.to_string(), verdict)),
+    }
+}
+
+fn lineage(of: &StoredArtifact, holdings: &[(&StoreName, &StoredBackup)]) -> Lineage {
+    let ids = |wanted: &dyn Fn(&StoredArtifact) -> bool| {
+        let all = holdings.iter().flat_map(|(_, stored)| stored.artifacts.iter());
+        let mut ids: Vec<ArtifactId> = all.filter(|a| wanted(a)).map(|a| a.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    };
+    Lineage {
+        epoch: of.epoch,
+        base: of.base,
+        based_on_it: ids(&|a| a.base == Some(of.id)),
+        requires: of.requires.clone(),
+        required_by: ids(&|a| a.requires.contains(&of.id)),
+        supersedes: of.supersedes,
+        superseded_by: ids(&|a| a.supersedes == Some(of.id)).pop(),
+    }
+}

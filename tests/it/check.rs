@@ -1,0 +1,467 @@
+//! The independent judge: for each safety rule a planner with a fault, whose deletion is withheld, and properties that
+//! hold for every plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use backstay::{
+    artifact::{ArtifactId, Kind},
+    inventory::{Lease, Observed, Standing, StoredArtifact},
+    plan::{self, Action, Plan, Step, StepId, action::Capture, check::Malformed},
+    spec::{Orphan, Policy, Retention},
+};
+use proptest::prelude::*;
+
+use crate::world::*;
+
+/// Fulls of agama in stores a and b: tonight's, and expired ones of 20, 21, 22 … days ago.
+fn aged(expired: u64) -> (World, Vec<ArtifactId>) {
+    let mut world = World::new(&["a", "b"]).declare("agama", nightly());
+    world.put(&["a", "b"], "agama", &artifact(Kind::Full, t("2026-11-20T01:00:00Z"), 1));
+    let mut ids = Vec::new();
+    for n in 0..expired {
+        let old = artifact(Kind::Full, ago(world.now, 24 * (20 + n)), n);
+        world.put(&["a", "b"], "agama", &old);
+        ids.push(old.id);
+    }
+    (world, ids)
+}
+
+fn delete(id: ArtifactId, at: &str) -> Action {
+    Action::Delete { backup: backup("agama"), artifact: id, store: store(at) }
+}
+
+/// A plan of these actions, none after another.
+fn planted(world: &World, actions: Vec<Action>) -> Plan {
+    let steps = actions.into_iter().enumerate().map(|(n, action)| Step {
+        id: StepId(n as u32),
+        action,
+        reason: "planted".to_owned(),
+        after: BTreeSet::new(),
+    });
+    Plan {
+        fleet: world.spec.fleet.name.clone(),
+        revision: "c0ffee".to_owned(),
+        at: world.now,
+        steps: steps.collect(),
+        waiting: Vec::new(),
+        withheld: Vec::new(),
+        cannot_run: Vec::new(),
+    }
+}
+
+/// The planted deletion is withheld by `rule`, and a capture and a deletion elsewhere go on.
+fn withheld(world: &World, actions: Vec<Action>, rule: &str) {
+    let mut world = world.clone();
+    // Another backup with something to capture and something to delete, both sound.
+    world = world.declare("other", nightly());
+    let (fresh, old) =
+        (artifact(Kind::Full, ago(world.now, 3), 50), artifact(Kind::Full, ago(world.now, 24 * 15), 51));
+    world.put(&["a", "b"], "other", &fresh);
+    world.put(&["a", "b"], "other", &old);
+    let capture = Action::Capture(Capture {
+        backup: backup("agama"),
+        kind: Kind::Full,
+        slot: None,
+        manual: None,
+        store: store("a"),
+        base: None,
+    });
+    let sound = Action::Delete { backup: backup("other"), artifact: old.id, store: store("a") };
+    let judged_alone = world.judge(planted(&world, vec![capture.clone(), sound.clone()]));
+    let mut all = vec![capture, sound];
+    all.extend(actions.clone());
+    let judged = world.judge(planted(&world, all));
+    let rules: BTreeSet<&str> =
+        judged.withheld.iter().filter(|w| w.backup.as_str() == "agama").map(|w| w.rule.as_str()).collect();
+    assert!(rules.contains(rule), "{rule} is not among {:?}", judged.withheld);
+    let left: Vec<&Action> = judged.steps.iter().map(|s| &s.action).collect();
+    for action in &actions {
+        if matches!(action, Action::Delete { .. } | Action::Sweep { .. } | Action::CleanUp { .. }) {
+            assert!(!left.contains(&action), "{rule}: {action:?} was not withheld");
+        }
+    }
+    let judged_alone: Vec<&Action> = judged_alone.steps.iter().map(|s| &s.action).collect();
+    assert!(judged_alone.iter().all(|a| left.contains(a)), "{rule} held back something else");
+    assert!(judged_alone.iter().any(|a| matches!(a, Action::Capture(_))));
+}
+
+#[test]
+fn a_sound_deletion_is_let_through() {
+    let (world, ids) = aged(1);
+    let judged = world.judge(planted(&world, vec![delete(ids[0], "a"), delete(ids[0], "b")]));
+    assert_eq!((judged.steps.len(), judged.withheld.len()), (2, 0), "{:?}", judged.withheld);
+}
+
+#[test]
+fn the_newest_good_artifact_is_withheld() {
+    let (mut world, ids) = aged(1);
+    let tonight = world.stored("a", "agama").artifacts[0].id;
+    withheld(&world, vec![delete(tonight, "a")], "newest-good");
+    // The last good one, where the newest is damaged.
+    world.artifact_mut("a", "agama", tonight).condition = damaged();
+    withheld(&world, vec![delete(ids[0], "a")], "newest-good");
+}
+
+#[test]
+fn what_a_kept_artifact_requires_is_withheld() {
+    let (mut world, ids) = aged(1);
+    for at in ["a", "b"] {
+        world.stored(at, "agama").artifacts[0].requires = vec![ids[0]];
+    }
+    withheld(&world, vec![delete(ids[0], "a")], "required");
+}
+
+#[test]
+fn deletions_in_or_beside_an_unknown_store_are_withheld() {
+    let (mut world, ids) = aged(1);
+    withheld(&world, vec![delete(ArtifactId::new(world.now, 77), "a")], "unknown");
+    world.stores.get_mut("b").unwrap().standing = Standing::Refused("foreign".to_owned());
+    let judged = world.judge(planted(&world, vec![delete(ids[0], "a"), delete(ids[0], "b")]));
+    assert_eq!(judged.steps.len(), 0);
+    world.stores.get_mut("b").unwrap().standing = Standing::Ours;
+    world.down.insert(store("b"));
+    let judged = world.judge(planted(&world, vec![delete(ids[0], "a"), delete(ids[0], "b")]));
+    assert_eq!(judged.withheld.iter().map(|w| w.rule.as_str()).collect::<Vec<_>>(), ["unknown", "unknown"]);
+}
+
+#[test]
+fn deletions_beside_an_unreadable_manifest_are_withheld() {
+    let (mut world, ids) = aged(1);
+    let id = ArtifactId::new(world.now, 78);
+    world.stored("a", "agama").unreadable.insert(id, "signature does not match".to_owned());
+    withheld(&world, vec![delete(ids[0], "a")], "unreadable");
+}
+
+#[test]
+fn what_another_store_should_hold_and_lacks_is_withheld() {
+    let (mut world, ids) = aged(1);
+    let agama = world.spec.backups.get_mut("agama").unwrap();
+    agama.keep_in.insert(store("b"), Retention { full: Some(90 * DAY), ..Retention::default() });
+    world.artifact_mut("b", "agama", ids[0]).condition = damaged();
+    withheld(&world, vec![delete(ids[0], "a")], "copy-missing");
+    world.stored("b", "agama").artifacts.retain(|a| a.id != ids[0]);
+    withheld(&world, vec![delete(ids[0], "a")], "copy-missing");
+}
+
+#[test]
+fn what_is_no_longer_declared_is_withheld() {
+    let (mut world, ids) = aged(1);
+    let mut narrowed = world.clone();
+    narrowed.spec.backups.get_mut("agama").unwrap().stores.retain(|s| s.as_str() == "a");
+    withheld(&narrowed, vec![delete(ids[0], "b")], "vanished");
+    world.spec.backups.clear();
+    let judged = world.judge(planted(&world, vec![delete(ids[0], "a")]));
+    assert_eq!(judged.withheld[0].rule, "vanished");
+    world.spec.orphans.insert(backup("agama"), Orphan { delete_after: 30 * DAY });
+    let judged = world.judge(planted(&world, vec![delete(ids[0], "a")]));
+    assert_eq!(judged.withheld[0].rule, "not-expired");
+    world.spec.orphans.insert(backup("agama"), Orphan { delete_after: 10 * DAY });
+    assert_eq!(world.judge(planted(&world, vec![delete(ids[0], "a")])).withheld, []);
+}
+
+#[test]
+fn more_than_the_share_of_a_day_is_withheld_and_one_is_not() {
+    let (mut world, ids) = aged(4);
+    withheld(&world, ids[..3].iter().map(|id| delete(*id, "a")).collect(), "delete-share");
+    let now = world.now;
+    world.stored("a", "agama").deletions = vec![now - HOUR, now - 2 * HOUR];
+    withheld(&world, vec![delete(ids[0], "a"), delete(ids[1], "a")], "delete-share");
+    let (mut pair, ids) = aged(1);
+    pair.limits.delete_share = 0.0;
+    assert_eq!(pair.judge(planted(&pair, vec![delete(ids[0], "a")])).withheld, []);
+}
+
+#[test]
+fn what_is_held_locked_leased_or_in_use_is_withheld() {
+    let (world, ids) = aged(1);
+    let mut held = world.clone();
+    held.artifact_mut("a", "agama", ids[0]).held = Some("audit".into());
+    withheld(&held, vec![delete(ids[0], "a")], "held");
+
+    let mut locked = world.clone();
+    locked.spec.stores.get_mut("a").unwrap().immutable = Some(21 * DAY);
+    withheld(&locked, vec![delete(ids[0], "a")], "locked");
+
+    let mut leased = world.clone();
+    let lease = Lease { epoch: ids[0], until: world.now + HOUR, controller: "other".to_owned() };
+    leased.stored("a", "agama").leases.insert(ArtifactId::new(world.now, 79), lease);
+    withheld(&leased, vec![delete(ids[0], "a")], "leased");
+
+    let incremental = Action::Capture(Capture {
+        backup: backup("agama"),
+        kind: Kind::Incremental,
+        slot: None,
+        manual: None,
+        store: store("a"),
+        base: Some(ids[0]),
+    });
+    withheld(&world, vec![incremental, delete(ids[0], "a")], "in-use");
+}
+
+#[test]
+fn deletions_are_withheld_while_clocks_differ() {
+    let (mut world, ids) = aged(1);
+    for ahead in [601, -601, 365 * 86_400] {
+        world.ahead = ahead;
+        withheld(&world, vec![delete(ids[0], "a")], "clock");
+    }
+}
+
+#[test]
+fn what_its_rule_covers_is_withheld() {
+    let (mut world, _) = aged(0);
+    let young = artifact(Kind::Full, ago(world.now, 24 * 3), 9);
+    let mut incremental = artifact(Kind::Differential, ago(world.now, 24 * 300), 10);
+    incremental.epoch = young.id;
+    world.put(&["a", "b"], "agama", &young);
+    world.put(&["a", "b"], "agama", &incremental);
+    withheld(&world, vec![delete(young.id, "a")], "not-expired");
+    withheld(&world, vec![delete(incremental.id, "a")], "not-expired");
+}
+
+#[test]
+fn an_order_that_a_crash_would_turn_into_ruin_is_withheld() {
+    let (mut world, ids) = aged(5);
+    for at in ["a", "b"] {
+        world.artifact_mut(at, "agama", ids[0]).requires = vec![ids[1]];
+    }
+    withheld(&world, vec![delete(ids[1], "a"), delete(ids[0], "a")], "dependents-first");
+    let mut ordered = planted(&world, vec![delete(ids[0], "a"), delete(ids[1], "a")]);
+    ordered.steps[1].after.insert(StepId(0));
+    assert_eq!(world.judge(ordered).withheld, []);
+}
+
+#[test]
+fn sweeps_without_two_looks_a_day_apart_are_withheld() {
+    let (mut world, _) = aged(1);
+    let id = ArtifactId::new(ago(world.now, 50), 80);
+    let sweep = |id| Action::Sweep { backup: backup("agama"), store: store("a"), captures: vec![id] };
+    world.stored("a", "agama").unreferenced.insert(id, 500);
+    withheld(&world, vec![sweep(id)], "sweep-too-early");
+    let yesterday = ago(world.now, 23);
+    world.stored("a", "agama").candidates.insert(id, yesterday);
+    withheld(&world, vec![sweep(id)], "sweep-too-early");
+    let committed = world.stored("a", "agama").artifacts[0].id;
+    withheld(&world, vec![sweep(committed)], "committed");
+    let long_ago = ago(world.now, 25);
+    world.stored("a", "agama").candidates.insert(id, long_ago);
+    assert_eq!(world.judge(planted(&world, vec![sweep(id)])).withheld, []);
+    let lease = Lease { epoch: id, until: world.now + HOUR, controller: "other".to_owned() };
+    let capture = ArtifactId::new(world.now, 81);
+    world.stored("a", "agama").leases.insert(capture, lease);
+    withheld(&world, vec![sweep(id)], "leased");
+}
+
+#[test]
+fn clean_ups_of_what_is_committed_or_not_ours_are_withheld() {
+    let (mut world, ids) = aged(1);
+    let clean_up = |id| Action::CleanUp { backup: backup("agama"), store: store("a"), artifact: id };
+    withheld(&world, vec![clean_up(ArtifactId::new(world.now, 82))], "not-ours");
+    let left =
+        backstay::inventory::Interrupted { backup: backup("agama"), store: store("a"), artifact: ids[0] };
+    world.interrupted.push(left);
+    withheld(&world, vec![clean_up(ids[0])], "committed");
+}
+
+#[test]
+fn a_malformed_plan_is_refused_whole() {
+    let (world, ids) = aged(2);
+    let refuse = |change: &dyn Fn(&mut Plan)| {
+        let mut plan = planted(&world, vec![delete(ids[0], "a"), delete(ids[1], "b")]);
+        change(&mut plan);
+        plan::check::check(plan, &world.spec, &world.inventory(), &world.limits, world.now).unwrap_err()
+    };
+    assert!(matches!(refuse(&|p| p.steps[1].id = StepId(0)), Malformed::DuplicateStep(_)));
+    let waits = |p: &mut Plan, step: usize, on: u32| p.steps[step].after.extend([StepId(on)]);
+    assert!(matches!(refuse(&|p| waits(p, 0, 1)), Malformed::WaitsForLater { .. }), "a circle");
+    assert!(matches!(refuse(&|p| waits(p, 1, 1)), Malformed::WaitsForLater { .. }), "itself");
+    assert!(matches!(refuse(&|p| waits(p, 1, 9)), Malformed::WaitsForLater { .. }), "nothing");
+    assert!(matches!(refuse(&|p| p.fleet = "other".parse().unwrap()), Malformed::OtherFleet { .. }));
+    let unknown = Action::Delete { backup: backup("nobody"), artifact: ids[0], store: store("a") };
+    assert!(matches!(refuse(&|p| p.steps[0].action = unknown.clone()), Malformed::UnknownBackup { .. }));
+    assert!(matches!(refuse(&|p| p.steps[0].action = delete(ids[0], "c")), Malformed::UnknownStore { .. }));
+    let push = Action::Push { mirror: "ssh://elsewhere".to_owned() };
+    assert!(matches!(refuse(&|p| p.steps[0].action = push.clone()), Malformed::UnknownMirror(_)));
+}
+
+/// A random history of one backup: kinds, ages, checks, damage, holds and chains.
+fn history() -> impl Strategy<Value = Vec<StoredArtifact>> {
+    let one = (0u64..24 * 60, 0..4usize, 0..10u8, any::<bool>(), any::<bool>());
+    proptest::collection::vec(one, 0..25).prop_map(|many| {
+        let now = t("2026-11-20T12:00:00Z");
+        let mut history: Vec<StoredArtifact> = Vec::new();
+        for (n, (hours, kind, fate, checked, chained)) in many.into_iter().enumerate() {
+            let mut a = artifact(Kind::ALL[kind], ago(now, hours), n as u64);
+            a.verified.metadata = checked.then_some(a.newest);
+            if fate == 0 {
+                a.condition = damaged();
+            }
+            if fate == 1 {
+                a.held = Some("audit".into());
+            }
+            let older = history.iter().filter(|o| o.newest <= a.newest).max_by_key(|o| o.id);
+            if let Some(older) = older.filter(|_| chained && a.kind != Kind::Full) {
+                a.requires = vec![older.id];
+                a.epoch = older.epoch;
+            }
+            history.push(a);
+        }
+        history
+    })
+}
+
+fn retention() -> impl Strategy<Value = Retention> {
+    let age = || proptest::option::of((0u64..40).prop_map(|days| DAY * days as u32));
+    let count = || proptest::option::of(0u32..6);
+    (age(), age(), age(), age(), count(), count(), count()).prop_map(
+        |(full, incremental, log, manual, daily, monthly, last)| Retention {
+            full,
+            incremental,
+            log,
+            manual,
+            daily,
+            monthly,
+            last,
+            ..Retention::default()
+        },
+    )
+}
+
+fn world_of(history: &[StoredArtifact], other: &[StoredArtifact], keep: &Retention) -> World {
+    let policy = Policy { keep: keep.clone(), ..hourly() };
+    let mut world = World::new(&["a", "b"]).declare("agama", policy);
+    history.iter().for_each(|a| world.put(&["a"], "agama", a));
+    // The other store has copies of what it has, and things of its own.
+    other.iter().for_each(|a| world.put(&["b"], "agama", a));
+    world.limits.delete_share = 1.0;
+    world
+}
+
+fn deletions(plan: &Plan) -> BTreeSet<(String, ArtifactId)> {
+    let deleted = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::Delete { artifact, store, .. } => Some((store.to_string(), *artifact)),
+        _ => None,
+    });
+    deleted.collect()
+}
+
+/// What must hold after any plan was applied.
+fn assert_safe(before: &World, plan: &Plan) {
+    let gone = deletions(plan);
+    for (name, inventory) in &before.stores {
+        for stored in inventory.backups.values() {
+            let goes = |id: &ArtifactId| gone.contains(&(name.to_string(), *id));
+            if let Some(newest) = stored.newest_good(before.now) {
+                assert!(!goes(&newest.id), "the newest good one goes");
+            }
+            for artifact in &stored.artifacts {
+                if goes(&artifact.id) {
+                    assert!(artifact.held.is_none(), "a held one goes");
+                } else {
+                    assert!(!artifact.requires.iter().any(goes), "a required one goes");
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_plan_deletes_the_newest_good_the_held_or_the_required(
+        here in history(), there in history(), keep in retention(), share in 0.0..1.0f64,
+    ) {
+        let mut world = world_of(&here, &there, &keep);
+        assert_safe(&world, &world.unjudged());
+        world.limits.delete_share = share;
+        let plan = world.plan();
+        assert_safe(&world, &plan);
+        for (name, store) in &world.stores {
+            let count = deletions(&plan).iter().filter(|(at, _)| at == name.as_str()).count();
+            let all = store.backups.values().map(|s| s.artifacts.len()).sum::<usize>();
+            prop_assert!(count <= 1.max((share * all as f64) as usize));
+        }
+    }
+
+    #[test]
+    fn the_judge_finds_nothing_in_what_the_planners_plan(here in history(), there in history(), keep in retention()) {
+        let world = world_of(&here, &there, &keep);
+        let (unjudged, judged) = (world.unjudged(), world.plan());
+        prop_assert_eq!(&judged.withheld, &unjudged.withheld);
+        prop_assert_eq!(judged.steps, unjudged.steps);
+    }
+
+    #[test]
+    fn nothing_is_deleted_on_the_strength_of_something_unknown(here in history(), keep in retention(), down in 0..2usize) {
+        let mut world = world_of(&here, &here, &keep);
+        world.down.insert(store(["a", "b"][down]));
+        prop_assert_eq!(deletions(&world.unjudged()), BTreeSet::new());
+    }
+
+    #[test]
+    fn nothing_is_deleted_because_a_declaration_vanished(here in history(), keep in retention()) {
+        let mut world = world_of(&here, &here, &keep);
+        world.spec.backups.clear();
+        prop_assert_eq!(deletions(&world.unjudged()), BTreeSet::new());
+    }
+
+    #[test]
+    fn a_clock_that_jumps_deletes_nothing(here in history(), keep in retention(), days in 1i64..400, back in any::<bool>()) {
+        let world = world_of(&here, &here, &keep);
+        let mut jumped = world.clone();
+        jumped.ahead = 86_400 * if back { -days } else { days };
+        jumped.now += jiff::SignedDuration::from_secs(jumped.ahead);
+        prop_assert_eq!(deletions(&jumped.unjudged()), BTreeSet::new());
+    }
+
+    #[test]
+    fn the_order_of_artifacts_does_not_matter(here in history(), keep in retention(), seed in any::<u64>()) {
+        let world = world_of(&here, &here, &keep);
+        let (sorted, mut shuffled) = (world.inventory(), world.inventory());
+        for observed in shuffled.stores.values_mut() {
+            let Observed::Known(inventory) = observed else { continue };
+            for stored in inventory.backups.values_mut() {
+                stored.artifacts.sort_by_key(|a| (a.id.share() + 1).wrapping_mul(seed | 1));
+            }
+        }
+        let plan = |inventory| plan::plan(&world.spec, inventory, &world.limits, world.now);
+        prop_assert_eq!(deletions(&plan(&sorted)), deletions(&plan(&shuffled)));
+    }
+
+    #[test]
+    fn a_looser_policy_keeps_a_superset(here in history(), keep in retention(), days in 0u32..30, more in 0u32..5) {
+        let looser = Retention {
+            full: keep.full.map(|age| age + DAY * days),
+            incremental: keep.incremental.map(|age| age + DAY * days),
+            log: keep.log.map(|age| age + DAY * days),
+            daily: keep.daily.map(|count| count + more),
+            monthly: keep.monthly.map(|count| count + more),
+            last: keep.last.map(|count| count + more),
+            ..keep.clone()
+        };
+        let (tight, loose) = (world_of(&here, &here, &keep), world_of(&here, &here, &looser));
+        prop_assert!(deletions(&loose.unjudged()).is_subset(&deletions(&tight.unjudged())));
+    }
+
+    #[test]
+    fn applying_plans_comes_to_an_end(here in history(), there in history(), keep in retention()) {
+        let mut world = world_of(&here, &there, &keep);
+        world.settle(8);
+    }
+}
+
+#[test]
+fn rules_of_one_store_leave_the_other_alone() {
+    let (mut world, ids) = aged(2);
+    world.artifact_mut("a", "agama", ids[0]).held = Some("audit".into());
+    let all = ids.iter().flat_map(|id| [delete(*id, "a"), delete(*id, "b")]).collect();
+    world.limits.delete_share = 1.0;
+    let judged = world.judge(planted(&world, all));
+    let left: BTreeMap<String, usize> =
+        deletions(&judged).into_iter().fold(BTreeMap::new(), |mut m, (at, _)| {
+            *m.entry(at).or_default() += 1;
+            m
+        });
+    assert_eq!(left, BTreeMap::from([("b".to_owned(), 2)]));
+}
