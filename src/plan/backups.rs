@@ -72,7 +72,7 @@ fn may_begin(facts: &Facts<'_>, backup: &Backup, kind: Kind) -> Result<(), Wait>
 /// Whether no other capture of the backup goes on in any store.
 pub(super) fn no_lease(facts: &Facts<'_>, backup: &Backup) -> Result<(), Wait> {
     for store in &backup.stores {
-        if let Some((id, lease)) = facts.live_lease(&backup.name, store) {
+        if let Some((id, lease)) = facts.capture_under_way(&backup.name, store) {
             let on = format!("capture {id} is under way in {store}");
             return Err(Wait { on, until: Some(lease.until) });
         }

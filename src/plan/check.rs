@@ -78,9 +78,9 @@ struct Broken {
 
 /// What a broken rule takes out of a plan.
 enum Reach {
-    /// Every deletion and sweep of the backup in the store.
+    /// Every deletion of an artifact of the backup in the store.
     Deletions,
-    /// One step.
+    /// One sweep or clean-up.
     Step(StepId),
 }
 
@@ -132,9 +132,10 @@ impl<'a> World<'a> {
     }
 }
 
+/// The backup and the store of an artifact's deletion.
 fn pair(action: &Action) -> Option<(&BackupName, &StoreName)> {
     match action {
-        Action::Delete { backup, store, .. } | Action::Sweep { backup, store, .. } => Some((backup, store)),
+        Action::Delete { backup, store, .. } => Some((backup, store)),
         _ => None,
     }
 }

@@ -116,25 +116,37 @@ impl<'a> Facts<'a> {
         Rules { keep, selects: protected.selects, zone: &self.spec.fleet.time_zone }
     }
 
-    /// A capture of the backup that goes on in a store, other than what an earlier pass of ours left behind.
+    /// Captures of the backup that go on in a store, other than what an earlier pass of ours left behind.
+    fn live_leases(&self, backup: &BackupName, store: &StoreName) -> Vec<(ArtifactId, &'a Lease)> {
+        let Ok(inventory) = self.store(store) else { return Vec::new() };
+        let Some(stored) = inventory.backups.get(backup) else { return Vec::new() };
+        let left = &self.inventory.interrupted;
+        let ours = |id: ArtifactId| {
+            left.iter().any(|i| i.backup == *backup && i.store == *store && i.artifact == id)
+        };
+        let ended = |id: ArtifactId| ours(id) || stored.artifact(id).is_some();
+        let now = self.now_in(inventory);
+        let live = stored.leases.iter().filter(|(id, lease)| lease.until > now && !ended(**id));
+        live.map(|(id, lease)| (*id, lease)).collect()
+    }
+
+    /// A capture whose lease keeps what it may reuse from being deleted.
     pub(crate) fn live_lease(
         &self,
         backup: &BackupName,
         store: &StoreName,
     ) -> Option<(ArtifactId, &'a Lease)> {
-        let inventory = self.store(store).ok()?;
-        let stored = inventory.backups.get(backup)?;
-        let ended = |id: ArtifactId| {
-            let ours = self
-                .inventory
-                .interrupted
-                .iter()
-                .any(|i| i.backup == *backup && i.store == *store && i.artifact == id);
-            ours || stored.artifact(id).is_some()
-        };
-        let now = self.now_in(inventory);
-        let live = stored.leases.iter().find(|(id, lease)| lease.until > now && !ended(**id));
-        live.map(|(id, lease)| (*id, lease))
+        self.live_leases(backup, store).pop()
+    }
+
+    /// A capture that another one waits for. A lease from the future, which a clock that jumped left behind, is not
+    /// believed for that: it would hold captures up until then. It keeps things from being deleted all the same.
+    pub(crate) fn capture_under_way(
+        &self,
+        backup: &BackupName,
+        store: &StoreName,
+    ) -> Option<(ArtifactId, &'a Lease)> {
+        self.live_leases(backup, store).into_iter().find(|(id, _)| id.time() <= self.now)
     }
 
     /// A store whose clock can't be reconciled with ours, if there is one.

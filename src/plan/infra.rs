@@ -41,7 +41,7 @@ fn bundle(facts: &Facts<'_>, found: &InfraInventory, store: &StoreName, draft: &
     if restorable.is_some_and(|newest| newest.position.as_deref() == Some(found.position.as_str())) {
         return;
     }
-    if let Some((id, lease)) = facts.live_lease(&backup, store) {
+    if let Some((id, lease)) = facts.capture_under_way(&backup, store) {
         return draft.wait(what(), format!("capture {id} is under way"), Some(lease.until));
     }
     let (base, why) = match base(facts, stored) {

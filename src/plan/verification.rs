@@ -40,7 +40,7 @@ fn repair_one(
     else {
         return;
     };
-    if let Some((id, lease)) = facts.live_lease(name, store) {
+    if let Some((id, lease)) = facts.capture_under_way(name, store) {
         let what = format!("repair of {} of {name} in {store}", damaged.id);
         return draft.wait(what, format!("capture {id} is under way"), Some(lease.until));
     }
@@ -101,7 +101,7 @@ fn verify(facts: &Facts<'_>, store: &StoreName, mut checks: Vec<Check<'_>>, draf
 /// The deepest check of an artifact that is due, and since when.
 fn due_check(facts: &Facts<'_>, verify: &Verify, artifact: &StoredArtifact) -> Option<(Depth, Timestamp)> {
     possible(facts, verify).find_map(|(depth, interval)| {
-        let at = check_at(artifact, depth, interval)?;
+        let at = check_at(artifact, depth, interval, facts.now)?;
         (at <= facts.now).then_some((depth, at))
     })
 }
@@ -111,8 +111,9 @@ pub(super) fn next_check(facts: &Facts<'_>, name: &BackupName, store: &StoreName
     let verify = &facts.protected.get(name)?.verify;
     let stored = facts.stored(name, store).ok()?;
     let good = stored.artifacts.iter().filter(|a| a.is_good());
-    let times =
-        good.flat_map(|a| possible(facts, verify).filter_map(|(depth, every)| check_at(a, depth, every)));
+    let times = good.flat_map(|a| {
+        possible(facts, verify).filter_map(|(depth, every)| check_at(a, depth, every, facts.now))
+    });
     times.filter(|at| *at > facts.now).min()
 }
 
@@ -127,13 +128,21 @@ fn possible(facts: &Facts<'_>, verify: &Verify) -> impl Iterator<Item = (Depth, 
 
 /// When an artifact is to be checked: an interval after the last check; the first time at once for what is cheap, and
 /// after a stable share of the interval for what reads the whole artifact.
-fn check_at(artifact: &StoredArtifact, depth: Depth, interval: Duration) -> Option<Timestamp> {
+fn check_at(
+    artifact: &StoredArtifact,
+    depth: Depth,
+    interval: Duration,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let made = artifact.id.time();
     match artifact.verified.at_least(depth) {
         Some(last) => last.checked_add(interval).ok(),
-        None if depth == Depth::Metadata => Some(artifact.id.time()),
+        // A name from the future says nothing of when its artifact was made.
+        None if made > now => Some(now),
+        None if depth == Depth::Metadata => Some(made),
         None => {
             let share = (u128::from(interval.as_secs()) * u128::from(artifact.id.share())) >> 50;
-            artifact.id.time().checked_add(Duration::from_secs(u64::try_from(share).unwrap_or(u64::MAX))).ok()
+            made.checked_add(Duration::from_secs(u64::try_from(share).unwrap_or(u64::MAX))).ok()
         }
     }
 }

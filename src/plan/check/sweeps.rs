@@ -13,16 +13,17 @@ use crate::{
 pub(super) fn broken(plan: &Plan, world: &World<'_>) -> Vec<Broken> {
     let mut broken = Vec::new();
     for step in &plan.steps {
-        let (found, backup, store, reach) = match &step.action {
+        let (found, backup, store) = match &step.action {
             Action::Sweep { backup, store, captures } => {
-                (sweep(world, backup, store, captures), backup, store, Reach::Deletions)
+                (sweep(world, backup, store, captures), backup, store)
             }
             Action::CleanUp { backup, store, artifact } => {
-                (clean_up(world, backup, store, *artifact), backup, store, Reach::Step(step.id))
+                (clean_up(world, backup, store, *artifact), backup, store)
             }
             _ => continue,
         };
         if let Some((rule, reason)) = found {
+            let reach = Reach::Step(step.id);
             broken.push(Broken { backup: backup.clone(), store: store.clone(), rule, reason, reach });
         }
     }
