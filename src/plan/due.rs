@@ -1,6 +1,6 @@
 //! When a backup is due: slots against artifacts. Used by the planner, by `status` and by `explain`.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -59,7 +59,7 @@ pub(crate) struct Need {
 
 /// Each kind of `backup` against its schedule, strongest first.
 pub(crate) fn assess(facts: &Facts<'_>, backup: &Backup) -> Vec<Dueness> {
-    let filled = |kind, slot| filling(facts, backup, kind, slot);
+    let filled = |kind, slot| filling(facts, backup, kind, slot).map(|a| a.id);
     let kinds = backup.policy.schedules.iter().rev();
     kinds
         .map(|(kind, cadence)| {
@@ -125,10 +125,21 @@ fn has_full(facts: &Facts<'_>, backup: &Backup) -> bool {
     counting(facts, backup).any(|a| a.kind == Kind::Full)
 }
 
+/// The contents that fill the latest slots of a backup's schedules.
+pub(super) fn filling_now(facts: &Facts<'_>, backup: &Backup) -> BTreeSet<ArtifactId> {
+    let slots = assess(facts, backup).into_iter().filter_map(|d| Some((d.kind, d.slot?)));
+    slots.filter_map(|(kind, slot)| filling(facts, backup, kind, slot)).map(StoredArtifact::content).collect()
+}
+
 /// The artifact that fills a slot, in any store that can be believed.
-fn filling(facts: &Facts<'_>, backup: &Backup, kind: Kind, slot: Timestamp) -> Option<ArtifactId> {
+fn filling<'a>(
+    facts: &Facts<'a>,
+    backup: &Backup,
+    kind: Kind,
+    slot: Timestamp,
+) -> Option<&'a StoredArtifact> {
     let fills = |a: &&StoredArtifact| a.kind.fills(kind) && a.slot.is_some_and(|carried| carried >= slot);
-    counting(facts, backup).find(fills).map(|a| a.id)
+    counting(facts, backup).find(fills)
 }
 
 /// The next moment after `now` at which the plan would change by time alone: a slot falls due, a window opens, a lease

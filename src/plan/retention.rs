@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{Action, StepId, copies::Lacking, draft::Draft, facts::Facts, sweeps};
+use super::{Action, StepId, copies::Lacking, draft::Draft, due, facts::Facts, sweeps};
 use crate::{
     artifact::ArtifactId,
     inventory::{StoredArtifact, StoredBackup},
@@ -112,6 +112,8 @@ fn reasons_to_stay(
     let used_here: BTreeSet<ArtifactId> =
         gone.keys().copied().filter(|id| used.contains(&(name, store, *id))).collect();
     let epochs = epochs_in_use(name, store, stored, draft);
+    let filling =
+        facts.spec.backups.get(name).map(|backup| due::filling_now(facts, backup)).unwrap_or_default();
     let lock = facts.spec.stores.get(store).and_then(|s| s.immutable);
     let locked = |a: &StoredArtifact| {
         lock.is_some_and(|lock| a.id.time().checked_add(lock).map_or(true, |end| end > facts.now))
@@ -126,6 +128,9 @@ fn reasons_to_stay(
     let reason = |a: &StoredArtifact| {
         if used_here.contains(&a.id) || epochs.contains(&a.epoch) {
             Some("steps of this plan that read them or their epoch".to_owned())
+        } else if a.is_good() && filling.contains(&a.content()) {
+            // Otherwise its slot would be due again.
+            Some("the next slot: they fill the latest".to_owned())
         } else if locked(a) {
             Some(format!("the lock of store {store}"))
         } else {

@@ -231,6 +231,18 @@ fn nothing_expires_while_the_other_store_is_unknown_or_lacks_its_copy() {
 }
 
 #[test]
+fn what_fills_the_latest_slot_stays_so_that_it_is_not_due_again() {
+    let mut world = World::new(&["a"]).declare("agama", hourly());
+    let policy = &mut world.spec.backups.get_mut("agama").unwrap().policy;
+    policy.keep.full = Some(HOUR);
+    policy.schedules.insert(Kind::Incremental, Cadence::Every(HOUR));
+    world.put(&["a"], "agama", &artifact(Kind::Full, t("2026-11-20T01:00:00Z"), 1));
+    world.put(&["a"], "agama", &artifact(Kind::Incremental, t("2026-11-20T12:00:00Z"), 2));
+    let plan = check(&world, &[]);
+    assert_eq!(waits(&plan), ["the next slot: they fill the latest"]);
+}
+
+#[test]
 fn only_what_the_destination_would_keep_is_copied() {
     let mut world = settled();
     world
