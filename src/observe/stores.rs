@@ -30,8 +30,11 @@ use crate::{
     stores::{ErrorKind, Listed, Store, StoreError},
 };
 
-/// Objects that are read at once.
-const READS: usize = 16;
+/// Backups that are looked at at once.
+const BACKUPS: usize = 4;
+
+/// Objects of one backup that are read at once.
+const READS: usize = 8;
 
 /// A lease is never longer, bytes.
 pub(crate) const LONGEST_LEASE: u64 = 64 << 10;
@@ -67,10 +70,13 @@ impl Look {
         let records =
             Records { name: self.name.clone(), store: self.store.clone(), fleet: self.fleet.clone() };
         let chain = records.read(&listing.records, &self.keys, self.cache.as_ref()).await?;
-        let mut backups = BTreeMap::new();
-        for (name, listing) in &listing.backups {
-            backups.insert(name.clone(), self.backup(name, listing, now.min(clock)).await?);
-        }
+        let mut backups: BTreeMap<BackupName, StoredBackup> = stream::iter(&listing.backups)
+            .map(|(name, listing)| async move {
+                Ok::<_, StoreError>((name.clone(), self.backup(name, listing, now.min(clock)).await?))
+            })
+            .buffer_unordered(BACKUPS)
+            .try_collect()
+            .await?;
         let standing = standing::judge(&listing, &backups, &chain);
         remembered::apply(&mut backups, &chain.records, now);
         Ok(StoreInventory { clock, standing, backups, bytes: listing.bytes })

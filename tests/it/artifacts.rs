@@ -161,17 +161,23 @@ async fn write(
             index,
             packs: used,
         }),
-        sealed: Some(seal(ring, &plaintext)),
+        sealed: Some(seal(ring, Some(&plaintext))),
     };
     commit(folder, &ring.keys, &manifest).await;
     manifest
 }
 
-fn seal(ring: &KeyRing, plaintext: &[u8]) -> String {
-    let sealed = Sealed { sha256: Some(hex::encode(Sha256::digest(plaintext))), details: Default::default() };
+fn seal(ring: &KeyRing, plaintext: Option<&[u8]>) -> String {
+    let sha256 = plaintext.map(|plaintext| hex::encode(Sha256::digest(plaintext)));
+    let sealed = Sealed { sha256, details: Default::default() };
     let mut encrypted = Vec::new();
     ring.recipients.encrypt(&serde_json::to_vec(&sealed).unwrap(), &mut encrypted).unwrap();
     BASE64_STANDARD.encode(encrypted)
+}
+
+/// The same manifest as of a capture that did not read what it reused: without a digest of the stream.
+pub fn without_digest(ring: &KeyRing, manifest: &Manifest) -> Manifest {
+    Manifest { sealed: Some(seal(ring, None)), ..manifest.clone() }
 }
 
 /// Signs and puts a manifest.

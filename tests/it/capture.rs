@@ -1,7 +1,7 @@
 //! Captures into stores: what becomes an artifact, what is shared, and what is left when something fails.
 
 mod failures;
-mod fixture;
+pub mod fixture;
 mod referees;
 
 use backstay::{

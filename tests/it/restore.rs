@@ -36,7 +36,7 @@ use backstay::{
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::artifacts::{KeyRing, full, id, incremental, look, now};
+use crate::artifacts::{KeyRing, full, id, incremental, look, now, without_digest};
 
 /// A source that keeps what is restored, and may stop reading early.
 #[derive(Default)]
@@ -321,35 +321,54 @@ async fn without_the_identity_nothing_is_restored_and_the_recipients_are_named()
     }
 }
 
+/// The keys of a new controller that trusts the signatures of the old one, has its identity, and not its naming key.
+fn successor(ring: &KeyRing, dir: &std::path::Path) -> Arc<Keys> {
+    let trusted = [ring.keys.public_key()];
+    Arc::new(Keys::load_or_create(&dir.join("keys"), &trusted, Some(&ring.identity_file)).unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_segment_that_somebody_else_encrypted_is_refused_before_the_stream_ends() {
     let scene = Scene::new().await;
     let folder = scene.at("vault");
-    let manifest = committed::read(&folder, id(1, 1), &scene.ring.keys).await.unwrap().manifest;
-    // The forger knows the recipients, and where the segments are; a forged one of the same length fits in.
+    let whole = committed::read(&folder, id(1, 1), &scene.ring.keys).await.unwrap().manifest;
+    let undigested = without_digest(&scene.ring, &whole);
+    let dir = tempfile::tempdir().unwrap();
+    let successor = successor(&scene.ring, dir.path());
     let index = folder.store.get(&folder.index(id(1, 1)), None, 1 << 20).await.unwrap();
     let index = backstay::artifact::index::Index::parse(&index).unwrap();
     for number in [0, index.segments.len() - 1] {
+        // The forger knows the recipients, and where the segments are; a forged one of the same length fits in.
         let extent = index.segments[number].extent;
         let object = folder.pack(extent.pack);
         let original = folder.store.get(&object, None, 1 << 20).await.unwrap();
-        let mut sealer = backstay::apply::segment::Sealer::new(scene.ring.recipients.clone()).unwrap();
-        // An age file is of a random length, for it holds a stanza that means nothing.
-        let forged = std::iter::repeat_with(|| sealer.seal(&PIECES[number].to_ascii_uppercase()).unwrap())
-            .find(|forged| forged.len() == extent.length as usize)
-            .unwrap();
+        let forged = forge(&scene.ring, &PIECES[number].to_ascii_uppercase(), extent.length as usize);
         let mut pack = original.to_vec();
         pack[extent.range().start as usize..extent.range().end as usize].copy_from_slice(&forged);
         scene.vault.overwrite(&object, pack.into());
-
-        let source = Memory::default();
-        let place = Place::File("/unused".into());
-        let manifests = std::slice::from_ref(&manifest);
-        let told = restore::restore(manifests, &folder, &source, &place, &scene.ring.keys, &progress()).await;
-        assert!(matches!(told, Err(RestoreError::Stream(StreamError::Damaged { .. }))), "{told:?}");
-        assert!(source.restored.lock().unwrap().len() < PIECES.concat().len());
+        // By the segments' hashes, by the digest of the stream, or by those of the packs.
+        for (manifest, keys) in [
+            (&whole, &scene.ring.keys),
+            (&undigested, &scene.ring.keys),
+            (&whole, &successor),
+            (&undigested, &successor),
+        ] {
+            let source = Memory::default();
+            let place = Place::File("/unused".into());
+            let manifests = std::slice::from_ref(manifest);
+            let told = restore::restore(manifests, &folder, &source, &place, keys, &progress()).await;
+            assert!(matches!(told, Err(RestoreError::Stream(StreamError::Damaged { .. }))), "{told:?}");
+            assert!(source.restored.lock().unwrap().len() < PIECES.concat().len());
+        }
         scene.vault.overwrite(&object, original);
     }
+}
+
+/// Another content, encrypted to the same recipients, of exactly this length.
+fn forge(ring: &KeyRing, content: &[u8], length: usize) -> Vec<u8> {
+    let mut sealer = backstay::apply::segment::Sealer::new(ring.recipients.clone()).unwrap();
+    // An age file is of a random length, for it holds a stanza that means nothing.
+    std::iter::repeat_with(|| sealer.seal(content).unwrap()).find(|forged| forged.len() == length).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -367,9 +386,7 @@ async fn a_source_that_stops_reading_early_does_not_hide_damage_behind() {
 async fn a_controller_with_another_naming_key_restores_what_an_earlier_one_signed() {
     let scene = Scene::new().await;
     let dir = tempfile::tempdir().unwrap();
-    let trusted = [scene.ring.keys.public_key()];
-    let keys = Keys::load_or_create(&dir.path().join("keys"), &trusted, Some(&scene.ring.identity_file));
-    let keys = Arc::new(keys.unwrap());
+    let keys = successor(&scene.ring, dir.path());
     let source = Memory::default();
     restore_into(&source, &scene.at("vault"), id(2, 2), &keys).await.unwrap();
     assert_eq!(*source.restored.lock().unwrap(), LATER.concat());
