@@ -1,6 +1,10 @@
 //! Diagnostics for people and for programs.
 
-use std::{borrow::Cow, collections::BTreeMap, ops::Range};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet, normalize_untrusted_str};
 use serde_json::{Value, json};
@@ -12,7 +16,7 @@ use crate::diagnostic::{Diagnostic, Location, Severity};
 pub const FORMAT: &str = "backstay.validate/1";
 
 /// Diagnostics that are shown in full; the others are counted.
-const MOST_SHOWN: usize = 200;
+const MOST_SHOWN: usize = 100;
 /// Lines beyond this are not shown.
 const LONGEST_LINE: usize = 500;
 
@@ -55,8 +59,9 @@ fn of(diagnostics: &[Diagnostic], severity: Severity) -> usize {
 
 /// All diagnostics in a versioned envelope, lines and columns counted from 1, columns in characters.
 pub fn json(diagnostics: &[Diagnostic], files: &BTreeMap<String, Vec<u8>>) -> Value {
+    let lines = Lines::new(files);
     let place = |location: &Location| {
-        let (line, column) = line_and_column(files, location);
+        let (line, column) = lines.place(location);
         json!({ "file": location.file, "line": line, "column": column, "span": location.span })
     };
     let all = diagnostics.iter().map(|diagnostic| {
@@ -122,22 +127,17 @@ struct Sources(BTreeMap<String, String>);
 
 impl Sources {
     fn new(diagnostics: &[Diagnostic], files: &BTreeMap<String, Vec<u8>>) -> Self {
-        let mut sources: BTreeMap<String, String> = BTreeMap::new();
         let places =
             diagnostics.iter().flat_map(|d| d.location.iter().chain(d.related.iter().map(|r| &r.location)));
-        for location in places {
-            let Some(content) = files.get(&location.file) else { continue };
-            if let Ok(text) = std::str::from_utf8(content) {
-                sources.entry(location.file.clone()).or_insert_with(|| text.to_owned());
-            }
-        }
-        for diagnostic in diagnostics.iter().filter(|diagnostic| diagnostic.code == "literal-secret") {
-            let Some(location) = &diagnostic.location else { continue };
-            if let Some(text) = sources.get_mut(&location.file) {
-                mask(text, location.span.clone());
-            }
-        }
-        Self(sources)
+        let named: BTreeSet<&String> = places.map(|location| &location.file).collect();
+        let source = |file: &String| {
+            let text = std::str::from_utf8(files.get(file)?).ok()?;
+            let secrets = diagnostics.iter().filter(|diagnostic| diagnostic.code == "literal-secret");
+            let here =
+                secrets.filter_map(|found| found.location.as_ref()).filter(|place| place.file == *file);
+            Some((file.clone(), covered(text, here.map(|place| place.span.clone()))))
+        };
+        Self(named.into_iter().filter_map(source).collect())
     }
 
     fn span(&self, location: &Location) -> Option<Range<usize>> {
@@ -163,23 +163,35 @@ impl Sources {
     }
 }
 
-/// Covers a secret, byte for byte so that spans stay.
-fn mask(text: &mut String, span: Range<usize>) {
-    let Some(secret) = text.get(span.clone()) else { return };
-    let covered: String = secret
-        .chars()
-        .flat_map(|c| match c {
-            '\n' => "\n".chars(),
-            c => ["*", "**", "***", "****"][c.len_utf8() - 1].chars(),
-        })
-        .collect();
-    text.replace_range(span, &covered);
+/// The file's text, each secret covered byte for byte so that spans stay.
+fn covered(text: &str, secrets: impl Iterator<Item = Range<usize>>) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    for span in secrets.filter(|span| text.get(span.clone()).is_some()) {
+        bytes[span].iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b'*');
+    }
+    String::from_utf8(bytes).unwrap_or_default()
 }
 
-fn line_and_column(files: &BTreeMap<String, Vec<u8>>, location: &Location) -> (usize, usize) {
-    let content = files.get(&location.file).map(Vec::as_slice).unwrap_or_default();
-    let before = &content[..location.span.start.min(content.len())];
-    let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    (line, String::from_utf8_lossy(&before[line_start..]).chars().count() + 1)
+/// Where each line of each file begins.
+struct Lines<'a>(BTreeMap<&'a str, (&'a [u8], Vec<usize>)>);
+
+impl<'a> Lines<'a> {
+    fn new(files: &'a BTreeMap<String, Vec<u8>>) -> Self {
+        let begins = |content: &'a [u8]| {
+            let after_newlines =
+                content.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+            (content, std::iter::once(0).chain(after_newlines).collect())
+        };
+        Self(files.iter().map(|(file, content)| (file.as_str(), begins(content))).collect())
+    }
+
+    /// Counted from 1, the column in characters.
+    fn place(&self, location: &Location) -> (usize, usize) {
+        let Some((content, begins)) = self.0.get(location.file.as_str()) else { return (1, 1) };
+        let at = location.span.start.min(content.len());
+        let line = begins.partition_point(|begin| *begin <= at);
+        let before = &content[begins[line - 1]..at];
+        // Every byte but those that continue a character of UTF-8.
+        (line, before.iter().filter(|byte| **byte & 0xc0 != 0x80).count() + 1)
+    }
 }

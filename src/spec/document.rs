@@ -26,8 +26,8 @@ pub type Value<'a> = Spanned<DeValue<'a>>;
 pub struct Document<'a> {
     /// What could be read.
     pub table: Table<'a>,
-    /// Lines, from 0, with faults: what is found there besides is likely their echo.
-    pub faulty_lines: Vec<usize>,
+    /// Lines with faults, as bytes: what is found there besides is likely their echo.
+    pub faulty_lines: Vec<Range<usize>>,
 }
 
 /// Reads a file. `None` when it is no text at all.
@@ -44,7 +44,7 @@ pub fn read<'a>(file: &str, content: &'a [u8], diagnostics: &mut Vec<Diagnostic>
     // A file of another kind may have a fault a byte.
     for error in errors.into_iter().take(MOST_FAULTS) {
         let span = within(text, error.span().unwrap_or(0..0));
-        let line = line_of(text, span.start);
+        let line = line_around(text, span.start);
         if !faulty_lines.contains(&line) {
             faulty_lines.push(line);
             diagnostics.push(syntax(file, text, error.message(), span));
@@ -53,9 +53,10 @@ pub fn read<'a>(file: &str, content: &'a [u8], diagnostics: &mut Vec<Diagnostic>
     Some(Document { table: table.into_inner(), faulty_lines })
 }
 
-/// The number, from 0, of the line that holds the byte `at`.
-pub fn line_of(text: &str, at: usize) -> usize {
-    text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count()
+/// The line that holds the byte `at`, with the end of the line.
+fn line_around(text: &str, at: usize) -> Range<usize> {
+    let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+    start..text[at..].find('\n').map_or(text.len(), |newline| at + newline) + 1
 }
 
 fn text<'a>(file: &str, content: &'a [u8]) -> Result<&'a str, Box<Diagnostic>> {

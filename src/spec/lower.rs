@@ -39,7 +39,8 @@ pub fn lower(
     places: &Places,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Lowered {
-    let mut lower = Lower { names, places, diagnostics, referenced: Names::new() };
+    let mut lower =
+        Lower { names, places, diagnostics, referenced: Names::new(), suggestions: MOST_SUGGESTIONS };
     let Declaration { fleet, contact, store, policy, backup, infra, vm, recovery, drill, orphan } =
         declaration;
     let policies = lower.all(policy, |lower, name, it| Some(lower.policy(name, it)));
@@ -62,7 +63,12 @@ struct Lower<'a> {
     places: &'a Places,
     diagnostics: &'a mut Vec<Diagnostic>,
     referenced: Names,
+    /// How many more unknown names are compared with all known ones.
+    suggestions: usize,
 }
+
+/// Beyond this many unknown names something else is wrong than their spelling.
+const MOST_SUGGESTIONS: usize = 100;
 
 impl Lower<'_> {
     /// Every resource of a section whose name is one.
@@ -99,8 +105,10 @@ impl Lower<'_> {
             self.referenced.insert(resource);
             return name.parse().ok();
         }
+        let compared = if self.suggestions == 0 { 0 } else { usize::MAX };
+        self.suggestions = self.suggestions.saturating_sub(1);
         let known = self.names.iter().filter(|(s, _)| s == section).map(|(_, name)| name.as_str());
-        let hint = match closest(name, known) {
+        let hint = match closest(name, known.take(compared)) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("declare it: [{section}.{name}]"),
         };

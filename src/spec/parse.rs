@@ -1,6 +1,9 @@
 //! From the files of one revision to a [`Spec`] and everything that is wrong with them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value as Schema;
@@ -35,11 +38,14 @@ pub fn parse(files: &BTreeMap<String, Vec<u8>>) -> Parsed {
     let Reading { mut diagnostics, places, names, faulty_lines } = reading;
     let lowered = lower::lower(declaration, &names, &places, &mut diagnostics);
     diagnostics.extend(lint::lint(&lowered, &names, &places));
-    drop_echoes(&mut diagnostics, files, &faulty_lines);
+    drop_echoes(&mut diagnostics, &faulty_lines);
     sort(&mut diagnostics);
     let sound = diagnostics.iter().all(|diagnostic| diagnostic.severity < Severity::Error);
     Parsed { spec: sound.then_some(lowered.spec), diagnostics }
 }
+
+/// Of each file with faults of syntax the lines that have them, as bytes.
+type FaultyLines = BTreeMap<String, Vec<Range<usize>>>;
 
 /// The names of all resources, also of those that are faulty: `("store", "offsite")`.
 pub type Names = BTreeSet<(String, String)>;
@@ -49,8 +55,7 @@ struct Reading {
     diagnostics: Vec<Diagnostic>,
     places: Places,
     names: Names,
-    /// Of each file with faults of syntax.
-    faulty_lines: BTreeMap<String, Vec<usize>>,
+    faulty_lines: FaultyLines,
 }
 
 /// One resource as a file has it.
@@ -196,37 +201,26 @@ fn unknown_section(section: &str, at: Location) -> Diagnostic {
 }
 
 /// Leaves out what may only follow from a fault of syntax: on its line, or because something is missing.
-fn drop_echoes(
-    diagnostics: &mut Vec<Diagnostic>,
-    files: &BTreeMap<String, Vec<u8>>,
-    faulty_lines: &BTreeMap<String, Vec<usize>>,
-) {
+fn drop_echoes(diagnostics: &mut Vec<Diagnostic>, faulty_lines: &FaultyLines) {
     if faulty_lines.is_empty() {
         return;
     }
-    let on_faulty_line = |location: &Location, lines: &[usize]| {
-        let text = files.get(&location.file).and_then(|content| std::str::from_utf8(content).ok());
-        text.is_none_or(|text| lines.contains(&document::line_of(text, location.span.start)))
-    };
     diagnostics.retain(|diagnostic| match (diagnostic.code, &diagnostic.location) {
         ("syntax" | "duplicate" | "literal-secret" | "not-text" | "file-too-large", _) => true,
         ("unused-store" | "unused-policy" | "nothing-declared", _) => false,
         (code, Some(location)) => faulty_lines.get(&location.file).is_none_or(|lines| {
-            !matches!(code, "missing-key" | "choose-one" | "empty-list") && !on_faulty_line(location, lines)
+            let on_faulty_line = lines.iter().any(|line| line.contains(&location.span.start));
+            !matches!(code, "missing-key" | "choose-one" | "empty-list") && !on_faulty_line
         }),
         (code, None) => code != "missing-key",
     });
 }
 
 fn sort(diagnostics: &mut Vec<Diagnostic>) {
-    diagnostics.sort_by(|a, b| {
-        let place = |d: &Diagnostic| d.location.as_ref().map(|l| (l.file.clone(), l.span.start));
-        (place(a), std::cmp::Reverse(a.severity), a.code, &a.message).cmp(&(
-            place(b),
-            std::cmp::Reverse(b.severity),
-            b.code,
-            &b.message,
-        ))
-    });
+    fn order(found: &Diagnostic) -> impl Ord + '_ {
+        let place = found.location.as_ref().map(|place| (place.file.as_str(), place.span.start));
+        (place, std::cmp::Reverse(found.severity), found.code, found.message.as_str())
+    }
+    diagnostics.sort_by(|a, b| order(a).cmp(&order(b)));
     diagnostics.dedup();
 }

@@ -9,11 +9,16 @@ pub fn closest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
     let allowed = (given.chars().count() / 3).max(1);
     known
         .into_iter()
+        .take(MOST_COMPARED)
+        .filter(|word| word.len().abs_diff(given.len()) <= allowed || is_cut_short(given, word))
         .map(|word| (strsim::damerau_levenshtein(given, word), word))
         .filter(|(distance, word)| *distance <= allowed || is_cut_short(given, word))
         .min()
         .map(|(_, word)| word)
 }
+
+/// Words that are compared with an unknown one.
+const MOST_COMPARED: usize = 10_000;
 
 fn is_cut_short(given: &str, word: &str) -> bool {
     let (short, long) = if given.len() < word.len() { (given, word) } else { (word, given) };

@@ -301,6 +301,61 @@ fn every_finding_has_a_place_a_hint_and_a_kebab_case_code() {
     }
 }
 
+#[test]
+fn the_page_about_declarations_tells_every_code_and_kind() {
+    let page = include_str!("../../docs/declaration.md");
+    for example in crate::examples::ALL {
+        for diagnostic in parse(&crate::examples::files(example)).diagnostics {
+            assert!(page.contains(&format!("`{}`", diagnostic.code)), "{}", diagnostic.code);
+        }
+    }
+    let schema = backstay::spec::schema::json_schema();
+    for section in schema["properties"].as_object().unwrap().keys() {
+        assert!(page.contains(&format!("[{section}")), "{section}");
+    }
+}
+
+#[test]
+fn the_page_about_configuration_shows_one_that_works() {
+    let page = include_str!("../../docs/configuration.md");
+    let text = page.split("```toml").nth(1).unwrap().split("```").next().unwrap();
+    backstay::config::Config::parse("page", text.as_bytes(), std::path::Path::new("/")).unwrap();
+}
+
+#[test]
+fn a_hostile_file_takes_time_in_proportion_to_its_size() {
+    let filled = |line: &dyn Fn(usize) -> String| {
+        let mut text = String::new();
+        for number in 0.. {
+            let next = line(number);
+            if text.len() + next.len() > 1 << 17 {
+                return text.into_bytes();
+            }
+            text.push_str(&next);
+        }
+        unreachable!("the numbers do not end")
+    };
+    let hostile = [
+        filled(&|n| format!("k{n}=\n")),
+        filled(&|n| format!("[backup.b{n}]\npasword=\"x\"\n")),
+        filled(&|n| format!("[backup.b{n}]\npolicy=\"p{n}\"\n")),
+        filled(&|n| format!("[store.s{n}.local]\npath=\"..\"\n")),
+        filled(&|_| "[a]\n".to_owned()),
+        filled(&|_| "[".to_owned()),
+        filled(&|_| "a={".to_owned()),
+        filled(&|_| "a.".to_owned()),
+        filled(&|_| "\"".to_owned()),
+        filled(&|_| "é=".to_owned()),
+    ];
+    for content in hostile {
+        let files = Files::from([("a.toml".to_owned(), content)]);
+        let parsed = parse(&files);
+        assert!(parsed.spec.is_none());
+        assert!(!diagnostics::text(&parsed.diagnostics, &files, Palette::Plain).contains("not shown"));
+        assert_eq!(diagnostics::json(&parsed.diagnostics, &files)["format"], diagnostics::FORMAT);
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn no_bytes_make_the_parser_panic(content in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {
