@@ -4,7 +4,7 @@ use backstay::{
     artifact::{ArtifactId, Depth, Kind},
     inventory::{Lease, Observed, Origin},
     plan::{Action, Plan, next_due},
-    spec::{Cadence, CatchUp, Orphan, Retention, Window},
+    spec::{Cadence, CatchUp, Mysql, Orphan, Retention, Server, Source, Tls, Window},
 };
 use jiff::Timestamp;
 
@@ -350,8 +350,19 @@ fn what_this_build_cannot_run_is_said_and_the_rest_runs() {
     let mut world = settled().declare("orders", nightly());
     let policy = &mut world.spec.backups.get_mut("agama").unwrap().policy;
     policy.schedules.insert(Kind::Log, Cadence::Every(5 * MINUTE));
+    world.spec.backups.get_mut("agama").unwrap().source = Source::Mysql(Mysql {
+        server: Server {
+            host: "pavroto-2".to_owned(),
+            port: None,
+            socket: None,
+            user: None,
+            password: None,
+            databases: Vec::new(),
+            tls: Tls::Default,
+        },
+    });
     world.spec.backups.get_mut("orders").unwrap().source =
-        backstay::spec::Source::Dynamodb { region: "eu-north-1".to_owned(), table: "orders".to_owned() };
+        Source::Dynamodb { region: "eu-north-1".to_owned(), table: "orders".to_owned() };
     let plan = check(&world, &[]);
     let found: Vec<&str> = plan.cannot_run.iter().map(|c| c.resource.as_str()).collect();
     assert_eq!(found, ["backup.agama.log", "backup.orders"]);

@@ -18,7 +18,7 @@ use backstay::{
 
 use crate::world::*;
 
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 100;
 const MOVES: u64 = 40;
 const BACKUPS: [&str; 3] = ["agama", "orders", "wiki"];
 const STORES: [&str; 3] = ["a", "b", "c"];
