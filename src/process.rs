@@ -299,6 +299,14 @@ impl Process {
     /// # Errors
     /// [`ProcessError::Failed`] for any end but exit status 0.
     pub async fn finish(mut self) -> Result<(), ProcessError> {
+        self.end().await
+    }
+
+    /// As [`Process::finish`], for an owner who can't give the process away.
+    ///
+    /// # Errors
+    /// As [`Process::finish`].
+    pub async fn end(&mut self) -> Result<(), ProcessError> {
         self.close_input();
         match limited(self.stall, self.deadline, self.group.wait()).await {
             Ok(Ok(status)) if status.success() => Ok(()),

@@ -1,7 +1,10 @@
 //! Sources: the protected data. One trait, one conformance suite.
 
+mod aside;
 mod blocking;
+pub mod files;
 pub mod git;
+pub mod mysql;
 pub mod sqlite;
 
 use std::{path::PathBuf, time::Duration};

@@ -9,11 +9,11 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     task::JoinError,
 };
 
-use super::Sink;
+use super::{Run, RunKey, Sink};
 
 /// How many pieces may wait between the two sides.
 const DEPTH: usize = 8;
@@ -23,6 +23,7 @@ const CHUNK: usize = 128 * 1024;
 
 enum Message {
     Bytes(Bytes),
+    Run(Option<RunKey>, oneshot::Sender<Run>),
     Alive,
 }
 
@@ -48,6 +49,13 @@ impl Feed {
         self.0.blocking_send(Message::Bytes(bytes)).map_err(|_| Unwanted)
     }
 
+    /// See [`Sink::run`].
+    pub(super) fn run(&self, key: Option<RunKey>) -> Result<Run, Unwanted> {
+        let (answer, answered) = oneshot::channel();
+        self.0.blocking_send(Message::Run(key, answer)).map_err(|_| Unwanted)?;
+        answered.blocking_recv().map_err(|_| Unwanted)
+    }
+
     /// Shows that work goes on though it yields no bytes.
     pub(super) fn alive(&self) -> Result<(), Unwanted> {
         self.0.blocking_send(Message::Alive).map_err(|_| Unwanted)
@@ -67,6 +75,11 @@ pub(super) async fn produce<T: Send + 'static>(
         let message = tokio::time::timeout(stall, receiver.recv()).await;
         match message.map_err(|_| Interrupted::Stalled(stall))? {
             Some(Message::Bytes(bytes)) => sink.write(bytes).await.map_err(|_| Interrupted::SinkClosed)?,
+            Some(Message::Run(key, answer)) => {
+                let run = sink.run(key).await.map_err(|_| Interrupted::SinkClosed)?;
+                // The worker waits for the answer, or has panicked, which joining it tells.
+                let _ = answer.send(run);
+            }
             Some(Message::Alive) => {}
             None => break,
         }

@@ -7,5 +7,6 @@ mod lab;
 
 mod git;
 mod local;
+mod mysql;
 mod s3;
 mod sftp;

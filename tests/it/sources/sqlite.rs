@@ -62,15 +62,6 @@ fn open(path: &Path) -> Connection {
     connection
 }
 
-/// Stops the writer also when the test fails.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Moves money about until it is told to stop, and counts its transactions.
 fn hammer(path: &Path, stop: &AtomicBool, done: &AtomicU64) {
     let mut connection = open(path);
@@ -113,7 +104,7 @@ fn a_capture_is_one_committed_state_while_a_writer_goes_on() {
         let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
         let captures = thread::scope(|threads| {
             threads.spawn(|| hammer(&bank.path(), &stop, &done));
-            let _stop = Stop(&stop);
+            let _stop = super::Stop(&stop);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let after_a_commit = || {
                 let before = done.load(Ordering::Relaxed);

@@ -29,6 +29,13 @@ pub struct Collected {
 }
 
 impl Collected {
+    #[allow(dead_code, reason = "servers' sources have no runs")]
+    /// A sink that shares the runs of an earlier capture.
+    pub fn on(base: &Collected) -> Self {
+        let keyed = base.runs.iter().filter_map(|(key, bytes)| Some(((*key)?, bytes.clone())));
+        Self { base: keyed.collect(), ..Self::default() }
+    }
+
     /// A sink whose pipeline fails after so many bytes.
     pub fn with_room(bytes: usize) -> Self {
         Self { room: Some(bytes), ..Self::default() }

@@ -1,0 +1,59 @@
+//! A file written aside and put in place whole: nobody sees a part of it, and it overwrites nothing.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use tempfile::NamedTempFile;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+
+/// A file under way to its place; removed when it is dropped before [`Aside::place`].
+#[derive(Debug)]
+pub(super) struct Aside {
+    file: NamedTempFile,
+    place: PathBuf,
+}
+
+impl Aside {
+    /// Refuses a place that is taken, before anything is read.
+    pub(super) fn begin(place: &Path) -> io::Result<Self> {
+        if place.symlink_metadata().is_ok() {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it exists"));
+        }
+        let folder = place.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        let file = tempfile::Builder::new().prefix(".backstay-").tempfile_in(folder)?;
+        Ok(Self { file, place: place.to_owned() })
+    }
+
+    /// Writes all of `stream`; `look` sees every piece.
+    pub(super) async fn fill(
+        &mut self,
+        stream: &mut (dyn AsyncRead + Send + Unpin),
+        mut look: impl FnMut(&[u8]) + Send,
+    ) -> io::Result<()> {
+        let mut file = tokio::fs::File::from_std(self.file.as_file().try_clone()?);
+        let mut piece = vec![0; 128 * 1024];
+        loop {
+            match stream.read(&mut piece).await? {
+                0 => return file.flush().await,
+                length => {
+                    look(&piece[..length]);
+                    file.write_all(&piece[..length]).await?;
+                }
+            }
+        }
+    }
+
+    /// Makes the file durable and shows it at its place.
+    pub(super) fn place(self) -> io::Result<()> {
+        self.file.as_file().sync_all()?;
+        let (_, path) = self.file.into_parts();
+        renameat_with(CWD, &*path, CWD, &self.place, RenameFlags::NOREPLACE)?;
+        // The name is gone: there is nothing left to remove.
+        let _ = path.keep();
+        File::open(self.place.parent().unwrap_or(Path::new("/")))?.sync_all()
+    }
+}

@@ -1,0 +1,196 @@
+//! Reading the archive back: ustar and pax headers. Names and attributes are bytes, which may hold line ends.
+
+use std::io::{self, Read};
+
+use tar::{EntryType, Header};
+
+use super::header::{BLOCK, TRAILER, padding, parse_decimal};
+
+/// The largest pax header, bytes: names and a few attributes of up to 64 KiB.
+const LARGEST_PAX: u64 = 4 * 1024 * 1024;
+
+/// What the headers of a member say.
+#[derive(Clone, Debug)]
+pub(super) struct Described {
+    pub kind: EntryType,
+    pub name: Vec<u8>,
+    pub link: Option<Vec<u8>>,
+    pub size: u64,
+    pub mode: u32,
+    pub owner: (u32, u32),
+    pub modified: (i64, u32),
+    /// Extended attributes by name.
+    pub attributes: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Reads members one after the other; between two of them, the content of the first.
+pub(super) struct Reader<R> {
+    inner: R,
+    content: u64,
+    padding: u64,
+}
+
+impl<R: Read> Reader<R> {
+    pub(super) fn new(inner: R) -> Self {
+        Self { inner, content: 0, padding: 0 }
+    }
+
+    /// The next member; `None` after the closing blocks, with the stream read to its end.
+    pub(super) fn next(&mut self) -> io::Result<Option<Described>> {
+        let mut records = Vec::new();
+        loop {
+            self.skip(self.content + self.padding)?;
+            let Some(header) = self.header()? else { return Ok(None) };
+            let size = header.entry_size()?;
+            match header.entry_type() {
+                EntryType::XHeader => records = self.records(size)?,
+                EntryType::XGlobalHeader => (self.content, self.padding) = (size, padding(size) as u64),
+                _ => {
+                    let member = describe(&header, &records)?;
+                    (self.content, self.padding) = (member.size, padding(member.size) as u64);
+                    return Ok(Some(member));
+                }
+            }
+        }
+    }
+
+    fn header(&mut self) -> io::Result<Option<Header>> {
+        let mut block = [0; BLOCK as usize];
+        self.inner.read_exact(&mut block).map_err(cut_short)?;
+        if block == [0; BLOCK as usize] {
+            let mut second = [0; TRAILER.len() - BLOCK as usize];
+            self.inner.read_exact(&mut second).map_err(cut_short)?;
+            io::copy(&mut self.inner, &mut io::sink())?;
+            return Ok(None);
+        }
+        let header = Header::from_byte_slice(&block).clone();
+        let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
+        // The checksum's own field counts as eight spaces.
+        let expected = sum(&block[..148]) + 8 * u32::from(b' ') + sum(&block[156..]);
+        if header.cksum()? == expected {
+            Ok(Some(header))
+        } else {
+            Err(malformed("a header's checksum is wrong"))
+        }
+    }
+
+    fn records(&mut self, size: u64) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        if size > LARGEST_PAX {
+            return Err(malformed("a pax header is too large"));
+        }
+        let mut bytes = vec![0; size as usize];
+        self.inner.read_exact(&mut bytes).map_err(cut_short)?;
+        (self.content, self.padding) = (0, padding(size) as u64);
+        parse(&bytes).ok_or_else(|| malformed("a pax header can't be read"))
+    }
+
+    fn skip(&mut self, length: u64) -> io::Result<()> {
+        let skipped = io::copy(&mut (&mut self.inner).take(length), &mut io::sink())?;
+        (self.content, self.padding) = (0, 0);
+        if skipped == length { Ok(()) } else { Err(cut_short(io::ErrorKind::UnexpectedEof.into())) }
+    }
+}
+
+impl<R: Read> Read for Reader<R> {
+    /// The content of the current member.
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let length = (&mut self.inner).take(self.content).read(into)?;
+        self.content -= length as u64;
+        Ok(length)
+    }
+}
+
+fn malformed(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the archive is damaged: {why}"))
+}
+
+fn cut_short(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => malformed("it ends before its closing blocks"),
+        _ => error,
+    }
+}
+
+/// Records of the form `LENGTH KEY=VALUE\n`, where the length counts all of it.
+fn parse(mut bytes: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut records = Vec::new();
+    while !bytes.is_empty() {
+        let space = bytes.iter().position(|byte| *byte == b' ')?;
+        let length: usize = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
+        let record = bytes.get(space + 1..length)?.strip_suffix(b"\n")?;
+        let equals = record.iter().position(|byte| *byte == b'=')?;
+        records.push((record[..equals].to_vec(), record[equals + 1..].to_vec()));
+        bytes = &bytes[length..];
+    }
+    Some(records)
+}
+
+fn describe(header: &Header, records: &[(Vec<u8>, Vec<u8>)]) -> io::Result<Described> {
+    let mut member = Described {
+        kind: header.entry_type(),
+        name: header.path_bytes().into_owned(),
+        link: header.link_name_bytes().map(|link| link.into_owned()),
+        size: header.entry_size()?,
+        mode: header.mode()?,
+        owner: (header.uid()? as u32, header.gid()? as u32),
+        modified: (header.mtime()?.cast_signed(), 0),
+        attributes: Vec::new(),
+    };
+    for (key, value) in records {
+        let text = || std::str::from_utf8(value).map_err(|_| malformed("a pax record is no text"));
+        let number = || text()?.parse::<u64>().map_err(|_| malformed("a pax record is no number"));
+        match key.as_slice() {
+            b"path" => member.name = value.clone(),
+            b"linkpath" => member.link = Some(value.clone()),
+            b"size" => member.size = number()?,
+            b"uid" => member.owner.0 = number()? as u32,
+            b"gid" => member.owner.1 = number()? as u32,
+            b"mtime" => {
+                member.modified =
+                    parse_decimal(text()?).ok_or_else(|| malformed("a pax record is no time"))?;
+            }
+            key => {
+                if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+                    member.attributes.push((name.to_vec(), value.clone()));
+                }
+            }
+        }
+    }
+    Ok(member)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_hold_line_ends_and_equals_signs() {
+        let records = parse(b"14 path=a\nb=c\n12 path=abc\n").unwrap();
+        assert_eq!(records[0], (b"path".to_vec(), b"a\nb=c".to_vec()));
+        assert_eq!(records[1], (b"path".to_vec(), b"abc".to_vec()));
+    }
+
+    #[test]
+    fn malformed_records_are_refused() {
+        for bad in [&b"12 path=ab\n"[..], b"x", b"99 a=b\n", b"1 a=b\n", b"0 a=b\n", b"6 a=b\n\n", b"5 ab\n"]
+        {
+            assert_eq!(parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_in_a_header_is_found() {
+        let mut header = Header::new_ustar();
+        header.set_size(0);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.as_old_mut().name[0] = b'a';
+        header.set_cksum();
+        let mut bytes = [header.as_bytes().as_slice(), &TRAILER].concat();
+        assert!(Reader::new(&bytes[..]).next().unwrap().is_some());
+        bytes[0] ^= 1;
+        assert!(Reader::new(&bytes[..]).next().is_err());
+    }
+}

@@ -1,0 +1,196 @@
+//! A capture: the view, the dump, and the proof that the dump is whole.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    ANSWER, Failure,
+    access::Access,
+    marks::{Marks, prologue},
+    programs::Flavour,
+    session::{Session, literal},
+    view::{View, all_databases, tables},
+};
+use crate::{
+    artifact::manifest::{Counts, Details, Moment},
+    process::{Process, Program},
+    sources::{CaptureRequest, Captured, Sink},
+};
+
+/// How long the server may be held still for the dump to open its view.
+const LONGEST_LOCK: Duration = Duration::from_secs(10);
+
+/// Dumps the declared databases into `sink`; `single` is the one that is dumped without its name.
+pub(super) async fn capture(
+    access: &Access,
+    single: Option<&str>,
+    request: &CaptureRequest,
+    sink: &mut dyn Sink,
+) -> Result<Captured, Failure> {
+    let asked = Asked::of(access, single).await?;
+    if let Some(prologue) = &asked.prologue {
+        sink.write(Bytes::from(prologue.clone())).await?;
+    }
+    let mut view = View::open(access, request.stall).await?;
+    let mut dump = asked.program(access, single, request.stall).start()?;
+    dump.close_input();
+    let mut marks = Marks::default();
+    begin(&mut dump, &mut view, &mut marks, sink).await?;
+    // A dump that fails does not wait for the counts.
+    let count = async { Ok(view.count(&asked.databases).await) };
+    let (counts, ()) = tokio::try_join!(count, stream(dump, &mut marks, sink))?;
+    if !marks.completed() {
+        return Err(Failure::Incomplete(
+            "the dump ends without its closing line `-- Dump completed`".to_owned(),
+        ));
+    }
+    Ok(asked.captured(access, &view, counts, &marks))
+}
+
+/// What is dumped, and what was found out about it before.
+struct Asked {
+    server_version: String,
+    databases: Vec<String>,
+    prologue: Option<String>,
+    /// Whether the dump can say where in the binary log it stands.
+    binary_log: bool,
+    notes: Vec<String>,
+}
+
+impl Asked {
+    async fn of(access: &Access, single: Option<&str>) -> Result<Self, Failure> {
+        let mut session = Session::open(access, None, ANSWER)?;
+        let server_version = session.one("SELECT VERSION()").await?;
+        let databases = match access.databases.as_slice() {
+            [] => all_databases(&mut session).await?,
+            declared => declared.to_vec(),
+        };
+        if databases.is_empty() {
+            return Err(Failure::Refused("the server has no databases that this user can see".to_owned()));
+        }
+        let prologue = match single {
+            Some(name) => Some(defaults(&mut session, name).await?),
+            None => None,
+        };
+        let kept_elsewhere = tables(&mut session, &databases).await?.into_iter().filter(|t| !t.transactional);
+        let note = |t: super::view::Table| {
+            format!("consistency of {}: its engine {} has no transactions", t.name(), t.engine)
+        };
+        let notes = kept_elsewhere.map(note).collect();
+        let binary_log = session.one("SELECT @@log_bin").await? == "1" && may_read_position(access).await;
+        Ok(Self { server_version, databases, prologue, binary_log, notes })
+    }
+
+    fn program(&self, access: &Access, single: Option<&str>, stall: Duration) -> Program {
+        let flavour = access.programs.flavour;
+        let mut dump = access
+            .dump(stall)
+            .arguments([
+                "--single-transaction",
+                "--quick",
+                "--routines",
+                "--triggers",
+                "--events",
+                "--hex-blob",
+            ])
+            .arguments(["--default-character-set=utf8mb4", "--no-tablespaces"]);
+        if flavour == Flavour::MySql {
+            dump = dump.argument("--set-gtid-purged=OFF");
+        }
+        dump = match (self.binary_log, flavour) {
+            (true, Flavour::MariaDb) if self.server_version.contains("MariaDB") => {
+                dump.arguments(["--master-data=2", "--gtid"])
+            }
+            (true, Flavour::MariaDb) => dump.argument("--master-data=2"),
+            (true, Flavour::MySql) => dump.argument("--source-data=2"),
+            (false, _) => dump,
+        };
+        match single {
+            Some(name) => dump.arguments(["--", name]),
+            None => dump.argument("--databases").argument("--").arguments(&self.databases),
+        }
+    }
+
+    fn captured(self, access: &Access, view: &View, counts: Counts, marks: &Marks) -> Captured {
+        let position = marks.position();
+        let counts = view.vouch(counts, position.as_ref());
+        let log = position.map(|p| format!("{}:{}", p.file, p.offset));
+        let position: Vec<String> =
+            log.into_iter().chain(marks.gtid().map(|gtid| format!("gtid {gtid}"))).collect();
+        let versions = [
+            ("server".to_owned(), self.server_version),
+            ("dump".to_owned(), access.programs.version.clone()),
+        ];
+        Captured {
+            moment: Moment::At {
+                time: view.time,
+                position: (!position.is_empty()).then(|| position.join(", ")),
+            },
+            details: Details { versions: versions.into(), counts, omitted: self.notes, ..Details::default() },
+        }
+    }
+}
+
+/// What a dump without the database's name does not tell.
+async fn defaults(session: &mut Session, database: &str) -> Result<String, Failure> {
+    let query = format!(
+        "SELECT default_character_set_name, default_collation_name FROM information_schema.schemata \
+         WHERE schema_name = {}",
+        literal(database)
+    );
+    match session.rows(&query).await?.as_slice() {
+        [row] if row.len() == 2 => Ok(prologue(&row[0], &row[1])),
+        _ => Err(Failure::Refused(format!(
+            "Unknown database {database}: it is missing, or this user can't see it"
+        ))),
+    }
+}
+
+/// Whether the privileges allow to read where the binary log stands. MySQL renamed the statement in 8.4.
+async fn may_read_position(access: &Access) -> bool {
+    for statement in ["SHOW MASTER STATUS", "SHOW BINARY LOG STATUS"] {
+        if let Ok(mut session) = Session::open(access, None, ANSWER)
+            && session.rows(statement).await.is_ok()
+        {
+            return true;
+        }
+    }
+    false
+}
+
+/// Streams until the dump has opened its view, so that the server can go on.
+async fn begin(
+    dump: &mut Process,
+    view: &mut View,
+    marks: &mut Marks,
+    sink: &mut dyn Sink,
+) -> Result<(), Failure> {
+    let deadline = Instant::now() + LONGEST_LOCK;
+    while !marks.opened() {
+        let Ok(read) = timeout_at(deadline, dump.read()).await else {
+            return view.give_up("the dump did not open its view soon enough").await;
+        };
+        match read? {
+            Some(bytes) => {
+                marks.look(&bytes);
+                // Before the sink, which may make us wait.
+                if marks.opened() {
+                    view.dump_opened().await?;
+                }
+                sink.write(bytes).await?;
+            }
+            None => return view.give_up("the dump ended before it opened its view").await,
+        }
+    }
+    Ok(())
+}
+
+async fn stream(mut dump: Process, marks: &mut Marks, sink: &mut dyn Sink) -> Result<(), Failure> {
+    while let Some(bytes) = dump.read().await? {
+        marks.look(&bytes);
+        sink.write(bytes).await?;
+    }
+    Ok(dump.finish().await?)
+}

@@ -1,0 +1,183 @@
+//! The moment of a dump: a second session whose transaction sees what the dump sees, or the knowledge that none does.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{
+    Failure,
+    access::Access,
+    marks::Position,
+    session::{Session, identifier, literal},
+};
+use crate::artifact::manifest::Counts;
+
+/// Databases that belong to the engine.
+const ENGINES_OWN: &str = "'information_schema', 'performance_schema', 'mysql', 'sys'";
+
+/// How long the server may be kept from answering others while the lock is waited for, seconds.
+const LOCK_PATIENCE: u32 = 5;
+
+/// A transaction that was opened just before the dump's own.
+#[derive(Debug)]
+pub(super) struct View {
+    session: Session,
+    lock: Lock,
+    /// Where in the binary log the transaction stands, where the server tells (MariaDB does).
+    pub position: Option<Position>,
+    /// The server's time.
+    pub time: Timestamp,
+}
+
+/// Whether the server stood still between the opening of the view and of the dump.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Lock {
+    /// It still does.
+    Held,
+    /// It did until the dump had opened its view.
+    HeldUntilDumpOpened,
+    /// It was not locked, or not for long enough, and why.
+    Not(String),
+}
+
+impl View {
+    /// Opens a transaction, under a global read lock where the server grants one soon.
+    pub(super) async fn open(access: &Access, stall: Duration) -> Result<Self, Failure> {
+        let mut session = Session::open(access, None, stall)?;
+        let lock = format!("SET SESSION lock_wait_timeout = {LOCK_PATIENCE}; FLUSH TABLES WITH READ LOCK");
+        let lock = match session.rows(&lock).await {
+            Ok(_) => Lock::Held,
+            Err(Failure::Process(error)) => {
+                session = Session::open(access, None, stall)?;
+                Lock::Not(format!("the server could not be locked for a moment: {error}"))
+            }
+            Err(other) => return Err(other),
+        };
+        session
+            .rows(
+                "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ; \
+                 START TRANSACTION WITH CONSISTENT SNAPSHOT",
+            )
+            .await?;
+        let time = session.one("SELECT DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%dT%H:%i:%s.%fZ')").await?;
+        let time =
+            time.parse().map_err(|_| Failure::Answer(format!("the server's time is no time: {time}")))?;
+        let position = position(&session.rows("SHOW STATUS LIKE 'binlog_snapshot_%'").await?);
+        Ok(Self { session, lock, position, time })
+    }
+
+    /// Lets the server go on: the dump has opened its view.
+    pub(super) async fn dump_opened(&mut self) -> Result<(), Failure> {
+        self.release(Lock::HeldUntilDumpOpened).await
+    }
+
+    /// Lets the server go on, for `why`, though the dump may not have opened its view.
+    pub(super) async fn give_up(&mut self, why: &str) -> Result<(), Failure> {
+        self.release(Lock::Not(why.to_owned())).await
+    }
+
+    async fn release(&mut self, as_what: Lock) -> Result<(), Failure> {
+        if self.lock == Lock::Held {
+            self.session.rows("UNLOCK TABLES").await?;
+            self.lock = as_what;
+        }
+        Ok(())
+    }
+
+    /// Counts the rows of each table of `databases` as the view shows them.
+    pub(super) async fn count(&mut self, databases: &[String]) -> Counts {
+        match self.try_count(databases).await {
+            Ok(counts) => counts,
+            Err(failure) => Counts::NotCaptured(format!("they could not be counted: {}", failure.reason())),
+        }
+    }
+
+    async fn try_count(&mut self, databases: &[String]) -> Result<Counts, Failure> {
+        let mut counts = BTreeMap::new();
+        for table in tables(&mut self.session, databases).await? {
+            if !table.transactional {
+                let engine = &table.engine;
+                return Ok(Counts::NotCaptured(format!(
+                    "{} is kept by {engine}, which has no views",
+                    table.name()
+                )));
+            }
+            let (database, name) = (identifier(&table.database), identifier(&table.table));
+            let rows = self.session.one(&format!("SELECT COUNT(*) FROM {database}.{name}")).await?;
+            let rows = rows.parse().map_err(|_| Failure::Answer(format!("a count is no number: {rows}")))?;
+            counts.insert(table.name(), rows);
+        }
+        Ok(Counts::Captured(counts))
+    }
+
+    /// The counts, if it is proved that the dump, which stands at `dumped`, shows the same as this view.
+    pub(super) fn vouch(&self, counts: Counts, dumped: Option<&Position>) -> Counts {
+        match (&self.lock, &self.position, dumped) {
+            (_, Some(here), Some(there)) if here != there => Counts::NotCaptured(format!(
+                "the dump stands at {}:{}, the counts at {}:{}",
+                there.file, there.offset, here.file, here.offset
+            )),
+            (Lock::HeldUntilDumpOpened, _, _) | (_, Some(_), Some(_)) => counts,
+            (Lock::Not(why), _, _) => Counts::NotCaptured(why.clone()),
+            (Lock::Held, _, _) => {
+                Counts::NotCaptured("the dump did not show when it opened its view".to_owned())
+            }
+        }
+    }
+}
+
+fn position(status: &[Vec<String>]) -> Option<Position> {
+    let value = |name: &str| {
+        let row = status.iter().find(|row| row.first().is_some_and(|n| n.eq_ignore_ascii_case(name)))?;
+        row.get(1).filter(|value| !value.is_empty()).cloned()
+    };
+    let offset = value("binlog_snapshot_position")?.parse().ok()?;
+    Some(Position { file: value("binlog_snapshot_file")?, offset })
+}
+
+/// A table that holds rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Table {
+    pub database: String,
+    pub table: String,
+    pub engine: String,
+    /// Whether its engine shows a transaction one moment only.
+    pub transactional: bool,
+}
+
+impl Table {
+    /// Its name for people.
+    pub(super) fn name(&self) -> String {
+        format!("{}.{}", self.database, self.table)
+    }
+}
+
+/// The tables of `databases`, by name.
+pub(super) async fn tables(session: &mut Session, databases: &[String]) -> Result<Vec<Table>, Failure> {
+    if databases.is_empty() {
+        return Ok(Vec::new());
+    }
+    let among = databases.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ");
+    let rows = session
+        .rows(&format!(
+            "SELECT t.table_schema, t.table_name, COALESCE(t.engine, ''), COALESCE(e.transactions, 'NO') \
+             FROM information_schema.tables t LEFT JOIN information_schema.engines e ON e.engine = t.engine \
+             WHERE t.table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') AND t.table_schema IN ({among}) ORDER BY 1, 2"
+        ))
+        .await?;
+    let table = |row: Vec<String>| match <[String; 4]>::try_from(row) {
+        Ok([database, table, engine, transactions]) => {
+            Ok(Table { database, table, engine, transactional: transactions == "YES" })
+        }
+        Err(_) => Err(Failure::Answer("the server's list of tables can't be read".to_owned())),
+    };
+    rows.into_iter().map(table).collect()
+}
+
+/// Every database but the engine's own.
+pub(super) async fn all_databases(session: &mut Session) -> Result<Vec<String>, Failure> {
+    let query = format!(
+        "SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN ({ENGINES_OWN}) ORDER BY 1"
+    );
+    Ok(session.rows(&query).await?.into_iter().flatten().collect())
+}
