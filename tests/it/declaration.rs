@@ -282,6 +282,18 @@ fn copies_in_one_store_or_place_are_warnings() {
 }
 
 #[test]
+fn a_further_store_with_recipients_of_its_own_is_a_warning() {
+    let own = |key: &str| {
+        let there = format!("[store.there]\nrecipients = [\"{key}\"]\n");
+        codes(&parse(&file(&format!("{}{NIGHTLY}", SOUND.replace("[store.there]\n", &there)))))
+    };
+    let fleets = "age1mz893hld2gl76fjq3qawwlwjvkze8kezax6x0crg04cwcqq63feqtxzxlm";
+    let another = "age1azjfk57nw7npfgadqvlc0gzgkjjgjvqq6mhn07c8rhqrrxpvsdeszk0dv7";
+    assert_eq!(own(another), ["copy-for-other-recipients"]);
+    assert_eq!(own(fleets), [""; 0]);
+}
+
+#[test]
 fn what_cannot_run_here_is_a_warning_and_told_to_the_planner() {
     let parsed = with(&format!("{NIGHTLY}[drill.agama]\nbackup = \"agama\"\nschedule = \"0 4 1 * *\"\n"));
     assert_eq!(codes(&parsed), ["cannot-run-here"]);

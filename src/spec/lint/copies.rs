@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Lint;
 use crate::spec::{
-    Store, StorePlace,
+    Recipient, Store, StorePlace,
     names::StoreName,
     places::{Path, path},
 };
@@ -26,6 +26,34 @@ impl Lint<'_> {
                 "the infra repo itself is not backed up".to_owned(),
                 "add [infra] with `stores`: a bundle is written on every commit",
             ),
+        }
+    }
+
+    /// Copies are byte for byte: a further store can't have other recipients than the one that takes the captures. The
+    /// infra repo's bundles are written into each store directly.
+    pub(super) fn copies_have_the_recipients_of_their_store(&mut self) {
+        let spec = &self.lowered.spec;
+        let own = |store: &StoreName| spec.stores.get(store).and_then(|store| store.recipients.as_ref());
+        let set = |recipients: &[Recipient]| recipients.iter().cloned().collect::<BTreeSet<_>>();
+        let mut found = Vec::new();
+        for backup in spec.backups.values() {
+            let [first, further @ ..] = backup.stores.as_slice() else { continue };
+            let captured = set(own(first).unwrap_or(&spec.fleet.recipients));
+            let others = further.iter().filter(|store| own(store).is_some_and(|own| set(own) != captured));
+            found.extend(others.map(|store| (backup.name.clone(), first.clone(), store.clone())));
+        }
+        for (backup, first, store) in found {
+            let message = format!(
+                "backup `{backup}` gets no copies in `{store}`: they are byte for byte, and that store has other recipients than `{first}`"
+            );
+            let hint =
+                "give both stores the same recipients, or declare a further backup whose first store it is";
+            self.warning(
+                "copy-for-other-recipients",
+                &path(["backup", backup.as_str(), "stores"]),
+                message,
+                hint,
+            );
         }
     }
 
