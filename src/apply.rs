@@ -1,4 +1,4 @@
-//! Takes the steps of a plan.
+//! Takes the steps of a plan: the one place that matches on [`Action`], and hands each to its family's module.
 
 pub mod capture;
 pub mod cleanup;
@@ -6,13 +6,75 @@ pub mod compare;
 pub mod copy;
 pub mod delete;
 pub mod executor;
+mod failures;
 mod garbage;
 pub mod journal;
 pub mod lease;
 pub mod repair;
 pub mod restore;
 pub mod segment;
+mod steps;
 pub mod stream;
 pub mod sweep;
 pub mod transfer;
 pub mod verify;
+pub mod world;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::{
+    artifact::ArtifactId,
+    inventory::Interrupted,
+    plan::{Action, Step},
+};
+use executor::{Done, Effects, Failure};
+use world::World;
+
+#[async_trait]
+impl Effects for World {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn writes(&self, action: &Action) -> Option<Interrupted> {
+        let new = || ArtifactId::new(self.clock.now(), rand::random());
+        let (backup, store, artifact) = match action {
+            Action::Capture(capture) => (&capture.backup, &capture.store, new()),
+            Action::Repair { backup, store, .. } => (backup, store, new()),
+            Action::Copy { backup, to, artifact, .. } => (backup, to, *artifact),
+            _ => return None,
+        };
+        Some(Interrupted { backup: backup.clone(), store: store.clone(), artifact })
+    }
+
+    async fn apply(&self, step: &Step, writes: Option<&Interrupted>) -> Result<Done, Failure> {
+        let name = || writes.map(|writes| writes.artifact).ok_or_else(|| world::stalled("no name was given"));
+        match &step.action {
+            Action::Arm(schedule) => self.arm(schedule),
+            Action::Disarm(schedule) => self.disarm(schedule),
+            Action::Capture(capture) => self.capture(step, capture, name()?).await,
+            Action::Copy { backup, artifact, from, to } => self.copy(step, backup, *artifact, from, to).await,
+            Action::Delete { backup, artifact, store } => self.delete(backup, *artifact, store).await,
+            Action::Verify { backup, artifact, store, depth } => {
+                self.verify(step, backup, *artifact, store, *depth).await
+            }
+            Action::Repair { backup, artifact, store, from } => {
+                self.repair(step, backup, *artifact, (store, from), name()?).await
+            }
+            Action::RecordUnreferenced { backup, store, captures } => {
+                self.record_unreferenced(backup, store, captures)
+            }
+            Action::Sweep { backup, store, captures } => self.sweep(backup, store, captures).await,
+            Action::CleanUp { backup, store, artifact } => {
+                self.clean_up_after(backup, store, *artifact).await
+            }
+            Action::Push { mirror } => self.push(mirror).await,
+            Action::Restore(restore) => self.restore(step, restore).await,
+        }
+    }
+
+    async fn clean_up(&self, left: &Interrupted) -> Result<(), Failure> {
+        self.clean_up_after(&left.backup, &left.store, left.artifact).await.map(drop)
+    }
+}

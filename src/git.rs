@@ -11,6 +11,7 @@
 //! the user's own ssh, credentials and proxies. Nothing of the repository is ever executed.
 
 pub mod bundle;
+mod history;
 pub mod mirror;
 pub mod program;
 pub mod push;

@@ -38,6 +38,7 @@ pub mod spec;
 pub mod status;
 
 // Drivers: the outside world, one trait a family.
+pub mod drivers;
 pub mod process;
 pub mod schedulers;
 pub mod secrets;
@@ -56,9 +57,11 @@ pub mod keys;
 pub mod kit;
 pub mod observe;
 pub mod progress;
+pub mod reconcile;
 pub mod records;
 pub mod render;
 pub mod state;
+pub mod web;
 
 // The command line.
 pub mod cli;

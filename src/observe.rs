@@ -1,6 +1,140 @@
-//! Looks at the world, and says what could not be seen.
+//! What really exists: every part of the inventory, as it was found or as it could not be seen. Never fails as a whole.
 
 pub mod cache;
 pub mod listing;
 pub mod outline;
+pub mod seen;
 pub mod stores;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures::future::join_all;
+use jiff::Timestamp;
+
+use crate::{
+    git::{
+        Mirror, Tips,
+        push::{PushError, PushMirror, position_seen},
+        tips_position,
+    },
+    inventory::{InfraInventory, Interrupted, Inventory, Observed},
+    schedulers::Scheduler,
+    spec::names::StoreName,
+};
+use seen::Seen;
+use stores::Look;
+
+/// How long the listing of one store may take before the store counts as not seen.
+const STORE_LIMIT: Duration = Duration::from_secs(600);
+/// How long a mirror may take to answer.
+const MIRROR_LIMIT: Duration = Duration::from_secs(30);
+
+/// What is looked at.
+pub struct Sight {
+    /// The declared stores; or why one can't even be asked.
+    pub stores: BTreeMap<StoreName, Result<Look, String>>,
+    /// Where schedules are armed.
+    pub scheduler: Arc<dyn Scheduler>,
+    /// The infra repo, when its own backup is declared.
+    pub infra: Option<InfraSight>,
+    /// What an earlier pass left, from the journal.
+    pub interrupted: Vec<Interrupted>,
+}
+
+/// The infra repo and the mirrors that it is pushed to.
+pub struct InfraSight {
+    /// Its mirror on this host.
+    pub mirror: Mirror,
+    /// The declared mirrors; or why one may not be asked.
+    pub pushed: BTreeMap<String, Result<PushMirror, PushError>>,
+}
+
+/// How old what is seen may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Everything is listed now.
+    Now,
+    /// What was listed so long ago, and kept up with our own writes since, is good enough.
+    Within(Duration),
+    /// Whatever was ever listed is good enough; what never was is unknown. For what only adds.
+    AsSeen,
+}
+
+/// Looks at everything, at the stores beside each other. What is fresh enough is taken from what was `seen` before.
+pub async fn observe(sight: &Sight, seen: Seen, freshness: Freshness, now: Timestamp) -> Seen {
+    let mut seen = seen.limited_to(sight.stores.keys());
+    let stale: Vec<&StoreName> =
+        sight.stores.keys().filter(|store| !seen.is_fresh(store, freshness, now)).collect();
+    let looks = stale.iter().map(|store| look(&sight.stores[*store], freshness, now));
+    let (found, infra) = tokio::join!(join_all(looks), infra(sight, &seen.inventory, freshness));
+    for (store, found) in stale.into_iter().zip(found) {
+        seen.listed(store.clone(), found, now);
+    }
+    seen.tick(now);
+    seen.inventory.infra = infra;
+    seen.inventory.armed = sight.scheduler.list().unwrap_or_else(|error| {
+        // Nothing is armed or disarmed twice by mistake: both change nothing then.
+        tracing::warn!(%error, "the timetable is taken as empty");
+        Default::default()
+    });
+    seen.inventory.interrupted = sight.interrupted.clone();
+    seen
+}
+
+async fn look(
+    look: &Result<Look, String>,
+    freshness: Freshness,
+    now: Timestamp,
+) -> Observed<crate::inventory::StoreInventory> {
+    let look = match look {
+        Err(why) => return Observed::Unknown(why.clone()),
+        Ok(_) if freshness == Freshness::AsSeen => {
+            return Observed::Unknown("it was not looked at yet".to_owned());
+        }
+        Ok(look) => look,
+    };
+    match tokio::time::timeout(STORE_LIMIT, stores::observe(look, now)).await {
+        Ok(found) => found,
+        Err(_) => Observed::Unknown(format!("its listing took longer than {}s", STORE_LIMIT.as_secs())),
+    }
+}
+
+async fn infra(sight: &Sight, before: &Inventory, freshness: Freshness) -> Option<InfraInventory> {
+    let infra = sight.infra.as_ref()?;
+    let ours = match infra.mirror.tips().await {
+        // A repo without commits has nothing to back up.
+        Ok(ours) if ours.is_empty() => return None,
+        Ok(ours) => ours,
+        Err(error) => {
+            tracing::warn!(%error, "the infra repo's own backup waits");
+            return None;
+        }
+    };
+    let positions = infra.pushed.iter().map(|(url, mirror)| {
+        let before = before.infra.as_ref().and_then(|infra| infra.mirrors.get(url));
+        position(mirror, before, &ours, freshness)
+    });
+    let positions = join_all(positions).await;
+    let mirrors = infra.pushed.keys().cloned().zip(positions).collect();
+    Some(InfraInventory { position: tips_position(&ours), mirrors })
+}
+
+async fn position(
+    mirror: &Result<PushMirror, PushError>,
+    before: Option<&Observed<String>>,
+    ours: &Tips,
+    freshness: Freshness,
+) -> Observed<String> {
+    match (mirror, before, freshness) {
+        (Err(why), _, _) => Observed::Unknown(why.to_string()),
+        (Ok(_), Some(Observed::Known(before)), Freshness::Within(_) | Freshness::AsSeen) => {
+            Observed::Known(before.clone())
+        }
+        (Ok(_), _, Freshness::AsSeen) => Observed::Unknown("it was not asked yet".to_owned()),
+        (Ok(mirror), _, _) => match tokio::time::timeout(MIRROR_LIMIT, mirror.tips()).await {
+            Ok(Ok(theirs)) => Observed::Known(position_seen(ours, &theirs)),
+            Ok(Err(error)) => Observed::Unknown(error.to_string()),
+            Err(_) => Observed::Unknown(format!("no answer within {}s", MIRROR_LIMIT.as_secs())),
+        },
+    }
+}

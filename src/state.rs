@@ -121,6 +121,11 @@ impl StateDir {
         self.try_lock(&path)?.map_err(|holder| StateError::Running { root: self.root.clone(), holder })
     }
 
+    /// A private folder for the time of one piece of work.
+    pub fn scratch(&self) -> Result<tempfile::TempDir, StateError> {
+        tempfile::tempdir_in(&self.root).map_err(|source| io_error("create a folder in", &self.root, source))
+    }
+
     /// Whether some process changes something just now.
     pub fn is_busy(&self) -> bool {
         matches!(self.lock(), Err(StateError::Busy { .. }))

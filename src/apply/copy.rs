@@ -98,8 +98,10 @@ async fn carry(
     progress: &dyn Progress,
 ) -> Result<Copied, TransferError> {
     // Objects have the same names in every store.
-    let carried: Vec<u64> = stream::iter(objects(from, manifest))
+    let carries: Vec<_> = objects(from, manifest)
         .map(|(object, stored)| carry_object(from, to, object, (manifest.artifact, stored), progress))
+        .collect();
+    let carried: Vec<u64> = stream::iter(carries)
         .buffer_unordered(AT_ONCE)
         .try_filter_map(|bytes| async move { Ok(bytes) })
         .try_collect()

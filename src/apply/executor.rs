@@ -19,8 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::journal::Journal;
 use crate::{
+    artifact::ArtifactId,
     inventory::Interrupted,
     plan::{Action, Plan, Step, StepId},
+    progress::{Progress, Unseen},
     stores::Class,
 };
 use attempt::{Ran, attempt};
@@ -48,6 +50,8 @@ pub trait Effects: Send + Sync {
 pub struct Done {
     /// For people, such as `3 packs, 96 MiB, 4 % of it new`.
     pub note: Option<String>,
+    /// The artifact that it made, if it made one.
+    pub artifact: Option<ArtifactId>,
     /// Damage that a check found: the check itself succeeded.
     pub damage: Vec<String>,
 }
@@ -85,7 +89,8 @@ pub struct Halt {
 }
 
 impl Halt {
-    fn begins_nothing(&self) -> bool {
+    /// Whether nothing more is to be begun.
+    pub fn begins_nothing(&self) -> bool {
         self.stop.is_cancelled() || self.yield_soon.is_cancelled()
     }
 }
@@ -152,6 +157,10 @@ pub trait Listener: Send + Sync {
     fn pauses(&self, step: &Step, failure: &Failure, pause: Duration);
     /// A step has ended.
     fn ended(&self, step: &Step, outcome: &Outcome);
+    /// Where the bytes of a step are counted while it lasts.
+    fn progress(&self, _step: &Step) -> Arc<dyn Progress> {
+        Arc::new(Unseen)
+    }
 }
 
 /// Runs a plan to its end. Every step has an outcome; none is tried before the steps that it waits for are done.

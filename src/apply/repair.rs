@@ -185,15 +185,17 @@ impl Renaming<'_> {
         repaired: &mut Repaired,
     ) -> Result<BTreeMap<PackName, PackName>, TransferError> {
         let known = by_digest(here);
-        let looked: Vec<(PackName, Option<PackName>)> = stream::iter(&segments.packs)
+        let looks: Vec<_> = segments
+            .packs
+            .iter()
             .map(|(pack, stored)| {
                 let named = known.get(&(stored.size, stored.sha256.as_str())).into_iter().flatten();
                 let candidates: Vec<PackName> = [*pack].into_iter().chain(named.copied()).collect();
                 async move { Ok::<_, StoreError>((*pack, self.first_good(candidates, stored).await?)) }
             })
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await?;
+            .collect();
+        let looked: Vec<(PackName, Option<PackName>)> =
+            stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
         let mut names = BTreeMap::new();
         for (pack, good) in looked {
             let name = match good {

@@ -29,8 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Request {
     /// The backups.
     pub backups: Vec<BackupName>,
-    /// What is made; `None` for the strongest kind that is scheduled.
-    pub kind: Option<Kind>,
+    /// What is made.
+    pub kind: Kind,
     /// Why, in the person's words.
     pub reason: Option<String>,
     /// Whether the artifacts are kept whatever the retention says.
@@ -107,9 +107,9 @@ pub async fn ask(
     }
 }
 
-/// Takes requests on `socket` and hands them to `asked`, for as long as somebody receives there. Whoever calls holds the
-/// controller's lock, so that a socket that is there is one left by a process that died.
-pub async fn serve(socket: &Path, asked: mpsc::Sender<Asked>) -> Result<(), RequestError> {
+/// Listens on `socket`. Whoever calls holds the controller's lock, so that a socket that is there is one left by a process
+/// that died. Must be called within a Tokio runtime.
+pub fn bind(socket: &Path) -> Result<UnixListener, RequestError> {
     let failed = |operation| move |reason| RequestError { operation, path: socket.to_owned(), reason };
     match std::fs::remove_file(socket) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed("remove")(e)),
@@ -118,6 +118,11 @@ pub async fn serve(socket: &Path, asked: mpsc::Sender<Asked>) -> Result<(), Requ
     // The folder is private, so that nobody connects before the mode is set.
     let listener = UnixListener::bind(socket).map_err(failed("listen on"))?;
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600)).map_err(failed("protect"))?;
+    Ok(listener)
+}
+
+/// Takes requests and hands them to `asked`, for as long as somebody receives there.
+pub async fn serve(listener: UnixListener, asked: mpsc::Sender<Asked>) {
     while !asked.is_closed() {
         tokio::select! {
             () = asked.closed() => {}
@@ -129,7 +134,6 @@ pub async fn serve(socket: &Path, asked: mpsc::Sender<Asked>) -> Result<(), Requ
             },
         }
     }
-    Ok(())
 }
 
 /// Serves one command to its end.
@@ -180,7 +184,7 @@ mod tests {
     fn request() -> Request {
         Request {
             backups: vec!["agama".parse().unwrap()],
-            kind: Some(Kind::Full),
+            kind: Kind::Full,
             reason: Some("before the upgrade".into()),
             keep: Keep::Held,
         }
@@ -192,15 +196,7 @@ mod tests {
         let socket = dir.path().join("controller.sock");
         std::fs::write(&socket, "left by a process that died").unwrap();
         let (send, mut receive) = mpsc::channel(1);
-        let (path, ready) = (socket.clone(), tokio::sync::Notify::new());
-        let server = async {
-            let serving = serve(&path, send);
-            tokio::pin!(serving);
-            // The first poll binds the socket.
-            assert!(futures::poll!(&mut serving).is_pending());
-            ready.notify_one();
-            serving.await.unwrap();
-        };
+        let server = serve(bind(&socket).unwrap(), send);
         let controller = async {
             let asked = receive.recv().await.unwrap();
             assert_eq!(asked.request, request());
@@ -209,7 +205,6 @@ mod tests {
             receive.close();
         };
         let command = async {
-            ready.notified().await;
             assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
             let mut shown = Vec::new();
             let faults = ask(&socket, &request(), |text| shown.push(text.to_owned())).await.unwrap();

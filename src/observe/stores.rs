@@ -70,13 +70,15 @@ impl Look {
         let records =
             Records { name: self.name.clone(), store: self.store.clone(), fleet: self.fleet.clone() };
         let chain = records.read(&listing.records, &self.keys, self.cache.as_ref()).await?;
-        let mut backups: BTreeMap<BackupName, StoredBackup> = stream::iter(&listing.backups)
+        let looks: Vec<_> = listing
+            .backups
+            .iter()
             .map(|(name, listing)| async move {
                 Ok::<_, StoreError>((name.clone(), self.backup(name, listing, now.min(clock)).await?))
             })
-            .buffer_unordered(BACKUPS)
-            .try_collect()
-            .await?;
+            .collect();
+        let mut backups: BTreeMap<BackupName, StoredBackup> =
+            stream::iter(looks).buffer_unordered(BACKUPS).try_collect().await?;
         let standing = standing::judge(&listing, &backups, &chain);
         remembered::apply(&mut backups, &chain.records, now);
         Ok(StoreInventory { clock, standing, backups, bytes: listing.bytes })
@@ -136,14 +138,15 @@ impl Look {
                 None => unread.push((*id, listed)),
             }
         }
-        let fresh: Vec<(ArtifactId, &Listed, Result<Outline, String>)> = stream::iter(unread)
+        let reads: Vec<_> = unread
+            .into_iter()
             .map(|(id, listed)| {
                 let folder = &folder;
                 async move { Ok::<_, StoreError>((id, listed, self.outline(folder, id).await?)) }
             })
-            .buffer_unordered(READS)
-            .try_collect()
-            .await?;
+            .collect();
+        let fresh: Vec<(ArtifactId, &Listed, Result<Outline, String>)> =
+            stream::iter(reads).buffer_unordered(READS).try_collect().await?;
         let keep = |(_, listed, outline): &(ArtifactId, &Listed, Result<Outline, String>)| {
             let bytes = serde_json::to_vec(outline.as_ref().ok()?).ok()?;
             Some(((*listed).clone(), bytes))

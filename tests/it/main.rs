@@ -12,6 +12,7 @@ mod git;
 mod journal;
 mod kit;
 mod observe;
+mod passes;
 mod planning;
 mod records;
 mod restore;

@@ -47,11 +47,8 @@ pub async fn confirm(
     base: Option<&Base>,
     streamed: &mut Streamed,
 ) -> Result<(), Fault> {
-    stream::iter(&streamed.written)
-        .map(|written| written.confirm(means.store))
-        .buffer_unordered(QUESTIONS)
-        .try_collect::<()>()
-        .await?;
+    let confirmations: Vec<_> = streamed.written.iter().map(|written| written.confirm(means.store)).collect();
+    stream::iter(confirmations).buffer_unordered(QUESTIONS).try_collect::<()>().await?;
     let mut reused = std::collections::BTreeMap::new();
     for segment in &streamed.index.segments {
         let pack = segment.extent.pack;
@@ -61,13 +58,14 @@ pub async fn confirm(
         }
     }
     let (fleet, backup) = (&order.fleet, &order.capture.backup);
-    stream::iter(&reused)
-        .map(async |(pack, stored)| {
-            written::confirm(means.store, &layout::pack(fleet, backup, pack), stored).await
+    let confirmations: Vec<_> = reused
+        .iter()
+        .map(|(pack, stored)| {
+            let name = layout::pack(fleet, backup, pack);
+            async move { written::confirm(means.store, &name, stored).await.map(drop) }
         })
-        .buffer_unordered(QUESTIONS)
-        .try_for_each(async |_| Ok(()))
-        .await?;
+        .collect();
+    stream::iter(confirmations).buffer_unordered(QUESTIONS).try_collect::<()>().await?;
     streamed.packs.append(&mut reused);
     Ok(())
 }

@@ -1,0 +1,40 @@
+//! The steps of each family, from the names in a plan to what the families' modules work with.
+
+mod transfers;
+mod upkeep;
+
+use super::{
+    executor::{Done, Failure},
+    world::World,
+};
+use crate::{git::push::PushMirror, inventory::ArmedSchedule};
+
+impl World {
+    pub(super) fn arm(&self, schedule: &ArmedSchedule) -> Result<Done, Failure> {
+        self.drivers.scheduler().arm(schedule)?;
+        Ok(Done::default())
+    }
+
+    pub(super) fn disarm(&self, schedule: &ArmedSchedule) -> Result<Done, Failure> {
+        self.drivers.scheduler().disarm(schedule)?;
+        Ok(Done::default())
+    }
+
+    pub(super) async fn push(&self, mirror: &str) -> Result<Done, Failure> {
+        let pushed = PushMirror::new(&self.mirror, mirror, &self.mirrors)?.push(&self.mirror).await?;
+        let kept = match pushed.kept.len() {
+            0 => String::new(),
+            kept => format!(", {kept} old tips kept"),
+        };
+        Ok(noted(format!("{} references{kept}", pushed.references)))
+    }
+}
+
+fn noted(note: String) -> Done {
+    Done { note: Some(note), ..Done::default() }
+}
+
+/// `3 packs, 12.4 MiB`
+fn counted(number: u64, what: &str, bytes: u64) -> String {
+    format!("{number} {what}{}, {}", if number == 1 { "" } else { "s" }, bytesize::ByteSize(bytes))
+}

@@ -1,0 +1,181 @@
+//! Steps whose work grows with the data: captures, copies, repairs, restores.
+
+use super::{counted, noted};
+use crate::{
+    apply::{
+        capture::{self, CaptureOrder, Limits, Means},
+        copy,
+        executor::{Done, Failure},
+        repair, restore,
+        segment::Recipients,
+        world::{World, as_stored, stalled},
+    },
+    artifact::{ArtifactId, Kind, Manifest, manifest::Content},
+    committed,
+    git::Tips,
+    observe::seen::Change,
+    plan::{
+        Step,
+        action::{Capture, Destination, Restore},
+    },
+    sources::{Place, Source},
+    spec::names::{BackupName, StoreName},
+};
+
+impl World {
+    pub(in crate::apply) async fn capture(
+        &self,
+        step: &Step,
+        capture: &Capture,
+        artifact: ArtifactId,
+    ) -> Result<Done, Failure> {
+        let (source, capture, tips) = self.source_of(capture).await?;
+        let order = self.order(step, &capture, artifact)?;
+        let progress = self.listener.progress(step);
+        let means = Means {
+            source: source.as_ref(),
+            store: self.look(&capture.store)?.store.as_ref(),
+            keys: &self.keys,
+            clock: self.clock.as_ref(),
+            progress: progress.as_ref(),
+        };
+        let manifest = capture::capture(&order, &means).await?;
+        if let Some(tips) = tips
+            && let Err(error) = self.tips.record(&capture.store, &artifact, &tips)
+        {
+            // The next bundle is a complete one then.
+            tracing::warn!(%error, "what the bundle holds is not noted");
+        }
+        self.deeds.change(&capture.store, &capture.backup, Change::Committed(Box::new(as_stored(&manifest))));
+        let note = captured(&manifest);
+        Ok(Done { note: Some(note), artifact: Some(artifact), ..Done::default() })
+    }
+
+    /// The source of a capture. A bundle whose base can't be built upon any more, since this host forgot what it holds, is
+    /// a complete one.
+    async fn source_of(
+        &self,
+        capture: &Capture,
+    ) -> Result<(Box<dyn Source>, Capture, Option<Tips>), Failure> {
+        let mut capture = capture.clone();
+        if !capture.backup.is_infra() {
+            let backup = self.spec.backups.get(&capture.backup);
+            let backup = backup.ok_or_else(|| undeclared(&capture.backup))?;
+            return Ok((self.drivers.source(&backup.source).await?, capture, None));
+        }
+        let tips = self.mirror.tips().await.map_err(stalled)?;
+        let mirror = self.mirror.path();
+        let prerequisites = capture.base.and_then(|base| self.tips.usable(&capture.store, &base, mirror));
+        if prerequisites.is_none() {
+            (capture.kind, capture.base) = (Kind::Full, None);
+        }
+        Ok((self.drivers.infra(&self.mirror, prerequisites), capture, Some(tips)))
+    }
+
+    fn order(&self, step: &Step, capture: &Capture, artifact: ArtifactId) -> Result<CaptureOrder, Failure> {
+        let store = self.spec.stores.get(&capture.store);
+        let recipients = store.and_then(|store| store.recipients.as_ref());
+        let recipients = recipients.unwrap_or(&self.spec.fleet.recipients);
+        Ok(CaptureOrder {
+            fleet: self.spec.fleet.name.clone(),
+            capture: capture.clone(),
+            artifact,
+            revision: self.revision.clone(),
+            reason: step.reason.clone(),
+            requires: self.requires(capture),
+            recipients: Recipients::declared(recipients).map_err(stalled)?,
+            expected: None,
+            now: self.clock.now(),
+            limits: Limits::default(),
+        })
+    }
+
+    /// A bundle needs the bundles that it builds upon; the other sources' increments share packs and stand alone.
+    fn requires(&self, capture: &Capture) -> Vec<ArtifactId> {
+        match capture.base {
+            Some(base) if capture.backup.is_infra() => {
+                let before = self.stored(&capture.store, &capture.backup, base);
+                let before = before.map_or(&[][..], |before| before.requires.as_slice());
+                before.iter().copied().chain([base]).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    pub(in crate::apply) async fn copy(
+        &self,
+        step: &Step,
+        backup: &BackupName,
+        artifact: ArtifactId,
+        from: &StoreName,
+        to: &StoreName,
+    ) -> Result<Done, Failure> {
+        let own = self.spec.stores.get(to).and_then(|store| store.recipients.as_ref());
+        let own = own.map(|own| Recipients::declared(own)).transpose().map_err(stalled)?;
+        let (source, place) = (self.folder(from, backup)?, self.folder(to, backup)?);
+        let progress = self.listener.progress(step);
+        let clock = self.clock.as_ref();
+        let copied =
+            copy::copy(artifact, &source, &place, own.as_ref(), &self.keys, clock, progress.as_ref()).await?;
+        match committed::read(&place, artifact, &self.keys).await {
+            Ok(read) => self.deeds.change(to, backup, Change::Committed(Box::new(as_stored(&read.manifest)))),
+            Err(_) => self.deeds.change(to, backup, Change::Unclear),
+        }
+        Ok(Done { artifact: Some(artifact), ..noted(counted(copied.objects, "object", copied.bytes)) })
+    }
+
+    pub(in crate::apply) async fn repair(
+        &self,
+        step: &Step,
+        backup: &BackupName,
+        damaged: ArtifactId,
+        (store, from): (&StoreName, &StoreName),
+        name: ArtifactId,
+    ) -> Result<Done, Failure> {
+        let order = repair::Order { damaged, repair: name };
+        let (place, source) = (self.folder(store, backup)?, self.folder(from, backup)?);
+        let (clock, progress) = (self.clock.as_ref(), self.listener.progress(step));
+        self.deeds.change(store, backup, Change::Unclear);
+        let repaired = repair::repair(order, &place, &source, &self.keys, clock, progress.as_ref()).await?;
+        let note = format!("by {}: {}", repaired.artifact, counted(repaired.packs, "pack", repaired.bytes));
+        Ok(Done { artifact: Some(repaired.artifact), ..noted(note) })
+    }
+
+    pub(in crate::apply) async fn restore(&self, step: &Step, restore: &Restore) -> Result<Done, Failure> {
+        let folder = self.folder(&restore.store, &restore.backup)?;
+        let mut manifests = Vec::new();
+        for artifact in &restore.artifacts {
+            manifests.push(committed::read(&folder, *artifact, &self.keys).await?.manifest);
+        }
+        let source = if restore.backup.is_infra() {
+            self.drivers.infra(&self.mirror, None)
+        } else {
+            let backup = self.spec.backups.get(&restore.backup);
+            self.drivers.source(&backup.ok_or_else(|| undeclared(&restore.backup))?.source).await?
+        };
+        let place = match &restore.to {
+            Destination::Folder(path) => Place::Folder(path.clone()),
+            Destination::File(path) => Place::File(path.clone()),
+            Destination::Database(name) => Place::Database(name.clone()),
+            Destination::InPlace => Place::Original,
+        };
+        let progress = self.listener.progress(step);
+        let restored =
+            restore::restore(&manifests, &folder, source.as_ref(), &place, &self.keys, &progress).await?;
+        Ok(noted(format!("restored to {}", restored.place)))
+    }
+}
+
+fn undeclared(backup: &BackupName) -> Failure {
+    stalled(format!(
+        "failed to open the source of {backup}: the revision in force does not declare it; declare it again"
+    ))
+}
+
+/// `1.2 MiB in 3 packs, 40 MiB in all`
+fn captured(manifest: &Manifest) -> String {
+    let Content::Segments(segments) = &manifest.content else { return "by reference".to_owned() };
+    let own = segments.packs.iter().filter(|(pack, _)| pack.artifact == manifest.artifact);
+    let (packs, bytes) = own.fold((0, 0), |(n, sum), (_, stored)| (n + 1, sum + stored.size));
+    format!("{} written for {}", counted(packs, "pack", bytes), bytesize::ByteSize(segments.length))
+}

@@ -1,0 +1,97 @@
+//! Steps that keep stores in order: deletions, checks, sweeps, clean-ups.
+
+use super::noted;
+use crate::{
+    apply::{
+        cleanup::{self, Cleaned},
+        delete,
+        executor::{Done, Failure},
+        sweep, verify,
+        world::World,
+    },
+    artifact::{ArtifactId, Depth, record::Event},
+    observe::seen::Change,
+    plan::Step,
+    records::Records,
+    spec::names::{BackupName, StoreName},
+};
+
+impl World {
+    pub(in crate::apply) async fn delete(
+        &self,
+        backup: &BackupName,
+        artifact: ArtifactId,
+        store: &StoreName,
+    ) -> Result<Done, Failure> {
+        let look = self.look(store)?;
+        self.deletions
+            .tell(store, |events| async {
+                let (name, store, fleet) = (look.name.clone(), look.store.clone(), look.fleet.clone());
+                let records = Records { name, store, fleet };
+                records.append(&self.keys, self.clock.now(), events).await.map(drop)
+            })
+            .await?;
+        let deleted = delete::delete(look, backup, artifact, self.clock.as_ref()).await?;
+        self.deeds.change(store, backup, Change::Deleted(artifact));
+        let left = deleted.left.map(|why| format!("; packs are left to a sweep: {why}")).unwrap_or_default();
+        Ok(noted(format!("{} freed{left}", bytesize::ByteSize(deleted.bytes))))
+    }
+
+    pub(in crate::apply) async fn verify(
+        &self,
+        step: &Step,
+        backup: &BackupName,
+        artifact: ArtifactId,
+        store: &StoreName,
+        depth: Depth,
+    ) -> Result<Done, Failure> {
+        let folder = self.folder(store, backup)?;
+        let progress = self.listener.progress(step);
+        let found = verify::verify(&folder, artifact, depth, &self.keys, progress.as_ref()).await?;
+        let damage: Vec<String> = found.iter().map(ToString::to_string).collect();
+        let event = Event::Verified { backup: backup.clone(), artifact, depth, damage: damage.clone() };
+        self.deeds.tell(store, event);
+        let change = Change::Checked { artifact, depth, damage: damage.clone() };
+        self.deeds.change(store, backup, change);
+        Ok(Done { damage, ..Done::default() })
+    }
+
+    pub(in crate::apply) fn record_unreferenced(
+        &self,
+        backup: &BackupName,
+        store: &StoreName,
+        captures: &[ArtifactId],
+    ) -> Result<Done, Failure> {
+        self.look(store)?;
+        self.deeds.tell(store, Event::Unreferenced { backup: backup.clone(), captures: captures.to_vec() });
+        self.deeds.change(store, backup, Change::Unclear);
+        Ok(Done::default())
+    }
+
+    pub(in crate::apply) async fn sweep(
+        &self,
+        backup: &BackupName,
+        store: &StoreName,
+        captures: &[ArtifactId],
+    ) -> Result<Done, Failure> {
+        self.deeds.change(store, backup, Change::Unclear);
+        let swept = sweep::sweep(self.look(store)?, backup, captures, self.clock.as_ref()).await?;
+        self.deeds.tell(store, Event::Swept { backup: backup.clone(), captures: swept.captures });
+        Ok(noted(format!("{} freed", bytesize::ByteSize(swept.bytes))))
+    }
+
+    pub(in crate::apply) async fn clean_up_after(
+        &self,
+        backup: &BackupName,
+        store: &StoreName,
+        artifact: ArtifactId,
+    ) -> Result<Done, Failure> {
+        self.deeds.change(store, backup, Change::Unclear);
+        let cleaned = cleanup::clean_up(self.look(store)?, backup, artifact, self.clock.as_ref()).await?;
+        Ok(match cleaned {
+            Cleaned::Committed => noted("it had been committed".to_owned()),
+            Cleaned::Removed(bytes) => noted(format!("{} freed", bytesize::ByteSize(bytes))),
+            Cleaned::Left(why) => noted(format!("left to a sweep: {why}")),
+        })
+    }
+}

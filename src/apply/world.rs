@@ -1,0 +1,196 @@
+//! What the steps of one pass work with, and what they leave to be written down.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::executor::{Failure, Listener};
+use crate::{
+    artifact::{
+        manifest::{Content, Manifest},
+        record::Event,
+    },
+    clock::Clock,
+    committed::BackupFolder,
+    drivers::Drivers,
+    git::{Mirror, stored::StoredTips},
+    inventory::{Condition, Inventory, Origin, StoredArtifact, Verified},
+    keys::Keys,
+    observe::{seen::Change, stores::Look},
+    plan::{Action, Plan},
+    spec::{
+        Spec,
+        names::{BackupName, StoreName},
+    },
+    stores::Class,
+};
+
+/// What the steps of one pass work with.
+pub struct World {
+    /// What is declared.
+    pub spec: Arc<Spec>,
+    /// By which commit.
+    pub revision: String,
+    /// What the plan was made on.
+    pub inventory: Arc<Inventory>,
+    /// What the plan deletes, as the records of each store are to tell it.
+    pub deletions: Announcements,
+    /// The declared stores; or why one can't even be asked.
+    pub stores: BTreeMap<StoreName, Result<Look, String>>,
+    /// The prefixes of mirrors that this host allows.
+    pub mirrors: Vec<String>,
+    /// Where sources and schedules come from.
+    pub drivers: Arc<Drivers>,
+    /// The infra repo on this host.
+    pub mirror: Mirror,
+    /// What bundles rest on.
+    pub tips: StoredTips,
+    /// What is signed, named and decrypted with.
+    pub keys: Arc<Keys>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Hears how far long work has come.
+    pub listener: Arc<dyn Listener>,
+    /// What the steps did.
+    pub deeds: Deeds,
+}
+
+/// What the steps did: to be recorded in the stores, and to keep up what was seen.
+#[derive(Debug, Default)]
+pub struct Deeds {
+    events: Mutex<Vec<(StoreName, Event)>>,
+    changes: Mutex<Vec<(StoreName, BackupName, Change)>>,
+}
+
+impl Deeds {
+    /// Something that the store's records must tell.
+    pub fn tell(&self, store: &StoreName, event: Event) {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push((store.clone(), event));
+    }
+
+    /// Something that changed in a store.
+    pub fn change(&self, store: &StoreName, backup: &BackupName, change: Change) {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.push((store.clone(), backup.clone(), change));
+    }
+
+    /// Takes what is to be recorded.
+    pub fn events(&self) -> Vec<(StoreName, Event)> {
+        std::mem::take(&mut self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes what changed.
+    pub fn changes(&self) -> Vec<(StoreName, BackupName, Change)> {
+        std::mem::take(&mut self.changes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl World {
+    /// A declared store.
+    pub(super) fn look(&self, store: &StoreName) -> Result<&Look, Failure> {
+        match self.stores.get(store) {
+            Some(Ok(look)) => Ok(look),
+            Some(Err(why)) => Err(stalled(why.clone())),
+            None => Err(stalled(format!("failed to use store {store}: the revision does not declare it"))),
+        }
+    }
+
+    /// The folder of a backup in a declared store.
+    pub(super) fn folder(&self, store: &StoreName, backup: &BackupName) -> Result<BackupFolder, Failure> {
+        Ok(self.look(store)?.folder(backup))
+    }
+
+    /// An artifact as it was seen when the plan was made.
+    pub(super) fn stored(
+        &self,
+        store: &StoreName,
+        backup: &BackupName,
+        id: crate::artifact::ArtifactId,
+    ) -> Option<&StoredArtifact> {
+        let stored = self.inventory.stores.get(store)?.known()?.backups.get(backup)?;
+        stored.artifacts.iter().find(|artifact| artifact.id == id)
+    }
+}
+
+/// A failure that a person must see to.
+pub(super) fn stalled(message: impl ToString) -> Failure {
+    Failure { class: Class::Stalled, message: message.to_string() }
+}
+
+/// A committed artifact as a look at the store would find it.
+pub(super) fn as_stored(manifest: &Manifest) -> StoredArtifact {
+    use crate::artifact::manifest::Moment;
+    let (from, position) = match &manifest.moment {
+        Moment::At { position, .. } => (None, position.as_deref()),
+        Moment::Window { from, until } => (Some(from.time), Some(until.position.as_str())),
+    };
+    let bytes = match &manifest.content {
+        Content::Segments(segments) => {
+            let own = segments.packs.iter().filter(|(pack, _)| pack.artifact == manifest.artifact);
+            own.map(|(_, stored)| stored.size).sum()
+        }
+        Content::Native { .. } => 0,
+    };
+    StoredArtifact {
+        id: manifest.artifact,
+        kind: manifest.kind,
+        slot: manifest.slot,
+        origin: if manifest.manual.is_some() { Origin::Manual } else { Origin::Scheduled },
+        base: manifest.base,
+        epoch: manifest.epoch,
+        requires: manifest.requires.clone(),
+        supersedes: manifest.supersedes,
+        newest: manifest.moment.newest(),
+        from,
+        position: position.map(Into::into),
+        bytes,
+        condition: Condition::Good,
+        verified: Verified::default(),
+        held: None,
+    }
+}
+
+/// What a plan deletes in each store. Told in the store's records before the first of it is done, so that a crash in
+/// between lets the limit of deletions count too many rather than too few.
+#[derive(Debug, Default)]
+pub struct Announcements(BTreeMap<StoreName, Announcement>);
+
+#[derive(Debug)]
+struct Announcement {
+    events: Vec<Event>,
+    told: tokio::sync::OnceCell<()>,
+}
+
+impl Announcements {
+    /// What `plan` deletes.
+    pub fn of(plan: &Plan) -> Self {
+        let mut stores: BTreeMap<StoreName, Announcement> = BTreeMap::new();
+        for step in &plan.steps {
+            if let Action::Delete { backup, artifact, store } = &step.action {
+                let event = Event::Deleted {
+                    backup: backup.clone(),
+                    artifact: *artifact,
+                    reason: step.reason.clone(),
+                };
+                let announcement = stores.entry(store.clone());
+                let new = || Announcement { events: Vec::new(), told: tokio::sync::OnceCell::new() };
+                announcement.or_insert_with(new).events.push(event);
+            }
+        }
+        Self(stores)
+    }
+
+    /// Has `tell` record what is deleted in `store`, once; a failure is tried again by the next deletion there.
+    pub(super) async fn tell<E, F>(
+        &self,
+        store: &StoreName,
+        tell: impl FnOnce(Vec<Event>) -> F,
+    ) -> Result<(), E>
+    where
+        F: Future<Output = Result<(), E>>,
+    {
+        let Some(announcement) = self.0.get(store) else { return Ok(()) };
+        announcement.told.get_or_try_init(|| tell(announcement.events.clone())).await.copied()
+    }
+}

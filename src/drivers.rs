@@ -1,0 +1,283 @@
+//! The registry: the only file that names concrete drivers. From what is declared to something that runs, within what
+//! the host allows.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{
+    config::{Allow, allow},
+    git::{Mirror, Tips},
+    plan::CannotRun,
+    schedulers::{Scheduler, controller::Timetable},
+    secrets::{Resolver, SecretError},
+    sources::{Source, git::GitSource, sqlite::SqliteSource},
+    spec::{self, SecretRef, Spec, StorePlace, names::StoreName},
+    state::StateDir,
+    stores::{
+        Store, StoreError,
+        limit::LimitedStore,
+        local::LocalStore,
+        retry::{Attempts, RetryStore},
+        s3::{self, S3Credentials, S3Options, S3Store},
+        sftp::{self, Identity, SftpOptions, SftpStore},
+    },
+};
+
+/// Calls to one store at once.
+const CALLS: NonZeroUsize = NonZeroUsize::new(16).expect("sixteen is not zero");
+
+/// What this host lets a declaration do, and the drivers that do it.
+pub struct Drivers {
+    allow: Allow,
+    resolver: Resolver,
+    /// Where databases are copied to when they can't be streamed.
+    scratch: PathBuf,
+    scheduler: Arc<Timetable>,
+    /// Open stores, by name, with what they were opened for: connections outlive a pass, but not a change of declaration.
+    open: Mutex<BTreeMap<StoreName, Opened>>,
+}
+
+/// An open store, and the place that it was opened for.
+type Opened = (String, Arc<dyn Store>);
+
+/// Why there is no driver for what is declared.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// This build has none.
+    #[error("this build has no driver for {0} yet")]
+    NotBuilt(String),
+    /// The host does not allow it.
+    #[error(transparent)]
+    NotAllowed(#[from] allow::Refusal),
+    /// A secret can't be had.
+    #[error("{0}")]
+    Secret(String),
+    /// Its settings are no good.
+    #[error("{0}")]
+    Settings(String),
+}
+
+impl From<SecretError> for Refusal {
+    fn from(error: SecretError) -> Self {
+        Refusal::Secret(error.to_string())
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Refusal::Settings(error.to_string())
+    }
+}
+
+impl fmt::Debug for Drivers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drivers").field("allow", &self.allow).finish_non_exhaustive()
+    }
+}
+
+impl Drivers {
+    /// The drivers of a host.
+    pub fn new(allow: Allow, identities: Vec<age::x25519::Identity>, state: &StateDir) -> Self {
+        let resolver = Resolver::new(allow.secrets.clone(), allow.run.clone(), identities);
+        Self {
+            allow,
+            resolver,
+            scratch: state.root().to_owned(),
+            scheduler: Arc::new(Timetable::open(state.timetable())),
+            open: Mutex::default(),
+        }
+    }
+
+    /// The controller's own timetable.
+    pub fn scheduler(&self) -> Arc<dyn Scheduler> {
+        self.scheduler.clone()
+    }
+
+    /// A declared store; the same connection as long as its declaration stays the same.
+    pub async fn store(&self, declared: &spec::Store) -> Result<Arc<dyn Store>, Refusal> {
+        let purpose = format!("{:?}", declared.place);
+        if let Some((opened_for, store)) = self.opened().get(&declared.name)
+            && *opened_for == purpose
+        {
+            return Ok(store.clone());
+        }
+        let store = self.connect(&declared.place).await?;
+        let store = Arc::new(RetryStore::new(store, Attempts::default()));
+        let store: Arc<dyn Store> = Arc::new(LimitedStore::new(store, CALLS));
+        self.opened().insert(declared.name.clone(), (purpose, store.clone()));
+        Ok(store)
+    }
+
+    fn opened(&self) -> MutexGuard<'_, BTreeMap<StoreName, Opened>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn connect(&self, place: &StorePlace) -> Result<Arc<dyn Store>, Refusal> {
+        Ok(match place {
+            StorePlace::Local { path } => {
+                self.allow.check_write(path)?;
+                Arc::new(LocalStore::new(path))
+            }
+            StorePlace::Sftp(declared) => Arc::new(self.sftp(declared).await?),
+            StorePlace::S3(declared) => Arc::new(self.s3(declared).await?),
+            StorePlace::Azblob { .. } => return Err(Refusal::NotBuilt("stores of kind `azblob`".to_owned())),
+            StorePlace::Gcs { .. } => return Err(Refusal::NotBuilt("stores of kind `gcs`".to_owned())),
+        })
+    }
+
+    async fn sftp(&self, declared: &spec::Sftp) -> Result<SftpStore, Refusal> {
+        // A key in a file is handed to ssh by its name, once it is allowed; others go through a private file.
+        self.resolver.permit(&declared.identity, &declared.host)?;
+        let identity = match &declared.identity {
+            SecretRef::File(path) => Identity::File(path.clone()),
+            other => {
+                Identity::Key(self.resolver.resolve(other, &declared.host).await?.expose().to_owned().into())
+            }
+        };
+        Ok(SftpStore::new(SftpOptions {
+            host: declared.host.clone(),
+            port: declared.port,
+            user: declared.user.clone(),
+            path: declared.path.clone(),
+            host_key: declared.host_key.clone(),
+            identity,
+            silence: sftp::DEFAULT_SILENCE,
+        })?)
+    }
+
+    async fn s3(&self, declared: &spec::S3) -> Result<S3Store, Refusal> {
+        let host = s3_host(declared);
+        let credentials = match &declared.credentials {
+            None => S3Credentials::Environment,
+            Some(key) => S3Credentials::Key {
+                id: self.resolver.resolve(&key.access_key_id, &host).await?.expose().to_owned(),
+                secret: self
+                    .resolver
+                    .resolve(&key.secret_access_key, &host)
+                    .await?
+                    .expose()
+                    .to_owned()
+                    .into(),
+            },
+        };
+        Ok(S3Store::new(S3Options {
+            bucket: declared.bucket.clone(),
+            region: declared.region.clone(),
+            endpoint: declared.endpoint.clone(),
+            prefix: declared.prefix.clone(),
+            addressing: declared.addressing,
+            credentials,
+            silence: s3::DEFAULT_SILENCE,
+        })?)
+    }
+
+    /// The infra repo itself, as a source: bundles on top of `prerequisites`.
+    pub fn infra(&self, mirror: &Mirror, prerequisites: Option<Tips>) -> Box<dyn Source> {
+        Box::new(GitSource::new(mirror.path().to_owned(), prerequisites))
+    }
+
+    /// A declared source.
+    pub async fn source(&self, declared: &spec::Source) -> Result<Box<dyn Source>, Refusal> {
+        self.permit(declared)?;
+        Ok(match declared {
+            spec::Source::Sqlite { path } => Box::new(SqliteSource::new(path.clone(), self.scratch.clone())),
+            other => return Err(Refusal::NotBuilt(format!("sources of kind `{}`", other.kind()))),
+        })
+    }
+
+    /// What `spec` declares and this host does not allow. Reads no secret, and opens nothing.
+    pub fn refused(&self, spec: &Spec) -> Vec<CannotRun> {
+        let stores =
+            spec.stores.iter().map(|(name, store)| (format!("store.{name}"), self.permit_store(store)));
+        let backups =
+            spec.backups.iter().map(|(name, backup)| (format!("backup.{name}"), self.permit(&backup.source)));
+        let refused = stores.chain(backups).filter_map(|(resource, permitted)| match permitted {
+            Ok(()) | Err(Refusal::NotBuilt(_)) => None,
+            Err(refusal) => Some(CannotRun { resource, why: refusal.to_string() }),
+        });
+        refused.collect()
+    }
+
+    fn permit_store(&self, declared: &spec::Store) -> Result<(), Refusal> {
+        match &declared.place {
+            StorePlace::Local { path } => Ok(self.allow.check_write(path)?),
+            StorePlace::Sftp(sftp) => Ok(self.resolver.permit(&sftp.identity, &sftp.host)?),
+            StorePlace::S3(s3) => {
+                let secrets =
+                    s3.credentials.iter().flat_map(|key| [&key.access_key_id, &key.secret_access_key]);
+                let host = s3_host(s3);
+                secrets.into_iter().try_for_each(|secret| Ok(self.resolver.permit(secret, &host)?))
+            }
+            StorePlace::Azblob { .. } | StorePlace::Gcs { .. } => Ok(()),
+        }
+    }
+
+    fn permit(&self, declared: &spec::Source) -> Result<(), Refusal> {
+        match declared {
+            spec::Source::Files(files) => {
+                files.paths.iter().try_for_each(|path| Ok(self.allow.check_read(path)?))
+            }
+            spec::Source::Sqlite { path } => Ok(self.allow.check_read(path)?),
+            spec::Source::Mysql(mysql) => match &mysql.server.password {
+                Some(password) => Ok(self.resolver.permit(password, host_of(&mysql.server))?),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a person's restore may write to `path`.
+    pub fn permit_restore(&self, path: &Path) -> Result<(), Refusal> {
+        Ok(self.allow.check_write(path)?)
+    }
+}
+
+/// Where a server's password is sent.
+fn host_of(server: &spec::Server) -> &str {
+    if server.socket.is_some() { "localhost" } else { &server.host }
+}
+
+/// Where an access key is sent: the endpoint's host, or AWS.
+fn s3_host(declared: &spec::S3) -> String {
+    let Some(endpoint) = &declared.endpoint else {
+        return format!("s3.{}.amazonaws.com", declared.region);
+    };
+    let host = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, rest)| rest);
+    let host = host.split('/').next().unwrap_or(host);
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address.to_owned(),
+        None => host.split(':').next().unwrap_or(host).to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_access_key_is_bound_to_the_host_of_its_endpoint() {
+        let s3 = |endpoint: Option<&str>| spec::S3 {
+            bucket: "b".into(),
+            region: "eu-north-1".into(),
+            endpoint: endpoint.map(str::to_owned),
+            prefix: String::new(),
+            addressing: spec::Addressing::Path,
+            credentials: None,
+        };
+        for (endpoint, host) in [
+            (None, "s3.eu-north-1.amazonaws.com"),
+            (Some("http://127.0.0.1:9000"), "127.0.0.1"),
+            (Some("https://minio.lan/base"), "minio.lan"),
+            (Some("https://good.lan@evil.lan:9000/"), "evil.lan"),
+            (Some("http://[::1]:9000"), "::1"),
+        ] {
+            assert_eq!(s3_host(&s3(endpoint)), host, "{endpoint:?}");
+        }
+    }
+}

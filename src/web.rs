@@ -1,0 +1,79 @@
+//! What the controller shows over HTTP: `/healthz`, `/metrics`, `/api/status`. Reads what the loop pinned to the
+//! [`Board`], and never a driver.
+
+pub mod board;
+mod metrics;
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use board::Board;
+
+use crate::clock::Clock;
+
+/// The text format of metrics: OpenMetrics 1.0.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// An address that can't be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to listen on {address}: {source}; choose another address in http.listen")]
+pub struct ListenError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+/// What requests are answered from.
+#[derive(Clone)]
+struct Shown {
+    board: Arc<Board>,
+    clock: Arc<dyn Clock>,
+}
+
+/// Listens on `address`; port 0 takes any that is free.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(address).await.map_err(|source| ListenError { address, source })
+}
+
+/// Answers requests until `stop` is cancelled.
+pub async fn serve(listener: TcpListener, board: Arc<Board>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    let routes = Router::new()
+        .route("/healthz", get(health))
+        .route("/metrics", get(metrics))
+        .route("/api/status", get(status))
+        .with_state(Shown { board, clock });
+    let served = axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned());
+    if let Err(error) = served.await {
+        tracing::error!(%error, "the web page has ended");
+    }
+}
+
+/// 200 while the loop makes passes that come about, else 503; with the reason as JSON.
+async fn health(State(shown): State<Shown>) -> Response {
+    let health = shown.board.health(shown.clock.now());
+    let code = if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, Json(health)).into_response()
+}
+
+async fn metrics(State(shown): State<Shown>) -> Response {
+    match metrics::text(&shown.board, shown.clock.now()) {
+        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(std::fmt::Error) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// 503 before the first pass.
+async fn status(State(shown): State<Shown>) -> Response {
+    match shown.board.status() {
+        Some(status) => Json(&*status).into_response(),
+        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}

@@ -1,0 +1,116 @@
+//! What the loop last knew, for everybody to see.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use serde::Serialize;
+
+use crate::status::Status;
+
+/// Where the loop pins what it knows.
+#[derive(Debug)]
+pub struct Board {
+    /// A loop that began no pass for so long is stuck.
+    patience: Duration,
+    pinned: Mutex<Pinned>,
+    durations: Histogram,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Pinned {
+    status: Option<Arc<Status>>,
+    running_since: Option<Timestamp>,
+    last: Option<LastPass>,
+}
+
+/// The last pass that ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LastPass {
+    /// When it ended.
+    pub ended: Timestamp,
+    /// Why it did not come about; `None` when it did.
+    pub error: Option<String>,
+}
+
+/// Whether the loop does its work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// Whether it does.
+    pub ready: bool,
+    /// Why not.
+    pub why: Option<String>,
+    /// When the pass that is under way began.
+    pub running_since: Option<Timestamp>,
+    /// The last pass that ended.
+    pub last_pass: Option<LastPass>,
+    /// How long ago that was, seconds.
+    pub last_pass_age_seconds: Option<i64>,
+}
+
+impl Board {
+    /// An empty board of a loop that begins a pass every `patience` at least.
+    pub fn new(patience: Duration) -> Self {
+        // From 10 ms to some 12 hours.
+        let durations = Histogram::new(exponential_buckets(0.01, 4.0, 12));
+        Self { patience, pinned: Mutex::default(), durations }
+    }
+
+    /// A pass begins.
+    pub fn begins(&self, now: Timestamp) {
+        self.pinned().running_since = Some(now);
+    }
+
+    /// A pass has ended so; `took` is its duration.
+    pub fn ends(&self, outcome: Result<Status, String>, took: Duration, now: Timestamp) {
+        self.durations.observe(took.as_secs_f64());
+        let mut pinned = self.pinned();
+        pinned.running_since = None;
+        let error = match outcome {
+            Ok(status) => {
+                pinned.status = Some(Arc::new(status));
+                None
+            }
+            Err(error) => Some(error),
+        };
+        pinned.last = Some(LastPass { ended: now, error });
+    }
+
+    /// How everything stood after the last pass that came about.
+    pub fn status(&self) -> Option<Arc<Status>> {
+        self.pinned().status.clone()
+    }
+
+    /// How long passes took.
+    pub(super) fn durations(&self) -> Histogram {
+        self.durations.clone()
+    }
+
+    /// Whether the loop does its work.
+    pub fn health(&self, now: Timestamp) -> Health {
+        let Pinned { running_since, last, .. } = self.pinned().clone();
+        let age = last.as_ref().map(|last| now.duration_since(last.ended));
+        let late = age.is_some_and(|age| age.unsigned_abs() > self.patience);
+        let why = match (&last, running_since) {
+            (None, None) => Some("no pass has begun yet".to_owned()),
+            (None, Some(_)) => Some("the first pass is under way".to_owned()),
+            (Some(LastPass { error: Some(error), .. }), _) => Some(error.clone()),
+            (Some(_), None) if late => Some("no pass has begun for too long".to_owned()),
+            (Some(_), _) => None,
+        };
+        Health {
+            ready: why.is_none(),
+            why,
+            running_since,
+            last_pass: last,
+            last_pass_age_seconds: age.map(|age| age.as_secs()),
+        }
+    }
+
+    fn pinned(&self) -> MutexGuard<'_, Pinned> {
+        self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,157 @@
+//! The status as metrics, in the words of the design; written anew for every scrape, so that what is gone is gone.
+
+use jiff::Timestamp;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{family::Family, gauge::Gauge, info::Info},
+    registry::Registry,
+};
+
+use super::Board;
+use crate::{
+    plan::due::Dueness,
+    spec::Cadence,
+    status::{BackupStatus, Status},
+};
+
+/// Which backup, store and kind a value is of; what does not apply is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    backup: Option<String>,
+    store: Option<String>,
+    kind: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ObjectiveLabels {
+    backup: String,
+    objective: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConditionLabels {
+    concern: &'static str,
+    subject: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RevisionLabels {
+    revision: String,
+    newest: String,
+}
+
+/// Everything that the board shows, as OpenMetrics text.
+pub(super) fn text(board: &Board, now: Timestamp) -> Result<String, std::fmt::Error> {
+    let mut registry = Registry::with_prefix("backstay");
+    registry.register("pass_duration_seconds", "How long passes took", board.durations());
+    if let Some(last) = board.health(now).last_pass {
+        let ended: Gauge = Gauge::default();
+        ended.set(last.ended.as_second());
+        registry.register("last_pass_timestamp_seconds", "When the last pass ended", ended);
+    }
+    if let Some(status) = board.status() {
+        register(&mut registry, &status, now);
+    }
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+fn register(registry: &mut Registry, status: &Status, now: Timestamp) {
+    schedules(registry, status);
+    recovery_points(registry, status, now);
+    stores(registry, status);
+    let conditions = Family::<ConditionLabels, Gauge>::default();
+    for condition in &status.conditions {
+        let labels =
+            ConditionLabels { concern: condition.concern.as_str(), subject: condition.subject.clone() };
+        conditions.get_or_create(&labels).set(1);
+    }
+    registry.register("condition", "1 for everything that somebody should know", conditions);
+    let revisions = RevisionLabels {
+        revision: status.revisions.in_force.clone().unwrap_or_default(),
+        newest: status.revisions.newest.clone().unwrap_or_default(),
+    };
+    registry.register("revision", "The revision in force and the newest one", Info::new(revisions));
+}
+
+fn schedules(registry: &mut Registry, status: &Status) {
+    let intervals = Family::<Labels, Gauge>::default();
+    let successes = Family::<Labels, Gauge>::default();
+    for (name, backup) in &status.backups {
+        for due in &backup.schedules {
+            if let Some(seconds) = interval(due) {
+                intervals.get_or_create(&of_kind(name, None, due.kind)).set(seconds);
+            }
+        }
+        for (kind, stores) in &backup.successes {
+            for (store, at) in stores {
+                successes.get_or_create(&of_kind(name, Some(store), *kind)).set(at.as_second());
+            }
+        }
+    }
+    registry.register("expected_interval_seconds", "Time between two slots of a schedule", intervals);
+    registry.register(
+        "last_success_timestamp_seconds",
+        "The moment of the newest good artifact of a kind in a store",
+        successes,
+    );
+}
+
+fn recovery_points(registry: &mut Registry, status: &Status, now: Timestamp) {
+    let ages = Family::<Labels, Gauge>::default();
+    let objectives = Family::<ObjectiveLabels, Gauge>::default();
+    for (name, backup) in &status.backups {
+        if let Some(newest) = &backup.newest {
+            let labels = Labels { backup: Some(name.to_string()), ..Labels::default() };
+            ages.get_or_create(&labels).set(now.duration_since(newest.at).as_secs());
+        }
+        for (objective, seconds) in seconds_of(backup) {
+            let labels = ObjectiveLabels { backup: name.to_string(), objective };
+            objectives.get_or_create(&labels).set(i64::try_from(seconds).unwrap_or(i64::MAX));
+        }
+    }
+    registry.register(
+        "recovery_point_age_seconds",
+        "Age of the newest moment that a backup can be brought back to",
+        ages,
+    );
+    registry.register("objective_seconds", "What is declared as RPO and RTO", objectives);
+}
+
+fn seconds_of(backup: &BackupStatus) -> impl Iterator<Item = (&'static str, u64)> {
+    let rpo = backup.objective.as_ref().map(|objective| ("rpo", objective.seconds));
+    rpo.into_iter()
+}
+
+fn stores(registry: &mut Registry, status: &Status) {
+    let bytes = Family::<Labels, Gauge>::default();
+    for (name, backup) in &status.backups {
+        for (store, stored) in backup.stores.iter().filter(|(_, stored)| stored.unknown.is_none()) {
+            let labels =
+                Labels { backup: Some(name.to_string()), store: Some(store.to_string()), kind: None };
+            bytes.get_or_create(&labels).set(i64::try_from(stored.bytes).unwrap_or(i64::MAX));
+        }
+    }
+    registry.register("store_bytes", "Bytes of a backup in a store", bytes);
+}
+
+fn of_kind(
+    backup: &crate::spec::names::BackupName,
+    store: Option<&crate::spec::names::StoreName>,
+    kind: crate::artifact::Kind,
+) -> Labels {
+    Labels {
+        backup: Some(backup.to_string()),
+        store: store.map(ToString::to_string),
+        kind: Some(kind.to_string()),
+    }
+}
+
+/// Seconds between two slots: as declared, or from the latest slot to the next one.
+fn interval(due: &Dueness) -> Option<i64> {
+    match &due.cadence {
+        Cadence::Every(period) => i64::try_from(period.as_secs()).ok(),
+        Cadence::Cron(_) => Some(due.next?.duration_since(due.slot?).as_secs()),
+    }
+}
