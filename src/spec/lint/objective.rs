@@ -5,7 +5,7 @@
 //! known from a declaration: a tenth of the longest gap between its slots is assumed, at most an hour, and for logs at
 //! most a minute.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use humantime::format_duration;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
@@ -28,13 +28,18 @@ const MOST_SLOTS: usize = 60_000;
 impl Lint<'_> {
     pub(super) fn objectives_can_be_met(&mut self) {
         let lowered = self.lowered;
+        // Many policies of a large fleet are alike.
+        let mut worst = BTreeMap::new();
         for policy in lowered.policies.values() {
             let Some(rpo) = policy.rpo else { continue };
-            self.objective_can_be_met(policy, rpo);
+            let limit = rpo + policy.grace;
+            let key = (&policy.schedules, &policy.window, limit);
+            let worst = *worst.entry(key).or_insert_with(|| worst_loss(policy, limit));
+            self.objective_can_be_met(policy, rpo, worst);
         }
     }
 
-    fn objective_can_be_met(&mut self, policy: &Policy, rpo: Duration) {
+    fn objective_can_be_met(&mut self, policy: &Policy, rpo: Duration, worst: Option<Duration>) {
         let at = path(["policy", policy.name.as_str(), "rpo"]);
         let name = &policy.name;
         let limit = rpo + policy.grace;
@@ -44,7 +49,7 @@ impl Lint<'_> {
             self.error("rpo-unreachable", &at, message, "add `full`, and what else the RPO needs");
         } else if policy.window.never_opens() {
             // Is reported as such.
-        } else if let Some(worst) = worst_loss(policy, limit).filter(|worst| *worst > limit) {
+        } else if let Some(worst) = worst.filter(|worst| *worst > limit) {
             let message = format!(
                 "policy `{name}` cannot keep its RPO of {}: up to {} may be lost",
                 format_duration(rpo),
