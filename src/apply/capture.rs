@@ -7,7 +7,7 @@
 //!
 //! The manifest is put last, once the source has proved that the stream is whole and the store has confirmed every
 //! object. Whatever fails before leaves no artifact; what was written by then is removed, or named in the error.
-//! Dropping the future is a crash: what is left then is removed by [`clean_up`], or by a sweep.
+//! Dropping the future is a crash: what is left then is removed by [`super::cleanup`], or by a sweep.
 
 mod base;
 mod commit;
@@ -25,7 +25,6 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
 pub use error::{CaptureError, Fault, Stage};
-pub use trail::{Cleaned, clean_up};
 
 use crate::{
     apply::segment::Recipients,

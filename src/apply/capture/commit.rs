@@ -1,5 +1,7 @@
 //! From a stream that is stored to an artifact: confirm everything, sign, and put the manifest last.
 
+use std::collections::BTreeMap;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -16,7 +18,7 @@ use super::{
 use crate::{
     artifact::{
         Manifest,
-        layout::{self, ObjectName},
+        layout::{self, ObjectName, PackName},
         manifest::{self, Content, Sealed, Segments, Stored},
     },
     sources::Captured,
@@ -47,9 +49,10 @@ pub async fn confirm(
     base: Option<&Base>,
     streamed: &mut Streamed,
 ) -> Result<(), Fault> {
-    let confirmations: Vec<_> = streamed.written.iter().map(|written| written.confirm(means.store)).collect();
-    stream::iter(confirmations).buffer_unordered(QUESTIONS).try_collect::<()>().await?;
-    let mut reused = std::collections::BTreeMap::new();
+    // Gathered first: a closure inside the stream would keep the whole capture from moving between threads.
+    let answers: Vec<_> = streamed.written.iter().map(|written| written.confirm(means.store)).collect();
+    stream::iter(answers).buffer_unordered(QUESTIONS).try_collect::<()>().await?;
+    let mut reused: BTreeMap<PackName, Stored> = BTreeMap::new();
     for segment in &streamed.index.segments {
         let pack = segment.extent.pack;
         if pack.artifact != order.artifact && !reused.contains_key(&pack) {
@@ -58,14 +61,12 @@ pub async fn confirm(
         }
     }
     let (fleet, backup) = (&order.fleet, &order.capture.backup);
-    let confirmations: Vec<_> = reused
-        .iter()
-        .map(|(pack, stored)| {
-            let name = layout::pack(fleet, backup, pack);
-            async move { written::confirm(means.store, &name, stored).await.map(drop) }
-        })
-        .collect();
-    stream::iter(confirmations).buffer_unordered(QUESTIONS).try_collect::<()>().await?;
+    let ask = |(pack, stored)| {
+        let name = layout::pack(fleet, backup, pack);
+        async move { written::confirm(means.store, &name, stored).await.map(drop) }
+    };
+    let answers: Vec<_> = reused.iter().map(ask).collect();
+    stream::iter(answers).buffer_unordered(QUESTIONS).try_collect::<()>().await?;
     streamed.packs.append(&mut reused);
     Ok(())
 }

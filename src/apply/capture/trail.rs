@@ -1,4 +1,4 @@
-//! What a capture may have left in a store, and its removal.
+//! What a capture that failed may have left in a store, and its removal.
 
 use crate::{
     artifact::{
@@ -6,7 +6,7 @@ use crate::{
         layout::{self, ObjectName, PackName},
     },
     spec::names::{BackupName, FleetName},
-    stores::{Store, StoreError},
+    stores::Store,
 };
 
 /// What a capture began to write: each object may be there whole, in part or not at all.
@@ -60,34 +60,4 @@ impl Trail {
             .chain(when(self.lease, layout::lease(fleet, backup, &id)))
             .collect()
     }
-}
-
-/// What became of an interrupted capture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cleaned {
-    /// It had been committed: the artifact is whole, and only its lease was dropped.
-    Committed,
-    /// It had not: nothing of it is left.
-    Removed,
-}
-
-/// Ends what a capture or copy under the name `id` left behind when it was cut off. Only for a name that nobody writes
-/// under any more.
-pub async fn clean_up(
-    store: &dyn Store,
-    fleet: &FleetName,
-    backup: &BackupName,
-    id: ArtifactId,
-) -> Result<Cleaned, StoreError> {
-    let lease = layout::lease(fleet, backup, &id);
-    if store.stat(&layout::manifest(fleet, backup, &id)).await?.is_some() {
-        store.delete(&lease).await?;
-        return Ok(Cleaned::Committed);
-    }
-    store.delete(&layout::manifest_signature(fleet, backup, &id)).await?;
-    for object in store.list(&layout::written_by(fleet, backup, &id)).await? {
-        store.delete(&object.name).await?;
-    }
-    store.delete(&lease).await?;
-    Ok(Cleaned::Removed)
 }

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use backstay::{
-    apply::capture::{Cleaned, Fault as Failed, Stage, clean_up},
+    apply::{
+        capture::{Fault as Failed, Stage},
+        cleanup::{Cleaned, clean_up},
+    },
     artifact::Kind,
     stores::{
         Class, Store,
@@ -66,9 +69,9 @@ async fn a_crash_at_any_call_leaves_the_whole_artifact_or_none() {
             commits += 1;
             assert!(lab.read(&memory, manifest).await == changed, "after {calls} calls");
         }
-        let cleaned = clean_up(&memory, &lab.fleet, &lab.backup, order.artifact).await.unwrap();
+        let cleaned = clean_up(&lab.look(&memory), &lab.backup, order.artifact, &lab.clock).await.unwrap();
         if committed.is_none() {
-            assert_eq!(cleaned, Cleaned::Removed);
+            assert!(matches!(cleaned, Cleaned::Removed(_)), "after {calls} calls: {cleaned:?}");
             assert_eq!(memory.names(), before, "after {calls} calls");
         } else {
             assert_eq!(cleaned, Cleaned::Committed);

@@ -2,7 +2,10 @@
 
 use std::{
     path::PathBuf,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -19,11 +22,12 @@ use backstay::{
     },
     clock::ManualClock,
     keys::{Keys, identity},
+    observe::{cache::MemoryCache, stores::Look},
     plan::action::Capture,
     progress::Unseen,
     sources::{CaptureRequest, Captured, Place, Probe, Restored, Run, RunKey, Sink, Source, SourceError},
     spec::names::{BackupName, FleetName},
-    stores::{Class, Store},
+    stores::{Class, Store, memory::MemoryStore},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -34,7 +38,7 @@ use tokio::io::AsyncRead;
 /// A controller with an identity of its own.
 pub struct Lab {
     pub dir: tempfile::TempDir,
-    pub keys: Keys,
+    pub keys: Arc<Keys>,
     pub clock: ManualClock,
     pub fleet: FleetName,
     pub backup: BackupName,
@@ -52,7 +56,7 @@ impl Lab {
         let keys = Keys::load_or_create(&dir.path().join("keys"), &[], Some(&path)).unwrap();
         Self {
             dir,
-            keys,
+            keys: Arc::new(keys),
             clock: ManualClock::new(start()),
             fleet: "pavroto".parse().unwrap(),
             backup: "agama".parse().unwrap(),
@@ -109,7 +113,21 @@ impl Lab {
         source: &dyn Source,
     ) -> Result<Manifest, CaptureError> {
         let means = Means { source, store, keys: &self.keys, clock: &self.clock, progress: &Unseen };
-        capture(order, &means).await
+        // Steps run on any thread.
+        fn movable<F: Future + Send>(work: F) -> F {
+            work
+        }
+        movable(capture(order, &means)).await
+    }
+
+    pub fn look(&self, store: &MemoryStore) -> Look {
+        Look {
+            name: "here".parse().unwrap(),
+            store: Arc::new(store.clone()),
+            fleet: self.fleet.clone(),
+            keys: self.keys.clone(),
+            cache: Arc::new(MemoryCache::default()),
+        }
     }
 
     pub async fn get(&self, store: &dyn Store, name: &ObjectName) -> Vec<u8> {
