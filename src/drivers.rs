@@ -15,7 +15,9 @@ use crate::{
     plan::CannotRun,
     schedulers::{Scheduler, controller::Timetable},
     secrets::{Resolver, SecretError},
-    sources::{Source, git::GitSource, sqlite::SqliteSource},
+    sources::{
+        Source, SourceError, files::FilesSource, git::GitSource, mysql::MysqlSource, sqlite::SqliteSource,
+    },
     spec::{self, SecretRef, Spec, StorePlace, names::StoreName},
     state::StateDir,
     stores::{
@@ -65,6 +67,12 @@ pub enum Refusal {
 impl From<SecretError> for Refusal {
     fn from(error: SecretError) -> Self {
         Refusal::Secret(error.to_string())
+    }
+}
+
+impl From<SourceError> for Refusal {
+    fn from(error: SourceError) -> Self {
+        Refusal::Settings(error.to_string())
     }
 }
 
@@ -186,6 +194,14 @@ impl Drivers {
         self.permit(declared)?;
         Ok(match declared {
             spec::Source::Sqlite { path } => Box::new(SqliteSource::new(path.clone(), self.scratch.clone())),
+            spec::Source::Files(files) => Box::new(FilesSource::new(files)?),
+            spec::Source::Mysql(mysql) => {
+                let password = match &mysql.server.password {
+                    Some(password) => Some(self.resolver.resolve(password, host_of(&mysql.server)).await?),
+                    None => None,
+                };
+                Box::new(MysqlSource::new(mysql.clone(), password))
+            }
             other => return Err(Refusal::NotBuilt(format!("sources of kind `{}`", other.kind()))),
         })
     }

@@ -5,6 +5,7 @@ mod artifacts;
 mod capture;
 mod check;
 mod cli;
+mod daemon;
 mod declaration;
 mod examples;
 mod executor;
