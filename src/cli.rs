@@ -1,15 +1,35 @@
 //! The command line. The only part of the library that prints; data goes to stdout, all else to stderr.
 
+mod apply;
+mod backup;
 mod completions;
+mod controller;
+mod demo;
 pub mod exit;
+mod explain;
 mod folder;
 mod git;
 mod identity;
 mod init;
 mod keygen;
+mod kit;
+mod list;
+mod plan;
+mod progress;
+mod report;
+mod restore;
+mod run;
+mod schema;
+mod status;
 mod terminal;
+mod trace;
+mod validate;
+mod verify;
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use exit::Exit;
@@ -73,8 +93,22 @@ enum Color {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Demo),
     Init(init::Init),
+    Validate(validate::Validate),
+    Plan(plan::Plan),
+    Apply(apply::Apply),
+    Run(run::Run),
+    Status(status::Status),
+    List(list::List),
+    Explain(explain::Explain),
+    Trace(trace::Trace),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
+    Verify(verify::Verify),
     Keygen(keygen::Keygen),
+    Kit(kit::Kit),
+    Schema(schema::Schema),
     Completions(completions::Completions),
 }
 
@@ -85,15 +119,48 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Err(error) => return refuse(&error),
     };
     let terminal = Terminal::new(&cli.global);
-    let outcome = match cli.command {
-        Command::Init(command) => command.run(&terminal),
-        Command::Keygen(command) => command.run(&terminal),
-        Command::Completions(command) => command.run(&terminal),
-    };
-    outcome.unwrap_or_else(|error| {
+    log(&cli.global);
+    run_command(cli.command, &cli.global.config, &terminal).unwrap_or_else(|error| {
         terminal.error(&error);
         Exit::Failed
     })
+}
+
+fn run_command(command: Command, config: &Path, terminal: &Terminal) -> anyhow::Result<Exit> {
+    match command {
+        Command::Demo(command) => command.run(terminal),
+        Command::Init(command) => command.run(terminal),
+        Command::Validate(command) => command.run(terminal),
+        Command::Plan(command) => command.run(config, terminal),
+        Command::Apply(command) => command.run(config, terminal),
+        Command::Run(command) => command.run(config, terminal),
+        Command::Status(command) => command.run(config, terminal),
+        Command::List(command) => command.run(config, terminal),
+        Command::Explain(command) => command.run(config, terminal),
+        Command::Trace(command) => command.run(config, terminal),
+        Command::Backup(command) => command.run(config, terminal),
+        Command::Restore(command) => command.run(config, terminal),
+        Command::Verify(command) => command.run(config, terminal),
+        Command::Keygen(command) => command.run(terminal),
+        Command::Kit(command) => command.run(config, terminal),
+        Command::Schema(command) => command.run(terminal),
+        Command::Completions(command) => command.run(terminal),
+    }
+}
+
+/// Sends the log to stderr, as much of it as was asked for.
+fn log(global: &Global) {
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "backstay=info,warn",
+        (false, _) => "backstay=debug,info",
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
+        .with_writer(std::io::stderr)
+        .with_ansi(global.color != Color::Never)
+        .init();
 }
 
 fn refuse(error: &clap::Error) -> Exit {

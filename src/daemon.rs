@@ -5,9 +5,9 @@ mod events;
 pub mod queue;
 pub mod requests;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::Instant};
+use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -57,21 +57,23 @@ pub enum DaemonError {
 /// Sets up a controller: at the start, and anew on SIGHUP.
 pub type Open = Box<dyn Fn() -> Result<Controller, OpenError> + Send + Sync>;
 
-/// Runs the loop until a signal ends it. `open` reads the configuration; `listener` hears of every step; `started` is told
-/// the address that the web page listens on, once requests are heard.
-pub async fn run(
-    open: Open,
-    listener: Arc<dyn Listener>,
-    started: oneshot::Sender<Option<std::net::SocketAddr>>,
-) -> Result<Ended, DaemonError> {
+/// Hears of everything that the loop does.
+pub trait Audience: Listener {
+    /// Requests are heard from now on, and the web page, where one is configured, listens there.
+    fn listens(&self, address: Option<SocketAddr>);
+    /// A pass has ended.
+    fn passed(&self, result: &Result<Pass, PassError>);
+}
+
+/// Runs the loop until a signal ends it. `open` reads the configuration.
+pub async fn run(open: Open, audience: Arc<dyn Audience>) -> Result<Ended, DaemonError> {
     let controller = Arc::new(open()?);
     let _one = controller.state().lock_controller()?;
     let (board, page) = page(&controller).await?;
     let events = Events::open(&controller)?;
-    // Nobody may care.
-    let _ = started.send(page.address);
+    audience.listens(page.address);
     let queue = Queue::new(Pace::default(), Instant::now());
-    let mut run = Run { open, controller, listener, board, queue, asked: VecDeque::new(), pass: None };
+    let mut run = Run { open, controller, audience, board, queue, asked: VecDeque::new(), pass: None };
     let ended = run.until_stopped(events).await;
     page.stop.cancel();
     Ok(ended)
@@ -79,7 +81,7 @@ pub async fn run(
 
 /// The web page, where one is configured.
 struct Page {
-    address: Option<std::net::SocketAddr>,
+    address: Option<SocketAddr>,
     stop: CancellationToken,
 }
 
@@ -101,7 +103,7 @@ async fn page(controller: &Controller) -> Result<(Arc<Board>, Page), DaemonError
 struct Run {
     open: Open,
     controller: Arc<Controller>,
-    listener: Arc<dyn Listener>,
+    audience: Arc<dyn Audience>,
     board: Arc<Board>,
     queue: Queue,
     asked: VecDeque<Asked>,
@@ -155,7 +157,8 @@ impl Run {
     }
 
     fn begin_pass(&mut self, ask: Ask, freshness: Freshness, asked: Option<Asked>) {
-        let (controller, listener, halt) = (self.controller.clone(), self.listener.clone(), Halt::default());
+        let (controller, halt) = (self.controller.clone(), Halt::default());
+        let listener: Arc<dyn Listener> = self.audience.clone();
         self.board.begins(controller.now());
         let stops = halt.clone();
         let task = tokio::spawn(async move {
@@ -197,6 +200,7 @@ impl Run {
 
     fn pass_ended(&mut self, result: Result<Pass, PassError>) {
         let Some(Running { began, asked, .. }) = self.pass.take() else { return };
+        self.audience.passed(&result);
         let now = self.controller.now();
         let (verdict, due) = match &result {
             Ok(pass) => {

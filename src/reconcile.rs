@@ -7,9 +7,11 @@ pub mod desired;
 mod events;
 mod pass;
 pub mod saved;
+mod survey;
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -23,8 +25,8 @@ use crate::{
         world::{Announcements, Deeds, World},
     },
     artifact::{Depth, record::Event},
-    clock::Clock,
-    config::Config,
+    clock::{Clock, SystemClock},
+    config::{Config, ConfigError},
     drivers::Drivers,
     git::{
         Mirror, MirrorError,
@@ -60,6 +62,7 @@ use desired::{Demands, Desired, NothingInForce};
 use pass::{Begun, only};
 pub use pass::{Ending, Pass};
 use saved::Stale;
+pub use survey::{Survey, Trace, TraceError};
 
 /// How often a pass plans on what its own steps made. Captures, their copies, their checks: three; and one to spare.
 const MOST_ROUNDS: usize = 4;
@@ -123,22 +126,12 @@ impl Default for Terms {
     }
 }
 
-/// Everything that a look shows.
-#[derive(Clone, Debug)]
-pub struct Survey {
-    /// What is declared.
-    pub spec: Arc<Spec>,
-    /// What really exists.
-    pub inventory: Inventory,
-    /// What bounds every plan on this host.
-    pub limits: Limits,
-    /// What a pass would do.
-    pub pass: Pass,
-}
-
 /// A controller that could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// Its configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// Its state directory.
     #[error(transparent)]
     State(#[from] StateError),
@@ -180,6 +173,11 @@ pub enum PassError {
 }
 
 impl Controller {
+    /// Sets up a controller as the configuration file says, going by the system's clock.
+    pub fn load(config: &Path) -> Result<Self, OpenError> {
+        Self::open(Config::load(config)?, Arc::new(SystemClock))
+    }
+
     /// Sets up a controller: makes its state directory and keys where they are missing.
     pub fn open(config: Config, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let state = StateDir::open(&config.state_dir)?;

@@ -2,7 +2,10 @@
 
 pub mod artifacts;
 pub mod diagnostics;
+pub mod explanation;
+pub mod outcomes;
 pub mod plan;
+pub mod status;
 
 use std::fmt::Display;
 

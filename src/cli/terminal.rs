@@ -1,6 +1,6 @@
 //! Where the command line prints: data to stdout, everything else to stderr.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
@@ -12,8 +12,12 @@ use crate::render::Palette;
 pub(super) struct Terminal {
     /// What data on stdout looks like.
     pub(super) output: Output,
+    /// Colours of stdout.
+    pub(super) stdout: Palette,
     /// Colours of stderr.
     pub(super) stderr: Palette,
+    /// Whether progress is shown: stderr is a terminal and `--quiet` was not given.
+    pub(super) progress: bool,
     quiet: bool,
 }
 
@@ -27,7 +31,13 @@ struct Envelope<'a, T> {
 
 impl Terminal {
     pub(super) fn new(global: &Global) -> Self {
-        Self { output: global.output, stderr: palette(global.color, &io::stderr()), quiet: global.quiet }
+        Self {
+            output: global.output,
+            stdout: palette(global.color, &io::stdout()),
+            stderr: palette(global.color, &io::stderr()),
+            progress: io::stderr().is_terminal() && !global.quiet,
+            quiet: global.quiet,
+        }
     }
 
     /// Writes data to stdout. A reader that went away, such as `head`, is no failure.
@@ -42,6 +52,13 @@ impl Terminal {
     /// Writes one JSON object to stdout, its `format` first.
     pub(super) fn json<T: Serialize>(&self, format: &'static str, body: &T) -> anyhow::Result<()> {
         let mut text = serde_json::to_string_pretty(&Envelope { format, body })?;
+        text.push('\n');
+        Ok(self.data(&text)?)
+    }
+
+    /// Writes one JSON object on a line of its own to stdout, its `format` first.
+    pub(super) fn json_line<T: Serialize>(&self, format: &'static str, body: &T) -> anyhow::Result<()> {
+        let mut text = serde_json::to_string(&Envelope { format, body })?;
         text.push('\n');
         Ok(self.data(&text)?)
     }

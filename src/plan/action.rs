@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     artifact::{ArtifactId, Depth, Kind, manifest::Manual},
     inventory::ArmedSchedule,
-    spec::names::{BackupName, StoreName},
+    spec::{
+        Source,
+        names::{BackupName, StoreName},
+    },
 };
 
 /// One effect. Complete: the executor chooses nothing.
@@ -145,6 +148,23 @@ pub enum Destination {
     InPlace,
 }
 
+impl Destination {
+    /// Reads a place as people write it: `database:NAME`, or a path. What is restored as many files goes into a folder of
+    /// that path, unless the path ends in `.tar` or `.bundle`; what is one stream goes into a file, unless the path ends
+    /// in `/`. `source` is that of the backup, where it is still declared.
+    pub fn parse(place: &str, backup: &BackupName, source: Option<&Source>) -> Self {
+        if let Some(name) = place.strip_prefix("database:") {
+            return Destination::Database(name.to_owned());
+        }
+        let many = backup.is_infra() || matches!(source, Some(Source::Files(_)));
+        let one = [".tar", ".bundle"].iter().any(|ending| place.ends_with(ending));
+        if place.ends_with('/') || (many && !one) {
+            return Destination::Folder(place.into());
+        }
+        Destination::File(place.into())
+    }
+}
+
 /// What is done, for people: `copy agama 20261120T010000Z-3k7qz0m4xw from vault to offsite`.
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -199,5 +219,27 @@ impl fmt::Display for Destination {
             Destination::Database(name) => write!(f, "database {name}"),
             Destination::InPlace => f.write_str("the original"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::Files;
+
+    #[test]
+    fn a_place_is_read_as_what_suits_the_source() {
+        let shop = "shop".parse().unwrap();
+        let files = Source::Files(Files { paths: vec!["/srv".into()], exclude: Vec::new() });
+        let sqlite = Source::Sqlite { path: "/srv/shop.db".into() };
+        let check = |place: &str, backup: &BackupName, source, expect| {
+            assert_eq!(Destination::parse(place, backup, source), expect, "{place}");
+        };
+        check("out", &shop, Some(&files), Destination::Folder("out".into()));
+        check("out.tar", &shop, Some(&files), Destination::File("out.tar".into()));
+        check("out", &shop, Some(&sqlite), Destination::File("out".into()));
+        check("out/", &shop, Some(&sqlite), Destination::Folder("out/".into()));
+        check("out", &BackupName::infra(), None, Destination::Folder("out".into()));
+        check("database:copy", &shop, None, Destination::Database("copy".to_owned()));
     }
 }

@@ -28,7 +28,10 @@ const PURE_CRATES: &[&str] = &[
 /// Parts of std and jiff that touch the world.
 const IMPURE: &[&str] = &[
     "std::fs",
-    "std::net",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+    "ToSocketAddrs",
     "std::process",
     "std::thread",
     "std::env",
@@ -165,7 +168,7 @@ fn faults(module: &Module) -> Vec<String> {
         }
     }
     if ["web", "render"].contains(&top) {
-        for family in ["stores", "sources", "schedulers", "drivers", "apply", "observe"] {
+        for family in ["stores", "sources", "schedulers", "drivers", "observe"] {
             if names.iter().any(|name| name == family) {
                 forbid(family, "what shows a state reads Status and Plan, never a driver");
             }

@@ -1,6 +1,7 @@
 //! The loop as a process of its own would run it, on a real repository and a real database.
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -9,15 +10,15 @@ use backstay::{
     apply::executor::{Failure, Listener, Outcome},
     artifact::Kind,
     clock::SystemClock,
-    daemon::{self, DaemonError, Ended, requests},
+    daemon::{self, Audience, DaemonError, Ended, requests},
     plan::Step,
-    reconcile::Controller,
+    reconcile::{Controller, Pass, PassError},
     state::{StateDir, StateError},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    sync::{Notify, oneshot},
+    sync::Notify,
 };
 
 use crate::passes::{Deaf, Fleet};
@@ -26,6 +27,7 @@ use crate::passes::{Deaf, Fleet};
 #[derive(Default)]
 struct Diary {
     done: Mutex<Vec<String>>,
+    address: Mutex<Option<SocketAddr>>,
     news: Notify,
 }
 
@@ -38,7 +40,30 @@ impl Listener for Diary {
     }
 }
 
+impl Audience for Diary {
+    fn listens(&self, address: Option<SocketAddr>) {
+        *self.address.lock().unwrap() = address;
+        self.news.notify_one();
+    }
+    fn passed(&self, _: &Result<Pass, PassError>) {}
+}
+
+impl Audience for Deaf {
+    fn listens(&self, _: Option<SocketAddr>) {}
+    fn passed(&self, _: &Result<Pass, PassError>) {}
+}
+
 impl Diary {
+    /// Waits until the web page listens.
+    async fn address(&self) -> SocketAddr {
+        loop {
+            if let Some(address) = *self.address.lock().unwrap() {
+                return address;
+            }
+            self.news.notified().await;
+        }
+    }
+
     /// Waits until so many steps that begin with `what` are done.
     async fn until(&self, number: usize, what: &str) {
         let done = || self.done.lock().unwrap().iter().filter(|line| line.starts_with(what)).count();
@@ -57,7 +82,7 @@ fn open(fleet: &Fleet) -> daemon::Open {
     Box::new(move || Controller::open(config.clone(), Arc::new(SystemClock)))
 }
 
-async fn get(address: std::net::SocketAddr, path: &str) -> String {
+async fn get(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -71,12 +96,11 @@ async fn get(address: std::net::SocketAddr, path: &str) -> String {
 async fn the_loop_follows_commits_takes_requests_shows_its_state_and_ends_on_a_signal() {
     let fleet = Fleet::declared();
     let diary = Arc::new(Diary::default());
-    let (started, address) = oneshot::channel();
-    let running = tokio::spawn(daemon::run(open(&fleet), diary.clone(), started));
-    let address = address.await.unwrap().unwrap();
+    let running = tokio::spawn(daemon::run(open(&fleet), diary.clone()));
+    let address = diary.address().await;
     diary.until(1, "copy shop").await;
 
-    let second = daemon::run(open(&fleet), Arc::new(Deaf), oneshot::channel().0).await;
+    let second = daemon::run(open(&fleet), Arc::new(Deaf)).await;
     assert!(matches!(second, Err(DaemonError::State(StateError::Running { holder: Some(_), .. }))));
 
     fleet.declare(&format!("{}\n# a change", fleet.declaration()));

@@ -38,10 +38,15 @@ impl Stage {
         Ok(self.terminal.data(&format!("{text}\n"))?)
     }
 
+    /// Shows a command line that is run behind the scene.
+    pub(super) fn command_line(&self, line: &str) -> anyhow::Result<()> {
+        self.say(&self.terminal.stdout.faint(format!("$ {line}")))
+    }
+
     /// Shows a command and its output, and fails unless it ends as it should.
     pub(super) fn backstay(&self, arguments: &[&str], expected: Exit) -> anyhow::Result<String> {
-        let line = format!("$ backstay {}", arguments.join(" "));
-        self.say(&self.terminal.stdout.faint(&line))?;
+        let line = format!("backstay {}", arguments.join(" "));
+        self.command_line(&line)?;
         let run = self.command(arguments).output().with_context(|| format!("failed to start {line}"))?;
         let text = words(&run);
         self.say(text.trim_end())?;
@@ -60,7 +65,7 @@ impl Stage {
 
     /// Starts `backstay run`, the loop that keeps reality in step.
     pub(super) fn start_loop(&self) -> anyhow::Result<Loop> {
-        self.say(&self.terminal.stdout.faint("$ backstay run &"))?;
+        self.command_line("backstay run &")?;
         let mut child = self
             .command(&["run"])
             .args(["--output", "json"])
@@ -74,7 +79,10 @@ impl Stage {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(arguments).arg("--config").arg(&self.config).stdin(Stdio::null());
-        command.args(["--color", if self.terminal.stdout == crate::render::Palette::Colored { "always" } else { "never" }]);
+        command.args([
+            "--color",
+            if self.terminal.stdout == crate::render::Palette::Colored { "always" } else { "never" },
+        ]);
         command
     }
 }
@@ -90,6 +98,12 @@ pub(super) struct Loop {
 }
 
 impl Loop {
+    /// Waits until it ends by itself, as it does at Ctrl-C.
+    pub(super) fn wait(mut self) -> anyhow::Result<()> {
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Waits for a pass whose report satisfies `condition`.
     pub(super) fn wait_for(
         &self,
@@ -99,7 +113,8 @@ impl Loop {
         let deadline = std::time::Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(std::time::Instant::now());
-            let pass = self.passes.recv_timeout(left).with_context(|| format!("the loop did not come to {what}"))?;
+            let pass =
+                self.passes.recv_timeout(left).with_context(|| format!("the loop did not come to {what}"))?;
             if condition(&pass) {
                 return Ok(pass);
             }

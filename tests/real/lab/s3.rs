@@ -20,9 +20,9 @@ use tokio::net::TcpListener;
 
 use super::{Server, free_port, run, tmpfs::Tmpfs};
 
-const KEY_ID: &str = "backstay-tests";
-const SECRET: &str = "not-a-secret-but-long-enough";
-const BUCKET: &str = "backups";
+pub const KEY_ID: &str = "backstay-tests";
+pub const SECRET: &str = "not-a-secret-but-long-enough";
+pub const BUCKET: &str = "backups";
 
 fn options(address: impl std::fmt::Display) -> S3Options {
     S3Options {

@@ -1,0 +1,82 @@
+//! `backstay apply`: one pass.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use clap::Args;
+
+use super::{
+    controller, controller::Interruption, exit::Exit, progress::Spinners, report, terminal::Terminal,
+};
+use crate::{
+    apply::executor::Listener,
+    reconcile::{Ask, Controller, Terms, saved},
+    render,
+};
+
+/// Do what a pass would do, once; or exactly a saved plan
+///
+/// On a terminal the plan is shown, and done when you say so.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  backstay apply --yes")]
+pub(super) struct Apply {
+    /// A plan saved by `plan --out`; refused when it is no longer what a pass would do
+    #[arg(value_name = "FILE")]
+    plan: Option<PathBuf>,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Let the branch's rewritten tip REV come into force
+    #[arg(long, value_name = "REV")]
+    accept_rewrite: Option<String>,
+}
+
+impl Apply {
+    pub(super) fn run(self, config: &Path, terminal: &Terminal) -> anyhow::Result<Exit> {
+        let controller = controller::open(config)?;
+        let terms = Terms { accept_rewrite: self.accept_rewrite, ..Terms::default() };
+        let saved = self.plan.as_deref().map(saved::load).transpose()?;
+        controller::block_on(async {
+            let ask = match saved {
+                Some(plan) => Ask::Exactly(plan),
+                None if self.yes || !io::stdin().is_terminal() => Ask::Everything,
+                None => match agreed(&controller, &terms, terminal).await? {
+                    Some(ask) => ask,
+                    None => return Ok(Exit::Pending),
+                },
+            };
+            pass(&controller, &ask, &terms, terminal).await
+        })
+    }
+}
+
+/// Runs one pass, shows it, and says how the command ends.
+pub(super) async fn pass(
+    controller: &Controller,
+    ask: &Ask,
+    terms: &Terms,
+    terminal: &Terminal,
+) -> anyhow::Result<Exit> {
+    let interruption = Interruption::listen()?;
+    let spinners: Arc<dyn Listener> = Arc::new(Spinners::new(terminal));
+    let pass = controller.apply(ask, terms, interruption.halt(), &spinners).await?;
+    report::pass(&pass, terminal)?;
+    Ok(interruption.exit_or(report::applied(&pass)).await)
+}
+
+/// Shows the plan, and asks; `None` when the person declines.
+async fn agreed(controller: &Controller, terms: &Terms, terminal: &Terminal) -> anyhow::Result<Option<Ask>> {
+    let pass = controller.plan(&Ask::Everything, terms).await?;
+    terminal.data(&render::plan::text(&pass.plan, terminal.stdout))?;
+    if pass.plan.steps.is_empty() {
+        return Ok(Some(Ask::Everything));
+    }
+    eprint!("Do this? [y/N] ");
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes").then(|| Ask::Exactly(pass.plan)))
+}

@@ -1,0 +1,44 @@
+//! `backstay explain`: why something is due, kept or deleted.
+
+use std::path::Path;
+
+use anyhow::bail;
+use clap::Args;
+
+use super::{Output, controller, exit::Exit, terminal::Terminal};
+use crate::{artifact::ArtifactId, reconcile::Terms, render::explanation, spec::names::BackupName};
+
+/// Explain why a backup is due or not, or why an artifact is kept or may go
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  backstay explain agama")]
+pub(super) struct Explain {
+    /// A backup or an artifact
+    #[arg(value_name = "NAME|ARTIFACT")]
+    subject: String,
+}
+
+impl Explain {
+    pub(super) fn run(self, config: &Path, terminal: &Terminal) -> anyhow::Result<Exit> {
+        let controller = controller::open(config)?;
+        let survey = controller::block_on(async { Ok(controller.survey(&Terms::default()).await?) })?;
+        if let Ok(id) = self.subject.parse::<ArtifactId>() {
+            let Some(explained) = survey.explain_artifact(id) else {
+                bail!("no store that can be seen holds artifact {id}; see `backstay list`");
+            };
+            match terminal.output {
+                Output::Text => terminal.data(&explanation::of_artifact(&explained, terminal.stdout))?,
+                Output::Json => terminal.json("backstay.explain/1", &explained)?,
+            }
+            return Ok(Exit::Done);
+        }
+        let name: BackupName = self.subject.parse()?;
+        let Some(explained) = survey.explain_backup(&name) else {
+            bail!("the revision in force declares no backup {name}; see `backstay status` for those it does");
+        };
+        match terminal.output {
+            Output::Text => terminal.data(&explanation::of_backup(&explained, terminal.stdout))?,
+            Output::Json => terminal.json("backstay.explain/1", &explained)?,
+        }
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,102 @@
+//! `backstay restore`: data back, beside or over the original.
+
+use std::{path::Path, str::FromStr};
+
+use anyhow::bail;
+use clap::{ArgGroup, Args};
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+
+use super::{Output, apply, controller, exit::Exit, report, terminal::Terminal};
+use crate::{
+    plan::{
+        action::Destination,
+        restore::{Point, Request},
+    },
+    reconcile::{Ask, Terms},
+    render,
+    spec::names::{BackupName, StoreName},
+};
+
+/// Restore data: the newest, or as of a time or an artifact
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("destination").required(true).args(["to", "in_place"]),
+    after_help = "Example:\n  backstay restore agama --at '2026-11-19 12:00' --to agama.sql"
+)]
+pub(super) struct Restore {
+    /// The backup; one that is no longer declared can be restored, too
+    name: BackupName,
+    /// The newest that is not newer than this time (UTC), or one artifact [default: the newest]
+    #[arg(long, value_name = "TIME|ARTIFACT")]
+    at: Option<At>,
+    /// Only from this store [default: the first that has everything]
+    #[arg(long, value_name = "STORE")]
+    from: Option<StoreName>,
+    /// A file or folder that does not exist yet, or `database:NAME` for a database that does not exist yet
+    #[arg(long, value_name = "PLACE")]
+    to: Option<String>,
+    /// Over the original
+    #[arg(long)]
+    in_place: bool,
+    /// Show what would be restored, and stop
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// A restore point as people name it.
+#[derive(Clone, Copy, Debug)]
+struct At(Point);
+
+impl FromStr for At {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let artifact = text.parse().ok().map(Point::Artifact);
+        let moment = || text.parse::<Timestamp>().ok().map(Point::At);
+        let civil =
+            || Some(Point::At(text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp()));
+        artifact.or_else(moment).or_else(civil).map(At).ok_or_else(|| {
+            "neither a time, such as 2026-11-19T12:00:00Z or '2026-11-19 12:00', nor an artifact's name"
+                .to_owned()
+        })
+    }
+}
+
+impl Restore {
+    pub(super) fn run(self, config: &Path, terminal: &Terminal) -> anyhow::Result<Exit> {
+        let controller = controller::open(config)?;
+        let terms = Terms::default();
+        controller::block_on(async {
+            let spec = controller.survey(&terms).await?.spec;
+            let source = spec.backups.get(&self.name).map(|backup| &backup.source);
+            let to = match &self.to {
+                None => Destination::InPlace,
+                Some(place) => absolute(Destination::parse(place, &self.name, source))?,
+            };
+            let point = self.at.map_or(Point::Latest, |At(point)| point);
+            let ask = Ask::Restore(Request { backup: self.name, point, from: self.from, to });
+            if !self.dry_run {
+                return apply::pass(&controller, &ask, &terms, terminal).await;
+            }
+            let pass = controller.plan(&ask, &terms).await?;
+            report::circumstances(&pass, terminal);
+            match terminal.output {
+                Output::Text => terminal.data(&render::plan::text(&pass.plan, terminal.stdout))?,
+                Output::Json => terminal.json("backstay.plan/1", &pass.plan)?,
+            }
+            Ok(Exit::Done)
+        })
+    }
+}
+
+/// The same place, whatever the working directory of the process that restores.
+fn absolute(to: Destination) -> anyhow::Result<Destination> {
+    Ok(match to {
+        Destination::Folder(path) => Destination::Folder(std::path::absolute(path)?),
+        Destination::File(path) => Destination::File(std::path::absolute(path)?),
+        Destination::Database(name) if name.is_empty() => {
+            bail!("`database:` needs a name, such as database:agama_copy")
+        }
+        to @ (Destination::Database(_) | Destination::InPlace) => to,
+    })
+}

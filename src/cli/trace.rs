@@ -1,0 +1,73 @@
+//! `backstay trace`: from an artifact to the commit that asked for it.
+
+use std::{fmt::Write, path::Path};
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Output, controller, exit::Exit, terminal::Terminal};
+use crate::{
+    artifact::ArtifactId,
+    reconcile::{Terms, Trace as Traced},
+    render::{Palette, moment},
+};
+
+/// Trace an artifact to the commit that declared it, its author, and why it was made
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  backstay trace 20261120T010000Z-3k7qz0m4xw")]
+pub(super) struct Trace {
+    /// The artifact
+    artifact: ArtifactId,
+}
+
+impl Trace {
+    pub(super) fn run(self, config: &Path, terminal: &Terminal) -> anyhow::Result<Exit> {
+        let controller = controller::open(config)?;
+        let traced = controller::block_on(async {
+            let survey = controller.survey(&Terms::default()).await?;
+            Ok(controller.trace(&survey, self.artifact).await?)
+        })?;
+        match terminal.output {
+            Output::Text => terminal.data(&text(&traced, terminal.stdout))?,
+            Output::Json => terminal.json("backstay.trace/1", &data(&traced))?,
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn text(traced: &Traced, palette: Palette) -> String {
+    let manifest = &traced.manifest;
+    let mut out = format!("{} {} of {}\n", palette.strong(manifest.artifact), manifest.kind, manifest.backup);
+    let mut line = |what: &str, text: &str| {
+        let _ = writeln!(out, "  {what:9} {text}");
+    };
+    line("because", &manifest.reason);
+    if let Some(manual) = &manifest.manual {
+        line("asked for", manual.reason.as_deref().unwrap_or("by a person, who gave no reason"));
+    }
+    line("data of", &moment(manifest.moment.newest()));
+    line("captured", &format!("{} to {}", moment(manifest.started), moment(manifest.finished)));
+    line("read in", traced.store.as_str());
+    line("revision", &manifest.revision);
+    match &traced.revision {
+        Ok(revision) => {
+            line("author", &revision.author);
+            line("committed", &format!("{} by {}", moment(revision.time), revision.committer));
+            line("subject", &revision.subject);
+        }
+        Err(why) => line("commit", &palette.warn(why)),
+    }
+    out
+}
+
+fn data(traced: &Traced) -> serde_json::Value {
+    let commit = traced.revision.as_ref().ok().map(|revision| {
+        json!({
+            "author": revision.author,
+            "committer": revision.committer,
+            "time": revision.time,
+            "subject": revision.subject,
+        })
+    });
+    json!({ "manifest": traced.manifest, "store": traced.store, "commit": commit })
+}

@@ -1,0 +1,61 @@
+//! What became of a plan's steps, as text.
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use super::{Palette, count, plan::phrase};
+use crate::{
+    apply::executor::Outcome,
+    plan::{Plan, StepId},
+};
+
+/// A line for every step, and a sum.
+pub fn text(plan: &Plan, outcomes: &BTreeMap<StepId, Outcome>, palette: Palette) -> String {
+    let mut out = String::new();
+    let (mut done, mut damaged, mut failed, mut left) = (0, 0, 0, 0);
+    for step in &plan.steps {
+        let phrase = phrase(&step.action);
+        let line = match outcomes.get(&step.id) {
+            Some(Outcome::Done(found)) if found.damage.is_empty() => {
+                done += 1;
+                let note = found.note.as_deref().map(|note| palette.faint(format!("  {note}")));
+                format!("{} {phrase}{}", palette.good("✓"), note.unwrap_or_default())
+            }
+            Some(Outcome::Done(found)) => {
+                damaged += 1;
+                let what: String = found.damage.iter().map(|what| format!("\n    {what}")).collect();
+                format!("{} {phrase}: {}{what}", palette.bad("✗"), palette.bad("damaged"))
+            }
+            Some(Outcome::Failed(failure)) => {
+                failed += 1;
+                format!("{} {phrase}\n    {}", palette.bad("✗"), failure.message)
+            }
+            Some(Outcome::Skipped(why)) => {
+                left += 1;
+                format!("{} {phrase}\n    not tried: {why}", palette.warn("-"))
+            }
+            Some(Outcome::Cancelled) | None => {
+                left += 1;
+                format!("{} {phrase}\n    stopped before its end", palette.warn("-"))
+            }
+        };
+        let _ = writeln!(out, "  {line}");
+    }
+    if !plan.steps.is_empty() {
+        let _ = writeln!(out, "\n{}", sum(done, damaged, failed, left));
+    }
+    out
+}
+
+fn sum(done: usize, damaged: usize, failed: usize, left: usize) -> String {
+    let mut sum = count(done, "step done", "steps done");
+    if damaged > 0 {
+        let _ = write!(sum, ", {damaged} found damaged");
+    }
+    if failed > 0 {
+        let _ = write!(sum, ", {failed} failed");
+    }
+    if left > 0 {
+        let _ = write!(sum, ", {left} not done");
+    }
+    sum + "."
+}
