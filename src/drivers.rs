@@ -9,6 +9,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use async_trait::async_trait;
+
 use crate::{
     config::{Allow, allow},
     git::{Mirror, Tips},
@@ -32,6 +34,26 @@ use crate::{
 
 /// Calls to one store at once.
 const CALLS: NonZeroUsize = NonZeroUsize::new(16).expect("sixteen is not zero");
+
+/// From what is declared to something that runs, within what the host allows. [`Drivers`] is the one of this build;
+/// whoever brings another runs the same passes on other stores and sources.
+#[async_trait]
+pub trait Registry: Send + Sync {
+    /// Where schedules are armed.
+    fn scheduler(&self) -> Arc<dyn Scheduler>;
+
+    /// A declared store; the same connection as long as its declaration stays the same.
+    async fn store(&self, declared: &spec::Store) -> Result<Arc<dyn Store>, Refusal>;
+
+    /// A declared source.
+    async fn source(&self, declared: &spec::Source) -> Result<Box<dyn Source>, Refusal>;
+
+    /// The infra repo itself, as a source: bundles on top of `prerequisites`.
+    fn infra(&self, mirror: &Mirror, prerequisites: Option<Tips>) -> Box<dyn Source>;
+
+    /// What `spec` declares and this host does not allow. Reads no secret, and opens nothing.
+    fn refused(&self, spec: &Spec) -> Vec<CannotRun>;
+}
 
 /// What this host lets a declaration do, and the drivers that do it.
 pub struct Drivers {
@@ -101,26 +123,6 @@ impl Drivers {
         }
     }
 
-    /// The controller's own timetable.
-    pub fn scheduler(&self) -> Arc<dyn Scheduler> {
-        self.scheduler.clone()
-    }
-
-    /// A declared store; the same connection as long as its declaration stays the same.
-    pub async fn store(&self, declared: &spec::Store) -> Result<Arc<dyn Store>, Refusal> {
-        let purpose = format!("{:?}", declared.place);
-        if let Some((opened_for, store)) = self.opened().get(&declared.name)
-            && *opened_for == purpose
-        {
-            return Ok(store.clone());
-        }
-        let store = self.connect(&declared.place).await?;
-        let store = Arc::new(RetryStore::new(store, Attempts::default()));
-        let store: Arc<dyn Store> = Arc::new(LimitedStore::new(store, CALLS));
-        self.opened().insert(declared.name.clone(), (purpose, store.clone()));
-        Ok(store)
-    }
-
     fn opened(&self) -> MutexGuard<'_, BTreeMap<StoreName, Opened>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -184,41 +186,6 @@ impl Drivers {
         })?)
     }
 
-    /// The infra repo itself, as a source: bundles on top of `prerequisites`.
-    pub fn infra(&self, mirror: &Mirror, prerequisites: Option<Tips>) -> Box<dyn Source> {
-        Box::new(GitSource::new(mirror.path().to_owned(), prerequisites))
-    }
-
-    /// A declared source.
-    pub async fn source(&self, declared: &spec::Source) -> Result<Box<dyn Source>, Refusal> {
-        self.permit(declared)?;
-        Ok(match declared {
-            spec::Source::Sqlite { path } => Box::new(SqliteSource::new(path.clone(), self.scratch.clone())),
-            spec::Source::Files(files) => Box::new(FilesSource::new(files)?),
-            spec::Source::Mysql(mysql) => {
-                let password = match &mysql.server.password {
-                    Some(password) => Some(self.resolver.resolve(password, host_of(&mysql.server)).await?),
-                    None => None,
-                };
-                Box::new(MysqlSource::new(mysql.clone(), password))
-            }
-            other => return Err(Refusal::NotBuilt(format!("sources of kind `{}`", other.kind()))),
-        })
-    }
-
-    /// What `spec` declares and this host does not allow. Reads no secret, and opens nothing.
-    pub fn refused(&self, spec: &Spec) -> Vec<CannotRun> {
-        let stores =
-            spec.stores.iter().map(|(name, store)| (format!("store.{name}"), self.permit_store(store)));
-        let backups =
-            spec.backups.iter().map(|(name, backup)| (format!("backup.{name}"), self.permit(&backup.source)));
-        let refused = stores.chain(backups).filter_map(|(resource, permitted)| match permitted {
-            Ok(()) | Err(Refusal::NotBuilt(_)) => None,
-            Err(refusal) => Some(CannotRun { resource, why: refusal.to_string() }),
-        });
-        refused.collect()
-    }
-
     fn permit_store(&self, declared: &spec::Store) -> Result<(), Refusal> {
         match &declared.place {
             StorePlace::Local { path } => Ok(self.allow.check_write(path)?),
@@ -250,6 +217,59 @@ impl Drivers {
     /// Whether a person's restore may write to `path`.
     pub fn permit_restore(&self, path: &Path) -> Result<(), Refusal> {
         Ok(self.allow.check_write(path)?)
+    }
+}
+
+#[async_trait]
+impl Registry for Drivers {
+    fn scheduler(&self) -> Arc<dyn Scheduler> {
+        self.scheduler.clone()
+    }
+
+    async fn store(&self, declared: &spec::Store) -> Result<Arc<dyn Store>, Refusal> {
+        let purpose = format!("{:?}", declared.place);
+        if let Some((opened_for, store)) = self.opened().get(&declared.name)
+            && *opened_for == purpose
+        {
+            return Ok(store.clone());
+        }
+        let store = self.connect(&declared.place).await?;
+        let store = Arc::new(RetryStore::new(store, Attempts::default()));
+        let store: Arc<dyn Store> = Arc::new(LimitedStore::new(store, CALLS));
+        self.opened().insert(declared.name.clone(), (purpose, store.clone()));
+        Ok(store)
+    }
+
+    async fn source(&self, declared: &spec::Source) -> Result<Box<dyn Source>, Refusal> {
+        self.permit(declared)?;
+        Ok(match declared {
+            spec::Source::Sqlite { path } => Box::new(SqliteSource::new(path.clone(), self.scratch.clone())),
+            spec::Source::Files(files) => Box::new(FilesSource::new(files)?),
+            spec::Source::Mysql(mysql) => {
+                let password = match &mysql.server.password {
+                    Some(password) => Some(self.resolver.resolve(password, host_of(&mysql.server)).await?),
+                    None => None,
+                };
+                Box::new(MysqlSource::new(mysql.clone(), password))
+            }
+            other => return Err(Refusal::NotBuilt(format!("sources of kind `{}`", other.kind()))),
+        })
+    }
+
+    fn infra(&self, mirror: &Mirror, prerequisites: Option<Tips>) -> Box<dyn Source> {
+        Box::new(GitSource::new(mirror.path().to_owned(), prerequisites))
+    }
+
+    fn refused(&self, spec: &Spec) -> Vec<CannotRun> {
+        let stores =
+            spec.stores.iter().map(|(name, store)| (format!("store.{name}"), self.permit_store(store)));
+        let backups =
+            spec.backups.iter().map(|(name, backup)| (format!("backup.{name}"), self.permit(&backup.source)));
+        let refused = stores.chain(backups).filter_map(|(resource, permitted)| match permitted {
+            Ok(()) | Err(Refusal::NotBuilt(_)) => None,
+            Err(refusal) => Some(CannotRun { resource, why: refusal.to_string() }),
+        });
+        refused.collect()
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
     artifact::{Depth, record::Event},
     clock::{Clock, SystemClock},
     config::{Config, ConfigError},
-    drivers::Drivers,
+    drivers::{Drivers, Registry},
     git::{
         Mirror, MirrorError,
         push::{PushError, PushMirror},
@@ -74,7 +74,7 @@ pub struct Controller {
     keys: Arc<Keys>,
     clock: Arc<dyn Clock>,
     mirror: Mirror,
-    drivers: Arc<Drivers>,
+    drivers: Arc<dyn Registry>,
     cache: Arc<dyn ObjectCache>,
     bounds: Bounds,
     seen: tokio::sync::Mutex<Seen>,
@@ -202,6 +202,11 @@ impl Controller {
     /// The same, within other bounds.
     pub fn within(self, bounds: Bounds) -> Self {
         Self { bounds, ..self }
+    }
+
+    /// The same, on other drivers.
+    pub fn on(self, drivers: Arc<dyn Registry>) -> Self {
+        Self { drivers, ..self }
     }
 
     /// Its configuration.

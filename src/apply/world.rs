@@ -13,7 +13,7 @@ use crate::{
     },
     clock::Clock,
     committed::BackupFolder,
-    drivers::Drivers,
+    drivers::Registry,
     git::{Mirror, stored::StoredTips},
     inventory::{Condition, Inventory, Origin, StoredArtifact, Verified},
     keys::Keys,
@@ -41,7 +41,7 @@ pub struct World {
     /// The prefixes of mirrors that this host allows.
     pub mirrors: Vec<String>,
     /// Where sources and schedules come from.
-    pub drivers: Arc<Drivers>,
+    pub drivers: Arc<dyn Registry>,
     /// The infra repo on this host.
     pub mirror: Mirror,
     /// What bundles rest on.
