@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     num::NonZeroUsize,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -50,6 +50,11 @@ pub trait Registry: Send + Sync {
 
     /// The infra repo itself, as a source: bundles on top of `prerequisites`.
     fn infra(&self, mirror: &Mirror, prerequisites: Option<Tips>) -> Box<dyn Source>;
+
+    /// What restores a stream whose source nothing declares any more: into a file, or from an archive into a folder.
+    fn undeclared(&self) -> Box<dyn Source> {
+        Box::new(FilesSource::undeclared())
+    }
 
     /// What `spec` declares and this host does not allow. Reads no secret, and opens nothing.
     fn refused(&self, spec: &Spec) -> Vec<CannotRun>;
@@ -212,11 +217,6 @@ impl Drivers {
             },
             _ => Ok(()),
         }
-    }
-
-    /// Whether a person's restore may write to `path`.
-    pub fn permit_restore(&self, path: &Path) -> Result<(), Refusal> {
-        Ok(self.allow.check_write(path)?)
     }
 }
 

@@ -53,10 +53,22 @@ pub struct StoreInventory {
     pub clock: Timestamp,
     /// Whether what it holds may be believed and added to.
     pub standing: Standing,
+    /// Whether the page that tells how to restore without Backstay lies in it.
+    pub restore_page: RestorePage,
     /// Every backup found, declared or not.
     pub backups: BTreeMap<BackupName, StoredBackup>,
     /// Bytes of everything in the fleet's folder.
     pub bytes: u64,
+}
+
+/// Whether a store carries the page that tells how to restore without Backstay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RestorePage {
+    /// It does.
+    There,
+    /// It is still to be put.
+    #[default]
+    Missing,
 }
 
 /// Whether a store's content may be believed and added to.

@@ -60,7 +60,7 @@ use crate::{
 };
 use desired::{Demands, Desired, NothingInForce};
 use pass::{Begun, only};
-pub use pass::{Ending, Pass};
+pub use pass::{Ending, Extent, Pass};
 use saved::Stale;
 pub use survey::{Survey, Trace, TraceError};
 
@@ -100,6 +100,15 @@ pub enum Ask {
     Repair(Scope),
     /// A restore.
     Restore(restore::Request),
+}
+
+impl Ask {
+    fn extent(&self) -> Extent {
+        match self {
+            Ask::Everything | Ask::Exactly(_) => Extent::Fleet,
+            Ask::Backup(..) | Ask::Verify(..) | Ask::Repair(_) | Ask::Restore(_) => Extent::Request,
+        }
+    }
 }
 
 /// How long artifacts on demand are kept.
@@ -262,7 +271,7 @@ impl Controller {
         let interrupted = if busy { Vec::new() } else { Journal::peek(&self.state.journal())? };
         self.look(seen, &desired.spec, interrupted, terms.freshness).await;
         let plan = self.planned(ask, &desired, seen)?;
-        Ok((self.concluded(Begun::of(plan, unreachable), &desired, seen)?, desired))
+        Ok((self.concluded(Begun::of(plan, ask.extent(), unreachable), &desired, seen)?, desired))
     }
 
     /// One pass, which does what it plans.
@@ -285,7 +294,7 @@ impl Controller {
         };
         self.look(&mut seen, &desired.spec, hand.interrupted(), terms.freshness).await;
         let plan = self.planned(ask, &desired, &seen)?;
-        let mut begun = Begun::of(plan, unreachable).after(first);
+        let mut begun = Begun::of(plan, ask.extent(), unreachable).after(first);
         self.carry_out_in_rounds(&hand, ask, &desired, &mut seen, &mut begun).await?;
         let events = events::of_pass(ask, &begun, came_into_force.as_deref(), &seen.inventory);
         begun.unrecorded = self.record(events, &desired.spec).await;
@@ -375,7 +384,7 @@ impl Controller {
             Action::Push { .. } => true,
             _ => false,
         });
-        let mut begun = Begun::of(plan, None);
+        let mut begun = Begun::of(plan, Extent::Fleet, None);
         self.carry_out(hand, desired, seen, &mut begun).await;
         Ok(Some(begun))
     }

@@ -1,7 +1,7 @@
 //! What the steps of one pass work with, and what they leave to be written down.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -15,8 +15,11 @@ use crate::{
     committed::BackupFolder,
     drivers::Registry,
     git::{Mirror, stored::StoredTips},
-    inventory::{Condition, Inventory, Origin, StoredArtifact, Verified},
+    inventory::{
+        Condition, Inventory, Observed, Origin, RestorePage, StoredArtifact, StoredBackup, Verified,
+    },
     keys::Keys,
+    kit,
     observe::{seen::Change, stores::Look},
     plan::{Action, Plan},
     spec::{
@@ -61,6 +64,7 @@ pub struct World {
 pub struct Deeds {
     events: Mutex<Vec<(StoreName, Event)>>,
     changes: Mutex<Vec<(StoreName, BackupName, Change)>>,
+    pages: Mutex<BTreeSet<StoreName>>,
 }
 
 impl Deeds {
@@ -73,6 +77,11 @@ impl Deeds {
     pub fn change(&self, store: &StoreName, backup: &BackupName, change: Change) {
         let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         changes.push((store.clone(), backup.clone(), change));
+    }
+
+    /// Whether nobody in this pass has put the restore page into the store before.
+    fn is_first_page(&self, store: &StoreName) -> bool {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner).insert(store.clone())
     }
 
     /// Takes what is to be recorded.
@@ -101,6 +110,26 @@ impl World {
         Ok(self.look(store)?.folder(backup))
     }
 
+    /// Puts the page that tells how to restore into a store that has none, once a pass. Nothing depends on it: what fails
+    /// is left to a later pass.
+    pub(super) async fn leave_restore_page(&self, store: &StoreName) {
+        let seen = self.inventory.stores.get(store).and_then(Observed::known);
+        if seen.is_some_and(|seen| seen.restore_page == RestorePage::There)
+            || !self.deeds.is_first_page(store)
+        {
+            return;
+        }
+        let Ok(look) = self.look(store) else { return };
+        if let Err(error) = kit::put_restore_page(look.store.as_ref(), &look.fleet).await {
+            tracing::warn!(%store, %error, "the page that tells how to restore is not there yet");
+        }
+    }
+
+    /// What a store was seen to hold of a backup when the plan was made.
+    pub(super) fn seen(&self, store: &StoreName, backup: &BackupName) -> Option<&StoredBackup> {
+        self.inventory.stores.get(store)?.known()?.backups.get(backup)
+    }
+
     /// An artifact as it was seen when the plan was made.
     pub(super) fn stored(
         &self,
@@ -108,8 +137,7 @@ impl World {
         backup: &BackupName,
         id: crate::artifact::ArtifactId,
     ) -> Option<&StoredArtifact> {
-        let stored = self.inventory.stores.get(store)?.known()?.backups.get(backup)?;
-        stored.artifacts.iter().find(|artifact| artifact.id == id)
+        self.seen(store, backup)?.artifact(id)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{
         ArtifactId,
         layout::{self, Object, PackName},
     },
+    inventory::RestorePage,
     spec::names::{BackupName, FleetName},
     stores::Listed,
 };
@@ -18,6 +19,8 @@ pub struct FleetListing {
     pub backups: BTreeMap<BackupName, BackupListing>,
     /// The records and their signatures, by sequence.
     pub records: BTreeMap<u64, RecordListing>,
+    /// Whether the page that tells how to restore is there.
+    pub restore_page: RestorePage,
     /// Objects that are nothing of ours.
     pub foreign: u64,
     /// Bytes of everything.
@@ -89,7 +92,7 @@ impl FleetListing {
             Object::RecordSignature(sequence) => {
                 self.records.entry(sequence).or_default().signature = Some(object);
             }
-            Object::RestorePage => {}
+            Object::RestorePage => self.restore_page = RestorePage::There,
         }
     }
 

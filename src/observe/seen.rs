@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::Freshness;
 use crate::{
     artifact::{ArtifactId, Depth},
-    inventory::{Condition, Inventory, Observed, StoreInventory, StoredArtifact},
+    inventory::{Condition, Inventory, Observed, RestorePage, Standing, StoreInventory, StoredArtifact},
     spec::names::{BackupName, StoreName},
 };
 
@@ -107,8 +107,8 @@ impl Seen {
                 (stored.bytes, found.bytes) = (stored.bytes + artifact.bytes, found.bytes + artifact.bytes);
                 let place = stored.artifacts.partition_point(|other| other.id < artifact.id);
                 stored.artifacts.insert(place, *artifact);
-                // Also what was empty holds something of ours now.
-                found.standing = crate::inventory::Standing::Ours;
+                // Also what was empty holds something of ours now; whatever commits puts the page as well.
+                (found.standing, found.restore_page) = (Standing::Ours, RestorePage::There);
             }
             Change::Deleted(id) => {
                 stored.artifacts.retain(|artifact| artifact.id != id);

@@ -81,7 +81,8 @@ impl Look {
             stream::iter(looks).buffer_unordered(BACKUPS).try_collect().await?;
         let standing = standing::judge(&listing, &backups, &chain);
         remembered::apply(&mut backups, &chain.records, now);
-        Ok(StoreInventory { clock, standing, backups, bytes: listing.bytes })
+        let (restore_page, bytes) = (listing.restore_page, listing.bytes);
+        Ok(StoreInventory { clock, standing, restore_page, backups, bytes })
     }
 
     async fn backup(

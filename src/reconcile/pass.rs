@@ -13,13 +13,24 @@ use crate::{
     git::Revision,
     plan::{Action, Plan, Step, StepId},
     spec::names::StoreName,
-    status::Status,
+    status::{Overall, Status},
     stores::Class,
 };
+
+/// What a pass was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Everything that is declared.
+    Fleet,
+    /// What a person asked for.
+    Request,
+}
 
 /// One pass: what was in force, what it planned, and what became of that.
 #[derive(Clone, Debug)]
 pub struct Pass {
+    /// What it was about.
+    pub extent: Extent,
     /// The revision in force.
     pub revision: Revision,
     /// Warnings about it.
@@ -68,10 +79,19 @@ impl Pass {
             Ending::BadRevision
         } else if !self.plan.withheld.is_empty() {
             Ending::Withheld
-        } else if undone || self.has_blind_spots() || !self.plan.cannot_run.is_empty() {
+        } else if undone || self.has_blind_spots() || self.leaves_something() {
             Ending::Partial
         } else {
             Ending::Done
+        }
+    }
+
+    /// Whether something stays to be said: of the fleet after a pass over everything; else of what was asked for, which
+    /// says nothing of the rest.
+    fn leaves_something(&self) -> bool {
+        match self.extent {
+            Extent::Fleet => self.status.overall != Overall::Healthy,
+            Extent::Request => !self.plan.cannot_run.is_empty(),
         }
     }
 
@@ -110,8 +130,9 @@ impl Pass {
 
     /// The pass that came of what was begun.
     pub(super) fn of(begun: Begun, desired: &Desired, status: Status, next_due: Option<Timestamp>) -> Self {
-        let Begun { unreachable, plan, outcomes, unrecorded, .. } = begun;
+        let Begun { extent, unreachable, plan, outcomes, unrecorded, .. } = begun;
         Self {
+            extent,
             revision: desired.revision.clone(),
             warnings: desired.warnings.clone(),
             obstacle: desired.obstacle.clone(),
@@ -127,6 +148,7 @@ impl Pass {
 
 /// A pass under way: its plan grows by what its steps lead to.
 pub(super) struct Begun {
+    extent: Extent,
     unreachable: Option<String>,
     pub(super) plan: Plan,
     pub(super) outcomes: BTreeMap<StepId, Outcome>,
@@ -136,9 +158,9 @@ pub(super) struct Begun {
 
 impl Begun {
     /// What is planned, and not begun.
-    pub(super) fn of(plan: Plan, unreachable: Option<String>) -> Self {
+    pub(super) fn of(plan: Plan, extent: Extent, unreachable: Option<String>) -> Self {
         let (outcomes, events, unrecorded) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Self { unreachable, plan, outcomes, events, unrecorded }
+        Self { extent, unreachable, plan, outcomes, events, unrecorded }
     }
 
     /// The plan of what was not taken yet.
@@ -214,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_pass_goes_on_with_what_is_new_and_never_repeats_what_it_tried() {
-        let mut begun = Begun::of(plan(&[("a", &[]), ("b", &[0])]), None);
+        let mut begun = Begun::of(plan(&[("a", &[]), ("b", &[0])]), Extent::Fleet, None);
         for step in begun.not_taken().steps {
             begun.outcomes.insert(step.id, Outcome::Cancelled);
         }

@@ -83,12 +83,20 @@ impl FilesSource {
         Ok(Self { trees: Arc::new(Trees { paths, exclude }) })
     }
 
+    /// A source whose paths nothing declares any more: what it captured is restored beside, never over the original.
+    pub fn undeclared() -> Self {
+        Self { trees: Arc::new(Trees { paths: Vec::new(), exclude: GlobSet::empty() }) }
+    }
+
     fn subject(&self) -> String {
         named(&self.trees.paths)
     }
 }
 
 fn named(paths: &[PathBuf]) -> String {
+    if paths.is_empty() {
+        return "a stream whose source is not declared".to_owned();
+    }
     format!("files {}", paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "))
 }
 

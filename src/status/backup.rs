@@ -37,6 +37,8 @@ pub struct BackupStatus {
     pub age_seconds: Option<i64>,
     /// The most data, in time, that may be lost; and whether that holds.
     pub objective: Option<Objective>,
+    /// The longest that bringing it back may take, seconds, where that is declared.
+    pub rto_seconds: Option<u64>,
     /// Each kind against its schedule, strongest first.
     pub schedules: Vec<Dueness>,
     /// The newest good artifact's moment, by kind and store.
@@ -164,6 +166,7 @@ fn of(facts: &Facts<'_>, name: &BackupName, pending: &Pending<'_>) -> BackupStat
         cannot_run: facts.cannot_run(&resource).map(str::to_owned),
         age_seconds: newest.as_ref().map(|point| facts.now.duration_since(point.at).as_secs()),
         objective: declared.and_then(|backup| objective(facts, backup, newest.as_ref())),
+        rto_seconds: declared.and_then(|backup| backup.policy.rto).map(|rto| rto.as_secs()),
         newest,
         schedules: declared.map(|backup| due::assess(facts, backup)).unwrap_or_default(),
         successes: successes(facts.now, &holdings),

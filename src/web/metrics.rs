@@ -121,7 +121,7 @@ fn recovery_points(registry: &mut Registry, status: &Status, now: Timestamp) {
 
 fn seconds_of(backup: &BackupStatus) -> impl Iterator<Item = (&'static str, u64)> {
     let rpo = backup.objective.as_ref().map(|objective| ("rpo", objective.seconds));
-    rpo.into_iter()
+    rpo.into_iter().chain(backup.rto_seconds.map(|seconds| ("rto", seconds)))
 }
 
 fn stores(registry: &mut Registry, status: &Status) {

@@ -91,6 +91,43 @@ async fn get(address: SocketAddr, path: &str) -> String {
     answer
 }
 
+/// Checks that `text` is what a scraper of OpenMetrics 1.0 takes: families that are declared once and whole, samples that
+/// belong to them, labels that are quoted, numbers, nothing twice, and the mark of the end.
+fn open_metrics(text: &str) {
+    let (mut families, mut samples) = (Vec::<(&str, &str)>::new(), std::collections::BTreeSet::new());
+    let body = text.strip_suffix("# EOF\n").expect("the mark of the end");
+    for line in body.lines() {
+        if let Some(comment) = line.strip_prefix("# ") {
+            let [what, name, rest] = comment.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+            assert!(["HELP", "TYPE", "UNIT"].contains(&what), "{line}");
+            if what == "TYPE" {
+                assert!(families.iter().all(|(known, _)| *known != name), "declared twice: {line}");
+                families.push((name, rest));
+            }
+            continue;
+        }
+        let (series, value) = line.rsplit_once(' ').expect(line);
+        assert!(value.parse::<f64>().is_ok(), "{line}");
+        assert!(samples.insert(series), "twice: {line}");
+        let (name, labels) = series
+            .split_once('{')
+            .map_or((series, ""), |(name, rest)| (name, rest.strip_suffix('}').expect(line)));
+        let (family, kind) = families.last().expect(line);
+        let suffixes: &[&str] = match *kind {
+            "histogram" => &["_bucket", "_count", "_sum"],
+            "info" => &["_info"],
+            "gauge" => &[""],
+            other => panic!("{other}"),
+        };
+        assert!(suffixes.iter().any(|suffix| name == format!("{family}{suffix}")), "{line}");
+        for label in labels.split("\",").filter(|label| !label.is_empty()) {
+            let (label, value) = label.split_once("=\"").expect(line);
+            assert!(label.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{line}");
+            assert!(!value.trim_end_matches('"').contains(['"', '\n']), "{line}");
+        }
+    }
+}
+
 /// One test for the whole life of a loop, since signals are to the process and not to a test.
 #[tokio::test]
 async fn the_loop_follows_commits_takes_requests_shows_its_state_and_ends_on_a_signal() {
@@ -124,12 +161,15 @@ async fn the_loop_follows_commits_takes_requests_shows_its_state_and_ends_on_a_s
         "backstay_expected_interval_seconds{backup=\"shop\",store=\"\",kind=\"full\"} 86400",
         "backstay_last_success_timestamp_seconds{backup=\"shop\",store=\"offsite\",kind=\"full\"}",
         "backstay_recovery_point_age_seconds{backup=\"shop\"",
+        "backstay_objective_seconds{backup=\"shop\",objective=\"rpo\"} 172800",
+        "backstay_objective_seconds{backup=\"shop\",objective=\"rto\"} 3600",
         "backstay_store_bytes{backup=\"infra\",store=\"vault\"",
         "backstay_revision_info{revision=\"",
         "backstay_pass_duration_seconds_count",
     ] {
         assert!(metrics.contains(name), "{name}:\n{metrics}");
     }
+    open_metrics(metrics.split_once("\r\n\r\n").unwrap().1);
     assert!(get(address, "/api/status").await.contains("\"backstay.status/1\""));
 
     rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM).unwrap();

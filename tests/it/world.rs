@@ -11,8 +11,8 @@ use std::{
 use backstay::{
     artifact::{ArtifactId, Depth, Kind},
     inventory::{
-        Condition, InfraInventory, Interrupted, Inventory, Lease, Observed, Origin, Standing, StoreInventory,
-        StoredArtifact, StoredBackup, Verified,
+        Condition, InfraInventory, Interrupted, Inventory, Lease, Observed, Origin, RestorePage, Standing,
+        StoreInventory, StoredArtifact, StoredBackup, Verified,
     },
     plan::{self, Action, Limits, Plan, action::Capture},
     spec::{
@@ -164,8 +164,13 @@ impl World {
         };
         for name in stores {
             world.spec.stores.insert(store(name), local_store(name));
-            let empty =
-                StoreInventory { clock: now, standing: Standing::Ours, backups: BTreeMap::new(), bytes: 0 };
+            let empty = StoreInventory {
+                clock: now,
+                standing: Standing::Ours,
+                restore_page: RestorePage::There,
+                backups: BTreeMap::new(),
+                bytes: 0,
+            };
             world.stores.insert(store(name), empty);
         }
         world

@@ -30,7 +30,7 @@ impl World {
         artifact: ArtifactId,
     ) -> Result<Done, Failure> {
         let (source, capture, tips) = self.source_of(capture).await?;
-        let order = self.order(step, &capture, artifact)?;
+        let order = self.order(step, &capture, artifact).await?;
         let progress = self.listener.progress(step);
         let means = Means {
             source: source.as_ref(),
@@ -46,6 +46,7 @@ impl World {
             // The next bundle is a complete one then.
             tracing::warn!(%error, "what the bundle holds is not noted");
         }
+        self.leave_restore_page(&capture.store).await;
         self.deeds.change(&capture.store, &capture.backup, Change::Committed(Box::new(as_stored(&manifest))));
         let note = captured(&manifest);
         Ok(Done { note: Some(note), artifact: Some(artifact), ..Done::default() })
@@ -72,7 +73,12 @@ impl World {
         Ok((self.drivers.infra(&self.mirror, prerequisites), capture, Some(tips)))
     }
 
-    fn order(&self, step: &Step, capture: &Capture, artifact: ArtifactId) -> Result<CaptureOrder, Failure> {
+    async fn order(
+        &self,
+        step: &Step,
+        capture: &Capture,
+        artifact: ArtifactId,
+    ) -> Result<CaptureOrder, Failure> {
         let store = self.spec.stores.get(&capture.store);
         let recipients = store.and_then(|store| store.recipients.as_ref());
         let recipients = recipients.unwrap_or(&self.spec.fleet.recipients);
@@ -84,10 +90,23 @@ impl World {
             reason: step.reason.clone(),
             requires: self.requires(capture),
             recipients: Recipients::declared(recipients).map_err(stalled)?,
-            expected: None,
+            expected: self.length_before(capture).await,
             now: self.clock.now(),
             limits: Limits::default(),
         })
+    }
+
+    /// How long the stream was when it was last captured. Only an artifact that opens an epoch is cut by it.
+    async fn length_before(&self, capture: &Capture) -> Option<u64> {
+        let opens = capture.base.is_none() && !capture.backup.is_infra();
+        let seen = opens.then(|| self.seen(&capture.store, &capture.backup))??;
+        let newest = seen.newest_good(self.clock.now())?;
+        let folder = self.folder(&capture.store, &capture.backup).ok()?;
+        let manifest = committed::read(&folder, newest.id, &self.keys).await.ok()?.manifest;
+        match manifest.content {
+            Content::Segments(segments) => Some(segments.length),
+            Content::Native { .. } => None,
+        }
     }
 
     /// A bundle needs the bundles that it builds upon; the other sources' increments share packs and stand alone.
@@ -117,6 +136,7 @@ impl World {
         let clock = self.clock.as_ref();
         let copied =
             copy::copy(artifact, &source, &place, own.as_ref(), &self.keys, clock, progress.as_ref()).await?;
+        self.leave_restore_page(to).await;
         match committed::read(&place, artifact, &self.keys).await {
             Ok(read) => self.deeds.change(to, backup, Change::Committed(Box::new(as_stored(&read.manifest)))),
             Err(_) => self.deeds.change(to, backup, Change::Unclear),
@@ -137,6 +157,7 @@ impl World {
         let (clock, progress) = (self.clock.as_ref(), self.listener.progress(step));
         self.deeds.change(store, backup, Change::Unclear);
         let repaired = repair::repair(order, &place, &source, &self.keys, clock, progress.as_ref()).await?;
+        self.leave_restore_page(store).await;
         let note = format!("by {}: {}", repaired.artifact, counted(repaired.packs, "pack", repaired.bytes));
         Ok(Done { artifact: Some(repaired.artifact), ..noted(note) })
     }
@@ -147,11 +168,13 @@ impl World {
         for artifact in &restore.artifacts {
             manifests.push(committed::read(&folder, *artifact, &self.keys).await?.manifest);
         }
-        let source = if restore.backup.is_infra() {
-            self.drivers.infra(&self.mirror, None)
-        } else {
-            let backup = self.spec.backups.get(&restore.backup);
-            self.drivers.source(&backup.ok_or_else(|| undeclared(&restore.backup))?.source).await?
+        let source = match self.spec.backups.get(&restore.backup) {
+            _ if restore.backup.is_infra() => self.drivers.infra(&self.mirror, None),
+            Some(declared) => self.drivers.source(&declared.source).await?,
+            None => {
+                check_undeclared(restore, manifests.last())?;
+                self.drivers.undeclared()
+            }
         };
         let place = match &restore.to {
             Destination::Folder(path) => Place::Folder(path.clone()),
@@ -170,6 +193,27 @@ fn undeclared(backup: &BackupName) -> Failure {
     stalled(format!(
         "failed to open the source of {backup}: the revision in force does not declare it; declare it again"
     ))
+}
+
+/// Whether a stream whose source nothing declares any more can be restored there: as a file whatever it holds, and an
+/// archive of files into a folder as well.
+fn check_undeclared(restore: &Restore, point: Option<&Manifest>) -> Result<(), Failure> {
+    let stream = match point.map(|manifest| &manifest.content) {
+        Some(Content::Segments(segments)) => segments.stream.as_str(),
+        Some(Content::Native { .. }) | None => "",
+    };
+    let why = match &restore.to {
+        Destination::File(_) => return Ok(()),
+        Destination::Folder(_) if stream.ends_with(".tar") => return Ok(()),
+        Destination::Folder(_) => {
+            format!("and its stream `{stream}` is one file; name a file that does not exist yet")
+        }
+        Destination::Database(_) | Destination::InPlace => {
+            "so that nothing tells where its original is; declare it again, or name a file".to_owned()
+        }
+    };
+    let Restore { backup, to, .. } = restore;
+    Err(stalled(format!("failed to restore {backup} to {to}: no revision in force declares it, {why}")))
 }
 
 /// `1.2 MiB in 3 packs, 40 MiB in all`
