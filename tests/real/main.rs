@@ -7,6 +7,7 @@ mod lab;
 
 mod git;
 mod local;
+mod main_job;
 mod mysql;
 mod s3;
 mod sftp;

@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
     sync::mpsc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -125,7 +125,16 @@ impl Site {
     fn commit(&self, declaration: &str) -> String {
         fs::write(self.path("infra/backup/fleet.toml"), declaration).unwrap();
         self.git(&["add", "--all"]);
-        self.git(&["-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "--quiet", "--message", "Change"]);
+        self.git(&[
+            "-c",
+            "user.name=A",
+            "-c",
+            "user.email=a@example.org",
+            "commit",
+            "--quiet",
+            "--message",
+            "Change",
+        ]);
         self.git(&["rev-parse", "HEAD"])
     }
 
@@ -151,7 +160,10 @@ impl Site {
         let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
         assert_eq!(run.status.code(), Some(code), "backstay {arguments:?}\n{out}\n{err}");
         for secret in [mariadb::PASSWORD, s3::SECRET] {
-            assert!(!out.contains(secret) && !err.contains(secret), "a secret is in the output of {arguments:?}");
+            assert!(
+                !out.contains(secret) && !err.contains(secret),
+                "a secret is in the output of {arguments:?}"
+            );
         }
         out.into_owned()
     }
@@ -186,6 +198,8 @@ impl Site {
     fn fill_database(&self) {
         self.database.sql(
             "CREATE DATABASE agama; USE agama;
+             GRANT ALL ON agama.* TO backup@'127.0.0.1';
+             GRANT ALL ON agama_copy.* TO backup@'127.0.0.1';
              CREATE TABLE users (id INT PRIMARY KEY AUTO_INCREMENT, name VARCHAR(80), photo BLOB) ENGINE=InnoDB;
              INSERT INTO users (name, photo) SELECT CONCAT('user ', seq), REPEAT(CHAR(seq % 256), 300) FROM seq_1_to_5000;",
         );
@@ -244,7 +258,10 @@ fn a_server_that_is_gone_yields_a_failure_and_never_an_artifact() {
     site.cloud.kill();
     let status = site.json(&["status"], 4);
     let told = status["conditions"].as_array().unwrap().iter();
-    assert!(told.clone().any(|c| c["concern"] == "store-unknown" && c["subject"] == "store.cloud"), "{status:#}");
+    assert!(
+        told.clone().any(|c| c["concern"] == "store-unknown" && c["subject"] == "store.cloud"),
+        "{status:#}"
+    );
 
     site.cloud.restart();
     site.converge();
@@ -258,7 +275,8 @@ fn the_loop_backs_up_every_commit_and_keeps_the_last_good_revision_in_force() {
     let good = site.declare("14d");
     let running = Running::start(&site);
     running.wait_for(|pass| {
-        pass["revision"] == good.as_str() && ["agama", "infra"].iter().all(|backup| site.stores(backup).len() == 2)
+        pass["revision"] == good.as_str()
+            && ["agama", "infra"].iter().all(|backup| site.stores(backup).len() == 2)
     });
 
     let bad = site.commit("[fleet]\nname = \"site\"\nrecipient = []\n");
@@ -301,12 +319,15 @@ impl Running {
 
     /// Waits for a pass that satisfies `condition`; the loop's end is a failure.
     fn wait_for(&self, mut condition: impl FnMut(&Value) -> bool) {
-        while let Ok(pass) = self.passes.recv_timeout(PATIENCE) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut last = Value::Null;
+        while let Ok(pass) = self.passes.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             if condition(&pass) {
                 return;
             }
+            last = pass;
         }
-        panic!("what was waited for did not come");
+        panic!("what was waited for did not come; the last pass was {last:#}");
     }
 
     fn terminate(mut self) -> Option<i32> {

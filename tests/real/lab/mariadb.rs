@@ -76,6 +76,10 @@ impl MariaDb {
         lab
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("m.sock")
     }

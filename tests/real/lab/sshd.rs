@@ -68,6 +68,11 @@ impl Sshd {
         }
     }
 
+    /// The key that it lets in.
+    pub fn identity(&self) -> PathBuf {
+        self.folder.path().join("identity")
+    }
+
     pub fn store(&self) -> PathBuf {
         self.folder.path().join("store")
     }
