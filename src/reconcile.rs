@@ -55,7 +55,7 @@ use crate::{
         Spec,
         names::{BackupName, StoreName},
     },
-    state::{InForce, Lock, StateDir, StateError},
+    state::{Before, InForce, Lock, StateDir, StateError},
     status::{Revisions, Status},
 };
 use desired::{Demands, Desired, NothingInForce};
@@ -78,6 +78,8 @@ pub struct Controller {
     cache: Arc<dyn ObjectCache>,
     bounds: Bounds,
     seen: tokio::sync::Mutex<Seen>,
+    /// The mark of this controller's last pass in the state directory.
+    last_pass: Mutex<Option<u64>>,
     /// The last answer to which revision is in force, with the tips and the earlier revision that it rests on.
     known: Mutex<Option<(Basis, Arc<Desired>)>>,
 }
@@ -199,6 +201,7 @@ impl Controller {
             drivers: Arc::new(drivers),
             bounds: Bounds::default(),
             seen: tokio::sync::Mutex::default(),
+            last_pass: Mutex::default(),
             known: Mutex::default(),
             config,
             state,
@@ -283,6 +286,7 @@ impl Controller {
         listener: &Arc<dyn Listener>,
     ) -> Result<Pass, PassError> {
         let hand = Hand::take(&self.state, ask, halt, listener)?;
+        let freshness = self.freshness_after_others(ask, terms.freshness)?;
         let unreachable = self.fetch().await;
         let desired = self.desired(terms).await?;
         let came_into_force = self.keep_in_force(&desired)?;
@@ -292,13 +296,24 @@ impl Controller {
             Ask::Everything => self.back_up_infra_first(&hand, &desired, &mut seen).await?,
             _ => None,
         };
-        self.look(&mut seen, &desired.spec, hand.interrupted(), terms.freshness).await;
+        self.look(&mut seen, &desired.spec, hand.interrupted(), freshness).await;
         let plan = self.planned(ask, &desired, &seen)?;
         let mut begun = Begun::of(plan, ask.extent(), unreachable).after(first);
         self.carry_out_in_rounds(&hand, ask, &desired, &mut seen, &mut begun).await?;
         let events = events::of_pass(ask, &begun, came_into_force.as_deref(), &seen.inventory);
         begun.unrecorded = self.record(events, &desired.spec).await;
         self.concluded(begun, &desired, &seen)
+    }
+
+    /// What was seen counts only as long as no other process has changed anything since.
+    fn freshness_after_others(&self, ask: &Ask, wanted: Freshness) -> Result<Freshness, StateError> {
+        if matches!(ask, Ask::Restore(_)) {
+            return Ok(wanted);
+        }
+        let mut last = lock(&self.last_pass);
+        let (mark, before) = self.state.begin_pass(*last)?;
+        *last = Some(mark);
+        Ok(if before == Before::Ours { wanted } else { Freshness::Now })
     }
 
     /// Takes the planned steps, and then those that only follow from what they made, such as copies of a new artifact.

@@ -62,6 +62,15 @@ pub struct Lock {
     _file: File,
 }
 
+/// Whose pass was the last one on a state directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// The same controller's.
+    Ours,
+    /// Another process's, or nobody knows.
+    Anothers,
+}
+
 /// The revision that is in force: the newest one that parsed and was trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -131,6 +140,17 @@ impl StateDir {
         matches!(self.lock(), Err(StateError::Busy { .. }))
     }
 
+    /// Marks the beginning of a pass that changes something, and tells whether the one before it was `own`: whatever
+    /// another process did, this one has not seen. Called under [`StateDir::lock`].
+    pub fn begin_pass(&self, own: Option<u64>) -> Result<(u64, Before), StateError> {
+        let path = self.root.join("last-pass.json");
+        let before = durable::read_json::<u64>(&path);
+        let mark: u64 = rand::random();
+        durable::write_json(&path, &mark).map_err(|source| io_error("write", &path, source))?;
+        let ours = own.is_some() && before == own;
+        Ok((mark, if ours { Before::Ours } else { Before::Anothers }))
+    }
+
     fn try_lock(&self, path: &Path) -> Result<Result<Lock, Option<u32>>, StateError> {
         let mut file = OpenOptions::new()
             .read(true)
@@ -195,6 +215,18 @@ mod tests {
         assert!(state.is_busy());
         drop(first);
         assert!(state.lock().is_ok());
+    }
+
+    #[test]
+    fn a_pass_of_another_process_in_between_shows() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        let (first, before) = state.begin_pass(None).unwrap();
+        assert_eq!(before, Before::Anothers);
+        let (second, before) = state.begin_pass(Some(first)).unwrap();
+        assert_eq!(before, Before::Ours);
+        state.begin_pass(None).unwrap();
+        assert_eq!(state.begin_pass(Some(second)).unwrap().1, Before::Anothers);
     }
 
     #[test]

@@ -117,11 +117,11 @@ fn damage_and_repair(stage: &Stage, fleet: &Fleet) -> anyhow::Result<()> {
     stage.scene("A disk that lies")?;
     let object = fleet.damage_a_pack()?;
     stage.say(&format!("One byte of {object} was flipped."))?;
-    let found = stage.backstay(&["verify", "--data"], Exit::Damage)?;
+    let found = stage.backstay(&["verify", "shop", "--data"], Exit::Damage)?;
     ensure!(found.contains("damage"), "the damage was not named");
     stage.say("Repaired from the other copy, and checked again:")?;
-    stage.backstay(&["verify", "--data", "--repair"], Exit::Done)?;
-    stage.backstay(&["verify", "--data"], Exit::Done)?;
+    stage.backstay(&["verify", "shop", "--data", "--repair"], Exit::Done)?;
+    stage.backstay(&["verify", "shop", "--data"], Exit::Done)?;
     Ok(())
 }
 

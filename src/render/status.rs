@@ -35,8 +35,7 @@ fn heading(status: &Status, palette: Palette) -> String {
     let mut out = format!("{} at {}\n", palette.strong(&status.fleet), moment(status.at));
     let _ = writeln!(out, "revision {in_force} is in force");
     if let Some(why) = &status.revisions.refused {
-        let newest = revision(&status.revisions.newest);
-        let _ = writeln!(out, "{} revision {newest} is not: {why}", palette.warn("!"));
+        let _ = writeln!(out, "{} {why}", palette.warn("!"));
     }
     out.push('\n');
     out

@@ -1,7 +1,7 @@
 //! The stage of the demo: runs Backstay's own commands as a person would, shows them, and holds them to their promise.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     path::PathBuf,
     process::{Child, ChildStdout, Command, Output, Stdio},
     sync::mpsc,
@@ -47,10 +47,16 @@ impl Stage {
     pub(super) fn backstay(&self, arguments: &[&str], expected: Exit) -> anyhow::Result<String> {
         let line = format!("backstay {}", arguments.join(" "));
         self.command_line(&line)?;
-        let run = self.command(arguments).output().with_context(|| format!("failed to start {line}"))?;
-        let text = words(&run);
+        let (mut both, stdout) = std::io::pipe()?;
+        let mut command = self.command(arguments);
+        command.stderr(stdout.try_clone()?).stdout(stdout);
+        let mut child = command.spawn().with_context(|| format!("failed to start {line}"))?;
+        // The pipe's end comes once nobody can write into it any more.
+        drop(command);
+        let mut text = String::new();
+        both.read_to_string(&mut text)?;
         self.say(text.trim_end())?;
-        match run.status.code() {
+        match child.wait()?.code() {
             Some(code) if code == i32::from(expected.code()) => Ok(text),
             code => bail!("`{line}` ended with {code:?} where {} was expected", expected.code()),
         }
