@@ -4,7 +4,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{
     compare,
-    lease::Held,
+    lease::{self, Held},
     segment::Recipients,
     transfer::{self, AT_ONCE, TransferError},
 };
@@ -47,7 +47,7 @@ pub async fn copy(
     if is_there(artifact, to, &original, keys).await? {
         return Ok(Copied::default());
     }
-    let lease = Held::take(to, artifact, original.manifest.epoch, keys, clock).await?;
+    let lease = Held::take(to, artifact, original.manifest.epoch, keys, clock, lease::TERM).await?;
     let copied = carry(from, to, &original.manifest, progress).await?;
     transfer::confirm(to, artifact, objects(to, &original.manifest)).await?;
     lease.check(clock)?;

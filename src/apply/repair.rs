@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{
     compare, copy,
-    lease::Held,
+    lease::{self, Held},
     stream::Damage,
     transfer::{self, AT_ONCE, TransferError},
 };
@@ -66,7 +66,8 @@ pub async fn repair(
     match earlier_repair(order.damaged, &here, &there.manifest, store).await? {
         Some(earlier) => repaired.artifact = earlier,
         None => {
-            let lease = Held::take(store, order.repair, there.manifest.epoch, keys, clock).await?;
+            let lease =
+                Held::take(store, order.repair, there.manifest.epoch, keys, clock, lease::TERM).await?;
             let names = Renaming { order, store, from, progress };
             let manifest = names.write_anew(&here, &there.manifest, &mut repaired).await?;
             transfer::confirm(store, order.repair, copy::objects(store, &manifest)).await?;

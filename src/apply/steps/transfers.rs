@@ -31,10 +31,11 @@ impl World {
     ) -> Result<Done, Failure> {
         let (source, capture, tips) = self.source_of(capture).await?;
         let order = self.order(step, &capture, artifact).await?;
-        let progress = self.listener.progress(step);
+        let (folder, progress) =
+            (self.folder(&capture.store, &capture.backup)?, self.listener.progress(step));
         let means = Means {
             source: source.as_ref(),
-            store: self.look(&capture.store)?.store.as_ref(),
+            folder: &folder,
             keys: &self.keys,
             clock: self.clock.as_ref(),
             progress: progress.as_ref(),
@@ -83,7 +84,6 @@ impl World {
         let recipients = store.and_then(|store| store.recipients.as_ref());
         let recipients = recipients.unwrap_or(&self.spec.fleet.recipients);
         Ok(CaptureOrder {
-            fleet: self.spec.fleet.name.clone(),
             capture: capture.clone(),
             artifact,
             revision: self.revision.clone(),
