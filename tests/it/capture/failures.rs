@@ -223,8 +223,9 @@ async fn a_manifest_on_its_way_when_its_capture_is_dropped_is_waited_for_and_not
     let store: Arc<dyn Store> = Arc::new(WholeStore::new(slow.clone()));
     let folder = lab.folder(store.clone());
     let (order, stream) = (lab.order(Kind::Full, None), rows(0, 1000));
+    let source = Script::of(&stream);
     tokio::select! {
-        _ = lab.carry_out_in(&order, &folder, &Script::of(&stream)) => panic!("it is not let go"),
+        _ = lab.carry_out_in(&order, &folder, &source) => panic!("it is not let go"),
         _ = slow.begun.acquire() => {}
     }
 
