@@ -455,10 +455,11 @@ impl Controller {
 
     /// What bounds every plan on this host.
     fn limits(&self, desired: &Desired) -> Limits {
-        let identity = !self.keys.identities().is_empty();
+        let identities = self.keys.identities();
         Limits {
             delete_share: self.config.allow.delete_share,
-            deepest_check: if identity { Depth::Plaintext } else { Depth::Data },
+            deepest_check: if identities.is_empty() { Depth::Data } else { Depth::Plaintext },
+            identities: identities.iter().map(|identity| identity.to_public().to_string()).collect(),
             refused: self.drivers.refused(&desired.spec),
             ..Limits::new(desired.revision.id.clone())
         }
