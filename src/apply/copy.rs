@@ -151,7 +151,7 @@ impl<'a> Copying<'a> {
             held.manifest.epoch == original.epoch
                 && (original.kind != Kind::Differential || held.manifest.kind == Kind::Full)
         };
-        Ok(all.into_values().filter(shares).next_back())
+        Ok(all.into_values().rfind(shares))
     }
 
     async fn committed_there(&self, id: ArtifactId) -> Result<Option<Committed>, TransferError> {
