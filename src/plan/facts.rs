@@ -15,6 +15,8 @@ use crate::{
     },
 };
 
+/// No capture, copy or repair takes longer: what it writes under is a lease of at most this length.
+const LONGEST_CAPTURE: Duration = Duration::from_secs(24 * 3600);
 /// How far a store's clock may be from the controller's before nothing is deleted.
 pub(crate) const CLOCK_TOLERANCE: Duration = Duration::from_secs(600);
 
@@ -65,7 +67,6 @@ impl<'a> Facts<'a> {
         }
         let mut cannot_run = cannot_run::by_this_build(spec);
         cannot_run.extend(limits.refused.iter().cloned());
-        cannot_run.extend(cannot_run::by_identities(spec, limits));
         cannot_run.sort_unstable();
         cannot_run.dedup();
         Self { spec, inventory, limits, now, protected, cannot_run }
@@ -75,11 +76,6 @@ impl<'a> Facts<'a> {
     pub(crate) fn cannot_run(&self, resource: &str) -> Option<&str> {
         let at = self.cannot_run.partition_point(|c| c.resource.as_str() < resource);
         self.cannot_run.get(at).filter(|c| c.resource == resource).map(|c| c.why.as_str())
-    }
-
-    /// Whether what is read in one store can be written into another: byte for byte, or encrypted anew.
-    pub(crate) fn can_copy(&self, from: &StoreName, to: &StoreName) -> bool {
-        cannot_run::can_copy(self.spec, self.limits, from, to)
     }
 
     /// A store whose content is known and may be believed; otherwise why it is as good as unknown.
@@ -145,14 +141,20 @@ impl<'a> Facts<'a> {
         self.live_leases(backup, store).pop()
     }
 
-    /// A capture that another one waits for. A lease from the future, which a clock that jumped left behind, is not
-    /// believed for that: it would hold captures up until then. It keeps things from being deleted all the same.
+    /// A capture that another one waits for. A lease from the future, which a clock that jumped left behind, and one
+    /// that can't be read and is older than any capture lasts are not believed for that: they would hold captures up for
+    /// ever. They keep things from being deleted all the same.
     pub(crate) fn capture_under_way(
         &self,
         backup: &BackupName,
         store: &StoreName,
     ) -> Option<(ArtifactId, &'a Lease)> {
-        self.live_leases(backup, store).into_iter().find(|(id, _)| id.time() <= self.now)
+        let soon = self.now.checked_add(LONGEST_CAPTURE).unwrap_or(Timestamp::MAX);
+        let young =
+            |id: ArtifactId| id.time().checked_add(LONGEST_CAPTURE).map_or(true, |end| end > self.now);
+        let believed =
+            |(id, lease): &(ArtifactId, &Lease)| id.time() <= self.now && (lease.until <= soon || young(*id));
+        self.live_leases(backup, store).into_iter().find(believed)
     }
 
     /// A store whose clock can't be reconciled with ours, if there is one.
