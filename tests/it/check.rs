@@ -253,6 +253,31 @@ fn sweeps_without_two_looks_a_day_apart_are_withheld() {
 }
 
 #[test]
+fn sweeps_of_what_cannot_be_seen_are_withheld() {
+    let (mut world, _) = aged(1);
+    let id = ArtifactId::new(ago(world.now, 50), 80);
+    let sweep = Action::Sweep { backup: backup("agama"), store: store("a"), captures: vec![id] };
+    let long_ago = ago(world.now, 25);
+    world.stored("a", "agama").unreferenced.insert(id, 500);
+    world.stored("a", "agama").candidates.insert(id, long_ago);
+    let rules = |world: &World| {
+        let judged = world.judge(planted(world, vec![sweep.clone()]));
+        assert!(judged.withheld.is_empty() || judged.steps.is_empty());
+        judged.withheld.into_iter().map(|withheld| withheld.rule).collect::<Vec<_>>()
+    };
+    assert_eq!(rules(&world), Vec::<String>::new());
+    let mut away = world.clone();
+    away.down.insert(store("a"));
+    assert_eq!(rules(&away), ["unknown"]);
+    let mut ahead = world.clone();
+    ahead.ahead = 601;
+    assert_eq!(rules(&ahead), ["clock"]);
+    let other = ArtifactId::new(ago(world.now, 60), 81);
+    world.stored("a", "agama").unreadable.insert(other, "it is not signed".into());
+    assert_eq!(rules(&world), ["unreadable"]);
+}
+
+#[test]
 fn clean_ups_of_what_is_committed_or_not_ours_are_withheld() {
     let (mut world, ids) = aged(1);
     let clean_up = |id| Action::CleanUp { backup: backup("agama"), store: store("a"), artifact: id };
@@ -282,6 +307,8 @@ fn a_malformed_plan_is_refused_whole() {
     assert!(matches!(refuse(&|p| p.steps[0].action = delete(ids[0], "c")), Malformed::UnknownStore { .. }));
     let push = Action::Push { mirror: "ssh://elsewhere".to_owned() };
     assert!(matches!(refuse(&|p| p.steps[0].action = push.clone()), Malformed::UnknownMirror(_)));
+    let empty = Action::Sweep { backup: backup("agama"), store: store("a"), captures: Vec::new() };
+    assert!(matches!(refuse(&|p| p.steps[0].action = empty.clone()), Malformed::EmptyStep(_)));
 }
 
 /// A random history of one backup: kinds, ages, checks, damage, holds and chains.
@@ -447,7 +474,8 @@ proptest! {
     #[test]
     fn applying_plans_comes_to_an_end(here in history(), there in history(), keep in retention()) {
         let mut world = world_of(&here, &there, &keep);
-        world.settle(8);
+        // A pass repairs a few artifacts at most.
+        world.settle(60);
     }
 }
 
