@@ -25,36 +25,45 @@ const STORES: [&str; 3] = ["a", "b", "c"];
 
 #[test]
 fn the_loop_is_safe_after_every_move_and_converges_once_faults_stop() {
+    for_every_seed(SEEDS, |seed| Simulation::new(seed).run());
+}
+
+/// Runs a simulation with every seed below `seeds`, or with `$BACKSTAY_SEED` alone; tells which one failed.
+pub fn for_every_seed(seeds: u64, run: impl Fn(u64) + std::panic::RefUnwindSafe) {
     let seeds = match std::env::var("BACKSTAY_SEED") {
         Ok(seed) => vec![seed.parse().expect("BACKSTAY_SEED is a number")],
-        Err(_) => (0..SEEDS).collect::<Vec<u64>>(),
+        Err(_) => (0..seeds).collect::<Vec<u64>>(),
     };
     for seed in seeds {
-        let ran = std::panic::catch_unwind(|| Simulation::new(seed).run());
+        let ran = std::panic::catch_unwind(|| run(seed));
         assert!(ran.is_ok(), "failed with BACKSTAY_SEED={seed}");
     }
 }
 
 /// SplitMix64: the same moves on every machine.
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, n: u64) -> u64 {
+    pub fn below(&mut self, n: u64) -> u64 {
         self.next() % n.max(1)
     }
 
-    fn one_in(&mut self, n: u64) -> bool {
+    pub fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 
-    fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len() as u64) as usize]
     }
 }
@@ -73,7 +82,7 @@ struct Simulation {
 
 impl Simulation {
     fn new(seed: u64) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let stores = 2 + random.below(2) as usize;
         let mut world = World::new(&STORES[..stores]).declare_infra(&["ssh://mirror"]);
         world.now = t("2026-01-01T00:00:00Z");
