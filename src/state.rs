@@ -59,15 +59,7 @@ pub enum StateError {
 /// Leave to change something; given back when dropped, also by the death of the process.
 #[derive(Debug)]
 pub struct Lock {
-    file: File,
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // A program that is being started holds the file as well, until it has replaced this one in its process: closing it
-        // here would not free it. What is not freed now is freed at the end of that.
-        let _ = flock(&self.file, FlockOperation::Unlock);
-    }
+    _file: File,
 }
 
 /// Whose pass was the last one on a state directory.
@@ -171,7 +163,7 @@ impl StateDir {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
                 sign(&mut file).map_err(|source| io_error("write", path, source))?;
-                Ok(Ok(Lock { file }))
+                Ok(Ok(Lock { _file: file }))
             }
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(Err(signed_by(&mut file))),
             Err(errno) => Err(io_error("lock", path, errno.into())),

@@ -167,7 +167,6 @@ impl World {
             let empty = StoreInventory {
                 clock: now,
                 standing: Standing::Ours,
-                records: Default::default(),
                 restore_page: RestorePage::There,
                 backups: BTreeMap::new(),
                 bytes: 0,

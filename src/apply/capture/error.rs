@@ -2,8 +2,10 @@
 
 use std::{fmt, time::Duration};
 
+use jiff::Timestamp;
+
 use crate::{
-    apply::{lease::LeaseError, segment::SealError},
+    apply::segment::SealError,
     artifact::{ArtifactId, layout::ObjectName},
     sources::SourceError,
     spec::names::BackupName,
@@ -34,8 +36,7 @@ impl CaptureError {
             Fault::Store(error) | Fault::Outcome(error) => error.class(),
             // Only a new plan can choose another base.
             Fault::Base { .. } => Class::Wait(Duration::from_secs(60)),
-            Fault::Lease(error) => error.class(),
-            Fault::Unconfirmed { .. } | Fault::Stopped => Class::Retry,
+            Fault::Lapsed { .. } | Fault::Unconfirmed { .. } | Fault::Stopped => Class::Retry,
             Fault::Taken { .. } | Fault::Misused | Fault::Seal(_) => Class::Stalled,
         }
     }
@@ -85,9 +86,12 @@ pub enum Fault {
         /// Why.
         reason: String,
     },
-    /// The lease could not be taken, or ran out before the commit.
-    #[error(transparent)]
-    Lease(#[from] LeaseError),
+    /// The lease ran out before the commit.
+    #[error("its time was up at {until}; allow it more time, or see what slows it")]
+    Lapsed {
+        /// When it ran out.
+        until: Timestamp,
+    },
     /// The store does not hold what it accepted.
     #[error("{object} is not as it was put: {reason}; see what is wrong with the store")]
     Unconfirmed {

@@ -18,13 +18,10 @@ use super::{
     pipeline::{Entry, Place},
     written::Written,
 };
-use crate::{
-    apply::lease::Held,
-    artifact::{
-        index::{Extent, Index, KeyedHash, RunHash, Segment},
-        layout::PackName,
-        manifest::Stored,
-    },
+use crate::artifact::{
+    index::{Extent, Index, KeyedHash, RunHash, Segment},
+    layout::{self, PackName},
+    manifest::Stored,
 };
 
 /// A pack is closed before it would grow beyond this, bytes.
@@ -51,7 +48,6 @@ pub struct Streamed {
 pub struct Packer<'a> {
     order: &'a CaptureOrder,
     means: &'a Means<'a>,
-    lease: &'a Held<'a>,
     base: Option<Arc<Base>>,
     /// The pack that is being filled.
     open: Vec<u8>,
@@ -69,12 +65,7 @@ pub struct Packer<'a> {
 
 impl<'a> Packer<'a> {
     /// A packer for one capture.
-    pub fn new(
-        order: &'a CaptureOrder,
-        means: &'a Means<'a>,
-        lease: &'a Held<'a>,
-        base: Option<Arc<Base>>,
-    ) -> Self {
+    pub fn new(order: &'a CaptureOrder, means: &'a Means<'a>, base: Option<Arc<Base>>) -> Self {
         let streamed = Streamed {
             index: Index::default(),
             length: 0,
@@ -85,7 +76,6 @@ impl<'a> Packer<'a> {
         Self {
             order,
             means,
-            lease,
             base,
             open: Vec::new(),
             digest: Sha256::new(),
@@ -214,7 +204,7 @@ impl<'a> Packer<'a> {
         {
             self.account(put?);
         }
-        self.lease.check(self.means.clock)?;
+        self.order.still_leased(self.means)?;
         let pack = PackName { artifact: self.order.artifact, number: self.begun };
         let sha256 = std::mem::take(&mut self.digest).finalize().into();
         let mut content = std::mem::take(&mut self.open);
@@ -222,9 +212,9 @@ impl<'a> Packer<'a> {
             content.shrink_to_fit();
         }
         self.begun += 1;
-        let folder = self.means.folder;
-        let put = Written::put(folder.store.as_ref(), folder.pack(pack), Bytes::from(content), sha256)
-            .map(move |put| Ok((pack, put?)));
+        let name = layout::pack(&self.order.fleet, &self.order.capture.backup, &pack);
+        let store = self.means.store;
+        let put = Written::put(store, name, Bytes::from(content), sha256).map(move |put| Ok((pack, put?)));
         self.puts.push(put.boxed());
         Ok(())
     }

@@ -21,7 +21,6 @@ use backstay::{
         manifest::{Content, Details, Moment, SIGNATURE_NAMESPACE, Sealed, Segments},
     },
     clock::ManualClock,
-    committed::BackupFolder,
     keys::{Keys, identity},
     observe::{cache::MemoryCache, stores::Look},
     plan::action::Capture,
@@ -77,6 +76,7 @@ impl Lab {
     pub fn order(&self, kind: Kind, base: Option<ArtifactId>) -> CaptureOrder {
         let number = self.captures.fetch_add(1, Ordering::Relaxed);
         CaptureOrder {
+            fleet: self.fleet.clone(),
             capture: Capture {
                 backup: self.backup.clone(),
                 kind,
@@ -98,7 +98,7 @@ impl Lab {
 
     pub async fn capture(
         &self,
-        store: &(impl Store + Clone + 'static),
+        store: &dyn Store,
         kind: Kind,
         base: Option<ArtifactId>,
         source: Script<'_>,
@@ -109,29 +109,15 @@ impl Lab {
     pub async fn carry_out(
         &self,
         order: &CaptureOrder,
-        store: &(impl Store + Clone + 'static),
+        store: &dyn Store,
         source: &dyn Source,
     ) -> Result<Manifest, CaptureError> {
-        self.carry_out_in(order, &self.folder(Arc::new(store.clone())), source).await
-    }
-
-    pub async fn carry_out_in(
-        &self,
-        order: &CaptureOrder,
-        folder: &BackupFolder,
-        source: &dyn Source,
-    ) -> Result<Manifest, CaptureError> {
-        let means = Means { source, folder, keys: &self.keys, clock: &self.clock, progress: &Unseen };
+        let means = Means { source, store, keys: &self.keys, clock: &self.clock, progress: &Unseen };
         // Steps run on any thread.
         fn movable<F: Future + Send>(work: F) -> F {
             work
         }
         movable(capture(order, &means)).await
-    }
-
-    pub fn folder(&self, store: Arc<dyn Store>) -> BackupFolder {
-        let (fleet, backup) = (self.fleet.clone(), self.backup.clone());
-        BackupFolder { name: "here".parse().unwrap(), store, fleet, backup }
     }
 
     pub fn look(&self, store: &MemoryStore) -> Look {
