@@ -12,6 +12,7 @@ pub mod journal;
 pub mod lease;
 pub mod repair;
 pub mod restore;
+pub mod rewrite;
 pub mod segment;
 mod steps;
 pub mod stream;

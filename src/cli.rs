@@ -1,5 +1,6 @@
 //! The command line. The only part of the library that prints; data goes to stdout, all else to stderr.
 
+mod adopt;
 mod apply;
 mod backup;
 mod completions;
@@ -107,6 +108,7 @@ enum Command {
     Restore(restore::Restore),
     Verify(verify::Verify),
     Keygen(keygen::Keygen),
+    Adopt(adopt::Adopt),
     Kit(kit::Kit),
     Schema(schema::Schema),
     Completions(completions::Completions),
@@ -142,6 +144,7 @@ fn run_command(command: Command, config: &Path, terminal: &Terminal) -> anyhow::
         Command::Restore(command) => command.run(config, terminal),
         Command::Verify(command) => command.run(config, terminal),
         Command::Keygen(command) => command.run(terminal),
+        Command::Adopt(command) => command.run(config, terminal),
         Command::Kit(command) => command.run(config, terminal),
         Command::Schema(command) => command.run(terminal),
         Command::Completions(command) => command.run(terminal),

@@ -8,7 +8,7 @@ use crate::{
     artifact::{
         ArtifactId,
         layout::{self, ObjectName, PackName},
-        manifest::{FORMAT, Manifest, SIGNATURE_NAMESPACE},
+        manifest::{Content, FORMAT, Manifest, SIGNATURE_NAMESPACE},
     },
     keys::Keys,
     spec::names::{BackupName, FleetName, StoreName},
@@ -53,6 +53,11 @@ impl BackupFolder {
     /// A pack.
     pub fn pack(&self, pack: PackName) -> ObjectName {
         layout::pack(&self.fleet, &self.backup, &pack)
+    }
+
+    /// The folder of what one artifact wrote.
+    pub fn packs_of(&self, id: ArtifactId) -> ObjectName {
+        layout::packs_of(&self.fleet, &self.backup, &id)
     }
 
     /// An artifact's index.
@@ -167,8 +172,16 @@ fn parse(folder: &BackupFolder, id: ArtifactId, bytes: &[u8]) -> Result<Manifest
     }
 }
 
-/// Whether two manifests, perhaps of different names, commit what one and the same capture read. A repair and a copy keep
-/// all of this, and what is sealed was encrypted for one capture alone.
+/// Whether two manifests, perhaps of different names, commit what one and the same capture read. Copies and repairs keep
+/// all of this, also those that are encrypted anew.
 pub fn same_capture(a: &Manifest, b: &Manifest) -> bool {
-    (&a.kind, &a.started, &a.moment, &a.sealed) == (&b.kind, &b.started, &b.moment, &b.sealed)
+    let read = |m: &Manifest| (m.content_name(), m.kind, m.started, m.moment.clone(), m.revision.clone());
+    let same_content = match (&a.content, &b.content) {
+        (Content::Segments(a), Content::Segments(b)) => {
+            (&a.stream, a.count, a.length) == (&b.stream, b.count, b.length)
+        }
+        (Content::Native { .. }, Content::Native { .. }) => a.content == b.content,
+        _ => false,
+    };
+    same_content && read(a) == read(b)
 }

@@ -61,6 +61,8 @@ pub type Open = Box<dyn Fn() -> Result<Controller, OpenError> + Send + Sync>;
 pub trait Audience: Listener {
     /// Requests are heard from now on, and the web page, where one is configured, listens there.
     fn listens(&self, address: Option<SocketAddr>);
+    /// Something has woken the loop, and what waits has been told to give way if it must.
+    fn woken(&self, _why: Why) {}
     /// A pass has ended.
     fn passed(&self, result: &Result<Pass, PassError>);
 }
@@ -174,6 +176,7 @@ impl Run {
             // What waits would keep the newer revision waiting; what is under way goes on.
             pass.halt.yield_soon.cancel();
         }
+        self.audience.woken(why);
     }
 
     fn ask(&mut self, asked: Asked) {

@@ -29,6 +29,7 @@ use crate::{
         retry::{Attempts, RetryStore},
         s3::{self, S3Credentials, S3Options, S3Store},
         sftp::{self, Identity, SftpOptions, SftpStore},
+        whole::WholeStore,
     },
 };
 
@@ -235,7 +236,8 @@ impl Registry for Drivers {
         }
         let store = self.connect(&declared.place).await?;
         let store = Arc::new(RetryStore::new(store, Attempts::default()));
-        let store: Arc<dyn Store> = Arc::new(LimitedStore::new(store, CALLS));
+        let store = Arc::new(LimitedStore::new(store, CALLS));
+        let store: Arc<dyn Store> = Arc::new(WholeStore::new(store));
         self.opened().insert(declared.name.clone(), (purpose, store.clone()));
         Ok(store)
     }

@@ -1,5 +1,7 @@
 //! The actual state: what was observed, and what could not be.
 
+mod chronicle;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -12,6 +14,8 @@ use crate::{
         names::{BackupName, StoreName},
     },
 };
+
+pub use chronicle::{Chronicle, InForce};
 
 /// Something that was looked at. What could not be seen is unknown, never absent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +57,8 @@ pub struct StoreInventory {
     pub clock: Timestamp,
     /// Whether what it holds may be believed and added to.
     pub standing: Standing,
+    /// What its trusted records tell of its past.
+    pub records: Chronicle,
     /// Whether the page that tells how to restore without Backstay lies in it.
     pub restore_page: RestorePage,
     /// Every backup found, declared or not.

@@ -67,9 +67,11 @@ pub async fn observe(sight: &Sight, seen: Seen, freshness: Freshness, now: Times
         sight.stores.keys().filter(|store| !seen.is_fresh(store, freshness, now)).collect();
     let looks = stale.iter().map(|store| look(&sight.stores[*store], freshness, now));
     let (found, infra) = tokio::join!(join_all(looks), infra(sight, &seen.inventory, freshness));
-    for (store, found) in stale.into_iter().zip(found) {
+    let stale: Vec<StoreName> = stale.into_iter().cloned().collect();
+    for (store, found) in stale.iter().zip(found) {
         seen.listed(store.clone(), found, now);
     }
+    refuse_what_is_behind(sight, &mut seen, &stale, now).await;
     seen.tick(now);
     seen.inventory.infra = infra;
     seen.inventory.armed = sight.scheduler.list().unwrap_or_else(|error| {
@@ -79,6 +81,19 @@ pub async fn observe(sight: &Sight, seen: Seen, freshness: Freshness, now: Times
     });
     seen.inventory.interrupted = sight.interrupted.clone();
     seen
+}
+
+/// Refuses those of the stores `listed` just now that lack records which other stores have seen in them. Somebody may have
+/// written between two listings: only what a second one lacks as well is gone.
+async fn refuse_what_is_behind(sight: &Sight, seen: &mut Seen, listed: &[StoreName], now: Timestamp) {
+    let doubtful: Vec<StoreName> = seen.behind(listed).into_iter().map(|(store, _)| store).collect();
+    for store in &doubtful {
+        let found = look(&sight.stores[store], Freshness::Now, now).await;
+        seen.listed(store.clone(), found, now);
+    }
+    for (store, why) in seen.behind(&doubtful) {
+        seen.refuse(&store, why);
+    }
 }
 
 async fn look(

@@ -71,6 +71,9 @@ pub struct Limits {
     pub delete_share: f64,
     /// The deepest check that can be made here: [`Depth::Plaintext`] needs an identity.
     pub deepest_check: Depth,
+    /// The public halves of the identities at hand (`age1…`). Copies for others than their original need one that can read
+    /// the original.
+    pub identities: Vec<String>,
     /// How many artifacts of a store a pass checks, by depth.
     pub checks: ChecksAPass,
     /// What the host does not allow, besides what this build can't do (see [`cannot_run::by_this_build`]).
@@ -106,6 +109,7 @@ impl Limits {
             revision: revision.into(),
             delete_share: 0.5,
             deepest_check: Depth::Data,
+            identities: Vec::new(),
             checks: ChecksAPass { metadata: 500, data: 50, plaintext: 20 },
             refused: Vec::new(),
         }

@@ -3,8 +3,10 @@
 //! [`Controller::plan`] changes nothing; [`Controller::apply`] holds the state directory's lock while it changes
 //! something. Both answer with a [`Pass`], which is all that the command line, the daemon and the web page show.
 
+mod adopt;
 pub mod desired;
 mod events;
+mod memory;
 mod pass;
 pub mod saved;
 mod survey;
@@ -13,6 +15,7 @@ use std::{
     collections::BTreeMap,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use futures::future::join_all;
@@ -50,7 +53,6 @@ use crate::{
         restore::{self, CannotRestore},
         verify::{self, Scope},
     },
-    records::Records,
     spec::{
         Spec,
         names::{BackupName, StoreName},
@@ -58,6 +60,7 @@ use crate::{
     state::{Before, InForce, Lock, StateDir, StateError},
     status::{Revisions, Status},
 };
+pub use adopt::AdoptError;
 use desired::{Demands, Desired, NothingInForce};
 use pass::{Begun, only};
 pub use pass::{Ending, Extent, Pass};
@@ -289,7 +292,7 @@ impl Controller {
         let freshness = self.freshness_after_others(ask, terms.freshness)?;
         let unreachable = self.fetch().await;
         let desired = self.desired(terms).await?;
-        let came_into_force = self.keep_in_force(&desired)?;
+        self.keep_in_force(&desired)?;
         let mut seen = self.seen.lock().await;
 
         let first = match ask {
@@ -300,8 +303,10 @@ impl Controller {
         let plan = self.planned(ask, &desired, &seen)?;
         let mut begun = Begun::of(plan, ask.extent(), unreachable).after(first);
         self.carry_out_in_rounds(&hand, ask, &desired, &mut seen, &mut begun).await?;
-        let events = events::of_pass(ask, &begun, came_into_force.as_deref(), &seen.inventory);
-        begun.unrecorded = self.record(events, &desired.spec).await;
+        if !matches!(ask, Ask::Restore(_)) {
+            let events = events::of_pass(ask, &begun, &desired.revision.id, &seen.inventory);
+            begun.unrecorded = self.record(events, &desired.spec, &mut seen).await;
+        }
         self.concluded(begun, &desired, &seen)
     }
 
@@ -328,6 +333,10 @@ impl Controller {
     ) -> Result<(), PassError> {
         for _ in 0..MOST_ROUNDS {
             self.carry_out(hand, desired, seen, begun).await;
+            if seen.has_forgotten(desired.spec.stores.keys()) {
+                let as_kept_up = Freshness::Within(Duration::MAX);
+                self.look(seen, &desired.spec, hand.interrupted(), as_kept_up).await;
+            }
             let next = match ask {
                 Ask::Everything => self.planned(&Ask::Everything, desired, seen)?,
                 Ask::Backup(requests, _) => {
@@ -355,31 +364,38 @@ impl Controller {
     async fn desired(&self, terms: &Terms) -> Result<Arc<Desired>, NothingInForce> {
         let tips = self.mirror.tips().await.map_err(NothingInForce::NoRevision)?;
         let basis = (tips_position(&tips), self.state.in_force());
+        let demands = self.demands(terms);
         if let Some((known, desired)) = &*lock(&self.known)
             && *known == basis
             && terms.accept_rewrite.is_none()
         {
             return Ok(desired.clone());
         }
-        let demands = Demands {
-            folder: self.config.repo.path.clone(),
-            branch: self.config.repo.branch.clone(),
-            must_recipients: self.config.keys.must_recipients.clone(),
-            accepted: terms.accept_rewrite.clone(),
+        let before = match &basis.1 {
+            Some(known) => Some(known.clone()),
+            None => self.remembered(&demands).await,
         };
-        let desired = Arc::new(desired::desired(&self.mirror, &demands, basis.1.clone()).await?);
+        let desired = Arc::new(desired::desired(&self.mirror, &demands, before).await?);
         *lock(&self.known) = Some((basis, desired.clone()));
         Ok(desired)
     }
 
-    /// Remembers which revision is in force; tells it when that is news.
-    fn keep_in_force(&self, desired: &Desired) -> Result<Option<String>, StateError> {
-        let now = InForce { branch: self.config.repo.branch.clone(), revision: desired.revision.id.clone() };
-        if self.state.in_force().as_ref() == Some(&now) {
-            return Ok(None);
+    fn demands(&self, terms: &Terms) -> Demands {
+        Demands {
+            folder: self.config.repo.path.clone(),
+            branch: self.config.repo.branch.clone(),
+            must_recipients: self.config.keys.must_recipients.clone(),
+            accepted: terms.accept_rewrite.clone(),
         }
-        self.state.set_in_force(&now)?;
-        Ok(Some(now.revision))
+    }
+
+    /// Remembers which revision is in force.
+    fn keep_in_force(&self, desired: &Desired) -> Result<(), StateError> {
+        let now = InForce { branch: self.config.repo.branch.clone(), revision: desired.revision.id.clone() };
+        if self.state.in_force().as_ref() != Some(&now) {
+            self.state.set_in_force(&now)?;
+        }
+        Ok(())
     }
 
     /// Backs up the infra repo before anything else, on the strength of what was seen before: a bundle and a push only
@@ -439,10 +455,11 @@ impl Controller {
 
     /// What bounds every plan on this host.
     fn limits(&self, desired: &Desired) -> Limits {
-        let identity = !self.keys.identities().is_empty();
+        let identities = self.keys.identities();
         Limits {
             delete_share: self.config.allow.delete_share,
-            deepest_check: if identity { Depth::Plaintext } else { Depth::Data },
+            deepest_check: if identities.is_empty() { Depth::Data } else { Depth::Plaintext },
+            identities: identities.iter().map(|identity| identity.to_public().to_string()).collect(),
             refused: self.drivers.refused(&desired.spec),
             ..Limits::new(desired.revision.id.clone())
         }
@@ -514,19 +531,27 @@ impl Controller {
     }
 
     /// Writes into the stores what must outlive the controller; returns what could not be written.
-    async fn record(&self, events: BTreeMap<StoreName, Vec<Event>>, spec: &Spec) -> Vec<String> {
+    async fn record(
+        &self,
+        events: BTreeMap<StoreName, Vec<Event>>,
+        spec: &Spec,
+        seen: &mut Seen,
+    ) -> Vec<String> {
         let looks = self.looks(spec).await;
         let now = self.clock.now();
-        let appended = events.into_iter().filter_map(|(store, events)| match looks.get(&store)? {
-            Ok(look) => {
-                let (name, store, fleet) = (look.name.clone(), look.store.clone(), look.fleet.clone());
-                let records = Records { name, store, fleet };
-                Some(async move { records.append(&self.keys, now, events).await })
-            }
-            Err(_) => None,
+        let appended = events.into_iter().filter_map(|(store, events)| {
+            let records = looks.get(&store)?.as_ref().ok()?.records();
+            let siblings = seen.siblings(&store);
+            Some(async move { (store, records.append_knowing(&self.keys, now, events, siblings).await) })
         });
-        let faults = join_all(appended).await.into_iter().filter_map(Result::err);
-        faults.map(|error| error.to_string()).collect()
+        let mut faults = Vec::new();
+        for (store, appended) in join_all(appended.collect::<Vec<_>>()).await {
+            match appended {
+                Ok(record) => seen.recorded(&store, &record),
+                Err(error) => faults.push(error.to_string()),
+            }
+        }
+        faults
     }
 
     /// The pass with what it means: how everything stands, and when the next one is due.

@@ -17,8 +17,9 @@ use sha2::{Digest, Sha256};
 use crate::{
     artifact::{
         layout::{self, ObjectName},
-        record::{Event, FORMAT, Record, SIGNATURE_NAMESPACE},
+        record::{Event, FORMAT, Mark, Record, SIGNATURE_NAMESPACE},
     },
+    inventory::Chronicle,
     keys::Keys,
     observe::{
         cache::ObjectCache,
@@ -56,6 +57,8 @@ pub struct Records {
 pub struct Chain {
     /// The trusted records, oldest first.
     pub records: Vec<Record>,
+    /// What they tell of this store's past and of the others'.
+    pub chronicle: Chronicle,
     /// Why the chain may not be believed to be whole, unless a person adopted the store since.
     pub broken: Option<String>,
 }
@@ -167,6 +170,17 @@ impl Records {
         at: Timestamp,
         events: Vec<Event>,
     ) -> Result<Record, AppendError> {
+        self.append_knowing(keys, at, events, BTreeMap::new()).await
+    }
+
+    /// The same, in knowledge of those records of the other stores.
+    pub async fn append_knowing(
+        &self,
+        keys: &Keys,
+        at: Timestamp,
+        events: Vec<Event>,
+        siblings: BTreeMap<StoreName, Mark>,
+    ) -> Result<Record, AppendError> {
         for _ in 0..ATTEMPTS {
             let listed = self.store.list(&layout::records(&self.fleet)).await?;
             let listing = FleetListing::sort(&self.fleet, listed).records;
@@ -177,6 +191,7 @@ impl Records {
                 previous: self.last_digest(&listing).await?,
                 at,
                 events: events.clone(),
+                siblings: siblings.clone(),
             };
             if self.put(&record, keys).await? {
                 return Ok(record);
@@ -197,7 +212,7 @@ impl Records {
 
     /// Puts the signature and then the record; `false` where another writer took the number.
     async fn put(&self, record: &Record, keys: &Keys) -> Result<bool, StoreError> {
-        let bytes = Bytes::from(serde_json::to_vec(record).expect("plain values have a JSON form"));
+        let bytes = Bytes::from(to_bytes(record));
         let signature = Bytes::from(keys.sign(SIGNATURE_NAMESPACE, &bytes));
         let objects = [
             (layout::record_signature(&self.fleet, record.sequence), signature, LONGEST_SIGNATURE),
@@ -215,6 +230,15 @@ impl Records {
         }
         Ok(true)
     }
+}
+
+fn to_bytes(record: &Record) -> Vec<u8> {
+    serde_json::to_vec(record).expect("plain values have a JSON form")
+}
+
+/// The digest by which other records name this one.
+pub fn digest_of(record: &Record) -> String {
+    digest(&to_bytes(record))
 }
 
 /// What a record's bytes say, if they are what belongs under its number.
@@ -249,6 +273,7 @@ fn judge(links: BTreeMap<u64, Link>, vanished: usize) -> Chain {
                 if is_adoption(&record) {
                     chain.broken = None;
                 }
+                chain.chronicle.add(&record, link.digest.clone());
                 chain.records.push(record);
             }
             Err(why) => {

@@ -19,7 +19,11 @@ pub(crate) mod values;
 mod walk;
 pub mod window;
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +56,20 @@ pub struct Spec {
     pub drills: BTreeMap<DrillName, Drill>,
     /// Backups that were declared once and whose artifacts may go.
     pub orphans: BTreeMap<BackupName, Orphan>,
+}
+
+impl Spec {
+    /// Who can read what is written into a store: its own recipients, or else the fleet's.
+    pub fn recipients_in(&self, store: &StoreName) -> &[Recipient] {
+        let own = self.stores.get(store).and_then(|store| store.recipients.as_deref());
+        own.unwrap_or(&self.fleet.recipients)
+    }
+
+    /// Whether two stores are for the same recipients, so that copies between them are byte for byte.
+    pub fn encrypts_alike(&self, a: &StoreName, b: &StoreName) -> bool {
+        let set = |store| self.recipients_in(store).iter().collect::<BTreeSet<_>>();
+        set(a) == set(b)
+    }
 }
 
 /// The fleet itself.

@@ -59,7 +59,15 @@ pub enum StateError {
 /// Leave to change something; given back when dropped, also by the death of the process.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A program that is being started holds the file as well, until it has replaced this one in its process: closing it
+        // here would not free it. What is not freed now is freed at the end of that.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 /// Whose pass was the last one on a state directory.
@@ -163,7 +171,7 @@ impl StateDir {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
                 sign(&mut file).map_err(|source| io_error("write", path, source))?;
-                Ok(Ok(Lock { _file: file }))
+                Ok(Ok(Lock { file }))
             }
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(Err(signed_by(&mut file))),
             Err(errno) => Err(io_error("lock", path, errno.into())),

@@ -9,6 +9,7 @@ pub mod probe;
 pub mod retry;
 pub mod s3;
 pub mod sftp;
+pub mod whole;
 
 use std::ops::Range;
 

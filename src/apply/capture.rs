@@ -21,35 +21,32 @@ mod written;
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 pub use error::{CaptureError, Fault, Stage};
 
 use crate::{
-    apply::segment::Recipients,
-    artifact::{ArtifactId, Manifest, layout},
+    apply::{
+        lease::{Held, LeaseError},
+        segment::Recipients,
+    },
+    artifact::{ArtifactId, Manifest},
     clock::Clock,
-    inventory::Lease,
+    committed::BackupFolder,
     keys::Keys,
     plan::action::Capture,
     progress::Progress,
     sources::{CaptureRequest, Captured, Source},
-    spec::names::FleetName,
-    stores::{Put, Store},
 };
 use base::Base;
 use pack::{Packer, Streamed};
 use pipeline::{Ends, Setting};
 use sink::{PipelineSink, State};
 use trail::Trail;
-use written::{Found, read_back};
 
 /// What is to be captured, decided in full.
 #[derive(Clone, Debug)]
 pub struct CaptureOrder {
-    /// Whose backup it is.
-    pub fleet: FleetName,
     /// The plan's action. A base must not be known to be damaged; for a differential it is its epoch's full.
     pub capture: Capture,
     /// The artifact's name; never used before.
@@ -91,7 +88,7 @@ pub struct Means<'a> {
     /// What is captured.
     pub source: &'a dyn Source,
     /// Where it is stored.
-    pub store: &'a dyn Store,
+    pub folder: &'a BackupFolder,
     /// What it is signed and named with.
     pub keys: &'a Keys,
     /// Tells whether the lease has run out.
@@ -103,18 +100,12 @@ pub struct Means<'a> {
 /// Captures. `Ok` means that the artifact is durable and the store has confirmed it.
 pub async fn capture(order: &CaptureOrder, means: &Means<'_>) -> Result<Manifest, CaptureError> {
     let mut trail = Trail::default();
-    let backup = &order.capture.backup;
     match attempt(order, means, &mut trail).await {
-        Ok(manifest) => {
-            let lease = layout::lease(&order.fleet, backup, &order.artifact);
-            if let Err(error) = means.store.delete(&lease).await {
-                tracing::warn!(object = %lease, %error, "a lease stays until it runs out");
-            }
-            Ok(manifest)
-        }
+        Ok(manifest) => Ok(manifest),
         Err(Failed { stage, fault }) => {
-            let left = trail.remove(means.store, &order.fleet, backup, order.artifact).await;
-            Err(CaptureError { backup: backup.clone(), artifact: order.artifact, stage, fault, left })
+            let left = trail.remove(means.folder, order.artifact).await;
+            let backup = means.folder.backup.clone();
+            Err(CaptureError { backup, artifact: order.artifact, stage, fault, left })
         }
     }
 }
@@ -136,54 +127,42 @@ impl<T, E: Into<Fault>> At<T> for Result<T, E> {
 
 async fn attempt(order: &CaptureOrder, means: &Means<'_>, trail: &mut Trail) -> Result<Manifest, Failed> {
     let base = Base::load(order, means).await.at(Stage::ReadingTheBase)?.map(Arc::new);
-    take_lease(order, means, base.as_deref(), trail).await.at(Stage::Leasing)?;
-    let (captured, mut streamed) = stream(order, means, base.clone(), trail).await.at(Stage::Streaming)?;
+    let lease = take_lease(order, means, base.as_deref(), trail).await.at(Stage::Leasing)?;
+    let streaming = stream(order, means, &lease, base.clone(), trail);
+    let (captured, mut streamed) = streaming.await.at(Stage::Streaming)?;
     trail.index = true;
     let index = commit::put_index(order, means, &mut streamed).await.at(Stage::Streaming)?;
     let base = base.as_deref();
     commit::confirm(order, means, base, &mut streamed).await.at(Stage::Confirming)?;
     let manifest = commit::describe(order, means, base, captured, streamed, index).at(Stage::Committing)?;
-    commit::commit(order, means, &manifest, trail).await.at(Stage::Committing)?;
+    commit::commit(means, &lease, &manifest, trail).await.at(Stage::Committing)?;
+    if let Err(error) = lease.release().await {
+        tracing::warn!(artifact = %order.artifact, %error, "a lease stays until it runs out");
+    }
     Ok(manifest)
 }
 
-async fn take_lease(
+async fn take_lease<'a>(
     order: &CaptureOrder,
-    means: &Means<'_>,
+    means: &Means<'a>,
     base: Option<&Base>,
     trail: &mut Trail,
-) -> Result<(), Fault> {
-    let lease = Lease { epoch: order.epoch(base), until: order.until(), controller: means.keys.public_key() };
-    let name = layout::lease(&order.fleet, &order.capture.backup, &order.artifact);
-    let bytes = Bytes::from(serde_json::to_vec_pretty(&lease).expect("a lease is JSON"));
-    match means.store.put_if_absent(&name, bytes.clone()).await {
-        Ok(Put::Created) => {
-            trail.lease = true;
-            Ok(())
-        }
-        // An earlier try of this very put may have gone through.
-        Ok(Put::Existed) => match read_back(means.store, &name, &bytes).await? {
-            Found::Ours => {
-                trail.lease = true;
-                Ok(())
-            }
-            Found::Another | Found::Nothing => Err(Fault::Taken { object: name }),
-        },
-        Err(error) => {
-            trail.lease = true;
-            Err(error.into())
-        }
-    }
+) -> Result<Held<'a>, LeaseError> {
+    let (epoch, term) = (order.epoch(base), order.limits.time);
+    let taken = Held::take(means.folder, order.artifact, epoch, means.keys, means.clock, term).await;
+    trail.lease = matches!(taken, Ok(_) | Err(LeaseError::Store(_)));
+    taken
 }
 
 /// Runs the source and the packer side by side until the stream is whole and stored.
 async fn stream(
     order: &CaptureOrder,
     means: &Means<'_>,
+    lease: &Held<'_>,
     base: Option<Arc<Base>>,
     trail: &mut Trail,
 ) -> Result<(Captured, Streamed), Fault> {
-    let naming = means.keys.naming_key(&order.fleet, &order.capture.backup);
+    let naming = means.keys.naming_key(&means.folder.fleet, &means.folder.backup);
     let setting = Setting {
         naming: naming.clone(),
         base: base.clone(),
@@ -195,7 +174,7 @@ async fn stream(
         Fault::Stopped
     })?;
     let sink = PipelineSink::new(pieces, naming, base.clone(), means.progress);
-    let mut packer = Packer::new(order, means, base.clone());
+    let mut packer = Packer::new(order, means, lease, base.clone());
     let both = tokio::try_join!(read_source(order, means, base.as_deref(), sink), packer.run(entries));
     trail.packs = packer.begun();
     match both {
@@ -242,16 +221,5 @@ impl CaptureOrder {
     /// Streams that share segments are cut alike.
     fn average(&self, base: Option<&Base>) -> u32 {
         base.map_or_else(|| cut::average_for(self.expected), |base| base.average)
-    }
-
-    /// When the lease runs out.
-    fn until(&self) -> Timestamp {
-        let time = SignedDuration::try_from(self.limits.time).unwrap_or(SignedDuration::MAX);
-        self.now.saturating_add(time).unwrap_or(Timestamp::MAX)
-    }
-
-    fn still_leased(&self, means: &Means<'_>) -> Result<(), Fault> {
-        let until = self.until();
-        if means.clock.now() < until { Ok(()) } else { Err(Fault::Lapsed { until }) }
     }
 }

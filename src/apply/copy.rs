@@ -1,67 +1,60 @@
-//! Copies: a committed artifact in a further store, byte for byte. Only what is missing there is carried.
+//! Copies: a committed artifact in a further store. Byte for byte, and only what is missing there is carried; or encrypted
+//! anew, where that store is for others.
+
+use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{
     compare,
-    lease::Held,
+    lease::{self, Held},
+    rewrite::{Audience, Pool, Rewrite},
     segment::Recipients,
     transfer::{self, AT_ONCE, TransferError},
 };
 use crate::{
     artifact::{
-        ArtifactId,
-        layout::ObjectName,
+        ArtifactId, Depth, Kind,
+        layout::{ObjectName, PackName},
         manifest::{Content, Manifest, Stored},
     },
     clock::Clock,
-    committed::{self, BackupFolder, Committed, ReadError},
+    committed::{self, BackupFolder, Committed, ReadError, same_capture},
     keys::Keys,
     progress::Progress,
 };
 
-/// What a copy carried.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Copied {
-    /// Packs and indexes that were not there yet.
-    pub objects: u64,
-    /// Their bytes.
-    pub bytes: u64,
-}
+pub use super::transfer::Copied;
 
-/// Copies `artifact` from `from` to `to`, under a lease, the manifest last. `own_recipients` are those that the store `to`
-/// declares, if it does: a copy can't be encrypted to others than its original.
+/// Copies `artifact` from `from` to `to`, for `audience`, under a lease, the manifest last.
 pub async fn copy(
     artifact: ArtifactId,
     from: &BackupFolder,
     to: &BackupFolder,
-    own_recipients: Option<&Recipients>,
+    audience: &Audience,
     keys: &Keys,
     clock: &dyn Clock,
     progress: &dyn Progress,
 ) -> Result<Copied, TransferError> {
     let original = committed::read(from, artifact, keys).await?;
-    if own_recipients.is_some_and(|own| !same_recipients(own, &original.manifest)) {
-        return Err(TransferError::OtherRecipients { artifact, store: to.name.clone() });
-    }
     if is_there(artifact, to, &original, keys).await? {
         return Ok(Copied::default());
     }
-    let lease = Held::take(to, artifact, original.manifest.epoch, keys, clock).await?;
-    let copied = carry(from, to, &original.manifest, progress).await?;
-    transfer::confirm(to, artifact, objects(to, &original.manifest)).await?;
+    let copying = Copying { from, to, original: &original, keys, progress };
+    let rewrite = audience.others_than(&original.manifest).map(|to| copying.rewrite(to)).transpose()?;
+    let lease = Held::take(to, artifact, original.manifest.epoch, keys, clock, lease::TERM).await?;
+    let (committed, copied) = match rewrite {
+        Some((recipients, rewrite)) => copying.anew(recipients, &rewrite).await?,
+        None => copying.as_it_is().await?,
+    };
+    transfer::confirm(to, artifact, objects(to, &committed.manifest)).await?;
     lease.check(clock)?;
-    transfer::commit(to, &original).await?;
+    transfer::commit(to, &committed).await?;
     lease.release().await?;
     Ok(copied)
 }
 
-fn same_recipients(own: &Recipients, manifest: &Manifest) -> bool {
-    let theirs = Recipients::parse(manifest.recipients.iter().map(String::as_str));
-    theirs.is_ok_and(|theirs| theirs.to_texts() == own.to_texts())
-}
-
-/// Whether the very same manifest is committed there already.
+/// Whether this very capture is committed there already, for whomever.
 async fn is_there(
     artifact: ArtifactId,
     to: &BackupFolder,
@@ -69,7 +62,7 @@ async fn is_there(
     keys: &Keys,
 ) -> Result<bool, TransferError> {
     match committed::read(to, artifact, keys).await {
-        Ok(there) if there.bytes == original.bytes => Ok(true),
+        Ok(there) if same_capture(&there.manifest, &original.manifest) => Ok(true),
         Ok(_) => Err(transfer::conflict(to, &to.manifest(artifact), "commits something else")),
         Err(ReadError::Missing { .. }) => Ok(false),
         Err(error) => Err(error.into()),
@@ -91,45 +84,139 @@ pub(super) fn objects<'a>(
     })
 }
 
-async fn carry(
-    from: &BackupFolder,
-    to: &BackupFolder,
-    manifest: &Manifest,
-    progress: &dyn Progress,
-) -> Result<Copied, TransferError> {
-    // Objects have the same names in every store.
-    let carries: Vec<_> = objects(from, manifest)
-        .map(|(object, stored)| carry_object(from, to, object, (manifest.artifact, stored), progress))
-        .collect();
-    let carried: Vec<u64> = stream::iter(carries)
-        .buffer_unordered(AT_ONCE)
-        .try_filter_map(|bytes| async move { Ok(bytes) })
-        .try_collect()
-        .await?;
-    Ok(Copied { objects: carried.len() as u64, bytes: carried.iter().sum() })
+/// One copy under way.
+struct Copying<'a> {
+    from: &'a BackupFolder,
+    to: &'a BackupFolder,
+    original: &'a Committed,
+    keys: &'a Keys,
+    progress: &'a dyn Progress,
 }
 
-/// Carries one object; `None` when it was there.
-async fn carry_object(
-    from: &BackupFolder,
-    to: &BackupFolder,
-    object: ObjectName,
-    (artifact, stored): (ArtifactId, &Stored),
-    progress: &dyn Progress,
-) -> Result<Option<u64>, TransferError> {
-    if to.store.stat(&object).await?.is_some() {
-        return match compare::presence(to.store.as_ref(), &object, stored).await? {
-            None => Ok(None),
-            Some(fault) => Err(transfer::conflict(to, &object, fault)),
-        };
+impl<'a> Copying<'a> {
+    fn rewrite(&self, to: &Recipients) -> Result<(Recipients, Rewrite<'a>), TransferError> {
+        let original = &self.original.manifest;
+        let (from, place) = ((original, self.from), (original.artifact, self.to));
+        Ok((to.clone(), Rewrite::prepare(from, place, to, self.keys, self.progress)?))
     }
-    match transfer::fetch(from, &object, stored).await? {
-        Ok(content) => {
-            progress.read(stored.size);
-            transfer::put(to, &object, content, stored).await?;
-            progress.written(stored.size);
-            Ok(Some(stored.size))
+
+    /// Encrypts the artifact anew; what the store holds of its epoch for the same recipients is shared.
+    async fn anew(
+        &self,
+        recipients: Recipients,
+        rewrite: &Rewrite<'_>,
+    ) -> Result<(Committed, Copied), TransferError> {
+        let held = self.shareable().await?;
+        let held = held.iter().map(|held| &held.manifest).collect();
+        let pool = Pool::of(self.to, held, &recipients, Depth::Metadata).await?;
+        let (manifest, copied) = rewrite.write(&pool).await?;
+        Ok((transfer::sign(manifest, self.keys), copied))
+    }
+
+    /// Carries the artifact byte for byte. Where the name of a pack that it shares stands for something else there (its base
+    /// was encrypted anew, or is damaged) it is encrypted anew, if this controller can read it.
+    async fn as_it_is(&self) -> Result<(Committed, Copied), TransferError> {
+        let conflict = match self.carry().await {
+            Ok(copied) => return Ok((self.original.clone(), copied)),
+            Err(TransferError::Conflict { store, damage }) if !self.is_own(&damage.object) => {
+                TransferError::Conflict { store, damage }
+            }
+            Err(error) => return Err(error),
+        };
+        let recipients = Recipients::parse(self.original.manifest.recipients.iter().map(String::as_str));
+        match recipients.ok().and_then(|recipients| self.rewrite(&recipients).ok()) {
+            Some((recipients, rewrite)) => self.anew(recipients, &rewrite).await,
+            None => Err(conflict),
         }
-        Err(damage) => Err(TransferError::Damaged { artifact, store: from.name.clone(), damage }),
+    }
+
+    /// Whether the artifact itself wrote the object, rather than its epoch before it.
+    fn is_own(&self, object: &ObjectName) -> bool {
+        let own = self.to.packs_of(self.original.manifest.artifact);
+        object.as_str().strip_prefix(own.as_str()).is_some_and(|rest| rest.starts_with('/'))
+    }
+
+    /// The artifact of the same epoch in the store that a copy shares segments with: its base, or the epoch's full, or
+    /// the latest of what stands in their place. A full shares nothing, a differential with the full only.
+    async fn shareable(&self) -> Result<Option<Committed>, TransferError> {
+        let original = &self.original.manifest;
+        let Some(base) = original.base else { return Ok(None) };
+        for id in [base, original.epoch] {
+            if let Some(found) = self.committed_there(id).await? {
+                return Ok(Some(found));
+            }
+        }
+        let all = transfer::read_all(self.to, self.keys).await?;
+        let shares = |held: &Committed| {
+            held.manifest.epoch == original.epoch
+                && (original.kind != Kind::Differential || held.manifest.kind == Kind::Full)
+        };
+        Ok(all.into_values().rfind(shares))
+    }
+
+    async fn committed_there(&self, id: ArtifactId) -> Result<Option<Committed>, TransferError> {
+        match committed::read(self.to, id, self.keys).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.is_damage() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn carry(&self) -> Result<Copied, TransferError> {
+        let original = &self.original.manifest;
+        let base = match original.base {
+            Some(base) => self.committed_there(base).await?,
+            None => None,
+        };
+        let known = base.as_ref().map(|base| packs(self.to, &base.manifest)).unwrap_or_default();
+        // Objects have the same names in every store.
+        let carries: Vec<_> = objects(self.from, original)
+            .map(|(object, stored)| self.carry_object(object, stored, &known))
+            .collect();
+        let carried: Vec<u64> = stream::iter(carries)
+            .buffer_unordered(AT_ONCE)
+            .try_filter_map(|bytes| async move { Ok(bytes) })
+            .try_collect()
+            .await?;
+        Ok(Copied { objects: carried.len() as u64, bytes: carried.iter().sum() })
+    }
+
+    /// Carries one object, and returns its bytes; `None` when it was there. Of what was there, only what the base names is believed without
+    /// reading it.
+    async fn carry_object(
+        &self,
+        object: ObjectName,
+        stored: &Stored,
+        known: &BTreeMap<ObjectName, Stored>,
+    ) -> Result<Option<u64>, TransferError> {
+        let (from, to) = (self.from, self.to);
+        if to.store.stat(&object).await?.is_some() {
+            let fault = match known.get(&object) {
+                Some(named) if named == stored => {
+                    compare::presence(to.store.as_ref(), &object, stored).await?
+                }
+                Some(_) => Some("is another pack".to_owned()),
+                None => compare::content(to.store.as_ref(), &object, stored).await?,
+            };
+            return fault.map_or(Ok(None), |fault| Err(transfer::conflict(to, &object, fault)));
+        }
+        let damaged = |damage| {
+            let artifact = self.original.manifest.artifact;
+            TransferError::Damaged { artifact, store: from.name.clone(), damage }
+        };
+        let content = transfer::fetch(from, &object, stored).await?.map_err(damaged)?;
+        self.progress.read(stored.size);
+        transfer::put(to, &object, content, stored).await?;
+        self.progress.written(stored.size);
+        Ok(Some(stored.size))
+    }
+}
+
+/// The packs that a manifest names, by their names in `folder`.
+fn packs(folder: &BackupFolder, manifest: &Manifest) -> BTreeMap<ObjectName, Stored> {
+    let named = |(pack, stored): (&PackName, &Stored)| (folder.pack(*pack), stored.clone());
+    match &manifest.content {
+        Content::Segments(segments) => segments.packs.iter().map(named).collect(),
+        Content::Native { .. } => BTreeMap::new(),
     }
 }

@@ -33,7 +33,7 @@ failures! {
     StoreError: StoreError::class,
     CaptureError: CaptureError::class,
     ReadError: of_read,
-    LeaseError: of_lease,
+    LeaseError: LeaseError::class,
     TransferError: of_transfer,
     StreamError: of_stream,
     // What was restored in part is for a person to look at: nothing is tried again over it.
@@ -56,19 +56,11 @@ fn of_read(error: &ReadError) -> Class {
     }
 }
 
-fn of_lease(error: &LeaseError) -> Class {
-    match error {
-        LeaseError::Store(error) => error.class(),
-        LeaseError::Taken { .. } => LATER,
-        LeaseError::Lapsed { .. } => Class::Retry,
-    }
-}
-
 fn of_transfer(error: &TransferError) -> Class {
     match error {
         TransferError::Store(error) => error.class(),
         TransferError::Read(error) => of_read(error),
-        TransferError::Lease(error) => of_lease(error),
+        TransferError::Lease(error) => error.class(),
         _ => Class::Stalled,
     }
 }

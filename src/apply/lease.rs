@@ -3,22 +3,23 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    artifact::ArtifactId,
+    artifact::{ArtifactId, layout::ObjectName},
     clock::Clock,
     committed::BackupFolder,
     inventory::Lease,
     keys::Keys,
-    stores::{Put, StoreError},
+    observe::stores::LONGEST_LEASE,
+    stores::{Class, Put, StoreError},
 };
 
 /// How long a copy or repair may take. After this it commits nothing.
 pub const TERM: Duration = Duration::from_secs(24 * 3600);
 
-/// A lease is never longer, bytes.
-const LONGEST: u64 = 64 << 10;
+/// Work of others that a later pass will find ended.
+const LATER: Class = Class::Wait(Duration::from_secs(60));
 
 /// Why nothing may be written.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -36,6 +37,14 @@ pub enum LeaseError {
         /// When its lease ends.
         until: Timestamp,
     },
+    /// What is in its place is no lease that we can read: somebody else may be writing.
+    #[error("failed to write {artifact}: {object} is no lease; see who else writes into this store")]
+    Unreadable {
+        /// The artifact.
+        artifact: ArtifactId,
+        /// What is there.
+        object: ObjectName,
+    },
     /// It took too long.
     #[error("failed to commit {artifact}: its lease ended at {until}; try again")]
     Lapsed {
@@ -46,6 +55,18 @@ pub enum LeaseError {
     },
 }
 
+impl LeaseError {
+    /// What happens next.
+    pub fn class(&self) -> Class {
+        match self {
+            LeaseError::Store(error) => error.class(),
+            LeaseError::Taken { .. } => LATER,
+            LeaseError::Unreadable { .. } => Class::Stalled,
+            LeaseError::Lapsed { .. } => Class::Retry,
+        }
+    }
+}
+
 /// A lease that is held.
 pub struct Held<'a> {
     folder: &'a BackupFolder,
@@ -54,24 +75,26 @@ pub struct Held<'a> {
 }
 
 impl<'a> Held<'a> {
-    /// Takes the lease of `artifact`, whose packs are shared with those of `epoch`. One that this very controller left
-    /// behind, and one that lapsed, is replaced.
+    /// Takes the lease of `artifact`, whose packs are shared with those of `epoch`, for as long as `term`. One that this
+    /// very controller left behind, and one that lapsed, is replaced.
     pub async fn take(
         folder: &'a BackupFolder,
         artifact: ArtifactId,
         epoch: ArtifactId,
         keys: &Keys,
         clock: &dyn Clock,
+        term: Duration,
     ) -> Result<Self, LeaseError> {
         let (name, now) = (folder.lease(artifact), clock.now());
-        let until = now.checked_add(TERM).unwrap_or(Timestamp::MAX);
+        let term = SignedDuration::try_from(term).unwrap_or(SignedDuration::MAX);
+        let until = now.checked_add(term).unwrap_or(Timestamp::MAX);
         let lease = Lease { epoch, until, controller: keys.public_key() };
         let content = Bytes::from(serde_json::to_vec(&lease).expect("plain values have a JSON form"));
         if folder.store.put_if_absent(&name, content.clone()).await? == Put::Existed {
-            let bytes = folder.store.get(&name, None, LONGEST).await?;
-            let other: Option<Lease> = serde_json::from_slice(&bytes).ok();
-            let theirs = other.filter(|other| other.controller != lease.controller && other.until > now);
-            if let Some(other) = theirs {
+            let bytes = folder.store.get(&name, None, LONGEST_LEASE).await?;
+            let other: Lease = serde_json::from_slice(&bytes)
+                .map_err(|_| LeaseError::Unreadable { artifact, object: name.clone() })?;
+            if other.controller != lease.controller && other.until > now {
                 return Err(LeaseError::Taken { artifact, until: other.until });
             }
             folder.store.delete(&name).await?;

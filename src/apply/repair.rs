@@ -8,27 +8,24 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{
     compare, copy,
-    lease::Held,
+    lease::{self, Held},
+    rewrite::{Audience, Pool, Rewrite},
+    segment::Recipients,
     stream::Damage,
     transfer::{self, AT_ONCE, TransferError},
 };
 use crate::{
     artifact::{
-        ArtifactId, Manifest,
-        index::Index,
+        ArtifactId, Depth, Manifest,
         layout::PackName,
-        manifest::{Content, SIGNATURE_NAMESPACE, Segments, Stored},
+        manifest::{Content, Segments, Stored},
     },
     clock::Clock,
     committed::{self, BackupFolder, Committed, ReadError, same_capture},
     keys::Keys,
-    observe::listing::FleetListing,
     progress::Progress,
     stores::StoreError,
 };
-
-/// Manifests that are read at once.
-const READS: usize = 8;
 
 /// What is to be repaired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,53 +48,45 @@ pub struct Repaired {
     pub bytes: u64,
 }
 
-/// Repairs an artifact in `store` from its good copy in `from`.
+/// Repairs an artifact in `store` from its good copy in `from`; what is written is for `audience`.
 pub async fn repair(
     order: Order,
     store: &BackupFolder,
     from: &BackupFolder,
+    audience: &Audience,
     keys: &Keys,
     clock: &dyn Clock,
     progress: &dyn Progress,
 ) -> Result<Repaired, TransferError> {
-    let here = read_all(store, keys).await?;
+    if let Err(error @ ReadError::Malformed { .. }) = committed::read(store, order.damaged, keys).await {
+        // Signed by us, of another version: not damaged.
+        return Err(error.into());
+    }
+    let here = transfer::read_all(store, keys).await?;
     let there = good_copy(order.damaged, here.get(&order.damaged), from, keys).await?;
     let mut repaired = Repaired { artifact: order.repair, packs: 0, bytes: 0 };
     match earlier_repair(order.damaged, &here, &there.manifest, store).await? {
         Some(earlier) => repaired.artifact = earlier,
         None => {
-            let lease = Held::take(store, order.repair, there.manifest.epoch, keys, clock).await?;
-            let names = Renaming { order, store, from, progress };
-            let manifest = names.write_anew(&here, &there.manifest, &mut repaired).await?;
+            let repairing =
+                Repairing { order, store, from, keys, progress, here: &here, there: &there.manifest };
+            let rewrite = repairing.rewrite(audience)?;
+            let lease =
+                Held::take(store, order.repair, there.manifest.epoch, keys, clock, lease::TERM).await?;
+            let mut manifest = match rewrite {
+                Some((recipients, rewrite)) => repairing.anew(&recipients, &rewrite, &mut repaired).await?,
+                None => repairing.as_it_is(&mut repaired).await?,
+            };
+            manifest.supersedes = Some(repairing.content());
             transfer::confirm(store, order.repair, copy::objects(store, &manifest)).await?;
             lease.check(clock)?;
-            transfer::commit(store, &sign(manifest, keys)).await?;
+            transfer::commit(store, &transfer::sign(manifest, keys)).await?;
             lease.release().await?;
         }
     }
     store.store.delete(&store.manifest(order.damaged)).await?;
     store.store.delete(&store.signature(order.damaged)).await?;
     Ok(repaired)
-}
-
-/// Every trusted manifest of a backup in a store.
-async fn read_all(folder: &BackupFolder, keys: &Keys) -> Result<BTreeMap<ArtifactId, Committed>, StoreError> {
-    let listed = folder.store.list(&folder.folder()).await?;
-    let listing =
-        FleetListing::sort(&folder.fleet, listed).backups.remove(&folder.backup).unwrap_or_default();
-    stream::iter(listing.manifests.into_keys())
-        .map(|id| async move {
-            match committed::read(folder, id, keys).await {
-                Ok(committed) => Ok(Some((id, committed))),
-                Err(ReadError::Store(error)) => Err(error),
-                // What cannot be trusted takes no part in a repair.
-                Err(_) => Ok(None),
-            }
-        })
-        .buffer_unordered(READS)
-        .try_filter_map(|read| async move { Ok(read) })
-        .try_collect()
-        .await
 }
 
 /// The copy in `from`: of the same name, or a repair of the same content there.
@@ -116,7 +105,7 @@ async fn good_copy(
         there.manifest.supersedes == Some(damaged)
             || here.is_some_and(|here| same_capture(&here.manifest, &there.manifest))
     };
-    read_all(from, keys).await?.into_values().find(same).ok_or(missing.into())
+    transfer::read_all(from, keys).await?.into_values().find(same).ok_or(missing.into())
 }
 
 /// A repair of the same content that was committed, and cut off before the damaged one was deleted.
@@ -141,36 +130,58 @@ async fn earlier_repair(
     Ok(None)
 }
 
-fn sign(manifest: Manifest, keys: &Keys) -> Committed {
-    let bytes =
-        Bytes::from(serde_json::to_vec_pretty(&manifest).expect("maps with text keys have a JSON form"));
-    let signature = Bytes::from(keys.sign(SIGNATURE_NAMESPACE, &bytes));
-    Committed { manifest, bytes, signature }
-}
-
-/// A repair's own packs take new names; packs that are good keep theirs.
-struct Renaming<'a> {
+/// One repair under way.
+struct Repairing<'a> {
     order: Order,
     store: &'a BackupFolder,
     from: &'a BackupFolder,
+    keys: &'a Keys,
     progress: &'a dyn Progress,
+    /// Every trusted manifest of the store.
+    here: &'a BTreeMap<ArtifactId, Committed>,
+    /// The good copy.
+    there: &'a Manifest,
 }
 
-impl Renaming<'_> {
-    /// Writes what is not good in the store, and the index; the manifest is to be committed.
-    async fn write_anew(
+impl<'a> Repairing<'a> {
+    /// The name of the content that is repaired.
+    fn content(&self) -> ArtifactId {
+        let damaged = self.here.get(&self.order.damaged);
+        damaged.map_or(self.there, |damaged| &damaged.manifest).content_name()
+    }
+
+    fn rewrite(&self, audience: &Audience) -> Result<Option<(Recipients, Rewrite<'a>)>, TransferError> {
+        let Some(recipients) = audience.others_than(self.there) else { return Ok(None) };
+        let (from, place) = ((self.there, self.from), (self.order.repair, self.store));
+        let rewrite = Rewrite::prepare(from, place, recipients, self.keys, self.progress)?;
+        Ok(Some((recipients.clone(), rewrite)))
+    }
+
+    /// Encrypts anew what is not good in the store; what the store holds of the epoch for the same recipients, the good
+    /// part of the damaged artifact among it, is shared.
+    async fn anew(
         &self,
-        here: &BTreeMap<ArtifactId, Committed>,
-        there: &Manifest,
+        recipients: &Recipients,
+        rewrite: &Rewrite<'_>,
         repaired: &mut Repaired,
     ) -> Result<Manifest, TransferError> {
-        let mut manifest = there.clone();
-        let root = here.get(&self.order.damaged).map_or(there, |damaged| &damaged.manifest);
-        manifest.supersedes = Some(root.supersedes.unwrap_or(root.artifact));
+        let held = self.here.values().map(|held| &held.manifest);
+        let epoch = held.filter(|held| held.epoch == self.there.epoch).collect();
+        let pool = Pool::of(self.store, epoch, recipients, Depth::Data).await?;
+        let (manifest, copied) = rewrite.write(&pool).await?;
+        // One of the objects is the index.
+        repaired.packs = copied.objects.saturating_sub(1);
+        repaired.bytes = copied.bytes;
+        Ok(manifest)
+    }
+
+    /// Writes byte for byte what is not good in the store, under new names; packs that are good keep theirs.
+    async fn as_it_is(&self, repaired: &mut Repaired) -> Result<Manifest, TransferError> {
+        let mut manifest = self.there.clone();
         manifest.artifact = self.order.repair;
         if let Content::Segments(segments) = &mut manifest.content {
-            let names = self.place_packs(here, segments, repaired).await?;
-            let index = self.write_index(there.artifact, segments, &names).await?;
+            let names = self.place_packs(segments, repaired).await?;
+            let index = self.write_index(segments, &names).await?;
             segments.packs = segments.packs.iter().map(|(pack, s)| (names[pack], s.clone())).collect();
             segments.index = index;
         }
@@ -180,11 +191,10 @@ impl Renaming<'_> {
     /// Where each pack of the good copy is in the store: under the name of a good one, or under a new name.
     async fn place_packs(
         &self,
-        here: &BTreeMap<ArtifactId, Committed>,
         segments: &Segments,
         repaired: &mut Repaired,
     ) -> Result<BTreeMap<PackName, PackName>, TransferError> {
-        let known = by_digest(here);
+        let known = by_digest(self.here);
         let looks: Vec<_> = segments
             .packs
             .iter()
@@ -241,20 +251,12 @@ impl Renaming<'_> {
     /// Writes the index of the good copy with the packs' names here.
     async fn write_index(
         &self,
-        copy: ArtifactId,
         segments: &Segments,
         names: &BTreeMap<PackName, PackName>,
     ) -> Result<Stored, TransferError> {
-        let object = self.from.index(copy);
-        let content = transfer::fetch(self.from, &object, &segments.index).await?;
-        let content = content.map_err(|damage| self.damaged(damage))?;
-        let mut index = Index::parse(&content)
-            .map_err(|error| self.damaged(Damage::new(object.clone(), format!("cannot be read: {error}"))))?;
+        let mut index = transfer::fetch_index(self.from, self.there, segments).await?;
         for segment in &mut index.segments {
-            let name = names.get(&segment.extent.pack);
-            segment.extent.pack = *name.ok_or_else(|| {
-                self.damaged(Damage::new(object.clone(), "names a pack that its manifest does not name"))
-            })?;
+            segment.extent.pack = names[&segment.extent.pack];
         }
         let content = Bytes::from(index.to_bytes());
         let stored = transfer::stored(&content);

@@ -1,18 +1,31 @@
 //! Objects carried from one store to another, byte for byte, and compared on the way with what a manifest says of them.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
 
-use super::{compare, lease::LeaseError, stream::Damage};
+use super::{compare, lease::LeaseError, segment::SealError, stream::Damage};
 use crate::{
-    artifact::{ArtifactId, layout::ObjectName, manifest::Stored},
-    committed::{BackupFolder, Committed, ReadError},
+    artifact::{
+        ArtifactId, Manifest,
+        index::{Index, Segment},
+        layout::ObjectName,
+        manifest::{SIGNATURE_NAMESPACE, Segments, Stored},
+    },
+    committed::{self, BackupFolder, Committed, ReadError},
+    keys::Keys,
+    observe::listing::FleetListing,
     spec::names::StoreName,
     stores::{ErrorKind, Put, StoreError},
 };
 
 /// Packs that are carried at once; each is whole in memory.
 pub(super) const AT_ONCE: usize = 2;
+
+/// Manifests that are read at once.
+const READS: usize = 8;
 
 /// The largest object that is carried, bytes: packs are of about 32 MiB.
 const LARGEST: u64 = 1 << 30;
@@ -57,16 +70,43 @@ pub enum TransferError {
         /// What is wrong.
         damage: Damage,
     },
-    /// The store has recipients of its own, so that a copy could not be byte for byte.
+    /// The copy is for others than the original, and nothing here can read the original.
     #[error(
-        "failed to copy {artifact} into {store}: that store declares recipients of its own, and copies are byte for byte; let a backup's captures go there directly, or remove the store's recipients"
+        "failed to write {artifact} into {to}: its copy there is for others than the one in {from}, so that it must be encrypted anew, and {why}; set keys.identity to a file that holds the identity of one of {}, or give both stores the same recipients",
+        recipients.join(", ")
     )]
-    OtherRecipients {
+    NotReadable {
         /// The artifact.
         artifact: ArtifactId,
+        /// Where it was to be read.
+        from: StoreName,
         /// Where it was to be written.
-        store: StoreName,
+        to: StoreName,
+        /// Whether there is no identity, or none that fits.
+        why: &'static str,
+        /// The public keys of those who can read it.
+        recipients: Vec<String>,
     },
+    /// Something could not be encrypted.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+/// What a copy carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// Packs and indexes that were not there yet.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Copied {
+    /// Counts one more object.
+    pub(super) fn add(&mut self, stored: &Stored) {
+        self.objects += 1;
+        self.bytes += stored.size;
+    }
 }
 
 /// Reads an object whole and compares it; `Err(damage)` where it is not what it should be.
@@ -91,6 +131,31 @@ pub(super) async fn fetch(
         return damage("is altered: its SHA-256 is not the manifest's".to_owned());
     }
     Ok(Ok(bytes))
+}
+
+/// Reads the index of a trusted manifest of `from`, and compares it with what the manifest says.
+pub(super) async fn fetch_index(
+    from: &BackupFolder,
+    manifest: &Manifest,
+    segments: &Segments,
+) -> Result<Index, TransferError> {
+    let object = from.index(manifest.artifact);
+    let damaged = |damage| {
+        let (artifact, store) = (manifest.artifact, from.name.clone());
+        TransferError::Damaged { artifact, store, damage }
+    };
+    let content = fetch(from, &object, &segments.index).await?.map_err(damaged)?;
+    let index = Index::parse(&content)
+        .map_err(|error| damaged(Damage::new(object.clone(), format!("cannot be read: {error}"))))?;
+    let fits = |segment: &Segment| {
+        let pack = segments.packs.get(&segment.extent.pack);
+        pack.is_some_and(|pack| segment.extent.range().end <= pack.size)
+    };
+    if index.segments.len() as u64 == segments.count && index.segments.iter().all(fits) {
+        Ok(index)
+    } else {
+        Err(damaged(Damage::new(object, "and the manifest name different segments")))
+    }
 }
 
 /// Puts an object; what exists under the name must be the same.
@@ -141,4 +206,35 @@ pub(super) async fn commit(to: &BackupFolder, committed: &Committed) -> Result<(
 /// What an object of this content must be.
 pub(super) fn stored(content: &[u8]) -> Stored {
     Stored { size: content.len() as u64, sha256: hex::encode(Sha256::digest(content)) }
+}
+
+/// A manifest of our own, to be committed.
+pub(super) fn sign(manifest: Manifest, keys: &Keys) -> Committed {
+    let bytes =
+        Bytes::from(serde_json::to_vec_pretty(&manifest).expect("maps with text keys have a JSON form"));
+    let signature = Bytes::from(keys.sign(SIGNATURE_NAMESPACE, &bytes));
+    Committed { manifest, bytes, signature }
+}
+
+/// Every trusted manifest of a backup in a store.
+pub(super) async fn read_all(
+    folder: &BackupFolder,
+    keys: &Keys,
+) -> Result<BTreeMap<ArtifactId, Committed>, StoreError> {
+    let listed = folder.store.list(&folder.folder()).await?;
+    let listing =
+        FleetListing::sort(&folder.fleet, listed).backups.remove(&folder.backup).unwrap_or_default();
+    stream::iter(listing.manifests.into_keys())
+        .map(|id| async move {
+            match committed::read(folder, id, keys).await {
+                Ok(committed) => Ok(Some((id, committed))),
+                Err(ReadError::Store(error)) => Err(error),
+                // What cannot be trusted takes no part in anything.
+                Err(_) => Ok(None),
+            }
+        })
+        .buffer_unordered(READS)
+        .try_filter_map(|read| async move { Ok(read) })
+        .try_collect()
+        .await
 }

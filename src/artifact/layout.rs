@@ -110,6 +110,11 @@ pub fn packs(fleet: &FleetName, backup: &BackupName) -> ObjectName {
     ObjectName(format!("{fleet}/{backup}/packs"))
 }
 
+/// The folder of the packs and the index that one artifact wrote.
+pub fn packs_of(fleet: &FleetName, backup: &BackupName, id: &ArtifactId) -> ObjectName {
+    ObjectName(format!("{fleet}/{backup}/packs/{id}"))
+}
+
 /// A pack.
 pub fn pack(fleet: &FleetName, backup: &BackupName, pack: &PackName) -> ObjectName {
     ObjectName(format!("{fleet}/{backup}/packs/{pack}"))

@@ -68,6 +68,14 @@ pub struct Manifest {
     pub sealed: Option<String>,
 }
 
+impl Manifest {
+    /// What copies and repairs of one content share in every store: the name of the artifact, or of the one that it
+    /// repairs.
+    pub fn content_name(&self) -> ArtifactId {
+        self.supersedes.unwrap_or(self.artifact)
+    }
+}
+
 /// A person's request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

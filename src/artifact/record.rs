@@ -3,11 +3,13 @@
 //! JSON, format `backstay.record/1`, signed as manifests are in the namespace [`SIGNATURE_NAMESPACE`]. Each names the
 //! SHA-256 of the one before it, so that a record that was taken away shows.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{ArtifactId, Depth};
-use crate::spec::names::{BackupName, FleetName};
+use crate::spec::names::{BackupName, FleetName, StoreName};
 
 /// The value of [`Record::format`].
 pub const FORMAT: &str = "backstay.record/1";
@@ -31,6 +33,20 @@ pub struct Record {
     pub at: Timestamp,
     /// What happened, oldest first.
     pub events: Vec<Event>,
+    /// The newest record of each other store that the writer had seen. By these the stores vouch for each other: one that
+    /// was set back to an old copy lacks what another store's records have seen in it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub siblings: BTreeMap<StoreName, Mark>,
+}
+
+/// One record of a store, told from all others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mark {
+    /// Its number in its store.
+    pub sequence: u64,
+    /// Its SHA-256, lower-case hexadecimal.
+    pub digest: String,
 }
 
 /// Something that must not be forgotten.

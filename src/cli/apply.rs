@@ -19,7 +19,8 @@ use crate::{
 
 /// Do what a pass would do, once; or exactly a saved plan
 ///
-/// On a terminal the plan is shown, and done when you say so.
+/// On a terminal the plan is shown, and exactly that is done when you say so; what follows from it, such as copies, is in
+/// the next plan. With `--yes`, or without a terminal, what follows is done as well.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  backstay apply --yes")]
 pub(super) struct Apply {

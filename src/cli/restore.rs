@@ -32,10 +32,11 @@ pub(super) struct Restore {
     /// Only from this store [default: the first that has everything]
     #[arg(long, value_name = "STORE")]
     from: Option<StoreName>,
-    /// A file or folder that does not exist yet, or `database:NAME` for a database that does not exist yet
+    /// A file or folder that does not exist yet, in a folder that does, or `database:NAME` for a database that does not
+    /// exist yet
     #[arg(long, value_name = "PLACE")]
     to: Option<String>,
-    /// Over the original
+    /// Over the original, without asking
     #[arg(long)]
     in_place: bool,
     /// Show what would be restored, and stop

@@ -18,7 +18,7 @@ use crate::{
 pub(super) struct Verify {
     /// Only this backup [default: all that any store holds]
     name: Option<BackupName>,
-    /// Read everything and check its digests
+    /// Check every digest: a store's own where it computes one, or else all is read
     #[arg(long)]
     data: bool,
     /// Decrypt everything as well, and check what was captured; needs the identity

@@ -6,8 +6,12 @@ use jiff::Timestamp;
 
 use super::Freshness;
 use crate::{
-    artifact::{ArtifactId, Depth},
+    artifact::{
+        ArtifactId, Depth,
+        record::{Mark, Record},
+    },
     inventory::{Condition, Inventory, Observed, RestorePage, Standing, StoreInventory, StoredArtifact},
+    records::digest_of,
     spec::names::{BackupName, StoreName},
 };
 
@@ -62,6 +66,11 @@ impl Seen {
         self.listings.remove(store);
     }
 
+    /// Whether one of the stores is to be listed again, since a step of ours left unclear what it holds now.
+    pub fn has_forgotten<'a>(&self, mut stores: impl Iterator<Item = &'a StoreName>) -> bool {
+        stores.any(|store| !self.inventory.stores.contains_key(store))
+    }
+
     pub(super) fn is_fresh(&self, store: &StoreName, freshness: Freshness, now: Timestamp) -> bool {
         let Some(listing) = self.listings.get(store) else { return false };
         match freshness {
@@ -83,6 +92,38 @@ impl Seen {
             Observed::Unknown(_) => drop(self.listings.remove(&store)),
         }
         self.inventory.stores.insert(store, found);
+    }
+
+    /// Which of `stores` are behind what the records of the others have seen of them, and why.
+    pub(super) fn behind(&self, stores: &[StoreName]) -> Vec<(StoreName, String)> {
+        let known = |name| Some((name, self.inventory.stores.get(name)?.known()?));
+        let judged = stores.iter().filter_map(known).filter(|(_, found)| found.standing == Standing::Ours);
+        let witnesses = || self.inventory.stores.keys().filter_map(known);
+        let behind = judged.filter_map(|(name, found)| {
+            let mut others = witnesses().filter(|(other, _)| *other != name);
+            let why = others.find_map(|(other, seen)| found.records.behind(name, other, &seen.records))?;
+            Some((name.clone(), why))
+        });
+        behind.collect()
+    }
+
+    pub(super) fn refuse(&mut self, store: &StoreName, why: String) {
+        if let Some(Observed::Known(found)) = self.inventory.stores.get_mut(store) {
+            found.standing = Standing::Refused(why);
+        }
+    }
+
+    /// The newest record of every store but `store`: what a record that is written there is to name.
+    pub fn siblings(&self, store: &StoreName) -> BTreeMap<StoreName, Mark> {
+        let others = self.inventory.stores.iter().filter(|(name, _)| *name != store);
+        others.filter_map(|(name, found)| Some((name.clone(), found.known()?.records.last()?))).collect()
+    }
+
+    /// Keeps up with a record of our own.
+    pub fn recorded(&mut self, store: &StoreName, record: &Record) {
+        if let Some(Observed::Known(found)) = self.inventory.stores.get_mut(store) {
+            found.records.add(record, digest_of(record));
+        }
     }
 
     /// Lets the stores' clocks go on since their listings.

@@ -25,7 +25,7 @@ use crate::{
     committed::{self, BackupFolder, ReadError},
     inventory::{Condition, Lease, Observed, StoreInventory, StoredArtifact, StoredBackup},
     keys::Keys,
-    records::Records,
+    records::{Chain, Records},
     spec::names::{BackupName, FleetName, StoreName},
     stores::{ErrorKind, Listed, Store, StoreError},
 };
@@ -67,9 +67,7 @@ impl Look {
         let clock = self.store.clock().await?;
         let listed = self.store.list(&layout::fleet(&self.fleet)).await?;
         let listing = FleetListing::sort(&self.fleet, listed);
-        let records =
-            Records { name: self.name.clone(), store: self.store.clone(), fleet: self.fleet.clone() };
-        let chain = records.read(&listing.records, &self.keys, self.cache.as_ref()).await?;
+        let chain = self.records().read(&listing.records, &self.keys, self.cache.as_ref()).await?;
         let looks: Vec<_> = listing
             .backups
             .iter()
@@ -82,7 +80,19 @@ impl Look {
         let standing = standing::judge(&listing, &backups, &chain);
         remembered::apply(&mut backups, &chain.records, now);
         let (restore_page, bytes) = (listing.restore_page, listing.bytes);
-        Ok(StoreInventory { clock, standing, restore_page, backups, bytes })
+        Ok(StoreInventory { clock, standing, records: chain.chronicle, restore_page, backups, bytes })
+    }
+
+    /// The fleet's records in this store.
+    pub fn records(&self) -> Records {
+        Records { name: self.name.clone(), store: self.store.clone(), fleet: self.fleet.clone() }
+    }
+
+    /// The chain of records alone: nothing else is listed or read.
+    pub async fn chain(&self) -> Result<Chain, StoreError> {
+        let listed = self.store.list(&layout::records(&self.fleet)).await?;
+        let listing = FleetListing::sort(&self.fleet, listed).records;
+        self.records().read(&listing, &self.keys, self.cache.as_ref()).await
     }
 
     async fn backup(

@@ -24,7 +24,7 @@ pub enum Action {
     Disarm(ArmedSchedule),
     /// Captures a source into a store.
     Capture(Capture),
-    /// Copies a committed artifact, byte for byte, into a further store.
+    /// Copies a committed artifact into a further store: byte for byte, or encrypted anew for its recipients.
     Copy {
         /// The backup.
         backup: BackupName,

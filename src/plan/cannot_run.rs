@@ -1,7 +1,10 @@
 //! What is declared and this build can't do.
 
-use super::CannotRun;
-use crate::spec::Spec;
+use super::{CannotRun, Limits};
+use crate::spec::{
+    Backup, Spec,
+    names::{BackupName, StoreName},
+};
 
 /// Everything that `spec` declares and this build has no driver for. It never keeps the rest from running.
 pub fn by_this_build(spec: &Spec) -> Vec<CannotRun> {
@@ -19,4 +22,34 @@ pub fn by_this_build(spec: &Spec) -> Vec<CannotRun> {
 /// The logs of a backup, as a resource that can't run while the backup itself can.
 pub(super) fn logs_of(backup: &str) -> String {
     format!("backup.{backup}.log")
+}
+
+/// Whether this host can write what is read in `from` into `to`: the two are for the same recipients, or an identity is at
+/// hand that can read it in `from`, so that it can be encrypted anew.
+pub(super) fn can_copy(spec: &Spec, limits: &Limits, from: &StoreName, to: &StoreName) -> bool {
+    let readers = spec.recipients_in(from);
+    spec.encrypts_alike(from, to) || readers.iter().any(|r| limits.identities.iter().any(|i| i == r.as_str()))
+}
+
+/// Copies for others than the captures are for, which no identity of this host can make.
+pub(super) fn by_identities(spec: &Spec, limits: &Limits) -> Vec<CannotRun> {
+    spec.backups.values().flat_map(|backup| copies_of(spec, limits, backup)).collect()
+}
+
+fn copies_of(spec: &Spec, limits: &Limits, backup: &Backup) -> Vec<CannotRun> {
+    let Some((first, further)) = backup.stores.split_first() else { return Vec::new() };
+    let cannot = further.iter().filter(|to| !can_copy(spec, limits, first, to));
+    let cannot = cannot.map(|to| CannotRun { resource: copy_of(&backup.name, to), why: unread(first, to) });
+    cannot.collect()
+}
+
+fn copy_of(backup: &BackupName, to: &StoreName) -> String {
+    format!("backup.{backup}.copy.{to}")
+}
+
+/// Why nothing is copied between two stores.
+pub(super) fn unread(from: &StoreName, to: &StoreName) -> String {
+    format!(
+        "{to} has other recipients than {from}, and this controller has no identity that can read what is in {from}; set keys.identity, or give both stores the same recipients"
+    )
 }

@@ -33,7 +33,7 @@ pub(super) fn plan<'a>(facts: &'a Facts<'_>, draft: &mut Draft) -> Lacking<'a> {
                 Err(_) => {}
                 Ok(stored) => {
                     let offers = wanted(facts, (name, store), stored, &holdings);
-                    copy(name, store, stored, &offers, draft);
+                    copy(facts, (name, store), stored, &offers, draft);
                     if !offers.is_empty() {
                         all.insert((name, store), offers.iter().map(|(a, _)| a.content()).collect());
                     }
@@ -58,7 +58,7 @@ fn wanted<'a>(
     holdings: &[(&'a StoreName, &'a StoredBackup)],
 ) -> Vec<Offer<'a>> {
     let Some(protected) = facts.protected.get(name) else { return Vec::new() };
-    let offers = offers(store, stored, holdings);
+    let offers = offers(facts, store, stored, holdings);
     let Ok(inventory) = facts.store(store) else { return Vec::new() };
     if offers.is_empty() {
         return Vec::new();
@@ -79,8 +79,10 @@ fn wanted<'a>(
     wanted
 }
 
-/// Good artifacts of other stores whose content `stored` has no good copy of, by content or name.
+/// Good artifacts of other stores whose content `stored` has no good copy of, by content or name. One that can be copied
+/// byte for byte is preferred, and then one that can be read.
 fn offers<'a>(
+    facts: &Facts<'a>,
     store: &StoreName,
     stored: &StoredBackup,
     holdings: &[(&'a StoreName, &'a StoredBackup)],
@@ -88,7 +90,9 @@ fn offers<'a>(
     let good: BTreeSet<ArtifactId> =
         stored.artifacts.iter().filter(|a| a.is_good()).flat_map(|a| [a.id, a.content()]).collect();
     let mut offers = BTreeMap::new();
-    for (from, other) in holdings.iter().filter(|(from, _)| *from != store) {
+    let mut others: Vec<_> = holdings.iter().filter(|(from, _)| *from != store).collect();
+    others.sort_by_key(|(from, _)| (!facts.spec.encrypts_alike(from, store), !facts.can_copy(from, store)));
+    for (from, other) in others {
         for artifact in other.artifacts.iter().filter(|a| a.is_good()) {
             if !good.contains(&artifact.id) && !good.contains(&artifact.content()) {
                 offers.entry(artifact.content()).or_insert((artifact, *from));
@@ -99,8 +103,8 @@ fn offers<'a>(
 }
 
 fn copy(
-    name: &BackupName,
-    store: &StoreName,
+    facts: &Facts<'_>,
+    (name, store): (&BackupName, &StoreName),
     stored: &StoredBackup,
     offers: &[Offer<'_>],
     draft: &mut Draft,
@@ -109,6 +113,10 @@ fn copy(
     for (artifact, from) in offers {
         // A damaged copy is repaired where it is.
         if stored.artifact(artifact.id).is_some() || stored.unreadable.contains_key(&artifact.id) {
+            continue;
+        }
+        // What keeps it from being copied stands among what cannot run.
+        if !facts.can_copy(from, store) {
             continue;
         }
         let before = artifact.requires.iter().chain(&artifact.base);

@@ -67,6 +67,7 @@ impl<'a> Facts<'a> {
         }
         let mut cannot_run = cannot_run::by_this_build(spec);
         cannot_run.extend(limits.refused.iter().cloned());
+        cannot_run.extend(cannot_run::by_identities(spec, limits));
         cannot_run.sort_unstable();
         cannot_run.dedup();
         Self { spec, inventory, limits, now, protected, cannot_run }
@@ -76,6 +77,11 @@ impl<'a> Facts<'a> {
     pub(crate) fn cannot_run(&self, resource: &str) -> Option<&str> {
         let at = self.cannot_run.partition_point(|c| c.resource.as_str() < resource);
         self.cannot_run.get(at).filter(|c| c.resource == resource).map(|c| c.why.as_str())
+    }
+
+    /// Whether what is read in one store can be written into another: byte for byte, or encrypted anew.
+    pub(crate) fn can_copy(&self, from: &StoreName, to: &StoreName) -> bool {
+        cannot_run::can_copy(self.spec, self.limits, from, to)
     }
 
     /// A store whose content is known and may be believed; otherwise why it is as good as unknown.

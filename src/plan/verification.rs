@@ -7,14 +7,15 @@ use jiff::Timestamp;
 use super::{Action, draft::Draft, due::intervals, facts::Facts, retention::Expiry};
 use crate::{
     artifact::{ArtifactId, Depth},
-    inventory::{StoredArtifact, StoredBackup},
+    inventory::StoredArtifact,
     spec::{
         Verify,
         names::{BackupName, StoreName},
     },
 };
 
-/// Repairs damaged artifacts that a store would keep, where another store has a good copy.
+/// Repairs damaged artifacts that a store would keep, and those whose manifest can't be trusted, where another store has a
+/// good copy of the same name.
 pub(super) fn repair(facts: &Facts<'_>, expired: &Expiry<'_>, draft: &mut Draft) {
     for (name, protected) in &facts.protected {
         for store in protected.stores {
@@ -22,7 +23,12 @@ pub(super) fn repair(facts: &Facts<'_>, expired: &Expiry<'_>, draft: &mut Draft)
             let goes = |id| expired.get(&(name, store)).is_some_and(|gone| gone.contains_key(&id));
             let damaged = stored.artifacts.iter().filter(|a| !a.is_good() && !goes(a.id));
             for artifact in damaged.filter(|a| stored.good_content(a.content()).is_none()) {
-                repair_one(facts, (name, store), artifact, draft);
+                repair_one(facts, (name, store), artifact.id, "damaged, and whole elsewhere", draft);
+            }
+            // Another store's trusted manifest of the very same name shows that this one was ours.
+            for id in stored.unreadable.keys() {
+                let reason = "its manifest can't be trusted, and is whole elsewhere";
+                repair_one(facts, (name, store), *id, reason, draft);
             }
         }
     }
@@ -31,21 +37,23 @@ pub(super) fn repair(facts: &Facts<'_>, expired: &Expiry<'_>, draft: &mut Draft)
 fn repair_one(
     facts: &Facts<'_>,
     (name, store): (&BackupName, &StoreName),
-    damaged: &StoredArtifact,
+    damaged: ArtifactId,
+    reason: &str,
     draft: &mut Draft,
 ) {
-    let holdings = facts.holdings(name);
-    let has_good = |stored: &StoredBackup| stored.artifact(damaged.id).is_some_and(StoredArtifact::is_good);
-    let Some((from, _)) = holdings.into_iter().find(|(other, stored)| *other != store && has_good(stored))
-    else {
-        return;
-    };
+    let mut holdings = facts.holdings(name);
+    holdings.retain(|(other, stored)| {
+        let good = stored.artifact(damaged).is_some_and(StoredArtifact::is_good);
+        good && *other != store && facts.can_copy(other, store)
+    });
+    let alike = holdings.iter().find(|(other, _)| facts.spec.encrypts_alike(other, store));
+    let Some((from, _)) = alike.or(holdings.first()) else { return };
     if let Some((id, lease)) = facts.capture_under_way(name, store) {
-        let what = format!("repair of {} of {name} in {store}", damaged.id);
+        let what = format!("repair of {damaged} of {name} in {store}");
         return draft.wait(what, format!("capture {id} is under way"), Some(lease.until));
     }
-    let (backup, store, from) = (name.clone(), store.clone(), from.clone());
-    draft.step(Action::Repair { backup, artifact: damaged.id, store, from }, "damaged, and whole elsewhere");
+    let (backup, store, from) = (name.clone(), store.clone(), (*from).clone());
+    draft.step(Action::Repair { backup, artifact: damaged, store, from }, reason);
 }
 
 /// A check that is due.

@@ -27,7 +27,8 @@ impl Scope {
     }
 }
 
-/// Checks every artifact in `scope` to `depth`, in every store; those known to be damaged as well. A store that can't
+/// Checks every artifact in `scope` to `depth`, in every store; those known to be damaged, or whose manifest
+/// can't be trusted, as well. A store that can't
 /// be believed is something to wait for.
 pub fn verify(
     spec: &Spec,
@@ -43,8 +44,9 @@ pub fn verify(
             Err(why) => draft.wait(format!("checks in {name}"), why, None),
             Ok(store) => {
                 for (backup, stored) in store.backups.iter().filter(|(backup, _)| scope.covers(backup)) {
-                    for artifact in &stored.artifacts {
-                        let (backup, store, artifact) = (backup.clone(), name.clone(), artifact.id);
+                    let readable = stored.artifacts.iter().map(|artifact| artifact.id);
+                    for artifact in readable.chain(stored.unreadable.keys().copied()) {
+                        let (backup, store) = (backup.clone(), name.clone());
                         draft.step(Action::Verify { backup, artifact, store, depth }, "asked for");
                     }
                 }

@@ -95,7 +95,8 @@ impl std::fmt::Display for Obstacle {
             Obstacle::Bad(bad) => {
                 let first = bad.diagnostics.iter().find(|d| d.severity == crate::diagnostic::Severity::Error);
                 let first = first.map_or("it declares nothing", |d| &d.message);
-                write!(f, "revision {} is bad: {first}; commit a correction", bad.revision.id)
+                let short = bad.revision.id.get(..10).unwrap_or(&bad.revision.id);
+                write!(f, "revision {short} is bad: {first}; commit a correction")
             }
             Obstacle::Unreadable { reason, .. } => f.write_str(reason),
             Obstacle::Rewritten { revision, from } => write!(

@@ -11,19 +11,17 @@ use crate::{
     spec::names::StoreName,
 };
 
-/// The events of a pass by store, in the order in which they happened; `in_force` is the revision that came into force
-/// with it.
+/// The events of a pass by store, in the order in which they happened. A store that does not know yet that the revision
+/// `in_force` is in force is told.
 pub(super) fn of_pass(
     ask: &Ask,
     begun: &Begun,
-    in_force: Option<&str>,
+    in_force: &str,
     inventory: &Inventory,
 ) -> BTreeMap<StoreName, Vec<Event>> {
     let mut events: BTreeMap<StoreName, Vec<Event>> = BTreeMap::new();
-    if let Some(revision) = in_force {
-        for store in writable(inventory) {
-            events.entry(store.clone()).or_default().push(Event::InForce { revision: revision.to_owned() });
-        }
+    for store in ignorant(inventory, in_force) {
+        events.entry(store.clone()).or_default().push(Event::InForce { revision: in_force.to_owned() });
     }
     for (store, event) in begun.events.iter().cloned().chain(held(ask, begun)) {
         events.entry(store).or_default().push(event);
@@ -31,12 +29,13 @@ pub(super) fn of_pass(
     events
 }
 
-/// Stores whose records are ours to continue.
-fn writable(inventory: &Inventory) -> impl Iterator<Item = &StoreName> {
-    inventory.stores.iter().filter_map(|(name, store)| match &store.known()?.standing {
-        Standing::Ours => Some(name),
-        // The first record comes with the first artifact.
-        Standing::Empty | Standing::Refused(_) => None,
+/// Stores whose records are ours to continue and name another revision as the one in force. In an empty one the first
+/// record comes with the first artifact.
+fn ignorant<'a>(inventory: &'a Inventory, in_force: &str) -> impl Iterator<Item = &'a StoreName> {
+    inventory.stores.iter().filter_map(move |(name, store)| {
+        let found = store.known().filter(|found| found.standing == Standing::Ours)?;
+        let knows = found.records.in_force().is_some_and(|known| known.revision == in_force);
+        (!knows).then_some(name)
     })
 }
 

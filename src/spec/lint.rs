@@ -23,7 +23,7 @@ pub fn lint(lowered: &Lowered, names: &Names, places: &Places) -> Vec<Diagnostic
     lint.objectives_can_be_met();
     lint.retention_outlives_the_next_backup();
     lint.copies_are_in_two_places();
-    lint.copies_have_the_recipients_of_their_store();
+    lint.copies_for_others_need_an_identity();
     lint.recoveries_can_be_ordered();
     lint.orphans_are_not_declared();
     lint.all_can_run_here();

@@ -139,7 +139,10 @@ fn stores(status: &Status, found: &mut Vec<Condition>) {
     for (name, store) in &status.stores {
         let mut say = |concern, message| found.push(condition(concern, format!("store.{name}"), message));
         match &store.state {
-            StoreState::Refused(why) => say(Concern::StoreRefused, why.clone()),
+            StoreState::Refused(why) => say(
+                Concern::StoreRefused,
+                format!("{why}; look into it, then run `backstay adopt {name} --reason WHY`"),
+            ),
             StoreState::Unknown(why) => say(Concern::StoreUnknown, why.clone()),
             StoreState::Ready | StoreState::Empty => {}
         }

@@ -246,6 +246,7 @@ impl State {
 }
 
 /// A store that fails as its [`Faults`] say.
+#[derive(Clone)]
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
     faults: Faults,

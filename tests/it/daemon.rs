@@ -2,19 +2,21 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{Arc, Condvar, Mutex, Once},
     time::Duration,
 };
 
 use backstay::{
-    apply::executor::{Failure, Listener, Outcome},
+    apply::executor::{Bounds, Failure, Listener, Outcome},
     artifact::Kind,
     clock::SystemClock,
-    daemon::{self, Audience, DaemonError, Ended, requests},
-    plan::Step,
+    config::Config,
+    daemon::{self, Audience, DaemonError, Ended, queue::Why, requests},
+    plan::{Action, Step},
     reconcile::{Controller, Pass, PassError},
     state::{StateDir, StateError},
 };
+use rustix::process::Signal;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -23,10 +25,14 @@ use tokio::{
 
 use crate::passes::{Deaf, Fleet};
 
+/// Signals are to the process and not to a test: of these tests one runs at a time.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Keeps what was done, and wakes who waits for it.
 #[derive(Default)]
 struct Diary {
     done: Mutex<Vec<String>>,
+    woken: Mutex<Vec<Why>>,
     address: Mutex<Option<SocketAddr>>,
     news: Notify,
 }
@@ -43,6 +49,10 @@ impl Listener for Diary {
 impl Audience for Diary {
     fn listens(&self, address: Option<SocketAddr>) {
         *self.address.lock().unwrap() = address;
+        self.news.notify_one();
+    }
+    fn woken(&self, why: Why) {
+        self.woken.lock().unwrap().push(why);
         self.news.notify_one();
     }
     fn passed(&self, _: &Result<Pass, PassError>) {}
@@ -64,17 +74,34 @@ impl Diary {
         }
     }
 
-    /// Waits until so many steps that begin with `what` are done.
+    /// Waits until so many steps that begin with `what` have ended.
     async fn until(&self, number: usize, what: &str) {
-        let done = || self.done.lock().unwrap().iter().filter(|line| line.starts_with(what)).count();
+        self.wait(|| self.number_of(what) >= number, &format!("{number} of {what}")).await;
+    }
+
+    fn number_of(&self, what: &str) -> usize {
+        self.done.lock().unwrap().iter().filter(|line| line.starts_with(what)).count()
+    }
+
+    /// Waits until the loop has been woken so often by a signal.
+    async fn until_asked(&self, number: usize) {
+        let asked = || self.woken.lock().unwrap().iter().filter(|why| **why == Why::Asked).count();
+        self.wait(|| asked() >= number, "a reload").await;
+    }
+
+    async fn wait(&self, happened: impl Fn() -> bool, what: &str) {
         let waited = async {
-            while done() < number {
+            while !happened() {
                 self.news.notified().await;
             }
         };
         let in_time = tokio::time::timeout(Duration::from_secs(60), waited).await;
-        assert!(in_time.is_ok(), "{number} of {what}: {:#?}", self.done.lock().unwrap());
+        assert!(in_time.is_ok(), "{what}: {:#?}", self.done.lock().unwrap());
     }
+}
+
+fn signal(signal: Signal) {
+    rustix::process::kill_process(rustix::process::getpid(), signal).unwrap();
 }
 
 fn open(fleet: &Fleet) -> daemon::Open {
@@ -128,9 +155,9 @@ fn open_metrics(text: &str) {
     }
 }
 
-/// One test for the whole life of a loop, since signals are to the process and not to a test.
 #[tokio::test]
 async fn the_loop_follows_commits_takes_requests_shows_its_state_and_ends_on_a_signal() {
+    let _alone = ALONE.lock().await;
     let fleet = Fleet::declared();
     let diary = Arc::new(Diary::default());
     let running = tokio::spawn(daemon::run(open(&fleet), diary.clone()));
@@ -172,7 +199,127 @@ async fn the_loop_follows_commits_takes_requests_shows_its_state_and_ends_on_a_s
     open_metrics(metrics.split_once("\r\n\r\n").unwrap().1);
     assert!(get(address, "/api/status").await.contains("\"backstay.status/1\""));
 
-    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM).unwrap();
+    signal(Signal::TERM);
     assert_eq!(running.await.unwrap().unwrap(), Ended::Terminated);
     assert_eq!(requests::ask(&socket, &request, |_| ()).await.unwrap(), None);
+}
+
+/// Commits a change when the first capture of a database begins, and lets it go on once the loop has heard of that.
+struct Hasty {
+    fleet: Arc<Fleet>,
+    diary: Diary,
+    once: Once,
+    heard: (Mutex<Heard>, Condvar),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    Nothing,
+    Commit,
+}
+
+impl Listener for Hasty {
+    fn started(&self, step: &Step) {
+        if !matches!(&step.action, Action::Capture(capture) if !capture.backup.is_infra()) {
+            return;
+        }
+        self.once.call_once(|| {
+            let (heard, news) = &self.heard;
+            // Commits of before the loop began do not count.
+            *heard.lock().unwrap() = Heard::Nothing;
+            self.fleet.repo.commit("README", "a change");
+            let heard = heard.lock().unwrap();
+            let waited = news.wait_timeout_while(heard, Duration::from_secs(60), |h| *h == Heard::Nothing);
+            assert!(!waited.unwrap().1.timed_out(), "the loop never heard of the commit");
+        });
+    }
+    fn pauses(&self, _: &Step, _: &Failure, _: Duration) {}
+    fn ended(&self, step: &Step, outcome: &Outcome) {
+        self.diary.ended(step, outcome);
+    }
+}
+
+impl Audience for Hasty {
+    fn listens(&self, _: Option<SocketAddr>) {}
+    fn woken(&self, why: Why) {
+        if why == Why::Commit {
+            *self.heard.0.lock().unwrap() = Heard::Commit;
+            self.heard.1.notify_all();
+        }
+    }
+    fn passed(&self, _: &Result<Pass, PassError>) {}
+}
+
+/// The listener blocks, and the loop must hear meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_newer_commit_goes_before_what_waits_and_what_is_under_way_goes_on() {
+    let _alone = ALONE.lock().await;
+    let fleet = Arc::new(Fleet::new());
+    let shop = fleet.path("data/shop.db");
+    let further = (0..5).map(|number| {
+        format!(
+            "[backup.branch-{number}]\npolicy = \"often\"\nstores = [\"vault\"]\nsqlite = {{ path = \"{}\" }}\n",
+            shop.display()
+        )
+    });
+    fleet.declare(&format!("{}\n{}", fleet.declaration(), further.collect::<String>()));
+    let config = fleet.config();
+    let one_at_a_time = Bounds { steps: 1, ..Bounds::default() };
+    let open: daemon::Open = Box::new(move || {
+        Ok(Controller::open(config.clone(), Arc::new(SystemClock))?.within(one_at_a_time.clone()))
+    });
+    let hasty = Arc::new(Hasty {
+        fleet: fleet.clone(),
+        diary: Diary::default(),
+        once: Once::new(),
+        heard: (Mutex::new(Heard::Nothing), Condvar::new()),
+    });
+    let running = tokio::spawn(daemon::run(open, hasty.clone()));
+    // Where in the diary the six databases are.
+    let databases = |done: &[String]| -> Vec<usize> {
+        let database = |line: &String| {
+            line.starts_with("capture") && !line.contains(" of infra ") && line.contains("Done")
+        };
+        (0..done.len()).filter(|at| database(&done[*at])).collect()
+    };
+    hasty.diary.wait(|| databases(&hasty.diary.done.lock().unwrap()).len() == 6, "all").await;
+    signal(Signal::TERM);
+    assert_eq!(running.await.unwrap().unwrap(), Ended::Terminated);
+
+    let done = hasty.diary.done.lock().unwrap();
+    let databases = databases(&done);
+    let bundle = done.iter().skip(databases[0]).position(|line| line.contains(" of infra ")).unwrap();
+    assert!(databases[0] + bundle < databases[1], "the new revision's bundle comes first: {done:#?}");
+    assert!(done.iter().any(|line| line.starts_with("capture") && line.contains("Cancelled")), "{done:#?}");
+}
+
+#[tokio::test]
+async fn a_reload_takes_the_new_configuration_and_a_bad_one_changes_nothing() {
+    let _alone = ALONE.lock().await;
+    let fleet = Fleet::declared();
+    let config = |change: &dyn Fn(&mut Config)| {
+        let mut config = fleet.config();
+        change(&mut config);
+        config
+    };
+    let now = Arc::new(Mutex::new(config(&|config| config.allow.read.clear())));
+    let read = now.clone();
+    let open: daemon::Open =
+        Box::new(move || Controller::open(read.lock().unwrap().clone(), Arc::new(SystemClock)));
+    let diary = Arc::new(Diary::default());
+    let running = tokio::spawn(daemon::run(open, diary.clone()));
+    diary.until(2, "capture full of infra").await;
+
+    *now.lock().unwrap() = config(&|config| config.state_dir = fleet.path("data/shop.db"));
+    signal(Signal::HUP);
+    diary.until_asked(1).await;
+    fleet.declare(&format!("{}\n# a change", fleet.declaration()));
+    diary.until(4, "capture").await;
+    assert_eq!(diary.number_of("capture full of shop"), 0, "the host does not allow it");
+
+    *now.lock().unwrap() = fleet.config();
+    signal(Signal::HUP);
+    diary.until(1, "capture full of shop").await;
+    signal(Signal::TERM);
+    assert_eq!(running.await.unwrap().unwrap(), Ended::Terminated);
 }

@@ -289,7 +289,7 @@ fn a_further_store_with_recipients_of_its_own_is_a_warning() {
     };
     let fleets = "age1mz893hld2gl76fjq3qawwlwjvkze8kezax6x0crg04cwcqq63feqtxzxlm";
     let another = "age1azjfk57nw7npfgadqvlc0gzgkjjgjvqq6mhn07c8rhqrrxpvsdeszk0dv7";
-    assert_eq!(own(another), ["copy-for-other-recipients"]);
+    assert_eq!(own(another), ["copy-needs-identity"]);
     assert_eq!(own(fleets), [""; 0]);
 }
 

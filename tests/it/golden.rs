@@ -17,7 +17,8 @@ fn fleet(example: &str) -> World {
     let mut world = World::new(&[]);
     world.spec = parse(&examples::files(example)).spec.unwrap();
     let (clock, standing, restore_page) = (world.now, Standing::Empty, RestorePage::There);
-    let empty = StoreInventory { clock, standing, restore_page, backups: [].into(), bytes: 0 };
+    let (records, backups) = Default::default();
+    let empty = StoreInventory { clock, standing, records, restore_page, backups, bytes: 0 };
     world.stores = world.spec.stores.keys().map(|name| (name.clone(), empty.clone())).collect();
     world
 }

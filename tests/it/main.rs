@@ -20,6 +20,7 @@ mod passes;
 mod planning;
 mod records;
 mod restore;
+mod rewrite;
 mod simulation;
 mod sources;
 mod status;

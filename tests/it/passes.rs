@@ -1,5 +1,7 @@
 //! Passes end to end: a real Git repository, a real database, two stores in folders.
 
+mod memory;
+mod mishaps;
 mod undeclared;
 
 use std::{
@@ -415,4 +417,44 @@ fn objects_below(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let paths = entries.map(|entry| entry.unwrap().path());
     paths.flat_map(|path| if path.is_dir() { objects_below(&path) } else { vec![path] }).collect()
+}
+
+#[tokio::test]
+async fn an_altered_manifest_is_healed_from_the_other_store_and_a_forged_one_is_neither_used_nor_replaced() {
+    let fleet = Fleet::declared();
+    all_done(&fleet.pass().await);
+    let altered = fleet.manifests("vault", "shop")[0].clone();
+    let folder = fleet.path("stores/vault/pavroto/shop/artifacts");
+    let text = fs::read_to_string(folder.join(&altered)).unwrap();
+    let forged = "20200101T000000Z-0000000007";
+    fs::write(folder.join(format!("{forged}.json")), &text).unwrap();
+    fs::copy(folder.join(format!("{altered}.sig")), folder.join(format!("{forged}.json.sig"))).unwrap();
+    fs::remove_file(folder.join(&altered)).unwrap();
+    fs::write(folder.join(&altered), text.replace("\"full\"", "\"log\"")).unwrap();
+
+    fleet.later(Duration::from_secs(60));
+    let healed = fleet.pass().await;
+    let repairs: Vec<String> = steps(&healed).into_iter().filter(|step| step.starts_with("repair")).collect();
+    let id = altered.trim_end_matches(".json");
+    assert_eq!(repairs, [format!("repair shop {id} in vault from offsite")]);
+    assert!(healed.outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::Done(_))));
+    let left = fleet.manifests("vault", "shop");
+    assert!(!left.contains(&altered), "{left:?}");
+    assert_eq!(left.len(), 2, "the repair and the forged one: {left:?}");
+    assert!(left.contains(&format!("{forged}.json")));
+
+    let scope = backstay::plan::verify::Scope::Everything;
+    let ask = Ask::Verify(scope, backstay::artifact::Depth::Data);
+    let checked = apply(&fleet.controller(), &ask).await.unwrap();
+    let bad: Vec<String> = checked
+        .plan
+        .steps
+        .iter()
+        .filter(|step| {
+            let found = checked.outcomes.iter().find(|(id, _)| **id == step.id);
+            !matches!(found, Some((_, Outcome::Done(done))) if done.damage.is_empty())
+        })
+        .map(|step| step.action.to_string())
+        .collect();
+    assert_eq!(bad, [format!("verify data of shop {forged} in vault")]);
 }

@@ -401,3 +401,60 @@ fn the_same_inventory_gives_the_same_plan() {
     assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), world.plan());
     assert!(world.plan().at <= Timestamp::MAX);
 }
+
+/// Store `b` is for somebody else than the fleet.
+fn estranged(mut world: World) -> World {
+    let text = r#"[fleet]
+        name = "pavroto"
+        recipients = ["age1mz893hld2gl76fjq3qawwlwjvkze8kezax6x0crg04cwcqq63feqtxzxlm"]
+        [store.b]
+        recipients = ["age1azjfk57nw7npfgadqvlc0gzgkjjgjvqq6mhn07c8rhqrrxpvsdeszk0dv7"]
+        local = { path = "/srv/b" }
+        [policy.nightly]
+        full = "0 1 * * *"
+        [backup.agama]
+        policy = "nightly"
+        stores = ["b"]
+        sqlite = { path = "/srv/agama.db" }"#;
+    let files = std::collections::BTreeMap::from([("fleet.toml".to_owned(), text.as_bytes().to_vec())]);
+    let declared = backstay::spec::parse(&files).spec.unwrap();
+    world.spec.fleet.recipients = declared.fleet.recipients;
+    let theirs = declared.stores.into_values().next().unwrap().recipients;
+    world.spec.stores.values_mut().find(|store| store.name.as_str() == "b").unwrap().recipients = theirs;
+    world
+}
+
+#[test]
+fn copies_for_others_need_an_identity_that_reads_the_original_and_say_so() {
+    let mut world = estranged(World::new(&["a", "b"]).declare("agama", nightly()));
+    world.put(&["a"], "agama", &artifact(Kind::Full, t("2026-11-20T01:00:00Z"), 1));
+    let plan = world.plan();
+    assert!(steps(&plan).iter().all(|step| !step.starts_with("copy")), "{:?}", steps(&plan));
+    let cannot: Vec<&str> = plan.cannot_run.iter().map(|it| it.resource.as_str()).collect();
+    assert_eq!(cannot, ["backup.agama.copy.b"]);
+    assert!(plan.cannot_run[0].why.contains("keys.identity"), "{}", plan.cannot_run[0].why);
+
+    world.limits.identities = vec![world.spec.fleet.recipients[0].as_str().to_owned()];
+    let plan = world.plan();
+    assert!(steps(&plan).contains(&"copy agama b".to_owned()), "{:?}", steps(&plan));
+    assert_eq!(plan.cannot_run.len(), 0);
+}
+
+#[test]
+fn a_manifest_that_cannot_be_trusted_is_repaired_from_a_store_that_has_it_and_from_no_other() {
+    let mut world = settled();
+    let id = world.stored("a", "agama").artifacts[0].id;
+    world.stored("a", "agama").artifacts.retain(|a| a.id != id);
+    let forged = ArtifactId::new(ago(world.now, 2), 77);
+    for unreadable in [id, forged] {
+        world.stored("a", "agama").unreadable.insert(unreadable, "its signature does not match".to_owned());
+    }
+    let plan = world.plan();
+    let repairs: Vec<String> = plan
+        .steps
+        .iter()
+        .map(|step| step.action.to_string())
+        .filter(|step| step.starts_with("repair"))
+        .collect();
+    assert_eq!(repairs, [format!("repair agama {id} in a from b")]);
+}

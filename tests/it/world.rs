@@ -167,6 +167,7 @@ impl World {
             let empty = StoreInventory {
                 clock: now,
                 standing: Standing::Ours,
+                records: Default::default(),
                 restore_page: RestorePage::There,
                 backups: BTreeMap::new(),
                 bytes: 0,

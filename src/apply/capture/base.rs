@@ -10,16 +10,11 @@ use crate::{
         ArtifactId, Manifest,
         index::{Extent, Index, KeyedHash, RunHash, Segment},
         layout::{self, Object, PackName},
-        manifest::{self, Content, Segments, Stored},
+        manifest::{Content, Segments, Stored},
     },
+    committed::{self, ReadError},
     stores::StoreError,
 };
-
-/// The largest manifest that is read, bytes: that of some 400,000 packs.
-const LARGEST_MANIFEST: u64 = 64 << 20;
-
-/// The largest signature that is read, bytes.
-const LARGEST_SIGNATURE: u64 = 4096;
 
 /// An artifact whose segments may be reused.
 pub struct Base {
@@ -42,13 +37,13 @@ impl Base {
     /// could not read it.
     pub async fn load(order: &CaptureOrder, means: &Means<'_>) -> Result<Option<Self>, Fault> {
         let Some(id) = order.capture.base else { return Ok(None) };
-        let manifest = read_manifest(order, means, id).await?;
+        let manifest = read_manifest(means, id).await?;
         let Content::Segments(segments) = &manifest.content else {
             return Err(useless(id, "it is not stored in segments"));
         };
         let segments = segments.clone();
-        let index = read_index(order, means, id, &segments).await?;
-        let present = list_packs(order, means).await?;
+        let index = read_index(means, id, &segments).await?;
+        let present = list_packs(means).await?;
         let mut base = Self {
             manifest,
             average: segments.average,
@@ -99,29 +94,17 @@ impl Base {
     }
 }
 
-async fn read_manifest(order: &CaptureOrder, means: &Means<'_>, id: ArtifactId) -> Result<Manifest, Fault> {
-    let (fleet, backup) = (&order.fleet, &order.capture.backup);
-    let signature = layout::manifest_signature(fleet, backup, &id);
-    let signature = means.store.get(&signature, None, LARGEST_SIGNATURE).await?;
-    let bytes = means.store.get(&layout::manifest(fleet, backup, &id), None, LARGEST_MANIFEST).await?;
-    means
-        .keys
-        .verify(manifest::SIGNATURE_NAMESPACE, &bytes, &signature)
-        .map_err(|untrusted| useless(id, untrusted))?;
-    let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| useless(id, e))?;
-    let of_this = manifest.format == manifest::FORMAT
-        && (&manifest.fleet, &manifest.backup, manifest.artifact) == (fleet, backup, id);
-    if of_this { Ok(manifest) } else { Err(useless(id, "its manifest is of another artifact or format")) }
+async fn read_manifest(means: &Means<'_>, id: ArtifactId) -> Result<Manifest, Fault> {
+    match committed::read(means.folder, id, means.keys).await {
+        Ok(read) => Ok(read.manifest),
+        Err(ReadError::Store(error)) => Err(error.into()),
+        Err(error) => Err(useless(id, error)),
+    }
 }
 
-async fn read_index(
-    order: &CaptureOrder,
-    means: &Means<'_>,
-    id: ArtifactId,
-    segments: &Segments,
-) -> Result<Index, Fault> {
-    let name = layout::index(&order.fleet, &order.capture.backup, &id);
-    let bytes = means.store.get(&name, None, segments.index.size).await?;
+async fn read_index(means: &Means<'_>, id: ArtifactId, segments: &Segments) -> Result<Index, Fault> {
+    let folder = means.folder;
+    let bytes = folder.store.get(&folder.index(id), None, segments.index.size).await?;
     if hex::encode(Sha256::digest(&bytes)) != segments.index.sha256 {
         return Err(useless(id, "its index is damaged"));
     }
@@ -134,9 +117,10 @@ async fn read_index(
     if sound { Ok(index) } else { Err(useless(id, "its index does not fit its manifest")) }
 }
 
-async fn list_packs(order: &CaptureOrder, means: &Means<'_>) -> Result<HashMap<PackName, u64>, StoreError> {
-    let listed = means.store.list(&layout::packs(&order.fleet, &order.capture.backup)).await?;
-    let packs = listed.into_iter().filter_map(|object| match layout::classify(&order.fleet, &object.name) {
+async fn list_packs(means: &Means<'_>) -> Result<HashMap<PackName, u64>, StoreError> {
+    let folder = means.folder;
+    let listed = folder.store.list(&layout::packs(&folder.fleet, &folder.backup)).await?;
+    let packs = listed.into_iter().filter_map(|object| match layout::classify(&folder.fleet, &object.name) {
         Some(Object::Pack(_, pack)) => Some((pack, object.size)),
         _ => None,
     });

@@ -16,12 +16,14 @@ use super::{
     written::{self, Found, Written, read_back},
 };
 use crate::{
+    apply::lease::Held,
     artifact::{
         Manifest,
-        layout::{self, ObjectName, PackName},
+        layout::{ObjectName, PackName},
         manifest::{self, Content, Sealed, Segments, Stored},
     },
     sources::Captured,
+    stores::Store,
 };
 
 /// Questions to the store that are under way at once.
@@ -35,8 +37,8 @@ pub async fn put_index(
 ) -> Result<Stored, Fault> {
     let bytes = Bytes::from(streamed.index.to_bytes());
     let sha256 = Sha256::digest(&bytes).into();
-    let name = layout::index(&order.fleet, &order.capture.backup, &order.artifact);
-    let index = Written::put(means.store, name, bytes, sha256).await?;
+    let folder = means.folder;
+    let index = Written::put(folder.store.as_ref(), folder.index(order.artifact), bytes, sha256).await?;
     let stored = index.stored.clone();
     streamed.written.push(index);
     Ok(stored)
@@ -49,8 +51,9 @@ pub async fn confirm(
     base: Option<&Base>,
     streamed: &mut Streamed,
 ) -> Result<(), Fault> {
+    let store = means.folder.store.as_ref();
     // Gathered first: a closure inside the stream would keep the whole capture from moving between threads.
-    let answers: Vec<_> = streamed.written.iter().map(|written| written.confirm(means.store)).collect();
+    let answers: Vec<_> = streamed.written.iter().map(|written| written.confirm(store)).collect();
     stream::iter(answers).buffer_unordered(QUESTIONS).try_collect::<()>().await?;
     let mut reused: BTreeMap<PackName, Stored> = BTreeMap::new();
     for segment in &streamed.index.segments {
@@ -60,10 +63,9 @@ pub async fn confirm(
             reused.insert(pack, stored.clone());
         }
     }
-    let (fleet, backup) = (&order.fleet, &order.capture.backup);
-    let ask = |(pack, stored)| {
-        let name = layout::pack(fleet, backup, pack);
-        async move { written::confirm(means.store, &name, stored).await.map(drop) }
+    let ask = |(pack, stored): (&PackName, _)| {
+        let name = means.folder.pack(*pack);
+        async move { written::confirm(store, &name, stored).await.map(drop) }
     };
     let answers: Vec<_> = reused.iter().map(ask).collect();
     stream::iter(answers).buffer_unordered(QUESTIONS).try_collect::<()>().await?;
@@ -83,8 +85,8 @@ pub fn describe(
     let sealed = Sealed { sha256: streamed.sha256.map(hex::encode), details: captured.details };
     Ok(Manifest {
         format: manifest::FORMAT.to_owned(),
-        fleet: order.fleet.clone(),
-        backup: order.capture.backup.clone(),
+        fleet: means.folder.fleet.clone(),
+        backup: means.folder.backup.clone(),
         artifact: order.artifact,
         kind: order.capture.kind,
         slot: order.capture.slot,
@@ -120,38 +122,38 @@ fn seal(order: &CaptureOrder, sealed: &Sealed) -> Result<String, Fault> {
 
 /// Puts the signature and then the manifest; once this returns `Ok` the artifact exists.
 pub async fn commit(
-    order: &CaptureOrder,
     means: &Means<'_>,
+    lease: &Held<'_>,
     manifest: &Manifest,
     trail: &mut Trail,
 ) -> Result<(), Fault> {
-    let (fleet, backup, id) = (&order.fleet, &order.capture.backup, &order.artifact);
+    let (folder, id) = (means.folder, manifest.artifact);
     let bytes = serde_json::to_vec_pretty(manifest).expect("maps with text keys are JSON");
     let signature = means.keys.sign(manifest::SIGNATURE_NAMESPACE, &bytes);
 
-    order.still_leased(means)?;
+    lease.check(means.clock)?;
     trail.signature = true;
-    let name = layout::manifest_signature(fleet, backup, id);
+    let name = folder.signature(id);
     let signature = Bytes::from(signature);
-    means.store.put_if_absent(&name, signature.clone()).await?;
-    expect_ours(read_back(means.store, &name, &signature).await?, &name)?;
+    folder.store.put_if_absent(&name, signature.clone()).await?;
+    expect_ours(read_back(folder.store.as_ref(), &name, &signature).await?, &name)?;
 
-    order.still_leased(means)?;
+    lease.check(means.clock)?;
     trail.manifest = true;
-    put_manifest(means, layout::manifest(fleet, backup, id), bytes.into(), trail).await
+    put_manifest(folder.store.as_ref(), folder.manifest(id), bytes.into(), trail).await
 }
 
 /// Puts the manifest. Whatever the put says, what can be read back decides; while that is unknown nothing that the
 /// manifest names may be removed.
 async fn put_manifest(
-    means: &Means<'_>,
+    store: &dyn Store,
     name: ObjectName,
     bytes: Bytes,
     trail: &mut Trail,
 ) -> Result<(), Fault> {
     trail.keep = true;
-    let put = means.store.put_if_absent(&name, bytes.clone()).await;
-    let found = match (read_back(means.store, &name, &bytes).await, &put) {
+    let put = store.put_if_absent(&name, bytes.clone()).await;
+    let found = match (read_back(store, &name, &bytes).await, &put) {
         (Ok(found), _) => found,
         (Err(_), Err(error)) => return Err(Fault::Outcome(error.clone())),
         (Err(error), Ok(_)) => return Err(Fault::Outcome(error)),

@@ -2,10 +2,8 @@
 
 use std::{fmt, time::Duration};
 
-use jiff::Timestamp;
-
 use crate::{
-    apply::segment::SealError,
+    apply::{lease::LeaseError, segment::SealError},
     artifact::{ArtifactId, layout::ObjectName},
     sources::SourceError,
     spec::names::BackupName,
@@ -36,7 +34,8 @@ impl CaptureError {
             Fault::Store(error) | Fault::Outcome(error) => error.class(),
             // Only a new plan can choose another base.
             Fault::Base { .. } => Class::Wait(Duration::from_secs(60)),
-            Fault::Lapsed { .. } | Fault::Unconfirmed { .. } | Fault::Stopped => Class::Retry,
+            Fault::Lease(error) => error.class(),
+            Fault::Unconfirmed { .. } | Fault::Stopped => Class::Retry,
             Fault::Taken { .. } | Fault::Misused | Fault::Seal(_) => Class::Stalled,
         }
     }
@@ -86,12 +85,9 @@ pub enum Fault {
         /// Why.
         reason: String,
     },
-    /// The lease ran out before the commit.
-    #[error("its time was up at {until}; allow it more time, or see what slows it")]
-    Lapsed {
-        /// When it ran out.
-        until: Timestamp,
-    },
+    /// The lease could not be taken, or ran out before the commit.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
     /// The store does not hold what it accepted.
     #[error("{object} is not as it was put: {reason}; see what is wrong with the store")]
     Unconfirmed {

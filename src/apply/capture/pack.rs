@@ -18,10 +18,13 @@ use super::{
     pipeline::{Entry, Place},
     written::Written,
 };
-use crate::artifact::{
-    index::{Extent, Index, KeyedHash, RunHash, Segment},
-    layout::{self, PackName},
-    manifest::Stored,
+use crate::{
+    apply::lease::Held,
+    artifact::{
+        index::{Extent, Index, KeyedHash, RunHash, Segment},
+        layout::PackName,
+        manifest::Stored,
+    },
 };
 
 /// A pack is closed before it would grow beyond this, bytes.
@@ -48,6 +51,7 @@ pub struct Streamed {
 pub struct Packer<'a> {
     order: &'a CaptureOrder,
     means: &'a Means<'a>,
+    lease: &'a Held<'a>,
     base: Option<Arc<Base>>,
     /// The pack that is being filled.
     open: Vec<u8>,
@@ -65,7 +69,12 @@ pub struct Packer<'a> {
 
 impl<'a> Packer<'a> {
     /// A packer for one capture.
-    pub fn new(order: &'a CaptureOrder, means: &'a Means<'a>, base: Option<Arc<Base>>) -> Self {
+    pub fn new(
+        order: &'a CaptureOrder,
+        means: &'a Means<'a>,
+        lease: &'a Held<'a>,
+        base: Option<Arc<Base>>,
+    ) -> Self {
         let streamed = Streamed {
             index: Index::default(),
             length: 0,
@@ -76,6 +85,7 @@ impl<'a> Packer<'a> {
         Self {
             order,
             means,
+            lease,
             base,
             open: Vec::new(),
             digest: Sha256::new(),
@@ -204,7 +214,7 @@ impl<'a> Packer<'a> {
         {
             self.account(put?);
         }
-        self.order.still_leased(self.means)?;
+        self.lease.check(self.means.clock)?;
         let pack = PackName { artifact: self.order.artifact, number: self.begun };
         let sha256 = std::mem::take(&mut self.digest).finalize().into();
         let mut content = std::mem::take(&mut self.open);
@@ -212,9 +222,9 @@ impl<'a> Packer<'a> {
             content.shrink_to_fit();
         }
         self.begun += 1;
-        let name = layout::pack(&self.order.fleet, &self.order.capture.backup, &pack);
-        let store = self.means.store;
-        let put = Written::put(store, name, Bytes::from(content), sha256).map(move |put| Ok((pack, put?)));
+        let folder = self.means.folder;
+        let put = Written::put(folder.store.as_ref(), folder.pack(pack), Bytes::from(content), sha256)
+            .map(move |put| Ok((pack, put?)));
         self.puts.push(put.boxed());
         Ok(())
     }

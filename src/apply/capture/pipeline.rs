@@ -128,7 +128,7 @@ fn start_digest() -> io::Result<(SyncSender<Bytes>, oneshot::Receiver<[u8; 32]>)
 
 fn start_sealers(recipients: &Recipients) -> io::Result<SyncSender<Task>> {
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let (tasks, tasks_out) = sync_channel::<Task>(1);
+    let (tasks, tasks_out) = sync_channel::<Task>(cores);
     let tasks_out = Arc::new(Mutex::new(tasks_out));
     for _ in 0..cores {
         let (tasks, recipients) = (tasks_out.clone(), recipients.clone());

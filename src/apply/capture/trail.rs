@@ -3,10 +3,9 @@
 use crate::{
     artifact::{
         ArtifactId,
-        layout::{self, ObjectName, PackName},
+        layout::{ObjectName, PackName},
     },
-    spec::names::{BackupName, FleetName},
-    stores::Store,
+    committed::BackupFolder,
 };
 
 /// What a capture began to write: each object may be there whole, in part or not at all.
@@ -29,19 +28,13 @@ pub struct Trail {
 impl Trail {
     /// Removes all of it, manifest first and lease last, and returns what could not be removed. The first object that
     /// cannot be removed ends it, for a store that is away would keep us waiting for each.
-    pub async fn remove(
-        &self,
-        store: &dyn Store,
-        fleet: &FleetName,
-        backup: &BackupName,
-        id: ArtifactId,
-    ) -> Vec<ObjectName> {
-        let names = self.names(fleet, backup, id);
+    pub async fn remove(&self, folder: &BackupFolder, id: ArtifactId) -> Vec<ObjectName> {
+        let names = self.names(folder, id);
         if self.keep {
             return names;
         }
         for (at, name) in names.iter().enumerate() {
-            if let Err(error) = store.delete(name).await {
+            if let Err(error) = folder.store.delete(name).await {
                 tracing::warn!(object = %name, %error, "left behind by a capture that failed");
                 return names[at..].to_vec();
             }
@@ -49,15 +42,15 @@ impl Trail {
         Vec::new()
     }
 
-    fn names(&self, fleet: &FleetName, backup: &BackupName, id: ArtifactId) -> Vec<ObjectName> {
+    fn names(&self, folder: &BackupFolder, id: ArtifactId) -> Vec<ObjectName> {
         let when = |written: bool, name: ObjectName| written.then_some(name);
         let packs = (0..self.packs).map(|number| PackName { artifact: id, number });
-        when(self.manifest, layout::manifest(fleet, backup, &id))
+        when(self.manifest, folder.manifest(id))
             .into_iter()
-            .chain(when(self.signature, layout::manifest_signature(fleet, backup, &id)))
-            .chain(when(self.index, layout::index(fleet, backup, &id)))
-            .chain(packs.map(|pack| layout::pack(fleet, backup, &pack)))
-            .chain(when(self.lease, layout::lease(fleet, backup, &id)))
+            .chain(when(self.signature, folder.signature(id)))
+            .chain(when(self.index, folder.index(id)))
+            .chain(packs.map(|pack| folder.pack(pack)))
+            .chain(when(self.lease, folder.lease(id)))
             .collect()
     }
 }

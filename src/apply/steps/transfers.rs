@@ -7,6 +7,7 @@ use crate::{
         copy,
         executor::{Done, Failure},
         repair, restore,
+        rewrite::Audience,
         segment::Recipients,
         world::{World, as_stored, stalled},
     },
@@ -31,10 +32,11 @@ impl World {
     ) -> Result<Done, Failure> {
         let (source, capture, tips) = self.source_of(capture).await?;
         let order = self.order(step, &capture, artifact).await?;
-        let progress = self.listener.progress(step);
+        let (folder, progress) =
+            (self.folder(&capture.store, &capture.backup)?, self.listener.progress(step));
         let means = Means {
             source: source.as_ref(),
-            store: self.look(&capture.store)?.store.as_ref(),
+            folder: &folder,
             keys: &self.keys,
             clock: self.clock.as_ref(),
             progress: progress.as_ref(),
@@ -79,11 +81,8 @@ impl World {
         capture: &Capture,
         artifact: ArtifactId,
     ) -> Result<CaptureOrder, Failure> {
-        let store = self.spec.stores.get(&capture.store);
-        let recipients = store.and_then(|store| store.recipients.as_ref());
-        let recipients = recipients.unwrap_or(&self.spec.fleet.recipients);
+        let recipients = self.spec.recipients_in(&capture.store);
         Ok(CaptureOrder {
-            fleet: self.spec.fleet.name.clone(),
             capture: capture.clone(),
             artifact,
             revision: self.revision.clone(),
@@ -109,6 +108,17 @@ impl World {
         }
     }
 
+    /// For whom what `to` gets from `from` is. Where neither has recipients of its own it stays as it is: also what was
+    /// captured for recipients that the fleet had then.
+    fn audience(&self, from: &StoreName, to: &StoreName) -> Result<Audience, Failure> {
+        let has_own = |store| self.spec.stores.get(store).is_some_and(|store| store.recipients.is_some());
+        if has_own(from) || has_own(to) {
+            Ok(Audience::Only(Recipients::declared(self.spec.recipients_in(to)).map_err(stalled)?))
+        } else {
+            Ok(Audience::AsRead)
+        }
+    }
+
     /// A bundle needs the bundles that it builds upon; the other sources' increments share packs and stand alone.
     fn requires(&self, capture: &Capture) -> Vec<ArtifactId> {
         match capture.base {
@@ -129,13 +139,12 @@ impl World {
         from: &StoreName,
         to: &StoreName,
     ) -> Result<Done, Failure> {
-        let own = self.spec.stores.get(to).and_then(|store| store.recipients.as_ref());
-        let own = own.map(|own| Recipients::declared(own)).transpose().map_err(stalled)?;
+        let audience = self.audience(from, to)?;
         let (source, place) = (self.folder(from, backup)?, self.folder(to, backup)?);
         let progress = self.listener.progress(step);
         let clock = self.clock.as_ref();
         let copied =
-            copy::copy(artifact, &source, &place, own.as_ref(), &self.keys, clock, progress.as_ref()).await?;
+            copy::copy(artifact, &source, &place, &audience, &self.keys, clock, progress.as_ref()).await?;
         self.leave_restore_page(to).await;
         match committed::read(&place, artifact, &self.keys).await {
             Ok(read) => self.deeds.change(to, backup, Change::Committed(Box::new(as_stored(&read.manifest)))),
@@ -155,8 +164,10 @@ impl World {
         let order = repair::Order { damaged, repair: name };
         let (place, source) = (self.folder(store, backup)?, self.folder(from, backup)?);
         let (clock, progress) = (self.clock.as_ref(), self.listener.progress(step));
+        let audience = self.audience(from, store)?;
         self.deeds.change(store, backup, Change::Unclear);
-        let repaired = repair::repair(order, &place, &source, &self.keys, clock, progress.as_ref()).await?;
+        let repaired =
+            repair::repair(order, &place, &source, &audience, &self.keys, clock, progress.as_ref()).await?;
         self.leave_restore_page(store).await;
         let note = format!("by {}: {}", repaired.artifact, counted(repaired.packs, "pack", repaired.bytes));
         Ok(Done { artifact: Some(repaired.artifact), ..noted(note) })

@@ -12,7 +12,6 @@ use crate::{
     artifact::{ArtifactId, Depth, record::Event},
     observe::seen::Change,
     plan::Step,
-    records::Records,
     spec::names::{BackupName, StoreName},
 };
 
@@ -26,9 +25,7 @@ impl World {
         let look = self.look(store)?;
         self.deletions
             .tell(store, |events| async {
-                let (name, store, fleet) = (look.name.clone(), look.store.clone(), look.fleet.clone());
-                let records = Records { name, store, fleet };
-                records.append(&self.keys, self.clock.now(), events).await.map(drop)
+                look.records().append(&self.keys, self.clock.now(), events).await.map(drop)
             })
             .await?;
         let deleted = delete::delete(look, backup, artifact, self.clock.as_ref()).await?;

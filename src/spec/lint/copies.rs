@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Lint;
 use crate::spec::{
-    Recipient, Store, StorePlace,
+    Store, StorePlace,
     names::StoreName,
     places::{Path, path},
 };
@@ -29,31 +29,25 @@ impl Lint<'_> {
         }
     }
 
-    /// Copies are byte for byte: a further store can't have other recipients than the one that takes the captures. The
+    /// Copies for others than the captures are for are encrypted anew, which a controller without an identity can't do. The
     /// infra repo's bundles are written into each store directly.
-    pub(super) fn copies_have_the_recipients_of_their_store(&mut self) {
+    pub(super) fn copies_for_others_need_an_identity(&mut self) {
         let spec = &self.lowered.spec;
-        let own = |store: &StoreName| spec.stores.get(store).and_then(|store| store.recipients.as_ref());
-        let set = |recipients: &[Recipient]| recipients.iter().cloned().collect::<BTreeSet<_>>();
         let mut found = Vec::new();
         for backup in spec.backups.values() {
             let [first, further @ ..] = backup.stores.as_slice() else { continue };
-            let captured = set(own(first).unwrap_or(&spec.fleet.recipients));
-            let others = further.iter().filter(|store| own(store).is_some_and(|own| set(own) != captured));
+            let others = further.iter().filter(|store| !spec.encrypts_alike(first, store));
             found.extend(others.map(|store| (backup.name.clone(), first.clone(), store.clone())));
         }
         for (backup, first, store) in found {
             let message = format!(
-                "backup `{backup}` gets no copies in `{store}`: they are byte for byte, and that store has other recipients than `{first}`"
+                "copies of backup `{backup}` in `{store}` are encrypted anew, since it has other recipients than `{first}`"
             );
-            let hint =
-                "give both stores the same recipients, or declare a further backup whose first store it is";
-            self.warning(
-                "copy-for-other-recipients",
-                &path(["backup", backup.as_str(), "stores"]),
-                message,
-                hint,
+            let hint = format!(
+                "this needs keys.identity on the controller's host, an identity that can read `{first}`; without one there are no copies"
             );
+            let at = path(["backup", backup.as_str(), "stores"]);
+            self.warning("copy-needs-identity", &at, message, &hint);
         }
     }
 

@@ -1,19 +1,26 @@
 //! Whatever fails, and whenever: an artifact is committed whole, or there is none.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use backstay::{
     apply::{
         capture::{Fault as Failed, Stage},
         cleanup::{Cleaned, clean_up},
+        lease::LeaseError,
     },
-    artifact::Kind,
+    artifact::{Kind, layout::ObjectName},
+    observe::stores::Look,
     stores::{
-        Class, Store,
+        Capabilities, Class, Listed, Put, Stat, Store, StoreError,
         faulty::{Call, Fault, Faults, FaultyStore, Health},
         memory::MemoryStore,
+        whole::WholeStore,
     },
 };
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
 
 use super::fixture::{Lab, Script, noise, rows};
 
@@ -43,7 +50,7 @@ async fn a_lease_that_ran_out_commits_nothing() {
     let stream = rows(0, 1000);
     let source = Script::of(&stream).taking_two_days(&lab.clock);
     let failed = lab.capture(&store, Kind::Full, None, source).await.unwrap_err();
-    assert!(matches!(failed.fault, Failed::Lapsed { .. }), "{failed}");
+    assert!(matches!(failed.fault, Failed::Lease(LeaseError::Lapsed { .. })), "{failed}");
     assert_eq!(store.names(), vec![]);
 }
 
@@ -156,6 +163,78 @@ async fn a_name_that_somebody_else_holds_is_not_touched() {
     let theirs = backstay::artifact::layout::lease(&lab.fleet, &lab.backup, &order.artifact);
     store.put_if_absent(&theirs, "theirs".into()).await.unwrap();
     let failed = lab.carry_out(&order, &store, &Script::of(b"rows")).await.unwrap_err();
-    assert!(matches!(failed.fault, Failed::Taken { .. }), "{failed}");
+    assert!(matches!(failed.fault, Failed::Lease(LeaseError::Unreadable { .. })), "{failed}");
     assert_eq!(store.names(), [theirs]);
+}
+
+/// A store whose puts of manifests, once begun, take effect when they are let, whether or not anybody waits.
+struct SlowStore {
+    memory: MemoryStore,
+    begun: Semaphore,
+    let_go: Arc<Semaphore>,
+}
+
+#[async_trait]
+impl Store for SlowStore {
+    async fn put_if_absent(&self, name: &ObjectName, content: Bytes) -> Result<Put, StoreError> {
+        let (memory, name, let_go) = (self.memory.clone(), name.clone(), self.let_go.clone());
+        if !(name.as_str().contains("/artifacts/") && name.as_str().ends_with(".json")) {
+            return memory.put_if_absent(&name, content).await;
+        }
+        self.begun.add_permits(1);
+        let put = async move {
+            let _ = let_go.acquire().await;
+            memory.put_if_absent(&name, content).await
+        };
+        tokio::spawn(put).await.unwrap()
+    }
+
+    async fn get(&self, name: &ObjectName, part: Option<Range<u64>>, most: u64) -> Result<Bytes, StoreError> {
+        self.memory.get(name, part, most).await
+    }
+
+    async fn stat(&self, name: &ObjectName) -> Result<Option<Stat>, StoreError> {
+        self.memory.stat(name).await
+    }
+
+    async fn list(&self, under: &ObjectName) -> Result<Vec<Listed>, StoreError> {
+        self.memory.list(under).await
+    }
+
+    async fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.memory.delete(name).await
+    }
+
+    async fn clock(&self) -> Result<Timestamp, StoreError> {
+        self.memory.clock().await
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities, StoreError> {
+        self.memory.capabilities().await
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_on_its_way_when_its_capture_is_dropped_is_waited_for_and_nothing_that_it_names_goes() {
+    let (lab, memory) = (Lab::new(), MemoryStore::under_system_clock());
+    let let_go = Arc::new(Semaphore::new(0));
+    let slow =
+        Arc::new(SlowStore { memory: memory.clone(), begun: Semaphore::new(0), let_go: let_go.clone() });
+    let store: Arc<dyn Store> = Arc::new(WholeStore::new(slow.clone()));
+    let folder = lab.folder(store.clone());
+    let (order, stream) = (lab.order(Kind::Full, None), rows(0, 1000));
+    let source = Script::of(&stream);
+    tokio::select! {
+        _ = lab.carry_out_in(&order, &folder, &source) => panic!("it is not let go"),
+        _ = slow.begun.acquire() => {}
+    }
+
+    let look = Look { store, ..lab.look(&memory) };
+    let mut cleaning = std::pin::pin!(clean_up(&look, &lab.backup, order.artifact, &lab.clock));
+    let early = futures::poll!(&mut cleaning);
+    assert!(early.is_pending(), "cleaned up before it is known what there is: {early:?}");
+    let_go.add_permits(1);
+    assert_eq!(cleaning.await.unwrap(), Cleaned::Committed);
+    let committed = lab.committed(&memory, order.artifact).await.expect("its manifest arrived");
+    assert!(lab.read(&memory, &committed).await == stream);
 }

@@ -21,6 +21,7 @@ use backstay::{
         manifest::{Content, Details, Moment, SIGNATURE_NAMESPACE, Sealed, Segments},
     },
     clock::ManualClock,
+    committed::BackupFolder,
     keys::{Keys, identity},
     observe::{cache::MemoryCache, stores::Look},
     plan::action::Capture,
@@ -76,7 +77,6 @@ impl Lab {
     pub fn order(&self, kind: Kind, base: Option<ArtifactId>) -> CaptureOrder {
         let number = self.captures.fetch_add(1, Ordering::Relaxed);
         CaptureOrder {
-            fleet: self.fleet.clone(),
             capture: Capture {
                 backup: self.backup.clone(),
                 kind,
@@ -98,7 +98,7 @@ impl Lab {
 
     pub async fn capture(
         &self,
-        store: &dyn Store,
+        store: &(impl Store + Clone + 'static),
         kind: Kind,
         base: Option<ArtifactId>,
         source: Script<'_>,
@@ -109,15 +109,29 @@ impl Lab {
     pub async fn carry_out(
         &self,
         order: &CaptureOrder,
-        store: &dyn Store,
+        store: &(impl Store + Clone + 'static),
         source: &dyn Source,
     ) -> Result<Manifest, CaptureError> {
-        let means = Means { source, store, keys: &self.keys, clock: &self.clock, progress: &Unseen };
+        self.carry_out_in(order, &self.folder(Arc::new(store.clone())), source).await
+    }
+
+    pub async fn carry_out_in(
+        &self,
+        order: &CaptureOrder,
+        folder: &BackupFolder,
+        source: &dyn Source,
+    ) -> Result<Manifest, CaptureError> {
+        let means = Means { source, folder, keys: &self.keys, clock: &self.clock, progress: &Unseen };
         // Steps run on any thread.
         fn movable<F: Future + Send>(work: F) -> F {
             work
         }
         movable(capture(order, &means)).await
+    }
+
+    pub fn folder(&self, store: Arc<dyn Store>) -> BackupFolder {
+        let (fleet, backup) = (self.fleet.clone(), self.backup.clone());
+        BackupFolder { name: "here".parse().unwrap(), store, fleet, backup }
     }
 
     pub fn look(&self, store: &MemoryStore) -> Look {

@@ -1,0 +1,200 @@
+//! What a store's records tell of its own past and of the other stores'.
+//!
+//! Each store has a chain of its own, and stores are written at different times, so that the length of a chain says
+//! nothing. Instead every record names the newest record of each other store that its writer had seen. A store is behind
+//! when another one has seen a record in it that is not there, unless a record of its own was written in knowledge of
+//! that very testimony: then a writer has seen both and went on, as after an adoption, or where an empty store took the
+//! place of a lost one.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::{
+    artifact::record::{Event, Mark, Record},
+    spec::names::StoreName,
+};
+
+/// What the trusted records of one store tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chronicle {
+    /// SHA-256 of each record, by number.
+    own: BTreeMap<u64, String>,
+    /// What each record had seen of other stores, by number.
+    seen: BTreeMap<u64, BTreeMap<StoreName, Mark>>,
+    in_force: Option<InForce>,
+}
+
+/// The revision that last came into force, as a store knows it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InForce {
+    /// When it was written down.
+    pub at: Timestamp,
+    /// The commit.
+    pub revision: String,
+}
+
+impl Chronicle {
+    /// Adds the next record.
+    pub fn add(&mut self, record: &Record, digest: String) {
+        self.own.insert(record.sequence, digest);
+        if !record.siblings.is_empty() {
+            self.seen.insert(record.sequence, record.siblings.clone());
+        }
+        let mut revisions = record.events.iter().filter_map(|event| match event {
+            Event::InForce { revision } => Some(InForce { at: record.at, revision: revision.clone() }),
+            _ => None,
+        });
+        self.in_force = revisions.next_back().or(self.in_force.take());
+    }
+
+    /// The newest record.
+    pub fn last(&self) -> Option<Mark> {
+        let (sequence, digest) = self.own.last_key_value()?;
+        Some(Mark { sequence: *sequence, digest: digest.clone() })
+    }
+
+    /// The revision that last came into force.
+    pub fn in_force(&self) -> Option<&InForce> {
+        self.in_force.as_ref()
+    }
+
+    /// Why this chronicle, of the store `name`, is behind what `witness`, the store `other`, has seen of it; if it is.
+    pub fn behind(&self, name: &StoreName, other: &StoreName, witness: &Chronicle) -> Option<String> {
+        let answered = self.seen.values().filter_map(|seen| seen.get(other));
+        let answered = answered.filter(|mark| witness.has(mark)).map(|mark| mark.sequence).max();
+        let open = witness.seen.iter().filter(|(number, _)| answered.is_none_or(|known| **number > known));
+        let lost = open.filter_map(|(_, seen)| seen.get(name)).find(|mark| !self.has(mark))?;
+        let why = match self.own.last_key_value() {
+            Some((last, _)) if *last >= lost.sequence => "another one stands in its place",
+            Some(_) | None => "it is not there: the store was set back to an older state",
+        };
+        Some(format!("store {other} has seen its record {}, and {why}", lost.sequence))
+    }
+
+    fn has(&self, mark: &Mark) -> bool {
+        self.own.get(&mark.sequence) == Some(&mark.digest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::record::FORMAT;
+
+    /// Two stores whose records have seen each other.
+    struct Pair {
+        vault: Chronicle,
+        offsite: Chronicle,
+    }
+
+    fn name(name: &str) -> StoreName {
+        name.parse().unwrap()
+    }
+
+    /// Writes a record into `store`; `other` is what its writer has seen of the other one.
+    fn write(store: &mut Chronicle, other: Option<(&str, &Chronicle)>, digest: &str) {
+        let sequence = store.last().map_or(0, |mark| mark.sequence + 1);
+        let siblings = other.and_then(|(name, other)| Some((name.parse().unwrap(), other.last()?)));
+        let record = Record {
+            format: FORMAT.to_owned(),
+            fleet: "pavroto".parse().unwrap(),
+            sequence,
+            previous: None,
+            at: Timestamp::UNIX_EPOCH,
+            events: Vec::new(),
+            siblings: siblings.into_iter().collect(),
+        };
+        store.add(&record, format!("{digest} {sequence}"));
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            let mut pair = Self { vault: Chronicle::default(), offsite: Chronicle::default() };
+            (0..3).for_each(|_| pair.pass());
+            pair
+        }
+
+        /// A pass that sees both and then writes into both.
+        fn pass(&mut self) {
+            let before = self.vault.clone();
+            write(&mut self.vault, Some(("offsite", &self.offsite)), "v");
+            write(&mut self.offsite, Some(("vault", &before)), "o");
+        }
+
+        /// Whether the vault is behind, and whether the other one is.
+        fn behind(&self) -> (bool, bool) {
+            let (vault, offsite) = (name("vault"), name("offsite"));
+            (
+                self.vault.behind(&vault, &offsite, &self.offsite).is_some(),
+                self.offsite.behind(&offsite, &vault, &self.vault).is_some(),
+            )
+        }
+    }
+
+    #[test]
+    fn stores_that_are_written_at_different_times_do_not_doubt_each_other() {
+        let mut pair = Pair::new();
+        for _ in 0..5 {
+            let vault = pair.vault.clone();
+            write(&mut pair.offsite, Some(("vault", &vault)), "o");
+            assert_eq!(pair.behind(), (false, false));
+        }
+        // One of them is away.
+        (0..5).for_each(|_| write(&mut pair.vault, None, "v"));
+        assert_eq!(pair.behind(), (false, false));
+        pair.pass();
+        assert_eq!(pair.behind(), (false, false));
+    }
+
+    #[test]
+    fn a_store_that_is_set_back_is_behind_and_the_other_one_is_not() {
+        let mut pair = Pair::new();
+        let old = pair.vault.clone();
+        (0..3).for_each(|_| pair.pass());
+        pair.vault = old;
+        assert_eq!(pair.behind(), (true, false));
+        // Going on from the old state while the other one is away hides nothing.
+        (0..9).for_each(|_| write(&mut pair.vault, None, "w"));
+        assert_eq!(pair.behind(), (true, false));
+    }
+
+    #[test]
+    fn a_store_without_any_record_is_behind_what_was_seen_in_it() {
+        let mut pair = Pair::new();
+        pair.vault = Chronicle::default();
+        assert_eq!(pair.behind(), (true, false));
+    }
+
+    #[test]
+    fn a_record_in_knowledge_of_the_other_store_settles_it_until_it_happens_again() {
+        let mut pair = Pair::new();
+        let old = pair.vault.clone();
+        (0..3).for_each(|_| pair.pass());
+        for renewed in [old.clone(), Chronicle::default()] {
+            let mut pair = Pair { vault: renewed, offsite: pair.offsite.clone() };
+            write(&mut pair.vault, Some(("offsite", &pair.offsite)), "adopted");
+            assert_eq!(pair.behind(), (false, false));
+            let adopted = pair.vault.clone();
+            (0..2).for_each(|_| pair.pass());
+            assert_eq!(pair.behind(), (false, false));
+            pair.vault = adopted;
+            assert_eq!(pair.behind(), (true, false));
+        }
+    }
+
+    #[test]
+    fn what_was_known_of_a_store_that_was_since_replaced_settles_nothing() {
+        let mut pair = Pair::new();
+        (0..9).for_each(|_| pair.pass());
+        pair.offsite = Chronicle::default();
+        let vault = pair.vault.clone();
+        write(&mut pair.offsite, Some(("vault", &vault)), "new");
+        let old = pair.vault.clone();
+        pair.pass();
+        pair.pass();
+        assert_eq!(pair.behind(), (false, false));
+        pair.vault = old;
+        assert!(pair.behind().0);
+    }
+}
