@@ -48,7 +48,7 @@ use crate::{
     },
     plan::{
         self, Action, Limits, Plan,
-        check::{Malformed, check},
+        check::{Malformed, check, withhold_deletions},
         manual::{self, CannotCapture},
         restore::{self, CannotRestore},
         verify::{self, Scope},
@@ -304,7 +304,8 @@ impl Controller {
         let mut begun = Begun::of(plan, ask.extent(), unreachable).after(first);
         self.carry_out_in_rounds(&hand, ask, &desired, &mut seen, &mut begun).await?;
         if !matches!(ask, Ask::Restore(_)) {
-            let events = events::of_pass(ask, &begun, &desired.revision.id, &seen.inventory);
+            let in_force = desired.stands_in_for.as_ref().unwrap_or(&desired.revision.id);
+            let events = events::of_pass(ask, &begun, in_force, &seen.inventory);
             begun.unrecorded = self.record(events, &desired.spec, &mut seen).await;
         }
         self.concluded(begun, &desired, &seen)
@@ -391,6 +392,9 @@ impl Controller {
 
     /// Remembers which revision is in force.
     fn keep_in_force(&self, desired: &Desired) -> Result<(), StateError> {
+        if desired.stands_in_for.is_some() {
+            return Ok(());
+        }
         let now = InForce { branch: self.config.repo.branch.clone(), revision: desired.revision.id.clone() };
         if self.state.in_force().as_ref() != Some(&now) {
             self.state.set_in_force(&now)?;
@@ -477,7 +481,13 @@ impl Controller {
             Ask::Repair(scope) => verify::repair(spec, inventory, &limits, scope, now),
             Ask::Restore(request) => restore::restore(spec, inventory, &limits, request, now)?,
         };
-        Ok(check(plan, spec, inventory, &limits, now)?)
+        let plan = check(plan, spec, inventory, &limits, now)?;
+        Ok(match &desired.stands_in_for {
+            Some(lost) => {
+                withhold_deletions(plan, &format!("revision {lost}, which was in force, can't be read"))
+            }
+            None => plan,
+        })
     }
 
     /// Takes the steps that were not taken yet, and keeps up with what they did.

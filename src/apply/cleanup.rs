@@ -18,8 +18,8 @@ pub enum Cleaned {
     Left(String),
 }
 
-/// Ends what was begun under the name `artifact`, whose lease must be this controller's own. A copy writes under the name
-/// of its original: packs that other manifests name are never touched.
+/// Ends what was begun under the name `artifact`, unless its lease is another controller's: two may copy the same
+/// original. A copy writes under the name of its original: packs that other manifests name are never touched.
 pub async fn clean_up(
     look: &Look,
     backup: &BackupName,
@@ -28,6 +28,9 @@ pub async fn clean_up(
 ) -> Result<Cleaned, StoreError> {
     let lease = look.folder(backup).lease(artifact);
     let mut garbage = Garbage::look(look, backup, clock).await?;
+    if let Some(writer) = garbage.writer(artifact).filter(|writer| *writer != look.keys.public_key()) {
+        return Ok(Cleaned::Left(format!("another controller, {writer}, writes it")));
+    }
     garbage.forget_lease(artifact);
     let cleaned = if garbage.is_committed(artifact) {
         Cleaned::Committed

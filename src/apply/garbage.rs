@@ -56,6 +56,11 @@ impl<'a> Garbage<'a> {
         Ok(Self { look, backup, listing, named, unreadable, leases, now })
     }
 
+    /// The public key of the controller whose lease on `capture` is there.
+    pub(super) fn writer(&self, capture: ArtifactId) -> Option<&str> {
+        self.leases.get(&capture).map(|lease| lease.controller.as_str())
+    }
+
     /// Why nothing that `captures` wrote may be deleted now, if so.
     pub(super) fn withheld(&self, captures: &BTreeSet<ArtifactId>) -> Option<String> {
         if let Some(id) = self.unreadable.first() {

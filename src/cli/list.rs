@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::bail;
 use clap::Args;
 
 use super::{Output, controller, exit::Exit, terminal::Terminal};
@@ -20,6 +21,10 @@ impl List {
         let controller = controller::open(config)?;
         let survey = controller::block_on(async { Ok(controller.survey(&Terms::default()).await?) })?;
         let wanted = |backup: &BackupName| self.name.as_ref().is_none_or(|name| name == backup);
+        if let Some(name) = self.name.as_ref().filter(|name| !survey.pass.status.backups.contains_key(*name))
+        {
+            bail!("no backup {name} is declared, and no store holds one; see `backstay status`");
+        }
         let listing = Listing::of(&survey.inventory, wanted);
         match terminal.output {
             Output::Text => terminal.data(&listing.text(terminal.stdout))?,

@@ -62,12 +62,9 @@ impl Listener for Spinners {
         self.say(&format!("{} {failure}; {again}", self.palette.warn("…")));
     }
 
-    fn ended(&self, step: &Step, outcome: &Outcome) {
+    fn ended(&self, step: &Step, _: &Outcome) {
         if let Some(bar) = self.take(step) {
             bar.finish_and_clear();
-        }
-        if let Outcome::Done(_) = outcome {
-            self.say(&format!("{} {}", self.palette.good("✓"), render::plan::phrase(&step.action)));
         }
     }
 }

@@ -36,6 +36,13 @@ impl Status {
             }
             (Output::Text, None) => terminal.data(&render::status::text(status, terminal.stdout))?,
         }
-        Ok(report::looked(status.overall))
+        if let Some(why) = &pass.unreachable {
+            terminal
+                .note(&format!("{} {why}; what was fetched before is in force", terminal.stderr.warn("!")));
+        }
+        Ok(match report::looked(status.overall) {
+            Exit::Done if pass.unreachable.is_some() => Exit::Partial,
+            exit => exit,
+        })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::bail;
 use clap::Args;
 
 use super::{apply, controller, exit::Exit, terminal::Terminal};
@@ -35,6 +36,11 @@ impl Verify {
         let depth = self.depth();
         let scope = self.name.map_or(Scope::Everything, Scope::Backup);
         controller::block_on(async {
+            if let Scope::Backup(name) = &scope
+                && !controller.survey(&Terms::default()).await?.pass.status.backups.contains_key(name)
+            {
+                bail!("no backup {name} is declared, and no store holds one; see `backstay status`");
+            }
             let checks = Ask::Verify(scope.clone(), depth);
             let found = apply::pass(&controller, &checks, &Terms::default(), terminal).await?;
             if found != Exit::Damage || !self.repair {

@@ -59,6 +59,29 @@ pub fn check(
     Ok(plan)
 }
 
+/// Takes every deletion and sweep out of a plan, for a reason that lies outside of the inventory.
+pub fn withhold_deletions(mut plan: Plan, why: &str) -> Plan {
+    let taken: BTreeSet<StepId> =
+        plan.steps.iter().filter(|step| pair(&step.action).is_some()).map(|step| step.id).collect();
+    let pairs: BTreeSet<(BackupName, StoreName)> = plan
+        .steps
+        .iter()
+        .filter_map(|step| pair(&step.action))
+        .map(|(backup, store)| (backup.clone(), store.clone()))
+        .collect();
+    plan.withheld.extend(pairs.into_iter().map(|(backup, store)| Withheld {
+        backup,
+        store,
+        rule: "revision".to_owned(),
+        reason: why.to_owned(),
+    }));
+    plan.steps.retain(|step| !taken.contains(&step.id));
+    for step in &mut plan.steps {
+        step.after.retain(|id| !taken.contains(id));
+    }
+    plan
+}
+
 /// What rules are judged by.
 struct World<'a> {
     spec: &'a Spec,

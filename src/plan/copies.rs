@@ -110,9 +110,12 @@ fn copy(
     draft: &mut Draft,
 ) {
     let mut planned: BTreeMap<ArtifactId, StepId> = BTreeMap::new();
+    let damaged: BTreeSet<ArtifactId> =
+        stored.artifacts.iter().filter(|a| !a.is_good()).flat_map(|a| [a.id, a.content(), a.epoch]).collect();
     for (artifact, from) in offers {
-        // A damaged copy is repaired where it is.
-        if stored.artifact(artifact.id).is_some() || stored.unreadable.contains_key(&artifact.id) {
+        // A damaged copy is repaired where it is; and packs of an epoch in which one is damaged are not built on.
+        let touched = [artifact.id, artifact.content(), artifact.epoch].iter().any(|id| damaged.contains(id));
+        if touched || stored.unreadable.contains_key(&artifact.id) {
             continue;
         }
         // What keeps it from being copied stands among what cannot run.

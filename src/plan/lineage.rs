@@ -46,7 +46,8 @@ fn newest_good_epoch(stored: &StoredBackup, now: Timestamp) -> Option<Vec<&Store
     for artifact in stored.artifacts.iter().filter(|a| a.kind != Kind::Log && !a.is_from_the_future(now)) {
         epochs.entry(artifact.epoch).or_default().push(artifact);
     }
-    epochs.into_values().rev().find(|members| members.iter().all(|a| a.is_good()))
+    // Where one was repaired, others may name the very packs that were damaged: such an epoch is closed.
+    epochs.into_values().rev().find(|members| members.iter().all(|a| a.is_good() && a.supersedes.is_none()))
 }
 
 /// Whether every artifact that a restore of `id` needs is in the store and good, and which those are: oldest first,

@@ -36,6 +36,9 @@ pub struct Desired {
     pub warnings: Vec<Diagnostic>,
     /// Why the newest revision is not the one in force; `None` when it is.
     pub obstacle: Option<Obstacle>,
+    /// The revision that was in force before and can't be read any more, where an older one stands in for it: under such
+    /// a one nothing is deleted, for its retention may be another.
+    pub stands_in_for: Option<String>,
 }
 
 /// Why the newest revision is not in force.
@@ -131,7 +134,7 @@ pub async fn desired(
         (Err(error), None) => return Err(NothingInForce::NoRevision(error)),
         (Err(error), Some(known)) => {
             let obstacle = Obstacle::Unreadable { revision: None, reason: error.to_string() };
-            return last_good(mirror, demands, known, obstacle).await;
+            return last_good(mirror, demands, known, obstacle, Some(known)).await;
         }
     };
     if let Some(from) = &known
@@ -139,27 +142,31 @@ pub async fn desired(
         && !mirror.leads_to(from, &newest).await
     {
         let obstacle = Obstacle::Rewritten { revision: newest, from: from.clone() };
-        return last_good(mirror, demands, from, obstacle).await;
+        return last_good(mirror, demands, from, obstacle, Some(from)).await;
     }
     match read(mirror, demands, &newest).await {
         Ok(good) => Ok(good),
-        Err(obstacle) => last_good(mirror, demands, known.as_ref().unwrap_or(&newest), obstacle).await,
+        Err(obstacle) => {
+            last_good(mirror, demands, known.as_ref().unwrap_or(&newest), obstacle, known.as_deref()).await
+        }
     }
 }
 
-/// The newest good revision on the line that ends in `from`.
+/// The newest good revision on the line that ends in `from`; `known` is the one that was in force before.
 async fn last_good(
     mirror: &Mirror,
     demands: &Demands,
     from: &str,
     obstacle: Obstacle,
+    known: Option<&str>,
 ) -> Result<Desired, NothingInForce> {
     for id in mirror.line(from, MOST_COMMITS).await {
         if obstacle.revision() == Some(id.as_str()) {
             continue;
         }
         if let Ok(good) = read(mirror, demands, &id).await {
-            return Ok(Desired { obstacle: Some(obstacle), ..good });
+            let stands_in_for = known.filter(|known| *known != id).map(str::to_owned);
+            return Ok(Desired { obstacle: Some(obstacle), stands_in_for, ..good });
         }
     }
     Err(NothingInForce::NoneGood(obstacle))
@@ -179,9 +186,13 @@ fn judge(declaration: Declaration, must_recipients: &[String]) -> Result<Desired
     let mut diagnostics = parsed.diagnostics;
     let refusals = parsed.spec.as_ref().map_or_else(Vec::new, |spec| refusals(spec, must_recipients));
     match parsed.spec {
-        Some(spec) if refusals.is_empty() => {
-            Ok(Desired { spec: Arc::new(spec), revision, warnings: diagnostics, obstacle: None })
-        }
+        Some(spec) if refusals.is_empty() => Ok(Desired {
+            spec: Arc::new(spec),
+            revision,
+            warnings: diagnostics,
+            obstacle: None,
+            stands_in_for: None,
+        }),
         _ => {
             diagnostics.extend(refusals);
             Err(Obstacle::Bad(Box::new(Bad { revision, diagnostics, files })))

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::{Ask, Keep, pass::Begun};
 use crate::{
     apply::executor::Outcome,
-    artifact::record::Event,
+    artifact::{ArtifactId, record::Event},
     inventory::{Inventory, Standing},
     plan::Action,
-    spec::names::StoreName,
+    spec::names::{BackupName, StoreName},
 };
 
 /// The events of a pass by store, in the order in which they happened. A store that does not know yet that the revision
@@ -41,17 +41,17 @@ fn ignorant<'a>(inventory: &'a Inventory, in_force: &str) -> impl Iterator<Item 
 
 fn held(ask: &Ask, begun: &Begun) -> Vec<(StoreName, Event)> {
     let Ask::Backup(_, Keep::Held(reason)) = ask else { return Vec::new() };
+    // What was captured, and each of its copies: every store goes by its own records.
     let held =
-        begun.plan.steps.iter().filter_map(|step| match (&step.action, begun.outcomes.get(&step.id)) {
-            (Action::Capture(capture), Some(Outcome::Done(done))) => {
-                let event = Event::Held {
-                    backup: capture.backup.clone(),
-                    artifact: done.artifact?,
-                    reason: reason.clone(),
-                };
-                Some((capture.store.clone(), event))
+        begun.plan.steps.iter().filter_map(|step| match (&step.action, begun.outcomes.get(&step.id)?) {
+            (Action::Capture(capture), Outcome::Done(done)) => {
+                Some((&capture.store, &capture.backup, done.artifact?))
             }
+            (Action::Copy { backup, artifact, to, .. }, Outcome::Done(_)) => Some((to, backup, *artifact)),
             _ => None,
         });
-    held.collect()
+    let event = |(store, backup, artifact): (&StoreName, &BackupName, ArtifactId)| {
+        (store.clone(), Event::Held { backup: backup.clone(), artifact, reason: reason.clone() })
+    };
+    held.map(event).collect()
 }

@@ -40,7 +40,9 @@ pub fn text(plan: &Plan, outcomes: &BTreeMap<StepId, Outcome>, palette: Palette)
         };
         let _ = writeln!(out, "  {line}");
     }
-    if !plan.steps.is_empty() {
+    if plan.steps.is_empty() {
+        out.push_str("Nothing to do.\n");
+    } else {
         let _ = writeln!(out, "\n{}", sum(done, damaged, failed, left));
     }
     out

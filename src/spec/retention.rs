@@ -136,6 +136,8 @@ pub enum Keep {
     Selected(Calendar),
     /// Not checked yet, so that no calendar rule could judge it.
     NotCheckedYet,
+    /// A calendar rule would select it if it were not damaged: damage is to be repaired, and no reason to delete.
+    Damaged,
     /// The newest good one of its backup in this store.
     Newest,
     /// A person said so, and why.
@@ -186,13 +188,19 @@ pub fn decide(
     now: Timestamp,
 ) -> BTreeMap<ArtifactId, Verdict> {
     let replaced = replaced(candidates);
-    let selected = select(rules, candidates, &replaced, now);
+    let passed = |c: &Candidate<'_>| c.checked == Checked::Passed;
+    let selected = select(rules, candidates, passed, &replaced, now);
+    let judged = |c: &Candidate<'_>| c.checked != Checked::NotYet;
+    let selected_whole = select(rules, candidates, judged, &replaced, now);
     let newest = newest_good(candidates, now);
     let mut verdicts: BTreeMap<ArtifactId, Verdict> = candidates
         .iter()
         .map(|c| {
             let picked = selected.get(&c.id).map_or(&[][..], Vec::as_slice);
             let mut keep = own_reasons(rules, c, picked, replaced.contains_key(&c.id), now);
+            if c.checked == Checked::Failed && selected_whole.contains_key(&c.id) {
+                keep.push(Keep::Damaged);
+            }
             if newest == Some(c.id) {
                 keep.push(Keep::Newest);
             }
@@ -291,12 +299,13 @@ fn calendars(keep: &Retention) -> impl Iterator<Item = (Calendar, u32)> {
 fn select(
     rules: Rules<'_>,
     candidates: &[Candidate<'_>],
+    is_eligible: impl Fn(&Candidate<'_>) -> bool,
     replaced: &BTreeMap<ArtifactId, ArtifactId>,
     now: Timestamp,
 ) -> BTreeMap<ArtifactId, Vec<Calendar>> {
     let mut eligible: Vec<&Candidate<'_>> = candidates
         .iter()
-        .filter(|c| is_selectable(rules, c) && c.checked == Checked::Passed)
+        .filter(|c| is_selectable(rules, c) && is_eligible(c))
         .filter(|c| !c.is_from_the_future(now) && !replaced.contains_key(&c.id))
         .collect();
     eligible.sort_unstable_by_key(|c| std::cmp::Reverse(c.order()));
@@ -374,6 +383,7 @@ impl fmt::Display for Keep {
             Keep::NoRule => f.write_str("no rule covers its kind"),
             Keep::Selected(calendar) => write!(f, "selected by `{calendar}`"),
             Keep::NotCheckedYet => f.write_str("not checked yet"),
+            Keep::Damaged => f.write_str("damaged, and selected if it were not"),
             Keep::Newest => f.write_str("the newest good one here"),
             Keep::Held(why) => write!(f, "held: {why}"),
             Keep::RequiredBy(id) => write!(f, "required by {id}"),
@@ -470,10 +480,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_fills_no_place_and_is_not_the_newest() {
+    fn what_is_damaged_fills_no_place_is_not_the_newest_and_stays_to_be_repaired() {
         let keep = Retention { last: Some(1), ..Retention::default() };
         let damaged = Candidate { checked: Checked::Failed, ..full(1) };
-        check(keep, &[damaged, full(2), full(3)], &[2]);
+        check(keep.clone(), &[damaged, full(2), full(3)], &[1, 2]);
+        check(keep, &[full(1), Candidate { checked: Checked::Failed, ..full(2) }], &[1]);
     }
 
     #[test]

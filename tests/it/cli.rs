@@ -162,6 +162,8 @@ fn what_init_makes_is_planned_applied_explained_traced_and_restored() {
     fleet.run(&["restore", "data", "--to", &place], 4);
     fleet.run(&["restore", "data", "--to", &place, "--at", "2020-01-01 00:00"], 1);
     fleet.run(&["restore", "nothing", "--to", &place], 1);
+    fleet.run(&["verify", "nothing"], 1);
+    fleet.run(&["list", "nothing"], 1);
 
     let kit = fleet.path("kit");
     fleet.run(&["kit", "--out", &kit], 0);

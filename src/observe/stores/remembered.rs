@@ -78,12 +78,12 @@ fn apply_event(
             }
         }
         Event::Held { backup, artifact: id, reason } => {
-            if let Some(artifact) = artifact(backups, backup, *id) {
+            for artifact in same_content(backups, backup, *id) {
                 artifact.held = Some(reason.as_str().into());
             }
         }
         Event::Released { backup, artifact: id } => {
-            if let Some(artifact) = artifact(backups, backup, *id) {
+            for artifact in same_content(backups, backup, *id) {
                 artifact.held = None;
             }
         }
@@ -107,6 +107,16 @@ fn apply_event(
         }
         Event::Verified { .. } | Event::InForce { .. } | Event::Adopted { .. } => {}
     }
+}
+
+/// An artifact and what repairs it: what a person says of one holds for the other.
+fn same_content<'a>(
+    backups: &'a mut BTreeMap<BackupName, StoredBackup>,
+    backup: &BackupName,
+    id: ArtifactId,
+) -> impl Iterator<Item = &'a mut StoredArtifact> {
+    let artifacts = backups.get_mut(backup).map(|stored| stored.artifacts.iter_mut());
+    artifacts.into_iter().flatten().filter(move |artifact| artifact.id == id || artifact.content() == id)
 }
 
 fn artifact<'a>(

@@ -210,7 +210,11 @@ fn newest_good(case: &Case<'_>) -> Option<String> {
     if case.declared_stores().is_none() && case.world.spec.orphans.contains_key(case.backup) {
         return None;
     }
-    let newest = case.stored.newest_good(case.now)?;
+    let Some(newest) = case.stored.newest_good(case.now) else {
+        return Some(
+            "no artifact here is known to be good: what is damaged may be all that there is".to_owned(),
+        );
+    };
     case.gone.contains_key(&newest.id).then(|| format!("{} is the newest good one", newest.id))
 }
 

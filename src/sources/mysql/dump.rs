@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -46,7 +47,7 @@ pub(super) async fn capture(
             "the dump ends without its closing line `-- Dump completed`".to_owned(),
         ));
     }
-    Ok(asked.captured(access, &view, counts, &marks))
+    Ok(asked.captured(access, &view, counts, &marks, request.now))
 }
 
 /// What is dumped, and what was found out about it before.
@@ -113,7 +114,15 @@ impl Asked {
         }
     }
 
-    fn captured(self, access: &Access, view: &View, counts: Counts, marks: &Marks) -> Captured {
+    /// The moment is the controller's: a server's clock that is off must not make artifacts look old or young.
+    fn captured(
+        self,
+        access: &Access,
+        view: &View,
+        counts: Counts,
+        marks: &Marks,
+        now: Timestamp,
+    ) -> Captured {
         let position = marks.position();
         let counts = view.vouch(counts, position.as_ref());
         let log = position.map(|p| format!("{}:{}", p.file, p.offset));
@@ -124,10 +133,7 @@ impl Asked {
             ("dump".to_owned(), access.programs.version.clone()),
         ];
         Captured {
-            moment: Moment::At {
-                time: view.time,
-                position: (!position.is_empty()).then(|| position.join(", ")),
-            },
+            moment: Moment::At { time: now, position: (!position.is_empty()).then(|| position.join(", ")) },
             details: Details { versions: versions.into(), counts, omitted: self.notes, ..Details::default() },
         }
     }

@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use jiff::Timestamp;
-
 use super::{
     Failure,
     access::Access,
@@ -25,8 +23,6 @@ pub(super) struct View {
     lock: Lock,
     /// Where in the binary log the transaction stands, where the server tells (MariaDB does).
     pub position: Option<Position>,
-    /// The server's time.
-    pub time: Timestamp,
 }
 
 /// Whether the server stood still between the opening of the view and of the dump.
@@ -59,11 +55,8 @@ impl View {
                  START TRANSACTION WITH CONSISTENT SNAPSHOT",
             )
             .await?;
-        let time = session.one("SELECT DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%dT%H:%i:%s.%fZ')").await?;
-        let time =
-            time.parse().map_err(|_| Failure::Answer(format!("the server's time is no time: {time}")))?;
         let position = position(&session.rows("SHOW STATUS LIKE 'binlog_snapshot_%'").await?);
-        Ok(Self { session, lock, position, time })
+        Ok(Self { session, lock, position })
     }
 
     /// Lets the server go on: the dump has opened its view.
