@@ -136,7 +136,8 @@ pub enum Keep {
     Selected(Calendar),
     /// Not checked yet, so that no calendar rule could judge it.
     NotCheckedYet,
-    /// A calendar rule would select it if it were not damaged: damage is to be repaired, and no reason to delete.
+    /// A calendar rule would select it if it were not damaged, or nothing here is good: damage is to be repaired, and no
+    /// reason to delete.
     Damaged,
     /// The newest good one of its backup in this store.
     Newest,
@@ -198,7 +199,8 @@ pub fn decide(
         .map(|c| {
             let picked = selected.get(&c.id).map_or(&[][..], Vec::as_slice);
             let mut keep = own_reasons(rules, c, picked, replaced.contains_key(&c.id), now);
-            if c.checked == Checked::Failed && selected_whole.contains_key(&c.id) {
+            let is_all_there_is = newest.is_none();
+            if is_all_there_is || (c.checked == Checked::Failed && selected_whole.contains_key(&c.id)) {
                 keep.push(Keep::Damaged);
             }
             if newest == Some(c.id) {
@@ -383,7 +385,7 @@ impl fmt::Display for Keep {
             Keep::NoRule => f.write_str("no rule covers its kind"),
             Keep::Selected(calendar) => write!(f, "selected by `{calendar}`"),
             Keep::NotCheckedYet => f.write_str("not checked yet"),
-            Keep::Damaged => f.write_str("damaged, and selected if it were not"),
+            Keep::Damaged => f.write_str("damage is to be repaired, and no reason to delete"),
             Keep::Newest => f.write_str("the newest good one here"),
             Keep::Held(why) => write!(f, "held: {why}"),
             Keep::RequiredBy(id) => write!(f, "required by {id}"),
