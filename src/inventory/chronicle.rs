@@ -191,8 +191,12 @@ mod tests {
         let vault = pair.vault.clone();
         write(&mut pair.offsite, Some(("vault", &vault)), "new");
         let old = pair.vault.clone();
-        pair.pass();
-        pair.pass();
+        for _ in 0..2 {
+            let before = pair.vault.clone();
+            write(&mut pair.vault, Some(("offsite", &pair.offsite)), "v");
+            // Other records than those of the store that was replaced.
+            write(&mut pair.offsite, Some(("vault", &before)), "n");
+        }
         assert_eq!(pair.behind(), (false, false));
         pair.vault = old;
         assert!(pair.behind().0);

@@ -199,12 +199,13 @@ pub fn decide(
         .map(|c| {
             let picked = selected.get(&c.id).map_or(&[][..], Vec::as_slice);
             let mut keep = own_reasons(rules, c, picked, replaced.contains_key(&c.id), now);
-            let is_all_there_is = newest.is_none();
-            if is_all_there_is || (c.checked == Checked::Failed && selected_whole.contains_key(&c.id)) {
-                keep.push(Keep::Damaged);
-            }
             if newest == Some(c.id) {
                 keep.push(Keep::Newest);
+            }
+            let is_all_there_is = newest.is_none();
+            let would_be_kept = c.checked == Checked::Failed && selected_whole.contains_key(&c.id);
+            if keep.is_empty() && (is_all_there_is || would_be_kept) {
+                keep.push(Keep::Damaged);
             }
             let verdict = match keep.is_empty() {
                 false => Verdict::Keep(keep),
