@@ -1,0 +1,167 @@
+//! Backups: what is protected, by whose drivers.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Keep, S3, Secret};
+use crate::spec::values::{AbsolutePath, GitUrl, Glob, Line, Name, Text, Word};
+
+/// What is protected: exactly one of `files`, `sqlite`, `mysql`, `postgres`, `influxdb`, `mongodb`, `dynamodb`, `rds`
+/// and `s3`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    { "required": ["files"] }, { "required": ["sqlite"] }, { "required": ["mysql"] },
+    { "required": ["postgres"] }, { "required": ["influxdb"] }, { "required": ["mongodb"] },
+    { "required": ["dynamodb"] }, { "required": ["rds"] }, { "required": ["s3"] },
+]))]
+pub struct Backup {
+    /// For people.
+    pub description: Option<Text<Line>>,
+    /// Name of the policy.
+    #[schemars(required)]
+    pub policy: Option<Text<Name>>,
+    /// Names of stores: the first takes the capture, the others get copies.
+    #[schemars(required, length(min = 1))]
+    pub stores: Option<Vec<Text<Name>>>,
+    /// Retention of single stores, instead of the policy's.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "format": "name" }))]
+    pub keep_in: BTreeMap<String, Keep>,
+    /// Name of the contact.
+    pub contact: Option<Text<Name>>,
+    /// Folders of the controller's host.
+    pub files: Option<Files>,
+    /// An SQLite database of the controller's host.
+    pub sqlite: Option<Sqlite>,
+    /// MySQL or MariaDB.
+    pub mysql: Option<Server>,
+    /// PostgreSQL.
+    pub postgres: Option<Server>,
+    /// InfluxDB 1.x or 2.x.
+    pub influxdb: Option<Influxdb>,
+    /// MongoDB.
+    pub mongodb: Option<Server>,
+    /// A table of DynamoDB.
+    pub dynamodb: Option<Dynamodb>,
+    /// An instance of RDS.
+    pub rds: Option<Rds>,
+    /// Objects of a bucket.
+    pub s3: Option<S3>,
+}
+
+/// Folders of the controller's host.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Files {
+    /// Folders or files, none inside another. The host's `allow.read` must cover them.
+    #[schemars(required, length(min = 1))]
+    pub paths: Option<Vec<Text<AbsolutePath>>>,
+    /// Globs, relative to each of the paths, that are left out.
+    pub exclude: Option<Vec<Text<Glob>>>,
+}
+
+/// An SQLite database of the controller's host.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sqlite {
+    /// The database's file. The host's `allow.read` must cover it.
+    #[schemars(required)]
+    pub path: Option<Text<AbsolutePath>>,
+}
+
+/// A database server: `host`, or `socket`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["host"] }, { "required": ["socket"] }]))]
+pub struct Server {
+    /// Name or address.
+    pub host: Option<Text<Word>>,
+    /// Default: the engine's own.
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+    /// A Unix socket of the controller's host, instead of host and port.
+    pub socket: Option<Text<AbsolutePath>>,
+    /// Whom to log in as.
+    pub user: Option<Text<Word>>,
+    /// With which password.
+    pub password: Option<Secret>,
+    /// Which databases. Default: all but the engine's own.
+    pub databases: Option<Vec<Text<Word>>>,
+    /// How the connection is protected. Default: as the engine's client does.
+    pub tls: Option<Tls>,
+}
+
+/// How a connection to a server is protected.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The authority that must have signed the server's certificate: a PEM file of the controller's host.
+    #[schemars(required)]
+    pub ca: Option<Text<AbsolutePath>>,
+}
+
+/// InfluxDB 1.x or 2.x.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Influxdb {
+    /// Name or address.
+    #[schemars(required)]
+    pub host: Option<Text<Word>>,
+    /// Default: the engine's own.
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+    /// Whom to log in as.
+    pub user: Option<Text<Word>>,
+    /// With which password or token.
+    pub password: Option<Secret>,
+    /// Which databases or buckets. Default: all but the engine's own.
+    pub databases: Option<Vec<Text<Word>>>,
+    /// Which retention policies (1.x). Default: all.
+    pub retention_policies: Option<Vec<Text<Word>>>,
+    /// How the connection is protected. Default: as the engine's client does.
+    pub tls: Option<Tls>,
+}
+
+/// A table of DynamoDB.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dynamodb {
+    /// AWS region.
+    #[schemars(required)]
+    pub region: Option<Text<Word>>,
+    /// The table's name.
+    #[schemars(required)]
+    pub table: Option<Text<Word>>,
+}
+
+/// An instance of RDS.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rds {
+    /// AWS region.
+    #[schemars(required)]
+    pub region: Option<Text<Word>>,
+    /// The instance's identifier.
+    #[schemars(required)]
+    pub instance: Option<Text<Word>>,
+}
+
+/// The infra repo's own backup: a bundle on every commit.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Infra {
+    /// Names of stores, each written directly.
+    #[schemars(required, length(min = 1))]
+    pub stores: Option<Vec<Text<Name>>>,
+    /// Git URLs that are pushed to on every commit. The host's `allow.mirrors` must cover them.
+    pub mirrors: Option<Vec<Text<GitUrl>>>,
+    /// What is kept of the bundles.
+    pub keep: Option<Keep>,
+    /// Retention of single stores, instead of `keep`.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "format": "name" }))]
+    pub keep_in: BTreeMap<String, Keep>,
+}
