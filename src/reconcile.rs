@@ -4,71 +4,58 @@
 //! something. Both answer with a [`Pass`], which is all that the command line, the daemon and the web page show.
 
 mod adopt;
+mod ask;
 pub mod desired;
 mod events;
+mod hand;
+mod in_force;
+mod look;
 mod memory;
 mod pass;
+mod rounds;
 pub mod saved;
 mod survey;
 
 use std::{
-    collections::BTreeMap,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
-use futures::future::join_all;
 use jiff::Timestamp;
 
 use crate::{
     apply::{
-        executor::{Bounds, Halt, Listener, Outcome, execute},
+        executor::{Bounds, Halt, Listener},
         journal::{Journal, JournalError},
-        world::{Announcements, Deeds, World},
     },
-    artifact::{Depth, record::Event},
+    artifact::Depth,
     clock::{Clock, SystemClock},
     config::{Config, ConfigError},
     drivers::{Drivers, Registry},
-    git::{
-        Mirror, MirrorError,
-        push::{PushError, PushMirror},
-        stored::StoredTips,
-        tips_position,
-    },
-    inventory::{Interrupted, Inventory, Observed},
+    git::{Mirror, MirrorError},
     keys::{Keys, KeysError},
     observe::{
-        Freshness, InfraSight, Sight,
         cache::{MemoryCache, ObjectCache, SqliteCache},
-        observe,
         seen::Seen,
-        stores::Look,
     },
     plan::{
-        self, Action, Limits, Plan,
+        self, Limits, Plan,
         check::{Malformed, check, withhold_deletions},
         manual::{self, CannotCapture},
         restore::{self, CannotRestore},
-        verify::{self, Scope},
+        verify,
     },
-    spec::{
-        Spec,
-        names::{BackupName, StoreName},
-    },
-    state::{Before, InForce, Lock, StateDir, StateError},
+    state::{InForce, StateDir, StateError},
     status::{Revisions, Status},
 };
 pub use adopt::AdoptError;
-use desired::{Demands, Desired, NothingInForce};
-use pass::{Begun, only};
+pub use ask::{Ask, Keep, Terms};
+use desired::{Desired, NothingInForce};
+use hand::Hand;
+use pass::Begun;
 pub use pass::{Ending, Extent, Pass};
 use saved::Stale;
 pub use survey::{Survey, Trace, TraceError};
-
-/// How often a pass plans on what its own steps made. Captures, their copies, their checks: three; and one to spare.
-const MOST_ROUNDS: usize = 4;
 
 /// One Backstay process on one state directory.
 pub struct Controller {
@@ -89,56 +76,6 @@ pub struct Controller {
 
 /// The tips of the infra repo, and the revision that was in force before.
 type Basis = (String, Option<InForce>);
-
-/// What a pass is asked to do.
-#[derive(Clone, Debug)]
-pub enum Ask {
-    /// Whatever the declaration asks for.
-    Everything,
-    /// Exactly this plan, which must be what a pass would plan.
-    Exactly(Plan),
-    /// Backups on demand.
-    Backup(Vec<manual::Request>, Keep),
-    /// Checks of what is stored.
-    Verify(Scope, Depth),
-    /// Repairs of what is known to be damaged.
-    Repair(Scope),
-    /// A restore.
-    Restore(restore::Request),
-}
-
-impl Ask {
-    fn extent(&self) -> Extent {
-        match self {
-            Ask::Everything | Ask::Exactly(_) => Extent::Fleet,
-            Ask::Backup(..) | Ask::Verify(..) | Ask::Repair(_) | Ask::Restore(_) => Extent::Request,
-        }
-    }
-}
-
-/// How long artifacts on demand are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// As the retention says.
-    ByPolicy,
-    /// Until a person releases them; with the reason.
-    Held(String),
-}
-
-/// On which terms.
-#[derive(Clone, Debug)]
-pub struct Terms {
-    /// How old what was seen may be.
-    pub freshness: Freshness,
-    /// The rewritten tip of the branch that a person accepts.
-    pub accept_rewrite: Option<String>,
-}
-
-impl Default for Terms {
-    fn default() -> Self {
-        Self { freshness: Freshness::Now, accept_rewrite: None }
-    }
-}
 
 /// A controller that could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -311,152 +248,6 @@ impl Controller {
         self.concluded(begun, &desired, &seen)
     }
 
-    /// What was seen counts only as long as no other process has changed anything since.
-    fn freshness_after_others(&self, ask: &Ask, wanted: Freshness) -> Result<Freshness, StateError> {
-        if matches!(ask, Ask::Restore(_)) {
-            return Ok(wanted);
-        }
-        let mut last = lock(&self.last_pass);
-        let (mark, before) = self.state.begin_pass(*last)?;
-        *last = Some(mark);
-        Ok(if before == Before::Ours { wanted } else { Freshness::Now })
-    }
-
-    /// Takes the planned steps, and then those that only follow from what they made, such as copies of a new artifact.
-    /// What failed is left to a later pass.
-    async fn carry_out_in_rounds(
-        &self,
-        hand: &Hand,
-        ask: &Ask,
-        desired: &Arc<Desired>,
-        seen: &mut Seen,
-        begun: &mut Begun,
-    ) -> Result<(), PassError> {
-        for _ in 0..MOST_ROUNDS {
-            self.carry_out(hand, desired, seen, begun).await;
-            if seen.has_forgotten(desired.spec.stores.keys()) {
-                let as_kept_up = Freshness::Within(Duration::MAX);
-                self.look(seen, &desired.spec, hand.interrupted(), as_kept_up).await;
-            }
-            let next = match ask {
-                Ask::Everything => self.planned(&Ask::Everything, desired, seen)?,
-                Ask::Backup(requests, _) => {
-                    let asked = |name: &BackupName| requests.iter().any(|request| request.backup == *name);
-                    only(
-                        self.planned(&Ask::Everything, desired, seen)?,
-                        |action| matches!(action, Action::Copy { backup, .. } if asked(backup)),
-                    )
-                }
-                _ => return Ok(()),
-            };
-            if hand.halt.begins_nothing() || !begun.go_on_with(next) {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    /// Brings the mirror up to date; or says why it can't. What was fetched before stays desired then.
-    async fn fetch(&self) -> Option<String> {
-        self.mirror.fetch().await.err().map(|error| error.to_string())
-    }
-
-    /// The revision in force; read again only when a tip has moved.
-    async fn desired(&self, terms: &Terms) -> Result<Arc<Desired>, NothingInForce> {
-        let tips = self.mirror.tips().await.map_err(NothingInForce::NoRevision)?;
-        let basis = (tips_position(&tips), self.state.in_force());
-        let demands = self.demands(terms);
-        if let Some((known, desired)) = &*lock(&self.known)
-            && *known == basis
-            && terms.accept_rewrite.is_none()
-        {
-            return Ok(desired.clone());
-        }
-        let before = match &basis.1 {
-            Some(known) => Some(known.clone()),
-            None => self.remembered(&demands).await,
-        };
-        let desired = Arc::new(desired::desired(&self.mirror, &demands, before).await?);
-        *lock(&self.known) = Some((basis, desired.clone()));
-        Ok(desired)
-    }
-
-    fn demands(&self, terms: &Terms) -> Demands {
-        Demands {
-            folder: self.config.repo.path.clone(),
-            branch: self.config.repo.branch.clone(),
-            must_recipients: self.config.keys.must_recipients.clone(),
-            accepted: terms.accept_rewrite.clone(),
-        }
-    }
-
-    /// Remembers which revision is in force.
-    fn keep_in_force(&self, desired: &Desired) -> Result<(), StateError> {
-        if desired.stands_in_for.is_some() {
-            return Ok(());
-        }
-        let now = InForce { branch: self.config.repo.branch.clone(), revision: desired.revision.id.clone() };
-        if self.state.in_force().as_ref() != Some(&now) {
-            self.state.set_in_force(&now)?;
-        }
-        Ok(())
-    }
-
-    /// Backs up the infra repo before anything else, on the strength of what was seen before: a bundle and a push only
-    /// add. Without any earlier look the pass itself begins with it.
-    async fn back_up_infra_first(
-        &self,
-        hand: &Hand,
-        desired: &Arc<Desired>,
-        seen: &mut Seen,
-    ) -> Result<Option<Begun>, PassError> {
-        if seen.inventory.stores.is_empty() {
-            return Ok(None);
-        }
-        self.look(seen, &desired.spec, Vec::new(), Freshness::AsSeen).await;
-        let plan = only(self.planned(&Ask::Everything, desired, seen)?, |action| match action {
-            Action::Capture(capture) => capture.backup.is_infra(),
-            Action::Push { .. } => true,
-            _ => false,
-        });
-        let mut begun = Begun::of(plan, Extent::Fleet, None);
-        self.carry_out(hand, desired, seen, &mut begun).await;
-        Ok(Some(begun))
-    }
-
-    /// Looks at everything, as far as what was seen is not fresh enough.
-    async fn look(&self, seen: &mut Seen, spec: &Spec, interrupted: Vec<Interrupted>, freshness: Freshness) {
-        let sight = Sight {
-            stores: self.looks(spec).await,
-            scheduler: self.drivers.scheduler(),
-            infra: spec.infra.as_ref().map(|infra| InfraSight {
-                mirror: self.mirror.clone(),
-                pushed: infra.mirrors.iter().map(|url| (url.clone(), self.pushed(url))).collect(),
-            }),
-            interrupted,
-        };
-        *seen = observe(&sight, std::mem::take(seen), freshness, self.clock.now()).await;
-    }
-
-    async fn looks(&self, spec: &Spec) -> BTreeMap<StoreName, Result<Look, String>> {
-        let mut looks = BTreeMap::new();
-        for (name, declared) in &spec.stores {
-            let look = self.drivers.store(declared).await.map(|store| Look {
-                name: name.clone(),
-                store,
-                fleet: spec.fleet.name.clone(),
-                keys: self.keys.clone(),
-                cache: self.cache.clone(),
-            });
-            looks.insert(name.clone(), look.map_err(|refusal| refusal.to_string()));
-        }
-        looks
-    }
-
-    fn pushed(&self, url: &str) -> Result<PushMirror, PushError> {
-        PushMirror::new(&self.mirror, url, &self.config.allow.mirrors)
-    }
-
     /// What bounds every plan on this host.
     fn limits(&self, desired: &Desired) -> Limits {
         let identities = self.keys.identities();
@@ -490,80 +281,6 @@ impl Controller {
         })
     }
 
-    /// Takes the steps that were not taken yet, and keeps up with what they did.
-    async fn carry_out(&self, hand: &Hand, desired: &Arc<Desired>, seen: &mut Seen, begun: &mut Begun) {
-        let plan = begun.not_taken();
-        let inventory = Arc::new(std::mem::take(&mut seen.inventory));
-        let world = Arc::new(World {
-            spec: desired.spec.clone(),
-            revision: desired.revision.id.clone(),
-            inventory: inventory.clone(),
-            deletions: Announcements::of(&plan),
-            stores: self.looks(&desired.spec).await,
-            mirrors: self.config.allow.mirrors.clone(),
-            drivers: self.drivers.clone(),
-            mirror: self.mirror.clone(),
-            tips: StoredTips::new(self.state.root()),
-            keys: self.keys.clone(),
-            clock: self.clock.clone(),
-            listener: hand.listener.clone(),
-            deeds: Deeds::default(),
-        });
-        let (effects, listener) = (world.clone(), hand.listener.clone());
-        let outcomes =
-            execute(&plan, &self.bounds, effects, hand.journal.clone(), listener, &hand.halt).await;
-        let (events, changes) = (world.deeds.events(), world.deeds.changes());
-        drop(world);
-        seen.inventory = Arc::unwrap_or_clone(inventory);
-        let now = self.clock.now();
-        for (store, backup, change) in changes {
-            seen.apply(&store, &backup, change, now);
-        }
-        begun.outcomes.extend(outcomes);
-        begun.events.extend(events);
-        self.keep_up(&mut seen.inventory, begun);
-    }
-
-    /// Keeps up with what the steps did outside of stores.
-    fn keep_up(&self, inventory: &mut Inventory, begun: &Begun) {
-        if let Ok(armed) = self.drivers.scheduler().list() {
-            inventory.armed = armed;
-        }
-        let Some(infra) = &mut inventory.infra else { return };
-        for step in &begun.plan.steps {
-            if let (Action::Push { mirror }, Some(Outcome::Done(_))) =
-                (&step.action, begun.outcomes.get(&step.id))
-            {
-                let position = Observed::Known(infra.position.clone());
-                infra.mirrors.insert(mirror.clone(), position);
-            }
-        }
-    }
-
-    /// Writes into the stores what must outlive the controller; returns what could not be written.
-    async fn record(
-        &self,
-        events: BTreeMap<StoreName, Vec<Event>>,
-        spec: &Spec,
-        seen: &mut Seen,
-    ) -> Vec<String> {
-        let looks = self.looks(spec).await;
-        let now = self.clock.now();
-        let appended = events.into_iter().filter_map(|(store, events)| {
-            let records = looks.get(&store)?.as_ref().ok()?.records();
-            let siblings = seen.siblings(&store);
-            Some(async move { (store, records.append_knowing(&self.keys, now, events, siblings).await) })
-        });
-        let mut faults = Vec::new();
-        for (store, appended) in join_all(appended.collect::<Vec<_>>()).await {
-            match appended {
-                Ok(record) => seen.recorded(&store, &record),
-                Err(error) => faults.push(error.to_string()),
-            }
-        }
-        faults
-    }
-
     /// The pass with what it means: how everything stands, and when the next one is due.
     fn concluded(&self, begun: Begun, desired: &Desired, seen: &Seen) -> Result<Pass, PassError> {
         let (spec, inventory, now) = (&desired.spec, &seen.inventory, self.clock.now());
@@ -582,46 +299,6 @@ impl Controller {
         let status = Status::of(spec, inventory, &limits, left, revisions, now);
         let next_due = plan::next_due(spec, inventory, &limits, now);
         Ok(Pass::of(begun, desired, status, next_due))
-    }
-}
-
-/// What a pass works with from its lock to its end.
-struct Hand {
-    _leave: Leave,
-    journal: Arc<Mutex<Journal>>,
-    halt: Halt,
-    listener: Arc<dyn Listener>,
-}
-
-/// By whose leave a pass does what it does.
-enum Leave {
-    /// Nobody else changes anything of what this state directory is for.
-    Alone { _lock: Lock },
-    /// It changes nothing that others could: a restore reads stores, and goes on beside captures.
-    Beside { _journal: tempfile::TempDir },
-}
-
-impl Hand {
-    fn take(
-        state: &StateDir,
-        ask: &Ask,
-        halt: &Halt,
-        listener: &Arc<dyn Listener>,
-    ) -> Result<Self, PassError> {
-        let (leave, path) = match ask {
-            Ask::Restore(_) => {
-                let folder = state.scratch()?;
-                let path = folder.path().join("journal");
-                (Leave::Beside { _journal: folder }, path)
-            }
-            _ => (Leave::Alone { _lock: state.lock()? }, state.journal()),
-        };
-        let journal = Arc::new(Mutex::new(Journal::open(path)?));
-        Ok(Self { _leave: leave, journal, halt: halt.clone(), listener: listener.clone() })
-    }
-
-    fn interrupted(&self) -> Vec<Interrupted> {
-        lock(&self.journal).interrupted()
     }
 }
 

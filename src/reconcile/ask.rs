@@ -1,0 +1,58 @@
+//! What a pass is asked to do, and on which terms.
+
+use super::Extent;
+use crate::{
+    artifact::Depth,
+    observe::Freshness,
+    plan::{Plan, manual, restore, verify::Scope},
+};
+
+/// What a pass is asked to do.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// Whatever the declaration asks for.
+    Everything,
+    /// Exactly this plan, which must be what a pass would plan.
+    Exactly(Plan),
+    /// Backups on demand.
+    Backup(Vec<manual::Request>, Keep),
+    /// Checks of what is stored.
+    Verify(Scope, Depth),
+    /// Repairs of what is known to be damaged.
+    Repair(Scope),
+    /// A restore.
+    Restore(restore::Request),
+}
+
+impl Ask {
+    pub(super) fn extent(&self) -> Extent {
+        match self {
+            Ask::Everything | Ask::Exactly(_) => Extent::Fleet,
+            Ask::Backup(..) | Ask::Verify(..) | Ask::Repair(_) | Ask::Restore(_) => Extent::Request,
+        }
+    }
+}
+
+/// How long artifacts on demand are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// As the retention says.
+    ByPolicy,
+    /// Until a person releases them; with the reason.
+    Held(String),
+}
+
+/// On which terms.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// How old what was seen may be.
+    pub freshness: Freshness,
+    /// The rewritten tip of the branch that a person accepts.
+    pub accept_rewrite: Option<String>,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { freshness: Freshness::Now, accept_rewrite: None }
+    }
+}

@@ -1,0 +1,68 @@
+//! Looking at what really exists, as far as what was seen is not fresh enough.
+
+use std::collections::BTreeMap;
+
+use super::{Ask, Controller, lock};
+use crate::{
+    git::push::{PushError, PushMirror},
+    inventory::Interrupted,
+    observe::{Freshness, InfraSight, Sight, observe, seen::Seen, stores::Look},
+    spec::{Spec, names::StoreName},
+    state::{Before, StateError},
+};
+
+impl Controller {
+    /// What was seen counts only as long as no other process has changed anything since.
+    pub(super) fn freshness_after_others(
+        &self,
+        ask: &Ask,
+        wanted: Freshness,
+    ) -> Result<Freshness, StateError> {
+        if matches!(ask, Ask::Restore(_)) {
+            return Ok(wanted);
+        }
+        let mut last = lock(&self.last_pass);
+        let (mark, before) = self.state.begin_pass(*last)?;
+        *last = Some(mark);
+        Ok(if before == Before::Ours { wanted } else { Freshness::Now })
+    }
+
+    /// Looks at everything, as far as what was seen is not fresh enough.
+    pub(super) async fn look(
+        &self,
+        seen: &mut Seen,
+        spec: &Spec,
+        interrupted: Vec<Interrupted>,
+        freshness: Freshness,
+    ) {
+        let sight = Sight {
+            stores: self.looks(spec).await,
+            scheduler: self.drivers.scheduler(),
+            infra: spec.infra.as_ref().map(|infra| InfraSight {
+                mirror: self.mirror.clone(),
+                pushed: infra.mirrors.iter().map(|url| (url.clone(), self.pushed(url))).collect(),
+            }),
+            interrupted,
+        };
+        *seen = observe(&sight, std::mem::take(seen), freshness, self.clock.now()).await;
+    }
+
+    pub(super) async fn looks(&self, spec: &Spec) -> BTreeMap<StoreName, Result<Look, String>> {
+        let mut looks = BTreeMap::new();
+        for (name, declared) in &spec.stores {
+            let look = self.drivers.store(declared).await.map(|store| Look {
+                name: name.clone(),
+                store,
+                fleet: spec.fleet.name.clone(),
+                keys: self.keys.clone(),
+                cache: self.cache.clone(),
+            });
+            looks.insert(name.clone(), look.map_err(|refusal| refusal.to_string()));
+        }
+        looks
+    }
+
+    pub(super) fn pushed(&self, url: &str) -> Result<PushMirror, PushError> {
+        PushMirror::new(&self.mirror, url, &self.config.allow.mirrors)
+    }
+}
