@@ -70,6 +70,7 @@ impl Effects for World {
             Action::CleanUp { backup, store, artifact } => {
                 self.clean_up_after(backup, store, *artifact).await
             }
+            Action::Settle { backup, store, artifact } => self.settle(backup, store, *artifact).await,
             Action::Push { mirror } => self.push(mirror).await,
             Action::Restore(restore) => self.restore(step, restore).await,
         }

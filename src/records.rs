@@ -3,6 +3,9 @@
 //! A record names the SHA-256 of the one before it, so that one that was altered or taken away shows. Numbers rise. A
 //! number may stay unused where a writer was cut off between signature and record; and of two writers at once both may
 //! name the same one before: neither breaks the chain.
+//!
+//! What is appended is read back. A record that the store spoiled would break the chain for every reader: it is taken away
+//! again, and written anew under the next number.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -41,6 +44,12 @@ const READS: usize = 8;
 /// How often another writer may be faster before an append gives up.
 const ATTEMPTS: usize = 16;
 
+/// How often a store may spoil a record before an append gives up.
+const SPOILS: usize = 3;
+
+/// How often the newest record is read until it can be believed, or reads alike twice.
+const STEADY_READS: usize = 4;
+
 /// A fleet's records in one store.
 #[derive(Clone)]
 pub struct Records {
@@ -77,6 +86,36 @@ pub enum AppendError {
         /// Where.
         store: StoreName,
     },
+    /// The store gives back other bytes than it was given, every time. Nothing of it is left there.
+    #[error(
+        "failed to append a record in {store}: it reads back otherwise than it was written; look into that store's disk or service"
+    )]
+    Spoiled {
+        /// Where.
+        store: StoreName,
+    },
+    /// A spoiled record stands in the chain, which is refused from now on.
+    #[error(
+        "failed to take away {object}, which {store} has spoiled while it was written: {source}; delete that object, or look into the store and adopt it"
+    )]
+    Unrepaired {
+        /// Where.
+        store: StoreName,
+        /// The record.
+        object: ObjectName,
+        /// Why it could not be deleted.
+        source: StoreError,
+    },
+}
+
+/// What became of an object that was put.
+enum Placed {
+    /// It reads back as it was put.
+    Whole,
+    /// Somebody else's is in its place.
+    Taken,
+    /// It reads back as something else.
+    Spoiled,
 }
 
 /// A record as it is kept: its digest and what it says.
@@ -181,6 +220,7 @@ impl Records {
         events: Vec<Event>,
         siblings: BTreeMap<StoreName, Mark>,
     ) -> Result<Record, AppendError> {
+        let mut spoils = 0;
         for _ in 0..ATTEMPTS {
             let listed = self.store.list(&layout::records(&self.fleet)).await?;
             let listing = FleetListing::sort(&self.fleet, listed).records;
@@ -188,13 +228,18 @@ impl Records {
                 format: FORMAT.to_owned(),
                 fleet: self.fleet.clone(),
                 sequence: listing.keys().next_back().map_or(0, |last| last + 1),
-                previous: self.last_digest(&listing).await?,
+                previous: self.last_digest(&listing, keys).await?,
                 at,
                 events: events.clone(),
                 siblings: siblings.clone(),
             };
-            if self.put(&record, keys).await? {
-                return Ok(record);
+            match self.put(&record, keys).await? {
+                Placed::Whole => return Ok(record),
+                Placed::Taken => {}
+                Placed::Spoiled => spoils += 1,
+            }
+            if spoils >= SPOILS {
+                return Err(AppendError::Spoiled { store: self.name.clone() });
             }
         }
         Err(AppendError::Contended { store: self.name.clone() })
@@ -203,32 +248,70 @@ impl Records {
     async fn last_digest(
         &self,
         listing: &BTreeMap<u64, RecordListing>,
-    ) -> Result<Option<String>, StoreError> {
-        let Some(last) = listing.values().rev().find_map(|object| object.record.as_ref()) else {
-            return Ok(None);
-        };
-        Ok(Some(digest(&self.store.get(&last.name, None, LONGEST_RECORD).await?)))
+        keys: &Keys,
+    ) -> Result<Option<String>, AppendError> {
+        let mut newest_first = listing.iter().rev();
+        let newest = newest_first.find_map(|(sequence, object)| Some((*sequence, object.record.as_ref()?)));
+        let Some((sequence, newest)) = newest else { return Ok(None) };
+        let mut before: Option<Bytes> = None;
+        for _ in 0..STEADY_READS {
+            let bytes = self.store.get(&newest.name, None, LONGEST_RECORD).await?;
+            // One that is not to be believed, and was adopted, is named as it is.
+            if self.trust(sequence, &bytes, keys).await?.is_ok() || before.as_ref() == Some(&bytes) {
+                return Ok(Some(digest(&bytes)));
+            }
+            before = Some(bytes);
+        }
+        Err(AppendError::Spoiled { store: self.name.clone() })
     }
 
-    /// Puts the signature and then the record; `false` where another writer took the number.
-    async fn put(&self, record: &Record, keys: &Keys) -> Result<bool, StoreError> {
+    /// Puts the signature and then the record.
+    async fn put(&self, record: &Record, keys: &Keys) -> Result<Placed, AppendError> {
         let bytes = Bytes::from(to_bytes(record));
         let signature = Bytes::from(keys.sign(SIGNATURE_NAMESPACE, &bytes));
-        let objects = [
-            (layout::record_signature(&self.fleet, record.sequence), signature, LONGEST_SIGNATURE),
-            (layout::record(&self.fleet, record.sequence), bytes, LONGEST_RECORD),
-        ];
-        for (name, content, limit) in objects {
-            let ours = match self.store.put_if_absent(&name, content.clone()).await? {
-                Put::Created => true,
-                // The answer to our own put may have been lost.
-                Put::Existed => self.store.get(&name, None, limit).await? == content,
-            };
-            if !ours {
-                return Ok(false);
+        let name = layout::record_signature(&self.fleet, record.sequence);
+        match self.place(&name, &signature, LONGEST_SIGNATURE).await? {
+            Placed::Whole => {}
+            // A signature without a record counts for nothing: the number stays unused.
+            not_ours => return Ok(not_ours),
+        }
+        let name = layout::record(&self.fleet, record.sequence);
+        match self.place(&name, &bytes, LONGEST_RECORD).await {
+            Ok(Placed::Whole) => Ok(Placed::Whole),
+            // Under our signature nothing but our record can stand.
+            Ok(Placed::Taken | Placed::Spoiled) => {
+                self.take_away(name).await?;
+                Ok(Placed::Spoiled)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Puts an object and reads it back, whatever the answer to the put was: it may have been lost.
+    async fn place(&self, name: &ObjectName, content: &Bytes, limit: u64) -> Result<Placed, StoreError> {
+        let put = self.store.put_if_absent(name, content.clone()).await;
+        // A second look, for a read may fail as well as a write.
+        for _ in 0..2 {
+            match self.store.get(name, None, limit).await {
+                Ok(found) if found == *content => return Ok(Placed::Whole),
+                Ok(_) => {}
+                Err(error) if error.kind == ErrorKind::Protocol => {}
+                Err(error) => return Err(put.err().unwrap_or(error)),
             }
         }
-        Ok(true)
+        match put {
+            Ok(Put::Existed) => Ok(Placed::Taken),
+            Ok(Put::Created) | Err(_) => Ok(Placed::Spoiled),
+        }
+    }
+
+    async fn take_away(&self, object: ObjectName) -> Result<(), AppendError> {
+        let Err(source) = self.store.delete(&object).await else { return Ok(()) };
+        match self.store.stat(&object).await {
+            // The answer was lost.
+            Ok(None) => Ok(()),
+            _ => Err(AppendError::Unrepaired { store: self.name.clone(), object, source }),
+        }
     }
 }
 

@@ -4,7 +4,12 @@ use std::collections::BTreeSet;
 
 use super::garbage::Garbage;
 use crate::{
-    artifact::ArtifactId, clock::Clock, observe::stores::Look, spec::names::BackupName, stores::StoreError,
+    artifact::ArtifactId,
+    clock::Clock,
+    inventory::Lease,
+    observe::stores::{LONGEST_LEASE, Look},
+    spec::names::BackupName,
+    stores::{ErrorKind, StoreError},
 };
 
 /// What became of interrupted work.
@@ -41,4 +46,19 @@ pub async fn clean_up(
     };
     look.store.delete(&lease).await?;
     Ok(cleaned)
+}
+
+/// Gives back the lease that work of ours left behind which was committed. Another controller's stays, and so does what
+/// can't be read as a lease.
+pub async fn settle(look: &Look, backup: &BackupName, artifact: ArtifactId) -> Result<(), StoreError> {
+    let name = look.folder(backup).lease(artifact);
+    let content = match look.store.get(&name, None, LONGEST_LEASE).await {
+        Ok(content) => content,
+        Err(error) if error.kind == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    match serde_json::from_slice::<Lease>(&content) {
+        Ok(lease) if lease.controller == look.keys.public_key() => look.store.delete(&name).await,
+        _ => Ok(()),
+    }
 }

@@ -90,6 +90,7 @@ fn of_sweep(error: &SweepError) -> Class {
 fn of_append(error: &AppendError) -> Class {
     match error {
         AppendError::Store(error) => error.class(),
-        AppendError::Contended { .. } => Class::Retry,
+        AppendError::Contended { .. } | AppendError::Spoiled { .. } => Class::Retry,
+        AppendError::Unrepaired { .. } => Class::Stalled,
     }
 }

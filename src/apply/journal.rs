@@ -126,15 +126,15 @@ impl Journal {
         Ok(())
     }
 
-    /// Closes every attempt that would have left `cleaned` behind: it was cleaned up.
-    pub fn settle(&mut self, cleaned: &Interrupted) -> Result<(), JournalError> {
+    /// Closes every attempt that wrote what `left` names: it was found committed, or was cleaned up.
+    pub fn settle(&mut self, left: &Interrupted, how: Ended) -> Result<(), JournalError> {
         let settled: Vec<Attempt> = self
             .open
             .iter()
-            .filter(|(_, intent)| intent.writes.as_ref() == Some(cleaned))
+            .filter(|(_, intent)| intent.writes.as_ref() == Some(left))
             .map(|(attempt, _)| *attempt)
             .collect();
-        settled.into_iter().try_for_each(|attempt| self.end(attempt, Ended::Undone))
+        settled.into_iter().try_for_each(|attempt| self.end(attempt, how))
     }
 
     /// Closes what was cut off and can have left nothing behind.
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(journal.interrupted(), std::slice::from_ref(&left));
         assert_eq!(Journal::peek(&path).unwrap(), std::slice::from_ref(&left));
         assert!(journal.begin(intent(3)).unwrap() > first);
-        journal.settle(&left).unwrap();
+        journal.settle(&left, Ended::Undone).unwrap();
         assert_eq!(journal.interrupted(), [intent(3).writes.unwrap()]);
     }
 

@@ -17,7 +17,7 @@ use crate::{
     artifact::{
         ArtifactId,
         index::{Index, InvalidIndex, Segment},
-        layout::ObjectName,
+        layout::{ObjectName, PackName},
         manifest::{Content, Manifest, Segments},
     },
     committed::BackupFolder,
@@ -89,12 +89,14 @@ pub struct Damage {
     pub object: ObjectName,
     /// What is wrong with it, as the rest of a sentence: `is missing`.
     pub fault: String,
+    /// The pack that is not what the manifest says, where that is the damage: it is every artifact's that names the pack.
+    pub pack: Option<PackName>,
 }
 
 impl Damage {
     /// Damage of `object`.
     pub fn new(object: ObjectName, fault: impl Into<String>) -> Self {
-        Self { object, fault: fault.into() }
+        Self { object, fault: fault.into(), pack: None }
     }
 }
 

@@ -9,7 +9,11 @@ use super::{
     stream::{ArtifactStream, Damage, StreamError},
 };
 use crate::{
-    artifact::{ArtifactId, Depth, Manifest, manifest::Content},
+    artifact::{
+        ArtifactId, Depth, Manifest,
+        layout::{self, Object, ObjectName, PackName},
+        manifest::Content,
+    },
     committed::{self, BackupFolder, ReadError},
     keys::Keys,
     progress::Progress,
@@ -81,9 +85,17 @@ async fn check_objects(
             }
         };
         progress.read(stored.size);
-        damage.extend(fault.map(|fault| Damage::new(object, fault)));
+        let pack = pack_of(folder, &object);
+        damage.extend(fault.map(|fault| Damage { pack, ..Damage::new(object, fault) }));
     }
     Ok(damage)
+}
+
+fn pack_of(folder: &BackupFolder, object: &ObjectName) -> Option<PackName> {
+    match layout::classify(&folder.fleet, object) {
+        Some(Object::Pack(_, pack)) => Some(pack),
+        _ => None,
+    }
 }
 
 async fn check_plaintext(

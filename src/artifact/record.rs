@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ArtifactId, Depth};
+use super::{ArtifactId, Depth, layout::PackName};
 use crate::spec::names::{BackupName, FleetName, StoreName};
 
 /// The value of [`Record::format`].
@@ -63,6 +63,16 @@ pub enum Event {
         depth: Depth,
         /// What is wrong; empty when all was well.
         damage: Vec<String>,
+        /// Packs that were found missing, short or altered: whatever else names one of them is damaged as well.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        packs: Vec<PackName>,
+    },
+    /// An artifact was written in the place of a damaged one. Every pack that it shares was compared with its digest.
+    Repaired {
+        /// Its backup.
+        backup: BackupName,
+        /// The artifact that replaces the damaged one.
+        artifact: ArtifactId,
     },
     /// An artifact was deleted here.
     Deleted {

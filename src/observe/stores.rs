@@ -30,6 +30,9 @@ use crate::{
     stores::{ErrorKind, Listed, Store, StoreError},
 };
 
+/// Which artifacts name a pack.
+type Users = BTreeMap<PackName, Vec<ArtifactId>>;
+
 /// Backups that are looked at at once.
 const BACKUPS: usize = 4;
 
@@ -68,17 +71,27 @@ impl Look {
         let listed = self.store.list(&layout::fleet(&self.fleet)).await?;
         let listing = FleetListing::sort(&self.fleet, listed);
         let chain = self.records().read(&listing.records, &self.keys, self.cache.as_ref()).await?;
+        let suspects = remembered::suspects(&chain.records);
         let looks: Vec<_> = listing
             .backups
             .iter()
-            .map(|(name, listing)| async move {
-                Ok::<_, StoreError>((name.clone(), self.backup(name, listing, now.min(clock)).await?))
+            .map(|(name, listing)| {
+                let suspects = suspects.get(name);
+                async move {
+                    let seen = self.backup(name, listing, suspects, now.min(clock)).await?;
+                    Ok::<_, StoreError>((name.clone(), seen))
+                }
             })
             .collect();
-        let mut backups: BTreeMap<BackupName, StoredBackup> =
+        let seen: Vec<(BackupName, (StoredBackup, Users))> =
             stream::iter(looks).buffer_unordered(BACKUPS).try_collect().await?;
+        let (mut backups, mut users) = (BTreeMap::new(), BTreeMap::new());
+        for (name, (stored, of_suspects)) in seen {
+            users.insert(name.clone(), of_suspects);
+            backups.insert(name, stored);
+        }
         let standing = standing::judge(&listing, &backups, &chain);
-        remembered::apply(&mut backups, &chain.records, now);
+        remembered::apply(&mut backups, &users, &chain.records, now);
         let (restore_page, bytes) = (listing.restore_page, listing.bytes);
         Ok(StoreInventory { clock, standing, records: chain.chronicle, restore_page, backups, bytes })
     }
@@ -99,17 +112,23 @@ impl Look {
         &self,
         name: &BackupName,
         listing: &BackupListing,
+        suspects: Option<&BTreeSet<PackName>>,
         now: Timestamp,
-    ) -> Result<StoredBackup, StoreError> {
+    ) -> Result<(StoredBackup, Users), StoreError> {
         let manifests = self.outlines(name, listing).await?;
         let leases = self.leases(listing).await?;
-        let mut named = BTreeSet::new();
+        let (mut named, mut users) = (BTreeSet::new(), Users::new());
         let mut stored = StoredBackup { bytes: listing.bytes, leases, ..StoredBackup::default() };
         for (id, outline) in manifests {
             match outline {
                 Ok(outline) => {
                     stored.artifacts.push(outline.artifact(id, listing));
-                    named.extend(outline.packs.into_iter().map(|(pack, _)| pack));
+                    for (pack, _) in outline.packs {
+                        if suspects.is_some_and(|suspects| suspects.contains(&pack)) {
+                            users.entry(pack).or_default().push(id);
+                        }
+                        named.insert(pack);
+                    }
                 }
                 Err(why) => {
                     stored.unreadable.insert(id, why);
@@ -122,7 +141,7 @@ impl Look {
             stored.unreferenced.retain(|id, _| stored.leases.get(id).is_none_or(|lease| lease.until <= now));
         }
         mark_superseded(&mut stored.artifacts);
-        Ok(stored)
+        Ok((stored, users))
     }
 
     /// Every manifest of a backup, or why it is not believed.

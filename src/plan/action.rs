@@ -93,6 +93,15 @@ pub enum Action {
         /// The name under which it wrote.
         artifact: ArtifactId,
     },
+    /// Ends what was interrupted after its commit: gives back the lease, and closes the entry in the journal.
+    Settle {
+        /// The backup.
+        backup: BackupName,
+        /// Where.
+        store: StoreName,
+        /// The artifact that was committed.
+        artifact: ArtifactId,
+    },
     /// Pushes the infra repo to a mirror, without deletion.
     Push {
         /// The mirror's URL.
@@ -193,6 +202,7 @@ impl fmt::Display for Action {
             Action::CleanUp { backup, store, artifact } => {
                 write!(f, "clean up after {backup} {artifact} in {store}")
             }
+            Action::Settle { backup, store, artifact } => write!(f, "settle {backup} {artifact} in {store}"),
             Action::Push { mirror } => write!(f, "push to {mirror}"),
             Action::Restore(restore) => {
                 write!(f, "restore {} ", restore.backup)?;

@@ -27,8 +27,13 @@ pub(super) fn logs_of(backup: &str) -> String {
 /// Whether this host can write what is read in `from` into `to`: the two are for the same recipients, or an identity is at
 /// hand that can read it in `from`, so that it can be encrypted anew.
 pub(super) fn can_copy(spec: &Spec, limits: &Limits, from: &StoreName, to: &StoreName) -> bool {
-    let readers = spec.recipients_in(from);
-    spec.encrypts_alike(from, to) || readers.iter().any(|r| limits.identities.iter().any(|i| i == r.as_str()))
+    spec.encrypts_alike(from, to) || can_read(spec, limits, from)
+}
+
+/// Whether an identity is at hand that can read what is written into `store`.
+pub(super) fn can_read(spec: &Spec, limits: &Limits, store: &StoreName) -> bool {
+    let readers = spec.recipients_in(store);
+    readers.iter().any(|r| limits.identities.iter().any(|i| i == r.as_str()))
 }
 
 /// Copies for others than the captures are for, which no identity of this host can make.

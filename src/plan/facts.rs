@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{CannotRun, Limits, cannot_run};
 use crate::{
-    artifact::ArtifactId,
+    artifact::{ArtifactId, Depth},
     inventory::{Inventory, Lease, Observed, Standing, StoreInventory, StoredBackup},
     spec::{
         Backup, Retention, Spec, Verify,
@@ -82,6 +82,25 @@ impl<'a> Facts<'a> {
     /// Whether what is read in one store can be written into another: byte for byte, or encrypted anew.
     pub(crate) fn can_copy(&self, from: &StoreName, to: &StoreName) -> bool {
         cannot_run::can_copy(self.spec, self.limits, from, to)
+    }
+
+    /// The deepest check that can be made of what is in a store.
+    pub(crate) fn deepest_check(&self, store: &StoreName) -> Depth {
+        match cannot_run::can_read(self.spec, self.limits, store) {
+            true => self.limits.deepest_check,
+            false => self.limits.deepest_check.min(Depth::Data),
+        }
+    }
+
+    /// Why a check of `wanted` depth is made less deep in a store; `None` where it can be made.
+    pub(crate) fn shallower(&self, wanted: Depth, store: &StoreName) -> Option<String> {
+        (wanted > self.deepest_check(store)).then(|| {
+            let made = wanted.min(self.deepest_check(store));
+            format!(
+                "in place of the {wanted} check a {made} check is made in {store}: this controller has no identity \
+                 that can read what is there"
+            )
+        })
     }
 
     /// A store whose content is known and may be believed; otherwise why it is as good as unknown.

@@ -2,20 +2,23 @@
 
 use super::{Action, draft::Draft, facts::Facts};
 
-/// Removes what interrupted captures and copies left behind, unless their manifest shows that they were done.
+/// Removes what interrupted captures and copies left behind, and settles those whose manifest shows that they were done.
 pub(super) fn plan(facts: &Facts<'_>, draft: &mut Draft) {
     for left in &facts.inventory.interrupted {
-        let (backup, store, artifact) = (&left.backup, &left.store, left.artifact);
-        match facts.stored(backup, store) {
-            Err(why) => draft.wait(format!("clean-up after {artifact} of {backup} in {store}"), why, None),
-            Ok(stored)
-                if stored.artifact(artifact).is_some() || stored.unreadable.contains_key(&artifact) => {}
+        let (backup, store, artifact) = (left.backup.clone(), left.store.clone(), left.artifact);
+        let what = || format!("clean-up after {artifact} of {} in {}", left.backup, left.store);
+        match facts.stored(&backup, &store) {
+            Err(why) => draft.wait(what(), why, None),
+            Ok(stored) if stored.unreadable.contains_key(&artifact) => {
+                draft.wait(what(), "its manifest can't be trusted: it is to be repaired first", None);
+            }
+            Ok(stored) if stored.artifact(artifact).is_some() => {
+                let action = Action::Settle { backup, store, artifact };
+                draft.step(action, "interrupted after its manifest was written: it is done");
+            }
             Ok(_) => {
-                let (backup, store) = (backup.clone(), store.clone());
-                draft.step(
-                    Action::CleanUp { backup, store, artifact },
-                    "interrupted before its manifest was written",
-                );
+                let action = Action::CleanUp { backup, store, artifact };
+                draft.step(action, "interrupted before its manifest was written");
             }
         }
     }

@@ -56,10 +56,19 @@ fn repair_one(
     draft.step(Action::Repair { backup, artifact: damaged, store, from }, reason);
 }
 
+/// A declared check as it can be made in a store.
+struct Possible {
+    depth: Depth,
+    every: Duration,
+    /// Why it is less deep than declared, if it is.
+    note: Option<String>,
+}
+
 /// A check that is due.
 struct Check<'a> {
     since: Timestamp,
     depth: Depth,
+    note: Option<String>,
     backup: &'a BackupName,
     artifact: ArtifactId,
 }
@@ -72,11 +81,9 @@ pub(super) fn plan(facts: &Facts<'_>, expired: &Expiry<'_>, draft: &mut Draft) {
             let Ok(stored) = facts.stored(name, store) else { continue };
             let gone = expired.get(&(name, store));
             let stays = |a: &&StoredArtifact| !gone.is_some_and(|gone| gone.contains_key(&a.id));
-            let checks =
-                stored.artifacts.iter().filter(|a| a.is_good()).filter(stays).filter_map(|artifact| {
-                    let (depth, since) = due_check(facts, &protected.verify, artifact)?;
-                    Some(Check { since, depth, backup: name, artifact: artifact.id })
-                });
+            let possible = possible(facts, store, &protected.verify);
+            let good = stored.artifacts.iter().filter(|a| a.is_good()).filter(stays);
+            let checks = good.filter_map(|artifact| due_check(facts, &possible, name, artifact));
             due.entry(store).or_default().extend(checks);
         }
     }
@@ -88,7 +95,7 @@ pub(super) fn plan(facts: &Facts<'_>, expired: &Expiry<'_>, draft: &mut Draft) {
 fn verify(facts: &Facts<'_>, store: &StoreName, mut checks: Vec<Check<'_>>, draft: &mut Draft) {
     checks.sort_unstable_by_key(|c| (Reverse(c.depth), c.since, c.artifact));
     let mut room = facts.limits.checks;
-    for Check { since, depth, backup, artifact } in checks {
+    for Check { since, depth, note, backup, artifact } in checks {
         let left = match depth {
             Depth::Metadata => &mut room.metadata,
             Depth::Data => &mut room.data,
@@ -99,18 +106,25 @@ fn verify(facts: &Facts<'_>, store: &StoreName, mut checks: Vec<Check<'_>>, draf
         }
         *left -= 1;
         let (backup, store) = (backup.clone(), store.clone());
+        let note = note.map(|note| format!("; {note}")).unwrap_or_default();
         draft.step(
             Action::Verify { backup, artifact, store, depth },
-            format!("check of its {depth} due since {since:.0}"),
+            format!("check of its {depth} due since {since:.0}{note}"),
         );
     }
 }
 
-/// The deepest check of an artifact that is due, and since when.
-fn due_check(facts: &Facts<'_>, verify: &Verify, artifact: &StoredArtifact) -> Option<(Depth, Timestamp)> {
-    possible(facts, verify).find_map(|(depth, interval)| {
-        let at = check_at(artifact, depth, interval, facts.now)?;
-        (at <= facts.now).then_some((depth, at))
+/// The deepest check of an artifact that is due.
+fn due_check<'a>(
+    facts: &Facts<'_>,
+    possible: &[Possible],
+    backup: &'a BackupName,
+    artifact: &StoredArtifact,
+) -> Option<Check<'a>> {
+    possible.iter().find_map(|Possible { depth, every, note }| {
+        let since = check_at(artifact, *depth, *every, facts.now)?;
+        let due = since <= facts.now;
+        due.then(|| Check { since, depth: *depth, note: note.clone(), backup, artifact: artifact.id })
     })
 }
 
@@ -119,19 +133,24 @@ pub(super) fn next_check(facts: &Facts<'_>, name: &BackupName, store: &StoreName
     let verify = &facts.protected.get(name)?.verify;
     let stored = facts.stored(name, store).ok()?;
     let good = stored.artifacts.iter().filter(|a| a.is_good());
-    let times = good.flat_map(|a| {
-        possible(facts, verify).filter_map(|(depth, every)| check_at(a, depth, every, facts.now))
-    });
+    let possible = possible(facts, store, verify);
+    let times = good.flat_map(|a| possible.iter().filter_map(|p| check_at(a, p.depth, p.every, facts.now)));
     times.filter(|at| *at > facts.now).min()
 }
 
-/// Declared checks that this host can make, deepest first.
-fn possible(facts: &Facts<'_>, verify: &Verify) -> impl Iterator<Item = (Depth, Duration)> {
-    let deepest = facts.limits.deepest_check;
-    intervals(verify)
-        .into_iter()
-        .filter_map(|(depth, every)| Some((depth, every?)))
-        .filter(move |(d, _)| *d <= deepest)
+/// The declared checks as this host can make them in a store, deepest first. In place of one that it can't make stands the
+/// deepest that it can.
+fn possible(facts: &Facts<'_>, store: &StoreName, verify: &Verify) -> Vec<Possible> {
+    let mut possible: Vec<Possible> = Vec::new();
+    for (declared, every) in intervals(verify) {
+        let Some(every) = every else { continue };
+        let depth = declared.min(facts.deepest_check(store));
+        match possible.iter_mut().find(|other| other.depth == depth) {
+            Some(other) => other.every = other.every.min(every),
+            None => possible.push(Possible { depth, every, note: facts.shallower(declared, store) }),
+        }
+    }
+    possible
 }
 
 /// When an artifact is to be checked: an interval after the last check; the first time at once for what is cheap, and

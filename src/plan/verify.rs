@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Action, Limits, Plan, draft::Draft, facts::Facts, retention, verification};
+use super::{Action, CannotRun, Limits, Plan, draft::Draft, facts::Facts, retention, verification};
 use crate::{
     artifact::Depth,
     inventory::Inventory,
@@ -28,8 +28,8 @@ impl Scope {
 }
 
 /// Checks every artifact in `scope` to `depth`, in every store; those known to be damaged, or whose manifest
-/// can't be trusted, as well. A store that can't
-/// be believed is something to wait for.
+/// can't be trusted, as well. A store that can't be believed is something to wait for. Where no check is possible that is
+/// so deep, the deepest that is takes its place, and the plan says so among what cannot run.
 pub fn verify(
     spec: &Spec,
     inventory: &Inventory,
@@ -38,22 +38,30 @@ pub fn verify(
     now: Timestamp,
 ) -> Plan {
     let facts = Facts::gather(spec, inventory, limits, now);
-    let mut draft = Draft::default();
+    let (mut draft, mut cannot_run) = (Draft::default(), Vec::new());
     for name in inventory.stores.keys() {
         match facts.store(name) {
             Err(why) => draft.wait(format!("checks in {name}"), why, None),
             Ok(store) => {
+                let shallower = facts.shallower(depth, name);
+                let depth = depth.min(facts.deepest_check(name));
+                let reason =
+                    shallower.as_ref().map_or("asked for".to_owned(), |why| format!("asked for; {why}"));
+                let resource = format!("store.{name}");
+                cannot_run.extend(shallower.map(|why| CannotRun { resource, why }));
                 for (backup, stored) in store.backups.iter().filter(|(backup, _)| scope.covers(backup)) {
                     let readable = stored.artifacts.iter().map(|artifact| artifact.id);
                     for artifact in readable.chain(stored.unreadable.keys().copied()) {
                         let (backup, store) = (backup.clone(), name.clone());
-                        draft.step(Action::Verify { backup, artifact, store, depth }, "asked for");
+                        draft.step(Action::Verify { backup, artifact, store, depth }, reason.clone());
                     }
                 }
             }
         }
     }
-    draft.finish(&facts)
+    let mut plan = draft.finish(&facts);
+    plan.cannot_run.extend(cannot_run);
+    plan
 }
 
 /// Repairs what is known to be damaged in `scope`, where another store has a good copy: to be planned on an inventory

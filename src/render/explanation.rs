@@ -35,6 +35,9 @@ pub fn of_backup(explained: &BackupExplanation, palette: Palette) -> String {
         let fault = why_not.as_ref().map(|why| palette.warn(format!("; can't be used now: {why}")));
         let _ = writeln!(out, "  store {store} {role}{}", fault.unwrap_or_default());
     }
+    for shallower in &explained.shallower_checks {
+        let _ = writeln!(out, "  {} {shallower}", palette.warn("…"));
+    }
     out
 }
 

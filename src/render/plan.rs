@@ -85,9 +85,10 @@ fn sign(action: &Action, palette: Palette) -> String {
         Action::Arm(_) | Action::Capture(_) | Action::Copy { .. } | Action::Push { .. } => palette.good("+"),
         Action::Disarm(_) | Action::Delete { .. } | Action::Sweep { .. } => palette.bad("-"),
         Action::Repair { .. } | Action::Restore(_) => palette.warn("~"),
-        Action::Verify { .. } | Action::RecordUnreferenced { .. } | Action::CleanUp { .. } => {
-            palette.faint("·")
-        }
+        Action::Verify { .. }
+        | Action::RecordUnreferenced { .. }
+        | Action::CleanUp { .. }
+        | Action::Settle { .. } => palette.faint("·"),
     }
 }
 

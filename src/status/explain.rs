@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    artifact::{ArtifactId, Kind},
+    artifact::{ArtifactId, Depth, Kind},
     inventory::{Inventory, StoredArtifact, StoredBackup},
     plan::{
         Limits,
@@ -40,6 +40,8 @@ pub struct BackupExplanation {
     pub cannot_run: Option<String>,
     /// Its stores in the order in which they take captures; why one can't be used now.
     pub stores: Vec<(StoreName, Option<String>)>,
+    /// Why declared checks are made less deep in a store.
+    pub shallower_checks: Vec<String>,
 }
 
 /// Why a declared backup is due or not; `None` when nothing declares it.
@@ -67,6 +69,13 @@ pub fn backup(
         window_opens: window.is_closed(now, zone).then(|| window.next_opening(now, zone)).flatten(),
         cannot_run: facts.cannot_run(&format!("backup.{name}")).map(str::to_owned),
         stores: declared.stores.iter().map(|store| (store.clone(), facts.store(store).err())).collect(),
+        shallower_checks: match declared.policy.verify.plaintext {
+            Some(_) => {
+                let stores = declared.stores.iter();
+                stores.filter_map(|store| facts.shallower(Depth::Plaintext, store)).collect()
+            }
+            None => Vec::new(),
+        },
     })
 }
 

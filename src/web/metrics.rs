@@ -10,7 +10,6 @@ use prometheus_client::{
 use super::Board;
 use crate::{
     plan::due::Dueness,
-    spec::Cadence,
     status::{BackupStatus, Status},
 };
 
@@ -80,9 +79,7 @@ fn schedules(registry: &mut Registry, status: &Status) {
     let successes = Family::<Labels, Gauge>::default();
     for (name, backup) in &status.backups {
         for due in &backup.schedules {
-            if let Some(seconds) = interval(due) {
-                intervals.get_or_create(&of_kind(name, None, due.kind)).set(seconds);
-            }
+            intervals.get_or_create(&of_kind(name, None, due.kind)).set(interval(due));
         }
         for (kind, stores) in &backup.successes {
             for (store, at) in stores {
@@ -90,7 +87,7 @@ fn schedules(registry: &mut Registry, status: &Status) {
             }
         }
     }
-    registry.register("expected_interval_seconds", "Time between two slots of a schedule", intervals);
+    registry.register("expected_interval_seconds", "Longest time between two slots of a schedule", intervals);
     registry.register(
         "last_success_timestamp_seconds",
         "The moment of the newest good artifact of a kind in a store",
@@ -148,10 +145,7 @@ fn of_kind(
     }
 }
 
-/// Seconds between two slots: as declared, or from the latest slot to the next one.
-fn interval(due: &Dueness) -> Option<i64> {
-    match &due.cadence {
-        Cadence::Every(period) => i64::try_from(period.as_secs()).ok(),
-        Cadence::Cron(_) => Some(due.next?.duration_since(due.slot?).as_secs()),
-    }
+/// The longest time between two slots of a schedule, seconds.
+fn interval(due: &Dueness) -> i64 {
+    i64::try_from(due.cadence.longest_gap().as_secs()).unwrap_or(i64::MAX)
 }

@@ -77,7 +77,7 @@ fn hours_ago(hours: i64) -> Timestamp {
 
 fn verified(artifact: ArtifactId, depth: Depth, damage: &[&str]) -> Event {
     let damage = damage.iter().map(ToString::to_string).collect();
-    Event::Verified { backup: "agama".parse().unwrap(), artifact, depth, damage }
+    Event::Verified { backup: "agama".parse().unwrap(), artifact, depth, damage, packs: Vec::new() }
 }
 
 #[tokio::test]

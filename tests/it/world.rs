@@ -330,6 +330,10 @@ impl World {
                 stored.leases.remove(artifact);
                 self.interrupted.retain(|i| i.artifact != *artifact || i.store != *store);
             }
+            Action::Settle { backup, store, artifact } => {
+                self.stored(store.as_str(), backup.as_str()).leases.remove(artifact);
+                self.interrupted.retain(|i| i.artifact != *artifact || i.store != *store);
+            }
             Action::Push { mirror } => {
                 self.mirrors.insert(mirror.clone(), Observed::Known(self.position.clone()));
             }
@@ -402,6 +406,7 @@ pub fn brief(action: &Action) -> String {
         Action::RecordUnreferenced { backup, store, .. } => format!("record {backup} {store}"),
         Action::Sweep { backup, store, .. } => format!("sweep {backup} {store}"),
         Action::CleanUp { backup, store, .. } => format!("clean-up {backup} {store}"),
+        Action::Settle { backup, store, .. } => format!("settle {backup} {store}"),
         Action::Push { mirror } => format!("push {mirror}"),
         Action::Restore(r) => format!("restore {} {}", r.backup, r.store),
     }

@@ -11,8 +11,10 @@ use futures::FutureExt as _;
 use super::{Done, Effects, Failure, Halt};
 use crate::{
     apply::journal::{Attempt, Ended, Intent, Journal, JournalError},
+    artifact::ArtifactId,
     inventory::Interrupted,
     plan::{Action, Step, StepId},
+    spec::names::{BackupName, StoreName},
     stores::Class,
 };
 
@@ -91,15 +93,23 @@ async fn conclude(
             Err(_) => return ran,
         },
     };
-    let cleaned = match (&ran, &step.action) {
+    let left = |backup: &BackupName, store: &StoreName, artifact: ArtifactId| Interrupted {
+        backup: backup.clone(),
+        store: store.clone(),
+        artifact,
+    };
+    let settled = match (&ran, &step.action) {
         (Ran::Done(_), Action::CleanUp { backup, store, artifact }) => {
-            Some(Interrupted { backup: backup.clone(), store: store.clone(), artifact: *artifact })
+            Some((left(backup, store, *artifact), Ended::Undone))
+        }
+        (Ran::Done(_), Action::Settle { backup, store, artifact }) => {
+            Some((left(backup, store, *artifact), Ended::Done))
         }
         _ => None,
     };
     let closed = write(journal, move |journal| {
         journal.end(number, how)?;
-        cleaned.map_or(Ok(()), |cleaned| journal.settle(&cleaned))
+        settled.map_or(Ok(()), |(left, how)| journal.settle(&left, how))
     });
     match closed.await {
         Ok(()) => ran,

@@ -87,7 +87,8 @@ fn hold(action: &Action) -> Hold {
         Action::Delete { backup, store, .. }
         | Action::RecordUnreferenced { backup, store, .. }
         | Action::Sweep { backup, store, .. }
-        | Action::CleanUp { backup, store, .. } => {
+        | Action::CleanUp { backup, store, .. }
+        | Action::Settle { backup, store, .. } => {
             Hold { stores: vec![store.clone()], alone: Some(Alone::BackupIn(backup.clone(), store.clone())) }
         }
         Action::Verify { store, .. } => Hold { stores: vec![store.clone()], alone: None },

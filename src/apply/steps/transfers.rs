@@ -11,7 +11,7 @@ use crate::{
         segment::Recipients,
         world::{World, as_stored, stalled},
     },
-    artifact::{ArtifactId, Kind, Manifest, manifest::Content},
+    artifact::{ArtifactId, Kind, Manifest, manifest::Content, record::Event},
     committed,
     git::Tips,
     observe::seen::Change,
@@ -169,6 +169,8 @@ impl World {
         let repaired =
             repair::repair(order, &place, &source, &audience, &self.keys, clock, progress.as_ref()).await?;
         self.leave_restore_page(store).await;
+        let event = Event::Repaired { backup: backup.clone(), artifact: repaired.artifact };
+        self.record_at_once(store, backup, event).await?;
         let note = format!("by {}: {}", repaired.artifact, counted(repaired.packs, "pack", repaired.bytes));
         Ok(Done { artifact: Some(repaired.artifact), ..noted(note) })
     }

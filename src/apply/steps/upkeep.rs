@@ -9,7 +9,7 @@ use crate::{
         sweep, verify,
         world::World,
     },
-    artifact::{ArtifactId, Depth, record::Event},
+    artifact::{ArtifactId, Depth, layout::PackName, record::Event},
     observe::seen::Change,
     plan::Step,
     spec::names::{BackupName, StoreName},
@@ -46,11 +46,36 @@ impl World {
         let progress = self.listener.progress(step);
         let found = verify::verify(&folder, artifact, depth, &self.keys, progress.as_ref()).await?;
         let damage: Vec<String> = found.iter().map(ToString::to_string).collect();
-        let event = Event::Verified { backup: backup.clone(), artifact, depth, damage: damage.clone() };
-        self.deeds.tell(store, event);
+        let packs: Vec<PackName> = found.iter().filter_map(|damage| damage.pack).collect();
+        let is_shared = !packs.is_empty();
         let change = Change::Checked { artifact, depth, damage: damage.clone() };
         self.deeds.change(store, backup, change);
+        let event =
+            Event::Verified { backup: backup.clone(), artifact, depth, damage: damage.clone(), packs };
+        match is_shared {
+            true => self.record_at_once(store, backup, event).await?,
+            false => self.deeds.tell(store, event),
+        }
         Ok(Done { damage, ..Done::default() })
+    }
+
+    /// Records now what the very next look, which lists the store again, has to know: damaged packs are damage of every
+    /// artifact that names them, unless it is a repair that compared them.
+    pub(super) async fn record_at_once(
+        &self,
+        store: &StoreName,
+        backup: &BackupName,
+        event: Event,
+    ) -> Result<(), Failure> {
+        let records = self.look(store)?.records();
+        match records.append(&self.keys, self.clock.now(), vec![event.clone()]).await {
+            Ok(_) => self.deeds.change(store, backup, Change::Unclear),
+            Err(error) => {
+                tracing::warn!(%store, %error, "it is recorded at the end of the pass");
+                self.deeds.tell(store, event);
+            }
+        }
+        Ok(())
     }
 
     pub(in crate::apply) fn record_unreferenced(
@@ -90,5 +115,16 @@ impl World {
             Cleaned::Removed(bytes) => noted(format!("{} freed", bytesize::ByteSize(bytes))),
             Cleaned::Left(why) => noted(format!("left to a sweep: {why}")),
         })
+    }
+
+    pub(in crate::apply) async fn settle(
+        &self,
+        backup: &BackupName,
+        store: &StoreName,
+        artifact: ArtifactId,
+    ) -> Result<Done, Failure> {
+        self.deeds.change(store, backup, Change::Unclear);
+        cleanup::settle(self.look(store)?, backup, artifact).await?;
+        Ok(Done::default())
     }
 }

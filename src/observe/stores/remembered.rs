@@ -1,12 +1,17 @@
 //! What the records remember of artifacts: checks, holds, deletions and candidates of a sweep.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
+use super::Users;
 use crate::{
     artifact::{
         ArtifactId, Depth,
+        layout::PackName,
         record::{Event, Record},
     },
     inventory::{Condition, StoredArtifact, StoredBackup},
@@ -17,16 +22,32 @@ use crate::{
 const DELETIONS_COUNT: Duration = Duration::from_secs(24 * 3600);
 
 /// Damage that checks found and no later check as deep has refuted: the deepest check, and what it found.
-type Found<'a> = BTreeMap<(&'a BackupName, ArtifactId), (Depth, &'a str)>;
+type Found<'a> = BTreeMap<(&'a BackupName, ArtifactId), (Depth, Box<str>)>;
 
-/// Applies the records, oldest first, to what the listing showed.
-pub(super) fn apply(backups: &mut BTreeMap<BackupName, StoredBackup>, records: &[Record], now: Timestamp) {
+/// Packs that a check ever found damaged, by backup.
+pub(super) fn suspects(records: &[Record]) -> BTreeMap<BackupName, BTreeSet<PackName>> {
+    let mut suspects: BTreeMap<BackupName, BTreeSet<PackName>> = BTreeMap::new();
+    for event in records.iter().flat_map(|record| &record.events) {
+        if let Event::Verified { backup, packs, .. } = event
+            && !packs.is_empty()
+        {
+            suspects.entry(backup.clone()).or_default().extend(packs);
+        }
+    }
+    suspects
+}
+
+/// Applies the records, oldest first, to what the listing showed. `users` are the artifacts that name a suspect pack.
+pub(super) fn apply(
+    backups: &mut BTreeMap<BackupName, StoredBackup>,
+    users: &BTreeMap<BackupName, Users>,
+    records: &[Record],
+    now: Timestamp,
+) {
     let mut found = Found::new();
     for record in records {
         for event in &record.events {
-            if let Event::Verified { backup, artifact, depth, damage } = event {
-                weigh(&mut found, (backup, *artifact), *depth, damage);
-            }
+            weigh_event(&mut found, users, event);
             apply_event(backups, event, record.at, now);
         }
     }
@@ -34,9 +55,35 @@ pub(super) fn apply(backups: &mut BTreeMap<BackupName, StoredBackup>, records: &
         if let Some(artifact) = artifact(backups, backup, id)
             && artifact.condition == Condition::Good
         {
-            artifact.condition = Condition::Damaged(damage.into());
+            artifact.condition = Condition::Damaged(damage);
         }
     }
+}
+
+fn weigh_event<'a>(found: &mut Found<'a>, users: &BTreeMap<BackupName, Users>, event: &'a Event) {
+    match event {
+        Event::Verified { backup, artifact, depth, damage, packs } => {
+            weigh(found, (backup, *artifact), *depth, damage.first().map(|damage| damage.as_str().into()));
+            for (pack, sibling) in sharing(users.get(backup), packs).filter(|(_, id)| id != artifact) {
+                let damage = format!("pack {pack}, which it shares with {artifact}, is missing or altered");
+                weigh(found, (backup, sibling), *depth, Some(damage.into()));
+            }
+        }
+        // What a repair shares was compared, whatever had been found before.
+        Event::Repaired { backup, artifact } => weigh(found, (backup, *artifact), Depth::Data, None),
+        _ => {}
+    }
+}
+
+/// Each of `packs` with each artifact that names it.
+fn sharing<'a>(
+    users: Option<&'a Users>,
+    packs: &'a [PackName],
+) -> impl Iterator<Item = (PackName, ArtifactId)> + 'a {
+    packs.iter().flat_map(move |pack| {
+        let users = users.and_then(|users| users.get(pack)).map_or(&[][..], Vec::as_slice);
+        users.iter().map(move |id| (*pack, *id))
+    })
 }
 
 /// Damage stays until a check as deep as the one that found it finds none.
@@ -44,10 +91,10 @@ fn weigh<'a>(
     found: &mut Found<'a>,
     artifact: (&'a BackupName, ArtifactId),
     depth: Depth,
-    damage: &'a [String],
+    damage: Option<Box<str>>,
 ) {
     let before = found.get(&artifact).map(|(depth, _)| *depth);
-    match damage.first() {
+    match damage {
         Some(damage) => {
             let depth = before.map_or(depth, |before| before.max(depth));
             found.insert(artifact, (depth, damage));
@@ -66,7 +113,7 @@ fn apply_event(
     now: Timestamp,
 ) {
     match event {
-        Event::Verified { backup, artifact: id, depth, damage } if damage.is_empty() => {
+        Event::Verified { backup, artifact: id, depth, damage, .. } if damage.is_empty() => {
             if let Some(artifact) = artifact(backups, backup, *id) {
                 let verified = &mut artifact.verified;
                 let last = match depth {
@@ -105,7 +152,7 @@ fn apply_event(
                 stored.candidates.retain(|id, _| !captures.contains(id));
             }
         }
-        Event::Verified { .. } | Event::InForce { .. } | Event::Adopted { .. } => {}
+        Event::Verified { .. } | Event::Repaired { .. } | Event::InForce { .. } | Event::Adopted { .. } => {}
     }
 }
 
@@ -137,15 +184,15 @@ mod tests {
     #[test]
     fn damage_stays_until_a_check_as_deep_finds_none() {
         let (backup, id) = ("agama".parse().unwrap(), ArtifactId::new(Timestamp::UNIX_EPOCH, 1));
-        let damage = ["pack 0 is altered".to_owned()];
+        let damage = || Some("pack 0 is altered".into());
         let mut found = Found::new();
-        weigh(&mut found, (&backup, id), Depth::Data, &damage);
-        weigh(&mut found, (&backup, id), Depth::Metadata, &[]);
+        weigh(&mut found, (&backup, id), Depth::Data, damage());
+        weigh(&mut found, (&backup, id), Depth::Metadata, None);
         assert_eq!(found.len(), 1, "a shallow check sees less");
-        weigh(&mut found, (&backup, id), Depth::Metadata, &damage);
-        weigh(&mut found, (&backup, id), Depth::Metadata, &[]);
+        weigh(&mut found, (&backup, id), Depth::Metadata, damage());
+        weigh(&mut found, (&backup, id), Depth::Metadata, None);
         assert_eq!(found.len(), 1, "the deepest check counts");
-        weigh(&mut found, (&backup, id), Depth::Plaintext, &[]);
+        weigh(&mut found, (&backup, id), Depth::Plaintext, None);
         assert!(found.is_empty());
     }
 }

@@ -94,7 +94,7 @@ fn names(step: &Step, spec: &Spec, inventory: &Inventory) -> Result<(), Malforme
             known.backup(backup)?;
             known.store(store)
         }
-        Action::CleanUp { store, .. } => known.store(store),
+        Action::CleanUp { store, .. } | Action::Settle { store, .. } => known.store(store),
         Action::RecordUnreferenced { backup, store, captures }
         | Action::Sweep { backup, store, captures } => {
             known.backup(backup)?;

@@ -20,6 +20,9 @@ pub(super) fn broken(plan: &Plan, world: &World<'_>) -> Vec<Broken> {
             Action::CleanUp { backup, store, artifact } => {
                 (clean_up(world, backup, store, *artifact), backup, store)
             }
+            Action::Settle { backup, store, artifact } => {
+                (not_ours(world, backup, store, *artifact), backup, store)
+            }
             _ => continue,
         };
         if let Some((rule, reason)) = found {
@@ -69,13 +72,18 @@ fn unconfirmed(stored: &StoredBackup, id: ArtifactId, now: Timestamp) -> Fault {
 }
 
 fn clean_up(world: &World<'_>, backup: &BackupName, store: &StoreName, id: ArtifactId) -> Fault {
-    if !world.is_interrupted(backup, store, id) {
-        return Some(("not-ours", format!("{id} is nothing that this controller left behind")));
+    if let Some(fault) = not_ours(world, backup, store, id) {
+        return Some(fault);
     }
     match world.store(store) {
         Err(why) => Some(("unknown", why)),
         Ok(inventory) => committed(inventory.backups.get(backup)?, id),
     }
+}
+
+fn not_ours(world: &World<'_>, backup: &BackupName, store: &StoreName, id: ArtifactId) -> Fault {
+    let ours = world.is_interrupted(backup, store, id);
+    (!ours).then(|| ("not-ours", format!("{id} is nothing that this controller left behind")))
 }
 
 fn committed(stored: &StoredBackup, id: ArtifactId) -> Fault {
