@@ -59,7 +59,7 @@ pub fn check(
     Ok(plan)
 }
 
-/// Takes every deletion and sweep out of a plan, for a reason that lies outside of the inventory.
+/// Takes every deletion of an artifact out of a plan, for a reason that lies outside of the inventory.
 pub fn withhold_deletions(mut plan: Plan, why: &str) -> Plan {
     let taken: BTreeSet<StepId> =
         plan.steps.iter().filter(|step| pair(&step.action).is_some()).map(|step| step.id).collect();

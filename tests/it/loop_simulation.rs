@@ -499,6 +499,7 @@ impl Simulation {
             }
         }
         assert_eq!(status.pending, 0);
+        assert_eq!(self.fleet.interrupted(), []);
         assert_eq!(status.revisions.refused, None);
     }
 }

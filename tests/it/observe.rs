@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use backstay::{
     artifact::{ArtifactId, Depth, layout::ObjectName, record::Event},
-    committed::BackupFolder,
+    committed::{self, BackupFolder},
     inventory::{Condition, Observed, Standing, StoreInventory, StoredArtifact},
     observe::{
         cache::SqliteCache,
@@ -223,6 +223,80 @@ async fn records_remember_checks_holds_deletions_and_candidates() {
     scene.record(now(), vec![swept, verified(id(2, 2), Depth::Data, &[])]).await;
     assert_eq!(scene.see().await.backups["agama"].candidates.len(), 0);
     assert_eq!(scene.artifact(id(2, 2)).await.condition, Condition::Good);
+}
+
+/// A check of the incremental found the pack damaged that it shares with the full.
+fn found_in_a_shared_pack(scene: &Scene) -> Event {
+    let pack = "20261120T010000Z-0000000001/0".to_owned().try_into().unwrap();
+    let damage = vec![format!("{} is altered", scene.pack("20261120T010000Z-0000000001/0"))];
+    let (backup, artifact) = ("agama".parse().unwrap(), id(2, 2));
+    Event::Verified { backup, artifact, depth: Depth::Data, damage, packs: vec![pack] }
+}
+
+#[tokio::test]
+async fn a_pack_found_damaged_is_damage_of_all_that_name_it_until_each_is_checked_as_deep() {
+    let scene = Scene::filled().await;
+    full(&scene.folder(), &scene.ring, id(3, 3), &[b"one"]).await;
+    scene.record(hours_ago(3), vec![found_in_a_shared_pack(&scene)]).await;
+    let damaged = async || {
+        let seen = scene.see().await;
+        let damaged = seen.backups["agama"].artifacts.iter().filter(|a| !a.is_good());
+        damaged.map(|a| a.id).collect::<Vec<_>>()
+    };
+    assert_eq!(damaged().await, [id(1, 1), id(2, 2)]);
+    let Condition::Damaged(why) = scene.artifact(id(1, 1)).await.condition else { panic!("not seen") };
+    assert!(why.contains("20261120T010000Z-0000000001/0") && why.contains(&id(2, 2).to_string()), "{why}");
+
+    // One that comes to name the pack later is damaged as well.
+    let first = committed::read(&scene.folder(), id(1, 1), &scene.ring.keys).await.unwrap().manifest;
+    incremental(&scene.folder(), &scene.ring, id(4, 4), &first, &[b"two"]).await;
+    assert_eq!(damaged().await, [id(1, 1), id(2, 2), id(4, 4)]);
+
+    let all_well = |of, depth| verified(of, depth, &[]);
+    scene.record(hours_ago(2), vec![all_well(id(1, 1), Depth::Metadata)]).await;
+    assert_eq!(damaged().await, [id(1, 1), id(2, 2), id(4, 4)], "a shallow check sees less");
+    scene.record(hours_ago(1), vec![all_well(id(1, 1), Depth::Data)]).await;
+    assert_eq!(damaged().await, [id(2, 2), id(4, 4)]);
+    scene.record(now(), vec![found_in_a_shared_pack(&scene)]).await;
+    assert_eq!(damaged().await, [id(1, 1), id(2, 2), id(4, 4)], "found again");
+    scene.record(now(), vec![Event::Repaired { backup: "agama".parse().unwrap(), artifact: id(4, 4) }]).await;
+    assert_eq!(damaged().await, [id(1, 1), id(2, 2)], "only what was repaired");
+}
+
+#[tokio::test]
+async fn a_record_of_damage_that_names_no_packs_is_still_read() {
+    let text = format!(
+        r#"{{"verified":{{"backup":"agama","artifact":"{}","depth":"data","damage":["pack 0 is altered"]}}}}"#,
+        id(2, 2)
+    );
+    let scene = Scene::filled().await;
+    scene.record(hours_ago(1), vec![serde_json::from_str(&text).unwrap()]).await;
+    let why = "pack 0 is altered".into();
+    assert_eq!(scene.artifact(id(2, 2)).await.condition, Condition::Damaged(why));
+    assert_eq!(scene.artifact(id(1, 1)).await.condition, Condition::Good);
+    assert_eq!(
+        serde_json::to_string(&verified(id(2, 2), Depth::Data, &["pack 0 is altered"])).unwrap(),
+        text
+    );
+}
+
+#[tokio::test]
+async fn a_hold_holds_the_repair_of_what_is_held_and_ends_with_it() {
+    let scene = Scene::filled().await;
+    let mut repair = committed::read(&scene.folder(), id(1, 1), &scene.ring.keys).await.unwrap().manifest;
+    (repair.artifact, repair.supersedes) = (id(4, 4), Some(id(1, 1)));
+    commit(&scene.folder(), &scene.ring.keys, &repair).await;
+    let held = async || {
+        let seen = scene.see().await;
+        let held = seen.backups["agama"].artifacts.iter().filter(|a| a.held.is_some());
+        held.map(|a| a.id).collect::<Vec<_>>()
+    };
+    let (backup, reason) = ("agama".parse().unwrap(), "audit".to_owned());
+    scene.record(hours_ago(2), vec![Event::Held { backup, artifact: id(1, 1), reason }]).await;
+    assert_eq!(held().await, [id(1, 1), id(4, 4)]);
+    let backup = "agama".parse().unwrap();
+    scene.record(hours_ago(1), vec![Event::Released { backup, artifact: id(1, 1) }]).await;
+    assert_eq!(held().await, []);
 }
 
 #[tokio::test]

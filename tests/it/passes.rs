@@ -1,5 +1,6 @@
 //! Passes end to end: a real Git repository, a real database, two stores in folders.
 
+mod damage;
 mod memory;
 mod mishaps;
 mod undeclared;
@@ -131,6 +132,10 @@ impl Fleet {
     /// One pass of a new process.
     pub async fn pass(&self) -> Pass {
         pass(&self.controller()).await
+    }
+
+    pub fn clock_now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     pub fn later(&self, by: Duration) {

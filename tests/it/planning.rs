@@ -1,7 +1,9 @@
 //! What a pass plans: one declaration, one inventory, one moment, one expectation.
 
+mod upkeep;
+
 use backstay::{
-    artifact::{ArtifactId, Depth, Kind},
+    artifact::{ArtifactId, Kind},
     inventory::{Lease, Observed, Origin},
     plan::{Action, Plan, next_due},
     spec::{Cadence, CatchUp, Mysql, Orphan, Retention, Server, Source, Tls, Window},
@@ -174,16 +176,6 @@ fn an_unreadable_lease_is_waited_for_as_long_as_a_capture_may_last_and_no_longer
 }
 
 #[test]
-fn what_was_interrupted_is_cleaned_up_and_made_again() {
-    let mut world = World::new(&["a"]).declare("agama", nightly());
-    let plan = world.plan();
-    let Action::Capture(capture) = &plan.steps[1].action else { panic!() };
-    world.begin(capture);
-    world.apply(&check(&world, &["clean-up agama a", "full agama a"]));
-    check(&world, &[]);
-}
-
-#[test]
 fn the_infra_repo_is_bundled_into_every_store_before_anything_else() {
     let mut world = World::new(&["a", "b"]).declare("agama", nightly()).declare_infra(&["ssh://mirror"]);
     let first = ["full infra a", "full infra b", "push ssh://mirror"];
@@ -283,58 +275,6 @@ fn calendar_rules_settle_without_copying_back_and_forth() {
         world.put(if n % 3 == 0 { &["b"] } else { &["a"] }, "agama", &full);
     }
     world.settle(8);
-}
-
-#[test]
-fn a_damaged_artifact_is_repaired_from_the_good_copy_and_then_replaced() {
-    let mut world = settled();
-    let id = world.stored("a", "agama").artifacts[0].id;
-    world.artifact_mut("a", "agama", id).condition = damaged();
-    world.apply(&check(&world, &["repair agama a"]));
-    world.advance(MINUTE);
-    world.apply(&check(&world, &["delete agama a", "verify agama a metadata"]));
-    check(&world, &[]);
-}
-
-#[test]
-fn a_damaged_artifact_without_a_good_copy_is_captured_anew() {
-    let mut world = World::new(&["a"]).declare("agama", nightly());
-    let mut full = artifact(Kind::Full, t("2026-11-20T01:00:00Z"), 1);
-    full.condition = damaged();
-    world.put(&["a"], "agama", &full);
-    check(&world, &["full agama a"]);
-}
-
-#[test]
-fn checks_are_due_after_their_interval_deepest_first_and_bounded() {
-    let mut world = settled();
-    let policy = &mut world.spec.backups.get_mut("agama").unwrap().policy;
-    policy.verify.data = Some(7 * DAY);
-    policy.keep = Retention::default();
-    world.limits.checks.data = 3;
-    for n in 0..10 {
-        world.put(&["a"], "agama", &artifact(Kind::Full, ago(world.now, 24 * 30 + n), n));
-    }
-    let plan = world.plan();
-    let at = |depth: &str| steps(&plan).iter().filter(|s| *s == &format!("verify agama a {depth}")).count();
-    assert_eq!((at("data"), at("metadata")), (3, 0));
-    world.limits.deepest_check = Depth::Metadata;
-    let plan = world.plan();
-    let found = steps(&plan).iter().filter(|s| *s == "verify agama a metadata").count();
-    assert_eq!(found, 10);
-}
-
-#[test]
-fn unreferenced_packs_are_swept_a_day_after_they_were_recorded() {
-    let mut world = settled();
-    let id = ArtifactId::new(ago(world.now, 30), 7);
-    world.stored("a", "agama").unreferenced.insert(id, 500);
-    world.apply(&check(&world, &["record agama a"]));
-    world.now = t("2026-11-21T00:59:00Z");
-    check(&world, &[]);
-    let record = *world.stored("a", "agama").candidates.get(&id).unwrap();
-    world.now = record + DAY;
-    assert!(steps(&world.plan()).contains(&"sweep agama a".to_owned()));
 }
 
 #[test]
@@ -438,23 +378,4 @@ fn copies_for_others_need_an_identity_that_reads_the_original_and_say_so() {
     let plan = world.plan();
     assert!(steps(&plan).contains(&"copy agama b".to_owned()), "{:?}", steps(&plan));
     assert_eq!(plan.cannot_run.len(), 0);
-}
-
-#[test]
-fn a_manifest_that_cannot_be_trusted_is_repaired_from_a_store_that_has_it_and_from_no_other() {
-    let mut world = settled();
-    let id = world.stored("a", "agama").artifacts[0].id;
-    world.stored("a", "agama").artifacts.retain(|a| a.id != id);
-    let forged = ArtifactId::new(ago(world.now, 2), 77);
-    for unreadable in [id, forged] {
-        world.stored("a", "agama").unreadable.insert(unreadable, "its signature does not match".to_owned());
-    }
-    let plan = world.plan();
-    let repairs: Vec<String> = plan
-        .steps
-        .iter()
-        .map(|step| step.action.to_string())
-        .filter(|step| step.starts_with("repair"))
-        .collect();
-    assert_eq!(repairs, [format!("repair agama {id} in a from b")]);
 }

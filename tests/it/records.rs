@@ -1,6 +1,6 @@
 //! The chain of records in a store: what breaks it, what does not, and what heals it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use backstay::{
     artifact::{
@@ -11,10 +11,10 @@ use backstay::{
         cache::{MemoryCache, ObjectCache},
         listing::FleetListing,
     },
-    records::{Chain, Records},
+    records::{AppendError, Chain, Records},
     stores::{
         Store,
-        faulty::{Faults, FaultyStore},
+        faulty::{Call, Fault, Faults, FaultyStore},
         memory::MemoryStore,
     },
 };
@@ -59,6 +59,11 @@ impl Scene {
         let listed = self.store.list(&layout::records(&records.fleet)).await.unwrap();
         let listing = FleetListing::sort(&records.fleet, listed).records;
         records.read(&listing, &self.ring.keys, cache).await.unwrap()
+    }
+
+    /// Whether it is one of the three records, or a signature.
+    fn is_part_of_the_chain(&self, name: &ObjectName) -> bool {
+        name.as_str().ends_with(".sig") || (0..3).any(|sequence| *name == record(sequence))
     }
 
     async fn adopt(&self) {
@@ -173,6 +178,75 @@ async fn an_append_cut_off_anywhere_leaves_a_chain_that_the_next_one_continues()
             return;
         }
     }
+}
+
+#[tokio::test]
+async fn a_record_that_the_store_spoils_is_written_anew_and_breaks_nothing() {
+    // Of an append the first object that is put is the signature, and the second the record.
+    for (fault, spoiled, number) in [
+        (Fault::Corrupt, 0, 4),
+        (Fault::Tear, 0, 4),
+        (Fault::Corrupt, 1, 4),
+        (Fault::Tear, 1, 4),
+        (Fault::LoseAnswer, 0, 3),
+        (Fault::LoseAnswer, 1, 3),
+    ] {
+        let scene = Scene::new().await;
+        (0..spoiled).for_each(|_| scene.faults.next(Call::Put, Fault::Delay(Duration::ZERO)));
+        scene.faults.next(Call::Put, fault);
+        assert_eq!(scene.append(event(3)).await.sequence, number, "{fault:?} of object {spoiled}");
+        scene.append(event(4)).await;
+        let chain = scene.read_with(&MemoryCache::default()).await;
+        assert_eq!((chain.records.len(), chain.broken), (5, None), "{fault:?} of object {spoiled}");
+        assert_eq!(scene.read().await.broken, None, "{fault:?} of object {spoiled}");
+    }
+}
+
+#[tokio::test]
+async fn an_append_is_not_misled_by_what_is_read_wrongly() {
+    for reads in 0..5 {
+        for fault in [Fault::Corrupt, Fault::Tear] {
+            let scene = Scene::new().await;
+            (0..reads).for_each(|_| scene.faults.next(Call::Get, Fault::Delay(Duration::ZERO)));
+            scene.faults.next(Call::Get, fault);
+            scene.append(event(3)).await;
+            scene.append(event(4)).await;
+            let chain = scene.read_with(&MemoryCache::default()).await;
+            assert_eq!((chain.records.len(), chain.broken), (5, None), "{fault:?} of read {reads}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_spoils_every_record_is_an_error_and_its_chain_stays_whole() {
+    let nothing = Fault::Delay(Duration::ZERO);
+    for puts in [[Fault::Corrupt; 2], [nothing, Fault::Corrupt], [nothing, Fault::Tear]] {
+        let scene = Scene::new().await;
+        puts.iter().cycle().take(6).for_each(|fault| scene.faults.next(Call::Put, *fault));
+        let failed = scene.records().append(&scene.ring.keys, now(), vec![event(3)]).await.unwrap_err();
+        assert!(matches!(failed, AppendError::Spoiled { .. }), "{puts:?}: {failed}");
+        assert_eq!(scene.read_with(&MemoryCache::default()).await.broken, None, "{puts:?}");
+        scene.store.names().iter().for_each(|name| assert!(scene.is_part_of_the_chain(name), "{name}"));
+    }
+}
+
+#[tokio::test]
+async fn a_spoiled_record_that_cannot_be_taken_away_is_named_at_once() {
+    let scene = Scene::new().await;
+    scene.faults.next(Call::Put, Fault::Delay(Duration::ZERO));
+    scene.faults.next(Call::Put, Fault::Corrupt);
+    scene.faults.next(Call::Delete, Fault::Fail);
+    let failed = scene.records().append(&scene.ring.keys, now(), vec![event(3)]).await.unwrap_err();
+    let AppendError::Unrepaired { object, .. } = &failed else { panic!("{failed}") };
+    assert_eq!(*object, record(3));
+    assert!(scene.read().await.broken.is_some(), "nothing is glossed over");
+
+    let scene = Scene::new().await;
+    scene.faults.next(Call::Put, Fault::Delay(Duration::ZERO));
+    scene.faults.next(Call::Put, Fault::Corrupt);
+    scene.faults.next(Call::Delete, Fault::LoseAnswer);
+    assert_eq!(scene.append(event(3)).await.sequence, 4, "it is gone, though nobody said so");
+    assert_eq!(scene.read().await.broken, None);
 }
 
 #[tokio::test]

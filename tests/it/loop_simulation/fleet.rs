@@ -265,6 +265,11 @@ impl Fleet {
         self.armed.0.lock().unwrap().clear();
     }
 
+    /// What the journal says was begun and never ended.
+    pub fn interrupted(&self) -> Vec<backstay::inventory::Interrupted> {
+        backstay::apply::journal::Journal::peek(&self.root.path().join("state/journal")).unwrap()
+    }
+
     /// Commits the whole declaration.
     pub fn commit(&self, declaration: &str) {
         let repo = &self.repo;
