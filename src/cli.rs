@@ -3,6 +3,7 @@
 mod adopt;
 mod apply;
 mod backup;
+mod checkout;
 mod completions;
 mod controller;
 mod demo;
@@ -19,6 +20,7 @@ mod plan;
 mod progress;
 mod report;
 mod restore;
+mod review;
 mod run;
 mod schema;
 mod status;

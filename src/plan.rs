@@ -18,6 +18,7 @@ pub mod manual;
 mod orphans;
 pub mod restore;
 mod retention;
+pub mod review;
 mod schedules;
 mod sweeps;
 mod verification;

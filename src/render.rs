@@ -5,6 +5,7 @@ pub mod diagnostics;
 pub mod explanation;
 pub mod outcomes;
 pub mod plan;
+pub mod review;
 pub mod status;
 
 use std::fmt::Display;

@@ -13,9 +13,9 @@ pub enum Exit {
     Failed,
     /// 2: the command line is wrong.
     Usage,
-    /// 3: `validate` found no input.
+    /// 3: `validate` or `plan --against` found no input.
     NoInput,
-    /// 12: `validate` found errors.
+    /// 12: `validate` found errors, or the revision under review has them.
     Errors,
     /// 11: `validate` found warnings, and `--fail-on warning` was given.
     Warnings,
@@ -27,7 +27,7 @@ pub enum Exit {
     Withheld,
     /// 4: some steps failed, or a resource can't run here.
     Partial,
-    /// 10: `plan` or `drift` found changes to make.
+    /// 10: `plan` or `drift` found changes to make, or a review what it was told to fail on.
     Pending,
     /// 0: done, and nothing left to say.
     Done,

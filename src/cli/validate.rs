@@ -1,18 +1,14 @@
 //! `backstay validate`: an offline check of a declaration.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 
-use super::{Output, exit::Exit, terminal::Terminal};
+use super::{Output, checkout::Checkout, exit::Exit, terminal::Terminal};
 use crate::{
     diagnostic::{Diagnostic, Severity},
-    git::revision::{read, read_folder},
-    render::diagnostics,
+    render::diagnostics::{self, Report},
     spec::parse::parse,
 };
 
@@ -28,10 +24,27 @@ pub(super) struct Validate {
     rev: Option<String>,
     /// What the findings look like [default: as --output says]
     #[arg(long, value_enum)]
-    format: Option<Output>,
+    format: Option<Format>,
     /// What makes the command fail
     #[arg(long, value_enum, default_value_t = FailOn::Error)]
     fail_on: FailOn,
+}
+
+/// What the findings look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs: `backstay.validate/1`.
+    Json,
+    /// Annotations, by the workflow commands of GitHub, Gitea and Forgejo Actions.
+    Github,
+    /// A code quality report of GitLab.
+    Gitlab,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
+    /// A test report in JUnit's XML.
+    Junit,
 }
 
 /// What makes the command fail.
@@ -45,9 +58,10 @@ enum FailOn {
 
 impl Validate {
     pub(super) fn run(self, terminal: &Terminal) -> anyhow::Result<Exit> {
+        let checkout = Checkout::at(&self.path)?;
         let files = match &self.rev {
-            None => read_folder(&self.path, "")?,
-            Some(revision) => read_revision(&self.path, revision)?,
+            None => checkout.working_tree()?,
+            Some(revision) => checkout.commit(checkout.resolve(revision)?)?,
         };
         if files.is_empty() {
             terminal.error(&anyhow!(
@@ -57,21 +71,25 @@ impl Validate {
             return Ok(Exit::NoInput);
         }
         let found = parse(&files).diagnostics;
-        self.show(&found, &files, terminal)?;
+        let folder = checkout.prefix();
+        self.show(Report { diagnostics: &found, files: &files, folder: &folder }, terminal)?;
         Ok(self.exit(&found))
     }
 
-    fn show(
-        &self,
-        found: &[Diagnostic],
-        files: &BTreeMap<String, Vec<u8>>,
-        terminal: &Terminal,
-    ) -> anyhow::Result<()> {
-        match self.format.unwrap_or(terminal.output) {
-            Output::Text => terminal.data(&diagnostics::text(found, files, terminal.stdout))?,
-            Output::Json => terminal.data(&format!("{:#}\n", diagnostics::json(found, files)))?,
-        }
-        Ok(())
+    fn show(&self, report: Report<'_>, terminal: &Terminal) -> anyhow::Result<()> {
+        let format = self.format.unwrap_or(match terminal.output {
+            Output::Text => Format::Text,
+            Output::Json => Format::Json,
+        });
+        let text = match format {
+            Format::Text => diagnostics::text(report.diagnostics, report.files, terminal.stdout),
+            Format::Json => format!("{:#}\n", diagnostics::json(report.diagnostics, report.files)),
+            Format::Github => diagnostics::github(report),
+            Format::Gitlab => format!("{:#}\n", diagnostics::gitlab(report)),
+            Format::Sarif => format!("{:#}\n", diagnostics::sarif(report)),
+            Format::Junit => diagnostics::junit(report),
+        };
+        Ok(terminal.data(&text)?)
     }
 
     fn exit(&self, found: &[Diagnostic]) -> Exit {
@@ -81,16 +99,4 @@ impl Validate {
             Some(Severity::Warning) | None => Exit::Done,
         }
     }
-}
-
-/// Reads a folder at a revision of the repository that it stands in.
-fn read_revision(path: &Path, revision: &str) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
-    let repo = git2::Repository::discover(path)
-        .with_context(|| format!("{} stands in no Git repository; leave out --rev", path.display()))?;
-    let folder = match repo.workdir() {
-        Some(root) => path.canonicalize()?.strip_prefix(root.canonicalize()?)?.to_owned(),
-        None => PathBuf::new(),
-    };
-    let folder = folder.to_str().context("the folder's name is not UTF-8; rename it")?;
-    Ok(read(repo.path(), revision, folder)?.files)
 }

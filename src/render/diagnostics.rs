@@ -1,5 +1,12 @@
 //! Diagnostics for people and for programs.
 
+mod github;
+mod gitlab;
+mod junit;
+mod lines;
+mod report;
+mod sarif;
+
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
@@ -8,6 +15,13 @@ use std::{
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet, normalize_untrusted_str};
 use serde_json::{Value, json};
+
+pub use github::github;
+pub use gitlab::gitlab;
+pub use junit::junit;
+use lines::Lines;
+pub use report::Report;
+pub use sarif::sarif;
 
 use super::{Palette, count};
 use crate::diagnostic::{Diagnostic, Location, Severity};
@@ -170,28 +184,4 @@ fn covered(text: &str, secrets: impl Iterator<Item = Range<usize>>) -> String {
         bytes[span].iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b'*');
     }
     String::from_utf8(bytes).unwrap_or_default()
-}
-
-/// Where each line of each file begins.
-struct Lines<'a>(BTreeMap<&'a str, (&'a [u8], Vec<usize>)>);
-
-impl<'a> Lines<'a> {
-    fn new(files: &'a BTreeMap<String, Vec<u8>>) -> Self {
-        let begins = |content: &'a [u8]| {
-            let after_newlines =
-                content.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
-            (content, std::iter::once(0).chain(after_newlines).collect())
-        };
-        Self(files.iter().map(|(file, content)| (file.as_str(), begins(content))).collect())
-    }
-
-    /// Counted from 1, the column in characters.
-    fn place(&self, location: &Location) -> (usize, usize) {
-        let Some((content, begins)) = self.0.get(location.file.as_str()) else { return (1, 1) };
-        let at = location.span.start.min(content.len());
-        let line = begins.partition_point(|begin| *begin <= at);
-        let before = &content[begins[line - 1]..at];
-        // Every byte but those that continue a character of UTF-8.
-        (line, before.iter().filter(|byte| **byte & 0xc0 != 0x80).count() + 1)
-    }
 }

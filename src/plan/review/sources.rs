@@ -1,0 +1,167 @@
+//! What is captured, and from where.
+
+use super::{Change, Draft, Weight, words};
+use crate::spec::{S3, SecretRef, Server, Sftp, Source, StorePlace, Tls};
+
+/// The keys of a declared place or source and their values, and the secrets that it refers to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traits {
+    /// Keys and values, in the order of keys.
+    pub values: Vec<(&'static str, String)>,
+    /// Keys and references.
+    pub secrets: Vec<(&'static str, SecretRef)>,
+}
+
+impl Traits {
+    fn of(values: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        Self { values: values.into_iter().collect(), secrets: Vec::new() }
+    }
+
+    fn with(mut self, key: &'static str, secret: Option<&SecretRef>) -> Self {
+        self.secrets.extend(secret.map(|secret| (key, secret.clone())));
+        self
+    }
+
+    fn value(&self, key: &str) -> Option<&str> {
+        self.values.iter().find(|(name, _)| *name == key).map(|(_, value)| value.as_str())
+    }
+
+    fn secret(&self, key: &str) -> Option<&SecretRef> {
+        self.secrets.iter().find(|(name, _)| *name == key).map(|(_, secret)| secret)
+    }
+}
+
+/// Notes every key in which two differ. `weight` is that of a changed value.
+pub fn compare(
+    subject: [&str; 2],
+    (weight, code): (Weight, &'static str),
+    (before, after): (&Traits, &Traits),
+    draft: &mut Draft,
+) {
+    for key in keys(before.values.iter().chain(&after.values).map(|(key, _)| *key)) {
+        let (old, new) = (before.value(key), after.value(key));
+        if old != new {
+            both(draft.note(weight, code, subject, words::quoted(key)), old, new);
+        }
+    }
+    for key in keys(before.secrets.iter().chain(&after.secrets).map(|(key, _)| *key)) {
+        let (old, new) = (before.secret(key).map(words::secret), after.secret(key).map(words::secret));
+        if old != new {
+            let change = draft.note(Weight::Notice, "secret-changed", subject, format!("secret `{key}`"));
+            both(change, old.as_deref(), new.as_deref());
+            change.detail(
+                "the controller's `allow.secrets` must bind the new reference to the host it is sent to",
+            );
+        }
+    }
+}
+
+fn both(change: &mut Change, old: Option<&str>, new: Option<&str>) {
+    change.from(old.unwrap_or("none")).to(new.unwrap_or("none"));
+}
+
+fn keys(all: impl Iterator<Item = &'static str>) -> Vec<&'static str> {
+    let mut keys: Vec<_> = all.collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+/// What a source is.
+pub fn source(source: &Source) -> Traits {
+    match source {
+        Source::Files(files) => Traits::of([
+            ("paths", list(files.paths.iter().map(|path| path.to_string_lossy()))),
+            ("exclude", list(files.exclude.iter().map(String::as_str))),
+        ]),
+        Source::Sqlite { path } => Traits::of([("path", words::plain(&path.to_string_lossy()))]),
+        Source::Mysql(mysql) => server(&mysql.server),
+        Source::Postgres(it) | Source::Mongodb(it) => server(it),
+        Source::Influxdb { server: it, retention_policies } => {
+            let mut traits = server(it);
+            traits.values.push(("retention_policies", list(retention_policies.iter().map(String::as_str))));
+            traits
+        }
+        Source::Dynamodb { region, table } => {
+            Traits::of([("region", words::plain(region)), ("table", words::plain(table))])
+        }
+        Source::Rds { region, instance } => {
+            Traits::of([("region", words::plain(region)), ("instance", words::plain(instance))])
+        }
+        Source::S3(it) => bucket(it),
+    }
+}
+
+/// What a store's place is.
+pub fn place(place: &StorePlace) -> Traits {
+    match place {
+        StorePlace::Local { path } => Traits::of([("path", words::plain(&path.to_string_lossy()))]),
+        StorePlace::Sftp(it) => sftp(it),
+        StorePlace::S3(it) => bucket(it),
+        StorePlace::Azblob { account, container, prefix, endpoint, key } => Traits::of([
+            ("account", words::plain(account)),
+            ("container", words::plain(container)),
+            ("prefix", words::plain(prefix)),
+            ("endpoint", optional(endpoint.as_deref())),
+        ])
+        .with("key", key.as_ref()),
+        StorePlace::Gcs { bucket, prefix, endpoint, credential } => Traits::of([
+            ("bucket", words::plain(bucket)),
+            ("prefix", words::plain(prefix)),
+            ("endpoint", optional(endpoint.as_deref())),
+        ])
+        .with("credential", credential.as_ref()),
+    }
+}
+
+fn server(server: &Server) -> Traits {
+    let tls = match &server.tls {
+        Tls::Default => "default".to_owned(),
+        Tls::Verified { ca } => format!("verified by {}", words::plain(&ca.to_string_lossy())),
+    };
+    let socket = server.socket.as_ref().map(|path| path.to_string_lossy().into_owned());
+    let databases = match server.databases.as_slice() {
+        [] => "all".to_owned(),
+        some => list(some.iter().map(String::as_str)),
+    };
+    Traits::of([
+        ("host", words::plain(&server.host)),
+        ("port", server.port.map_or_else(|| "default".to_owned(), |port| port.to_string())),
+        ("socket", optional(socket.as_deref())),
+        ("user", optional(server.user.as_deref())),
+        ("databases", databases),
+        ("tls", tls),
+    ])
+    .with("password", server.password.as_ref())
+}
+
+fn sftp(it: &Sftp) -> Traits {
+    Traits::of([
+        ("host", words::plain(&it.host)),
+        ("port", it.port.to_string()),
+        ("user", words::plain(&it.user)),
+        ("path", words::plain(&it.path)),
+        ("host_key", words::plain(&it.host_key)),
+    ])
+    .with("identity", Some(&it.identity))
+}
+
+fn bucket(it: &S3) -> Traits {
+    Traits::of([
+        ("bucket", words::plain(&it.bucket)),
+        ("region", words::plain(&it.region)),
+        ("endpoint", optional(it.endpoint.as_deref())),
+        ("prefix", words::plain(&it.prefix)),
+    ])
+    .with("access_key_id", it.credentials.as_ref().map(|keys| &keys.access_key_id))
+    .with("secret_access_key", it.credentials.as_ref().map(|keys| &keys.secret_access_key))
+}
+
+fn optional(text: Option<&str>) -> String {
+    text.map_or_else(|| "none".to_owned(), words::plain)
+}
+
+fn list<T: AsRef<str>>(items: impl Iterator<Item = T>) -> String {
+    let items: Vec<String> = items.map(|item| words::plain(item.as_ref())).collect();
+    if items.is_empty() { "none".to_owned() } else { items.join(", ") }
+}
