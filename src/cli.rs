@@ -11,6 +11,7 @@ pub mod exit;
 mod explain;
 mod folder;
 mod git;
+mod hook;
 mod identity;
 mod init;
 mod keygen;
@@ -28,6 +29,7 @@ mod terminal;
 mod trace;
 mod validate;
 mod verify;
+mod wake;
 
 use std::{
     ffi::OsString,
@@ -112,6 +114,8 @@ enum Command {
     Keygen(keygen::Keygen),
     Adopt(adopt::Adopt),
     Kit(kit::Kit),
+    Hook(hook::Hook),
+    Wake(wake::Wake),
     Schema(schema::Schema),
     Completions(completions::Completions),
 }
@@ -148,6 +152,8 @@ fn run_command(command: Command, config: &Path, terminal: &Terminal) -> anyhow::
         Command::Keygen(command) => command.run(terminal),
         Command::Adopt(command) => command.run(config, terminal),
         Command::Kit(command) => command.run(config, terminal),
+        Command::Hook(command) => command.run(config, terminal),
+        Command::Wake(command) => command.run(config, terminal),
         Command::Schema(command) => command.run(terminal),
         Command::Completions(command) => command.run(terminal),
     }

@@ -3,6 +3,7 @@
 
 pub mod allow;
 mod schema;
+mod webhooks;
 
 use std::{
     collections::BTreeMap,
@@ -14,6 +15,7 @@ use std::{
 };
 
 pub use allow::{Allow, Refusal};
+pub use webhooks::{Forge, HostSecret};
 
 use crate::{
     diagnostic::{Diagnostic, Location},
@@ -34,7 +36,7 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The infra repo.
     pub repo: Repo,
-    /// Where health and metrics are served; `None` serves nothing.
+    /// Where health and metrics are served and webhooks taken; `None` listens nowhere.
     pub http: Option<Http>,
     /// Keys.
     pub keys: Keys,
@@ -57,11 +59,13 @@ pub struct Repo {
     pub signers: Option<PathBuf>,
 }
 
-/// Where health and metrics are served.
+/// Where health and metrics are served and webhooks taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
     /// Address and port.
     pub listen: SocketAddr,
+    /// Who may tell the controller to look, by the secret that proves it.
+    pub webhooks: BTreeMap<Forge, HostSecret>,
 }
 
 /// Keys of the controller.
@@ -162,7 +166,10 @@ fn lower(mirror: schema::Config, url: RepoUrl, folder: &Path) -> Option<Config> 
             signers: repo.signers.map(path),
         },
         http: match mirror.http {
-            Some(http) => Some(Http { listen: http.listen?.0.0 }),
+            Some(http) => Some(Http {
+                listen: http.listen?.0.0,
+                webhooks: webhooks_of(http.webhooks.unwrap_or_default(), folder)?,
+            }),
             None => None,
         },
         keys: Keys {
@@ -178,6 +185,26 @@ fn lower(mirror: schema::Config, url: RepoUrl, folder: &Path) -> Option<Config> 
         },
         allow: allow_of(mirror.allow.unwrap_or_default(), folder)?,
     })
+}
+
+fn webhooks_of(mirror: schema::Webhooks, folder: &Path) -> Option<BTreeMap<Forge, HostSecret>> {
+    let secret = |webhook: schema::Webhook| {
+        let secret = webhook.secret?;
+        Some(match (secret.file, secret.env) {
+            (Some(file), _) => HostSecret::File(folder.join(file.0.0)),
+            (None, env) => HostSecret::Variable(env?.0.0),
+        })
+    };
+    let declared = [
+        (Forge::GitHub, mirror.github),
+        (Forge::GitLab, mirror.gitlab),
+        (Forge::Gitea, mirror.gitea),
+        (Forge::Forgejo, mirror.forgejo),
+        (Forge::Bitbucket, mirror.bitbucket),
+        (Forge::Git, mirror.git),
+    ];
+    let present = declared.into_iter().filter_map(|(forge, webhook)| Some((forge, webhook?)));
+    present.map(|(forge, webhook)| Some((forge, secret(webhook)?))).collect()
 }
 
 fn allow_of(allow: schema::Allow, folder: &Path) -> Option<Allow> {
@@ -228,6 +255,9 @@ poll = "5m"
 signers = "/etc/backstay/allowed_signers"
 [http]
 listen = "127.0.0.1:9180"
+[http.webhooks]
+github = { secret = { file = "secrets/github" } }
+git = { secret = { env = "HOOK" } }
 [keys]
 dir = "/etc/backstay/keys"
 trusted = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIVnMCy81S084WqJgJrgh9RznS2CdSbyRhQYOmfjroqp"]
@@ -258,7 +288,11 @@ delete_share = 0.25
         let config = parse(WHOLE).unwrap();
         assert_eq!(config.repo.path, "backup");
         assert_eq!(config.repo.poll, Duration::from_secs(300));
-        assert_eq!(config.http.unwrap().listen.port(), 9180);
+        let http = config.http.unwrap();
+        assert_eq!(http.listen.port(), 9180);
+        let file = HostSecret::File("/home/me/fleet/secrets/github".into());
+        let hook = HostSecret::Variable("HOOK".to_owned());
+        assert_eq!(http.webhooks, BTreeMap::from([(Forge::GitHub, file), (Forge::Git, hook)]));
         assert_eq!(config.keys.trusted.len(), 1);
         assert_eq!(config.allow.read, [PathBuf::from("/srv"), PathBuf::from("/etc/ansible")]);
         assert_eq!(config.allow.secrets[1].secret, Allowed::Variable("OFFSITE".to_owned()));
@@ -310,6 +344,20 @@ delete_share = 0.25
                 "wrong-type"
             ]
         );
+    }
+
+    #[test]
+    fn a_webhook_needs_exactly_one_secret_that_is_none_itself() {
+        let with = |webhooks: &str| {
+            let text = WHOLE.replace("github = { secret = { file = \"secrets/github\" } }", webhooks);
+            assert_ne!(text, WHOLE);
+            codes(&text)
+        };
+        assert_eq!(with("github = {}"), ["missing-key"]);
+        assert_eq!(with("github = { secret = {} }"), ["choose-one"]);
+        assert_eq!(with("github = { secret = { file = \"/a\", env = \"A\" } }"), ["choose-one"]);
+        assert_eq!(with("github = { secret = \"hunter2\" }"), ["wrong-type"]);
+        assert_eq!(with("githup = { secret = { env = \"A\" } }"), ["unknown-key"]);
     }
 
     #[test]

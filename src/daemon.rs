@@ -2,12 +2,14 @@
 //! and a newer revision are more than "look now".
 
 mod events;
+mod knocks;
+pub mod poll;
 pub mod queue;
 pub mod requests;
 
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
+use tokio::{net::TcpListener, sync::Notify, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -15,7 +17,7 @@ use crate::{
     observe::Freshness,
     reconcile::{Ask, Controller, Keep as Kept, OpenError, Pass, PassError, Terms},
     state::StateError,
-    web::{self, Board, ListenError},
+    web::{self, Board, ListenError, Webhooks, webhooks::WebhookError},
 };
 pub use events::Event;
 use events::Events;
@@ -46,6 +48,9 @@ pub enum DaemonError {
     /// The address is taken.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Webhooks can't be taken.
+    #[error(transparent)]
+    Webhooks(#[from] WebhookError),
     /// Commands can't be heard.
     #[error(transparent)]
     Requests(#[from] RequestError),
@@ -71,8 +76,9 @@ pub trait Audience: Listener {
 pub async fn run(open: Open, audience: Arc<dyn Audience>) -> Result<Ended, DaemonError> {
     let controller = Arc::new(open()?);
     let _one = controller.state().lock_controller()?;
-    let (board, page) = page(&controller).await?;
-    let events = Events::open(&controller)?;
+    let webhooks = Arc::new(Notify::new());
+    let (board, page) = page(&controller, webhooks.clone()).await?;
+    let events = Events::open(&controller, webhooks)?;
     audience.listens(page.address);
     let queue = Queue::new(Pace::default(), Instant::now());
     let mut run = Run { open, controller, audience, board, queue, asked: VecDeque::new(), pass: None };
@@ -87,17 +93,19 @@ struct Page {
     stop: CancellationToken,
 }
 
-async fn page(controller: &Controller) -> Result<(Arc<Board>, Page), DaemonError> {
+async fn page(controller: &Controller, heard: Arc<Notify>) -> Result<(Arc<Board>, Page), DaemonError> {
     let poll = controller.config().repo.poll;
     let board = Arc::new(Board::new(poll.saturating_mul(3).saturating_add(FRESH)));
     let stop = CancellationToken::new();
     let Some(http) = &controller.config().http else {
         return Ok((board, Page { address: None, stop }));
     };
+    let webhooks = Arc::new(Webhooks::open(http.webhooks.clone(), heard)?);
     let listener: TcpListener = web::listen(http.listen).await?;
     let address = listener.local_addr().ok();
     tracing::info!(?address, "the web page listens");
-    tokio::spawn(web::serve(listener, board.clone(), controller.clock(), stop.clone()));
+    let shown = web::Shown { board: board.clone(), webhooks, clock: controller.clock() };
+    tokio::spawn(web::serve(listener, shown, stop.clone()));
     Ok((board, Page { address, stop }))
 }
 
@@ -152,6 +160,7 @@ impl Run {
             return;
         }
         tracing::debug!(?reasons, "a pass begins");
+        self.board.looks_for(reasons.iter().map(|why| why.as_str()));
         // A person who says "look", and whatever failed, want the world as it is.
         let anew = reasons.contains(&Why::Asked) || reasons.contains(&Why::Retry);
         let freshness = if anew { Freshness::Now } else { Freshness::Within(FRESH) };
@@ -172,7 +181,7 @@ impl Run {
 
     fn wake(&mut self, why: Why) {
         self.queue.wake(why, Instant::now());
-        if let (Why::Commit, Some(pass)) = (why, &self.pass) {
+        if let (true, Some(pass)) = (why.tells_of_a_commit(), &self.pass) {
             // What waits would keep the newer revision waiting; what is under way goes on.
             pass.halt.yield_soon.cancel();
         }

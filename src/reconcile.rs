@@ -46,7 +46,7 @@ use crate::{
         verify,
     },
     state::{InForce, StateDir, StateError},
-    status::{Revisions, Status},
+    status::{Contact, Revisions, Status},
 };
 pub use adopt::AdoptError;
 pub use ask::{Ask, Keep, Terms};
@@ -72,6 +72,8 @@ pub struct Controller {
     last_pass: Mutex<Option<u64>>,
     /// The last answer to which revision is in force, with the tips and the earlier revision that it rests on.
     known: Mutex<Option<(Basis, Arc<Desired>)>>,
+    /// How the infra repo answered last.
+    contact: Mutex<Contact>,
 }
 
 /// The tips of the infra repo, and the revision that was in force before.
@@ -143,6 +145,7 @@ impl Controller {
             seen: tokio::sync::Mutex::default(),
             last_pass: Mutex::default(),
             known: Mutex::default(),
+            contact: Mutex::new(state.contact()),
             config,
             state,
             keys,
@@ -289,6 +292,7 @@ impl Controller {
             in_force: Some(desired.revision.id.clone()),
             newest: desired.newest().map(str::to_owned),
             refused: desired.obstacle.as_ref().map(ToString::to_string),
+            contact: lock(&self.contact).clone(),
         };
         // What is left to do now: the very plan, where nothing was done.
         let left = match begun.outcomes.is_empty() {

@@ -251,7 +251,11 @@ pub fn from_file(path: &Path) -> Result<Secret, SecretError> {
     Secret::read(file).map_err(|why| unreadable(why.0))
 }
 
-fn from_variable(name: &str) -> Result<Secret, SecretError> {
+/// Reads a secret from a variable of this process's environment.
+///
+/// # Errors
+/// [`SecretError::Unreadable`] when it is not set, empty, no text, or larger than [`LARGEST`].
+pub fn from_variable(name: &str) -> Result<Secret, SecretError> {
     let unreadable = |reason: String| SecretError::Unreadable {
         secret: format!("variable {name}"),
         reason,

@@ -11,7 +11,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::durable;
+use crate::{durable, status::Contact};
 
 /// A controller's state directory, private to its user.
 #[derive(Clone, Debug)]
@@ -123,7 +123,12 @@ impl StateDir {
 
     /// Where a running controller takes requests.
     pub fn socket(&self) -> PathBuf {
-        self.root.join("controller.sock")
+        Self::socket_in(&self.root)
+    }
+
+    /// The same, of a state directory that is not to be made where it is missing.
+    pub fn socket_in(root: &Path) -> PathBuf {
+        root.join("controller.sock")
     }
 
     /// Leave to change something, held for one pass. Never waits.
@@ -176,6 +181,17 @@ impl StateDir {
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(Err(signed_by(&mut file))),
             Err(errno) => Err(io_error("lock", path, errno.into())),
         }
+    }
+
+    /// The contact with the infra repo, as it was when it last began or ended; unknown when it can't be read.
+    pub fn contact(&self) -> Contact {
+        durable::read_json(&self.root.join("contact.json")).unwrap_or_default()
+    }
+
+    /// Remembers the contact with the infra repo.
+    pub fn set_contact(&self, now: &Contact) -> Result<(), StateError> {
+        let path = self.root.join("contact.json");
+        durable::write_json(&path, now).map_err(|source| io_error("write", &path, source))
     }
 
     /// The revision in force, as far as this directory knows. What cannot be read counts as not known: the stores' own

@@ -4,6 +4,7 @@
 
 mod backup;
 pub mod conditions;
+mod contact;
 pub mod explain;
 mod store;
 
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 pub use backup::{BackupStatus, Declared, Objective, ObjectiveState, RestorePoint, StoredStatus};
 pub use conditions::{Concern, Condition};
+pub use contact::{Contact, Silence};
 pub use store::{Cost, StoreState, StoreStatus};
 
 use crate::{
@@ -66,6 +68,9 @@ pub struct Revisions {
     pub newest: Option<String>,
     /// Why the newest one is not in force.
     pub refused: Option<String>,
+    /// Whether a newer one would have been seen.
+    #[serde(skip_serializing_if = "Contact::is_unknown")]
+    pub contact: Contact,
 }
 
 /// The gravest thing that is to be said of a fleet; the exit codes of section "command line" in order of precedence.

@@ -1,22 +1,26 @@
-//! What the controller shows over HTTP: `/healthz`, `/metrics`, `/api/status`. Reads what the loop pinned to the
-//! [`Board`], and never a driver.
+//! What the controller shows over HTTP: `/healthz`, `/metrics`, `/api/status`; and `/hooks/`, where it is told to look.
+//! Reads what the loop pinned to the [`Board`], and never a driver.
 
 pub mod board;
 mod metrics;
+mod server;
+pub mod webhooks;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
 use axum::{
     Json, Router,
-    extract::State,
-    http::{StatusCode, header},
+    body::Bytes,
+    extract::{DefaultBodyLimit, Path, State, rejection::BytesRejection},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use board::Board;
+pub use webhooks::Webhooks;
 
 use crate::clock::Clock;
 
@@ -33,9 +37,13 @@ pub struct ListenError {
 
 /// What requests are answered from.
 #[derive(Clone)]
-struct Shown {
-    board: Arc<Board>,
-    clock: Arc<dyn Clock>,
+pub struct Shown {
+    /// What the loop knows.
+    pub board: Arc<Board>,
+    /// Who may tell it to look.
+    pub webhooks: Arc<Webhooks>,
+    /// What it goes by.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// Listens on `address`; port 0 takes any that is free.
@@ -44,16 +52,15 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
 }
 
 /// Answers requests until `stop` is cancelled.
-pub async fn serve(listener: TcpListener, board: Arc<Board>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, shown: Shown, stop: CancellationToken) {
     let routes = Router::new()
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
         .route("/api/status", get(status))
-        .with_state(Shown { board, clock });
-    let served = axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned());
-    if let Err(error) = served.await {
-        tracing::error!(%error, "the web page has ended");
-    }
+        .route("/hooks/{forge}", post(hook))
+        .layer(DefaultBodyLimit::max(webhooks::LARGEST_BODY))
+        .with_state(shown);
+    server::serve(listener, routes, stop).await;
 }
 
 /// 200 while the loop makes passes that come about, else 503; with the reason as JSON.
@@ -64,7 +71,7 @@ async fn health(State(shown): State<Shown>) -> Response {
 }
 
 async fn metrics(State(shown): State<Shown>) -> Response {
-    match metrics::text(&shown.board, shown.clock.now()) {
+    match metrics::text(&shown.board, &shown.webhooks, shown.clock.now()) {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(std::fmt::Error) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
@@ -76,4 +83,14 @@ async fn status(State(shown): State<Shown>) -> Response {
         Some(status) => Json(&*status).into_response(),
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
+}
+
+/// 202 when a look comes, else why not; never more than that.
+async fn hook(
+    State(shown): State<Shown>,
+    Path(forge): Path<String>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> StatusCode {
+    shown.webhooks.take(&forge, &headers, body, shown.clock.now())
 }

@@ -23,7 +23,7 @@ pub(super) struct Config {
     /// The infra repo.
     #[schemars(required)]
     pub repo: Option<Repo>,
-    /// Where health and metrics are served. Default: nowhere.
+    /// Where health and metrics are served and webhooks taken. Default: nowhere.
     pub http: Option<Http>,
     /// Keys of the controller.
     #[schemars(required)]
@@ -49,13 +49,53 @@ pub(super) struct Repo {
     pub signers: Option<Text<LocalPath>>,
 }
 
-/// Where health and metrics are served.
+/// Where health and metrics are served and webhooks taken.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Http {
     /// Address and port.
     #[schemars(required)]
     pub listen: Option<Text<Address>>,
+    /// Who may tell the controller to look. Default: nobody.
+    pub webhooks: Option<Webhooks>,
+}
+
+/// Who may tell the controller to look, at `/hooks/` and the name here.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Webhooks {
+    /// GitHub.
+    pub github: Option<Webhook>,
+    /// GitLab.
+    pub gitlab: Option<Webhook>,
+    /// Gitea.
+    pub gitea: Option<Webhook>,
+    /// Forgejo.
+    pub forgejo: Option<Webhook>,
+    /// Bitbucket.
+    pub bitbucket: Option<Webhook>,
+    /// A plain Git server, by the hook of `backstay hook install`.
+    pub git: Option<Webhook>,
+}
+
+/// How a webhook proves who it is.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Webhook {
+    /// The secret that was given to the forge as well.
+    #[schemars(required)]
+    pub secret: Option<HostSecret>,
+}
+
+/// A secret of this host: exactly one of `file` and `env`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["file"] }, { "required": ["env"] }]))]
+pub(super) struct HostSecret {
+    /// A file that nobody but the controller's user can read.
+    pub file: Option<Text<LocalPath>>,
+    /// A variable of the controller's environment.
+    pub env: Option<Text<Word>>,
 }
 
 /// Keys of the controller.

@@ -1,16 +1,18 @@
 //! Everything that can happen to the loop, in one place.
 
-use std::{future::pending, time::Duration};
+use std::{future::pending, sync::Arc};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
+    sync::{Notify, mpsc},
     task::{JoinError, JoinHandle},
-    time::{Instant, Interval, MissedTickBehavior, interval_at},
+    time::Instant,
 };
 
 use super::{
     DaemonError, Ended,
+    knocks::Knocks,
+    poll::Poll,
     queue::Why,
     requests::{self, Asked},
 };
@@ -39,7 +41,10 @@ pub enum Event {
 /// Where events come from.
 pub(super) struct Events {
     watch: Option<Watch>,
-    poll: Interval,
+    webhooks: Knocks,
+    hooks: Knocks,
+    poll: Poll,
+    next_poll: Instant,
     hangup: Signal,
     interrupt: Signal,
     terminate: Signal,
@@ -47,22 +52,24 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// Begins to listen. Must be called within a Tokio runtime.
-    pub(super) fn open(controller: &Controller) -> Result<Self, DaemonError> {
+    /// Begins to listen, to `webhooks` as well. Must be called within a Tokio runtime.
+    pub(super) fn open(controller: &Controller, webhooks: Arc<Notify>) -> Result<Self, DaemonError> {
         let repo = &controller.config().repo;
-        let (send, asked) = mpsc::channel(16);
+        let ((send, asked), hooks) = (mpsc::channel(16), Arc::new(Notify::new()));
         let listener = requests::bind(&controller.state().socket())?;
-        tokio::spawn(requests::serve(listener, send));
+        tokio::spawn(requests::serve(listener, send, hooks.clone()));
         let watch = Watch::start(&repo.url).unwrap_or_else(|error| {
             tracing::warn!(%error, "commits are found by polling");
             None
         });
-        let period = repo.poll.max(Duration::from_secs(1));
-        let mut poll = interval_at(Instant::now() + period, period);
-        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let poll = Poll::new(repo.poll, &identity_of_host(controller));
+        let next_poll = Instant::now() + poll.pause(rand::random());
         Ok(Self {
             watch,
+            webhooks: Knocks::of(webhooks),
+            hooks: Knocks::of(hooks),
             poll,
+            next_poll,
             hangup: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -83,12 +90,38 @@ impl Events {
             Some(_) = self.interrupt.recv() => Event::Stop(Ended::Interrupted),
             Some(_) = self.hangup.recv() => Event::Reload,
             Some(asked) = self.asked.recv() => Event::Asked(asked),
-            ended = ended(pass) => Event::PassEnded(Box::new(ended)),
+            ended = ended(pass) => self.pass_ended(ended),
             () = commits(&mut self.watch) => Event::Wake(Why::Commit),
-            _ = self.poll.tick() => Event::Wake(Why::Poll),
+            () = self.webhooks.next() => Event::Wake(Why::Webhook),
+            () = self.hooks.next() => Event::Wake(Why::Hook),
+            () = tokio::time::sleep_until(self.next_poll) => self.poll(),
             () = sleep_until(due) => Event::Due,
         }
     }
+
+    fn poll(&mut self) -> Event {
+        self.next_poll = Instant::now() + self.poll.pause(rand::random());
+        Event::Wake(Why::Poll)
+    }
+
+    /// Whatever a pass was begun for, it has asked the infra repo, so that the next poll counts from there.
+    fn pass_ended(&mut self, ended: Result<Pass, PassError>) -> Event {
+        if let Ok(pass) = &ended {
+            match pass.unreachable {
+                None => self.poll.answered(),
+                Some(_) => self.poll.failed(),
+            }
+            self.next_poll = Instant::now() + self.poll.pause(rand::random());
+        }
+        Event::PassEnded(Box::new(ended))
+    }
+}
+
+/// What tells this controller from others that ask the same infra repo.
+fn identity_of_host(controller: &Controller) -> Vec<u8> {
+    let mut identity = rustix::system::uname().nodename().to_bytes().to_vec();
+    identity.extend(controller.state().root().as_os_str().as_encoded_bytes());
+    identity
 }
 
 async fn ended(pass: Option<&mut JoinHandle<Result<Pass, PassError>>>) -> Result<Pass, PassError> {

@@ -12,6 +12,10 @@ pub enum Why {
     Start,
     /// References of the infra repo changed.
     Commit,
+    /// A forge told of a change.
+    Webhook,
+    /// A hook of a Git server on this host, or a person, told of a change: `backstay wake`.
+    Hook,
     /// It is time to ask the infra repo again.
     Poll,
     /// A schedule has a slot now, or something that waited needs not wait any more.
@@ -20,6 +24,27 @@ pub enum Why {
     Asked,
     /// The last pass failed.
     Retry,
+}
+
+impl Why {
+    /// Its name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Why::Start => "start",
+            Why::Commit => "commit",
+            Why::Webhook => "webhook",
+            Why::Hook => "hook",
+            Why::Poll => "poll",
+            Why::Due => "due",
+            Why::Asked => "asked",
+            Why::Retry => "retry",
+        }
+    }
+
+    /// Whether a newer revision is likely to be there.
+    pub fn tells_of_a_commit(self) -> bool {
+        matches!(self, Why::Commit | Why::Webhook | Why::Hook)
+    }
 }
 
 /// How a pass ended, as far as the next one depends on it.

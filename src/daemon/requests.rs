@@ -6,6 +6,7 @@ use std::{
     io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
-    sync::mpsc,
+    sync::{Notify, mpsc},
 };
 
 use crate::{artifact::Kind, spec::names::BackupName};
@@ -22,6 +23,16 @@ use crate::{artifact::Kind, spec::names::BackupName};
 const LONGEST_LINE: u64 = 1 << 20;
 /// How long the other side may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a command says first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+enum Call {
+    /// It asks for something, and waits for it.
+    Request(Request),
+    /// It says that there may be something to look at, and waits for nothing.
+    Wake,
+}
 
 /// A manual backup, asked of a running controller.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +93,22 @@ pub struct Asked {
 pub async fn ask(
     socket: &Path,
     request: &Request,
+    show: impl FnMut(&str),
+) -> Result<Option<Vec<String>>, RequestError> {
+    call(socket, &Call::Request(request.clone()), show).await
+}
+
+/// Tells the controller behind `socket` to look, and does not wait for that. `None` when none runs.
+pub async fn wake(socket: &Path) -> Result<Option<()>, RequestError> {
+    let silent = io::Error::new(io::ErrorKind::TimedOut, "it does not answer");
+    let failed = RequestError { operation: "wake", path: socket.to_owned(), reason: silent };
+    let answered = tokio::time::timeout(PATIENCE, call(socket, &Call::Wake, |_| ())).await;
+    Ok(answered.map_err(|_| failed)??.map(drop))
+}
+
+async fn call(
+    socket: &Path,
+    call: &Call,
     mut show: impl FnMut(&str),
 ) -> Result<Option<Vec<String>>, RequestError> {
     let failed = |operation| move |reason| RequestError { operation, path: socket.to_owned(), reason };
@@ -93,14 +120,14 @@ pub async fn ask(
         Err(e) => return Err(failed("connect to")(e)),
     };
     let (read, mut write) = stream.into_split();
-    send(&mut write, request).await.map_err(failed("ask"))?;
+    send(&mut write, call).await.map_err(failed("ask"))?;
     let mut lines = BufReader::new(read);
     loop {
         match receive(&mut lines).await.map_err(failed("hear"))? {
             Some(Answer::Progress(text)) => show(&text),
             Some(Answer::Ended { faults }) => return Ok(Some(faults)),
             None => {
-                let gone = io::Error::new(io::ErrorKind::UnexpectedEof, "it ended before the backup did");
+                let gone = io::Error::new(io::ErrorKind::UnexpectedEof, "it ended before the answer came");
                 return Err(failed("hear")(gone));
             }
         }
@@ -121,14 +148,15 @@ pub fn bind(socket: &Path) -> Result<UnixListener, RequestError> {
     Ok(listener)
 }
 
-/// Takes requests and hands them to `asked`, for as long as somebody receives there.
-pub async fn serve(listener: UnixListener, asked: mpsc::Sender<Asked>) {
+/// Takes requests and hands them to `asked`, for as long as somebody receives there; and tells `woken` of commands that
+/// say "look".
+pub async fn serve(listener: UnixListener, asked: mpsc::Sender<Asked>, woken: Arc<Notify>) {
     while !asked.is_closed() {
         tokio::select! {
             () = asked.closed() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    tokio::spawn(attend(stream, asked.clone()));
+                    tokio::spawn(attend(stream, asked.clone(), woken.clone()));
                 }
                 Err(error) => tracing::warn!(%error, "a request could not be taken"),
             },
@@ -137,12 +165,21 @@ pub async fn serve(listener: UnixListener, asked: mpsc::Sender<Asked>) {
 }
 
 /// Serves one command to its end.
-async fn attend(stream: UnixStream, asked: mpsc::Sender<Asked>) {
+async fn attend(stream: UnixStream, asked: mpsc::Sender<Asked>, woken: Arc<Notify>) {
     let (read, mut write) = stream.into_split();
-    let request = tokio::time::timeout(PATIENCE, receive(&mut BufReader::new(read))).await;
-    let Ok(Ok(Some(request))) = request else {
-        let _ = end(&mut write, "the request is not one that this version knows; use the same version").await;
-        return;
+    let call = tokio::time::timeout(PATIENCE, receive(&mut BufReader::new(read))).await;
+    let request = match call {
+        Ok(Ok(Some(Call::Request(request)))) => request,
+        Ok(Ok(Some(Call::Wake))) => {
+            woken.notify_one();
+            let _ = end(&mut write, Vec::new()).await;
+            return;
+        }
+        _ => {
+            let unknown = "the request is not one that this version knows; use the same version";
+            let _ = end(&mut write, vec![unknown.to_owned()]).await;
+            return;
+        }
     };
     let (answers, mut to_send) = mpsc::unbounded_channel();
     if asked.send(Asked { request, answers }).await.is_err() {
@@ -156,8 +193,8 @@ async fn attend(stream: UnixStream, asked: mpsc::Sender<Asked>) {
     }
 }
 
-async fn end(write: &mut OwnedWriteHalf, fault: &str) -> io::Result<()> {
-    send(write, &Answer::Ended { faults: vec![fault.to_owned()] }).await
+async fn end(write: &mut OwnedWriteHalf, faults: Vec<String>) -> io::Result<()> {
+    send(write, &Answer::Ended { faults }).await
 }
 
 async fn send<T: Serialize>(write: &mut OwnedWriteHalf, message: &T) -> io::Result<()> {
@@ -196,7 +233,8 @@ mod tests {
         let socket = dir.path().join("controller.sock");
         std::fs::write(&socket, "left by a process that died").unwrap();
         let (send, mut receive) = mpsc::channel(1);
-        let server = serve(bind(&socket).unwrap(), send);
+        let woken = Arc::new(Notify::new());
+        let server = serve(bind(&socket).unwrap(), send, woken.clone());
         let controller = async {
             let asked = receive.recv().await.unwrap();
             assert_eq!(asked.request, request());
@@ -212,6 +250,22 @@ mod tests {
             assert_eq!(faults, Some(vec!["the store is full".to_owned()]));
         };
         tokio::join!(server, controller, command);
+    }
+
+    #[tokio::test]
+    async fn a_wake_is_answered_at_once_and_keeps_nobody_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("controller.sock");
+        let (send, mut receive) = mpsc::channel(1);
+        let woken = Arc::new(Notify::new());
+        let server = serve(bind(&socket).unwrap(), send, woken.clone());
+        let command = async {
+            assert_eq!(wake(&socket).await.unwrap(), Some(()));
+            woken.notified().await;
+            receive.close();
+        };
+        tokio::join!(server, command);
+        assert_eq!(wake(&dir.path().join("none.sock")).await.unwrap(), None);
     }
 
     #[tokio::test]

@@ -15,7 +15,22 @@ use crate::{
 impl Controller {
     /// Brings the mirror up to date; or says why it can't. What was fetched before stays desired then.
     pub(super) async fn fetch(&self) -> Option<String> {
-        self.mirror.fetch().await.err().map(|error| error.to_string())
+        let failure = self.mirror.fetch().await.err().map(|error| error.to_string());
+        self.remember_contact(failure.clone());
+        failure
+    }
+
+    /// Every process has to know since when the infra repo is silent; so that is written down when it changes.
+    fn remember_contact(&self, failure: Option<String>) {
+        let mut contact = lock(&self.contact);
+        let was_silent = contact.silent.is_some();
+        *contact = std::mem::take(&mut *contact).after(failure, self.now());
+        if contact.silent.is_some() == was_silent {
+            return;
+        }
+        if let Err(error) = self.state.set_contact(&contact) {
+            tracing::warn!(%error, "since when the infra repo is silent will not be known later");
+        }
     }
 
     /// The revision in force; read again only when a tip has moved.

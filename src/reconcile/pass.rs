@@ -108,14 +108,15 @@ impl Pass {
         })
     }
 
-    /// Whether a later pass may succeed where this one did not, and how long to wait at least.
+    /// Whether a later pass may succeed where this one did not, and how long to wait at least. An infra repo that did not
+    /// answer is asked again at a pace of its own.
     pub fn try_again(&self) -> Option<Option<std::time::Duration>> {
         let classes: Vec<Class> = self.failures().map(|(_, failure)| failure.class).collect();
         let waits = classes.iter().filter_map(|class| match class {
             Class::Wait(long) => Some(*long),
             Class::Retry | Class::Stalled => None,
         });
-        let retries = classes.contains(&Class::Retry) || self.has_blind_spots();
+        let retries = classes.contains(&Class::Retry) || !self.unrecorded.is_empty();
         match (retries, waits.min()) {
             (true, _) => Some(None),
             (false, Some(long)) => Some(Some(long)),

@@ -42,6 +42,8 @@ pub enum Concern {
     StoreUnknown,
     /// A store's clock is off.
     ClockApart,
+    /// The infra repo can't be asked for a newer revision.
+    InfraUnreachable,
     /// A slot has passed and nothing fills it.
     Overdue,
     /// Something declared can't be done here.
@@ -68,6 +70,7 @@ impl Concern {
             | Concern::StoreRefused
             | Concern::StoreUnknown
             | Concern::ClockApart
+            | Concern::InfraUnreachable
             | Concern::Overdue
             | Concern::CannotRun => Overall::Partial,
             Concern::NearlyFull | Concern::NearBudget | Concern::CopiesMissing | Concern::Orphaned => {
@@ -87,6 +90,7 @@ impl Concern {
             Concern::StoreRefused => "store-refused",
             Concern::StoreUnknown => "store-unknown",
             Concern::ClockApart => "clock-apart",
+            Concern::InfraUnreachable => "infra-unreachable",
             Concern::Overdue => "overdue",
             Concern::CannotRun => "cannot-run",
             Concern::NearlyFull => "nearly-full",
@@ -125,6 +129,13 @@ fn condition(concern: Concern, subject: String, message: String) -> Condition {
 }
 
 fn revisions(status: &Status, found: &mut Vec<Condition>) {
+    if let Some(silent) = &status.revisions.contact.silent {
+        let message = format!(
+            "no newer revision can be seen since {:.0}: {}; what was fetched before is in force",
+            silent.since, silent.reason
+        );
+        found.push(condition(Concern::InfraUnreachable, "infra".to_owned(), message));
+    }
     if let Some(why) = &status.revisions.refused {
         let newest = status.revisions.newest.as_deref().unwrap_or("the newest revision");
         let message = match &status.revisions.in_force {

@@ -6,7 +6,14 @@ use std::{
 };
 
 use jiff::Timestamp;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        histogram::{Histogram, exponential_buckets},
+    },
+};
 use serde::Serialize;
 
 use crate::status::Status;
@@ -18,6 +25,13 @@ pub struct Board {
     patience: Duration,
     pinned: Mutex<Pinned>,
     durations: Histogram,
+    looks: Family<Cause, Counter>,
+}
+
+/// What a pass was begun for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Cause {
+    cause: &'static str,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -56,7 +70,14 @@ impl Board {
     pub fn new(patience: Duration) -> Self {
         // From 10 ms to some 12 hours.
         let durations = Histogram::new(exponential_buckets(0.01, 4.0, 12));
-        Self { patience, pinned: Mutex::default(), durations }
+        Self { patience, pinned: Mutex::default(), durations, looks: Family::default() }
+    }
+
+    /// A pass is begun for all of `causes`.
+    pub fn looks_for(&self, causes: impl IntoIterator<Item = &'static str>) {
+        for cause in causes {
+            self.looks.get_or_create(&Cause { cause }).inc();
+        }
     }
 
     /// A pass begins.
@@ -87,6 +108,11 @@ impl Board {
     /// How long passes took.
     pub(super) fn durations(&self) -> Histogram {
         self.durations.clone()
+    }
+
+    /// How many passes were begun for what.
+    pub(super) fn looks(&self) -> Family<Cause, Counter> {
+        self.looks.clone()
     }
 
     /// Whether the loop does its work.

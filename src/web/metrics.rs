@@ -7,7 +7,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::Board;
+use super::{Board, Webhooks};
 use crate::{
     plan::due::Dueness,
     status::{BackupStatus, Status},
@@ -39,9 +39,11 @@ struct RevisionLabels {
     newest: String,
 }
 
-/// Everything that the board shows, as OpenMetrics text.
-pub(super) fn text(board: &Board, now: Timestamp) -> Result<String, std::fmt::Error> {
+/// Everything that the board shows, and how webhooks were answered, as OpenMetrics text.
+pub(super) fn text(board: &Board, webhooks: &Webhooks, now: Timestamp) -> Result<String, std::fmt::Error> {
     let mut registry = Registry::with_prefix("backstay");
+    registry.register("looks", "Passes, by what they were begun for", board.looks());
+    registry.register("webhook_deliveries", "Webhooks that came, by what they were told", webhooks.answers());
     registry.register("pass_duration_seconds", "How long passes took", board.durations());
     if let Some(last) = board.health(now).last_pass {
         let ended: Gauge = Gauge::default();
@@ -71,6 +73,11 @@ fn register(registry: &mut Registry, status: &Status, now: Timestamp) {
         revision: status.revisions.in_force.clone().unwrap_or_default(),
         newest: status.revisions.newest.clone().unwrap_or_default(),
     };
+    if let Some(answered) = status.revisions.contact.answered {
+        let contact: Gauge = Gauge::default();
+        contact.set(answered.as_second());
+        registry.register("infra_contact_timestamp_seconds", "When the infra repo last answered", contact);
+    }
     registry.register("revision", "The revision in force and the newest one", Info::new(revisions));
 }
 

@@ -144,6 +144,7 @@ fn open_metrics(text: &str) {
             "histogram" => &["_bucket", "_count", "_sum"],
             "info" => &["_info"],
             "gauge" => &[""],
+            "counter" => &["_total"],
             other => panic!("{other}"),
         };
         assert!(suffixes.iter().any(|suffix| name == format!("{family}{suffix}")), "{line}");
@@ -193,6 +194,9 @@ async fn the_loop_follows_commits_takes_requests_shows_its_state_and_ends_on_a_s
         "backstay_store_bytes{backup=\"infra\",store=\"vault\"",
         "backstay_revision_info{revision=\"",
         "backstay_pass_duration_seconds_count",
+        "backstay_looks_total{cause=\"start\"} 1",
+        "backstay_looks_total{cause=\"commit\"}",
+        "backstay_infra_contact_timestamp_seconds",
     ] {
         assert!(metrics.contains(name), "{name}:\n{metrics}");
     }

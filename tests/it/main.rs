@@ -28,4 +28,6 @@ mod sources;
 mod status;
 mod stores;
 mod validate_formats;
+mod triggers;
+mod webhooks;
 mod world;
