@@ -256,7 +256,7 @@ signers = "/etc/backstay/allowed_signers"
 [http]
 listen = "127.0.0.1:9180"
 [http.webhooks]
-github = { secret = { file = "secrets/github" } }
+github = { secret = { file = "/etc/backstay/secrets/hook" } }
 git = { secret = { env = "HOOK" } }
 [keys]
 dir = "/etc/backstay/keys"
@@ -290,7 +290,7 @@ delete_share = 0.25
         assert_eq!(config.repo.poll, Duration::from_secs(300));
         let http = config.http.unwrap();
         assert_eq!(http.listen.port(), 9180);
-        let file = HostSecret::File("/home/me/fleet/secrets/github".into());
+        let file = HostSecret::File("/etc/backstay/secrets/hook".into());
         let hook = HostSecret::Variable("HOOK".to_owned());
         assert_eq!(http.webhooks, BTreeMap::from([(Forge::GitHub, file), (Forge::Git, hook)]));
         assert_eq!(config.keys.trusted.len(), 1);
@@ -349,7 +349,8 @@ delete_share = 0.25
     #[test]
     fn a_webhook_needs_exactly_one_secret_that_is_none_itself() {
         let with = |webhooks: &str| {
-            let text = WHOLE.replace("github = { secret = { file = \"secrets/github\" } }", webhooks);
+            let text =
+                WHOLE.replace("github = { secret = { file = \"/etc/backstay/secrets/hook\" } }", webhooks);
             assert_ne!(text, WHOLE);
             codes(&text)
         };
