@@ -10,9 +10,9 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use axum::{
     Json, Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, Path, State, rejection::BytesRejection},
-    http::{HeaderMap, StatusCode, header},
+    body::{Bytes, HttpBody as _},
+    extract::{DefaultBodyLimit, FromRequest as _, Path, Request, State},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -86,11 +86,16 @@ async fn status(State(shown): State<Shown>) -> Response {
 }
 
 /// 202 when a look comes, else why not; never more than that.
-async fn hook(
-    State(shown): State<Shown>,
-    Path(forge): Path<String>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> StatusCode {
+async fn hook(State(shown): State<Shown>, Path(forge): Path<String>, request: Request) -> StatusCode {
+    let headers = request.headers().clone();
+    let body = whole_body(request).await;
     shown.webhooks.take(&forge, &headers, body, shown.clock.now())
+}
+
+/// A body that is announced to be too large is not waited for.
+async fn whole_body(request: Request) -> Result<Bytes, StatusCode> {
+    if request.body().size_hint().lower() > webhooks::LARGEST_BODY as u64 {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    Bytes::from_request(request, &()).await.map_err(|rejection| rejection.status())
 }

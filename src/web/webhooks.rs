@@ -11,7 +11,6 @@ use std::{
 
 use axum::{
     body::Bytes,
-    extract::rejection::BytesRejection,
     http::{HeaderMap, StatusCode},
 };
 use jiff::Timestamp;
@@ -123,19 +122,19 @@ impl Webhooks {
         Ok(Self { secrets, heard, replays: Mutex::default(), answers: Family::default() })
     }
 
-    /// Takes one delivery that came for the forge of this name.
+    /// Takes one delivery that came for the forge of this name; `body` is how far it could be read.
     pub(super) fn take(
         &self,
         forge: &str,
         headers: &HeaderMap,
-        body: Result<Bytes, BytesRejection>,
+        body: Result<Bytes, StatusCode>,
         now: Timestamp,
     ) -> StatusCode {
         let known = Forge::of(forge).and_then(|forge| Some((forge, self.secrets.get(&forge)?)));
         let Some((forge, secret)) = known else { return StatusCode::NOT_FOUND };
         let answer = match body {
             Ok(body) => self.judge(Delivery { forge, headers, body: &body }, secret, now),
-            Err(rejection) => Answer::Unreadable(rejection.status()),
+            Err(status) => Answer::Unreadable(status),
         };
         let labels = Labels { forge: forge.as_str(), answer: answer.as_str() };
         self.answers.get_or_create(&labels).inc();
