@@ -27,7 +27,7 @@ mod simulation;
 mod sources;
 mod status;
 mod stores;
-mod validate_formats;
 mod triggers;
+mod validate_formats;
 mod webhooks;
 mod world;
