@@ -491,6 +491,17 @@ mod tests {
     }
 
     #[test]
+    fn where_nothing_is_good_all_stays() {
+        let keep = Retention { full: Some(HOUR), ..Retention::default() };
+        let damaged = |hours| Candidate { checked: Checked::Failed, ..full(hours) };
+        let rules = Rules { keep: &keep, selects: Selects::Fulls, zone: &TimeZone::UTC };
+        let verdicts = decide(rules, &[damaged(10), damaged(20)], now());
+        assert!(verdicts.values().all(|verdict| *verdict == Verdict::Keep(vec![Keep::Damaged])));
+        let verdicts = decide(rules, &[full(10), damaged(20)], now());
+        assert!(!verdicts[&id(20)].keeps(), "there is a good one");
+    }
+
+    #[test]
     fn the_newest_good_one_what_is_held_and_what_is_from_the_future_stay() {
         let keep = Retention { full: Some(HOUR), manual: Some(HOUR), ..Retention::default() };
         let future = now() + 3 * HOUR;

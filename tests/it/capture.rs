@@ -46,6 +46,21 @@ async fn a_stream_of_many_packs_reads_back() {
 }
 
 #[tokio::test]
+async fn a_stream_that_is_expected_to_be_long_is_cut_into_longer_segments_and_its_increments_alike() {
+    let (lab, store) = (Lab::new(), MemoryStore::under_system_clock());
+    let stream = noise(9, 24 << 20);
+    let plain = lab.capture(&store, Kind::Full, None, Script::of(&stream)).await.unwrap();
+    let mut order = lab.order(Kind::Full, None);
+    order.expected = Some(1 << 40);
+    let long = lab.carry_out(&order, &store, &Script::of(&stream)).await.unwrap();
+    assert_eq!((segments(&plain).average, segments(&long).average), (1 << 20, 4 << 20));
+    assert!(segments(&long).count < segments(&plain).count);
+    let next = lab.capture(&store, Kind::Incremental, Some(long.artifact), Script::of(&stream));
+    let next = next.await.unwrap();
+    assert_eq!((segments(&next).average, lab.own_bytes(&next)), (4 << 20, 0));
+}
+
+#[tokio::test]
 async fn an_unchanged_incremental_writes_no_pack() {
     let (lab, store) = (Lab::new(), MemoryStore::under_system_clock());
     let stream = noise(2, 8 << 20);

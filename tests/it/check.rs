@@ -112,6 +112,60 @@ fn the_newest_good_artifact_is_withheld() {
 }
 
 #[test]
+fn where_nothing_is_known_to_be_good_everything_is_withheld() {
+    let (mut world, ids) = aged(2);
+    world.stored("a", "agama").artifacts.iter_mut().for_each(|a| a.condition = damaged());
+    withheld(&world, vec![delete(ids[0], "a")], "newest-good");
+    // What is dated in the future is not known to be good either.
+    let ahead = artifact(Kind::Full, world.now + DAY, 60);
+    world.put(&["a"], "agama", &ahead);
+    withheld(&world, vec![delete(ids[0], "a")], "newest-good");
+}
+
+#[test]
+fn a_deletion_behind_one_that_is_withheld_is_withheld_and_whatever_else_is_goes_ahead() {
+    let (mut world, ids) = aged(1);
+    world = world.declare("other", nightly());
+    let old = artifact(Kind::Full, ago(world.now, 24 * 15), 51);
+    world.put(&["a", "b"], "other", &artifact(Kind::Full, ago(world.now, 3), 50));
+    world.put(&["a", "b"], "other", &old);
+    world.artifact_mut("a", "agama", ids[0]).held = Some("audit".into());
+    let behind = Action::Delete { backup: backup("other"), artifact: old.id, store: store("a") };
+    let further = Action::Delete { backup: backup("other"), artifact: old.id, store: store("b") };
+    let check = Action::Verify {
+        backup: backup("other"),
+        artifact: old.id,
+        store: store("b"),
+        depth: backstay::artifact::Depth::Data,
+    };
+    let mut plan = planted(&world, vec![delete(ids[0], "a"), behind, further, check.clone()]);
+    for step in 1..4 {
+        plan.steps[step].after.insert(StepId(step as u32 - 1));
+    }
+    let judged = world.judge(plan);
+    let left: Vec<&Step> = judged.steps.iter().collect();
+    assert!(matches!(&left[..], [step] if step.action == check && step.after.is_empty()), "{left:?}");
+    let rules: Vec<(&str, &str)> =
+        judged.withheld.iter().map(|w| (w.backup.as_str(), w.rule.as_str())).collect();
+    assert_eq!(rules, [("agama", "held"), ("other", "dependents-first"), ("other", "dependents-first")]);
+}
+
+#[test]
+fn deletions_taken_out_for_an_outer_reason_are_withheld_pair_by_pair_and_the_rest_stays() {
+    let (world, ids) = aged(2);
+    let swept = Action::Sweep { backup: backup("agama"), store: store("a"), captures: vec![ids[0]] };
+    let deletions = [delete(ids[0], "a"), delete(ids[1], "a"), delete(ids[0], "b")];
+    let mut plan = planted(&world, deletions.into_iter().chain([swept.clone()]).collect());
+    plan.steps[3].after.insert(StepId(0));
+    let left = plan::check::withhold_deletions(plan, "its revision can't be read");
+    assert!(matches!(&left.steps[..], [step] if step.action == swept && step.after.is_empty()));
+    let withheld: Vec<(&str, &str, &str)> =
+        left.withheld.iter().map(|w| (w.store.as_str(), w.rule.as_str(), w.reason.as_str())).collect();
+    let why = "its revision can't be read";
+    assert_eq!(withheld, [("a", "revision", why), ("b", "revision", why)]);
+}
+
+#[test]
 fn what_a_kept_artifact_requires_is_withheld() {
     let (mut world, ids) = aged(1);
     for at in ["a", "b"] {
@@ -295,6 +349,22 @@ fn clean_ups_of_what_is_committed_or_not_ours_are_withheld() {
         backstay::inventory::Interrupted { backup: backup("agama"), store: store("a"), artifact: ids[0] };
     world.interrupted.push(left);
     withheld(&world, vec![clean_up(ids[0])], "committed");
+    world.down.insert(store("a"));
+    withheld(&world, vec![clean_up(ids[0])], "unknown");
+}
+
+#[test]
+fn what_is_not_ours_is_not_settled() {
+    let (mut world, ids) = aged(1);
+    let settle = Action::Settle { backup: backup("agama"), store: store("a"), artifact: ids[0] };
+    let rules = |world: &World| {
+        let judged = world.judge(planted(world, vec![settle.clone()]));
+        judged.withheld.into_iter().map(|withheld| withheld.rule).collect::<Vec<_>>()
+    };
+    assert_eq!(rules(&world), ["not-ours"]);
+    let (backup, store) = (backup("agama"), store("a"));
+    world.interrupted.push(backstay::inventory::Interrupted { backup, store, artifact: ids[0] });
+    assert_eq!(rules(&world), Vec::<String>::new());
 }
 
 #[test]

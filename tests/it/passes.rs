@@ -3,6 +3,7 @@
 mod damage;
 mod memory;
 mod mishaps;
+mod stand_in;
 mod undeclared;
 
 use std::{
@@ -382,7 +383,9 @@ async fn a_manual_backup_is_made_and_held() {
         let stored = &store.known().unwrap().backups["shop"];
         stored.artifacts.iter().filter(|artifact| artifact.held.is_some()).count()
     };
-    assert_eq!(held(&survey.inventory.stores["vault"]), 1);
+    for store in ["vault", "offsite"] {
+        assert_eq!(held(&survey.inventory.stores[store]), 1, "{store}");
+    }
 }
 
 /// Stops everything as soon as a capture of the database begins.

@@ -122,6 +122,10 @@ async fn everything_comes_back_beside_the_original_and_over_it() {
     let (sink, captured) = captured(&server.source(&["shop"])).await;
     let stream = sink.stream();
     let before = checksums(&server, "shop");
+    // Artifacts of every source are ordered by one clock, and that is not the server's.
+    let of_old = CaptureRequest { now: "2001-02-03T04:05:06Z".parse().unwrap(), ..request() };
+    let dated = server.source(&["shop"]).capture(&of_old, &mut Collected::default()).await.unwrap();
+    assert_eq!(dated.moment.newest(), of_old.now);
     let root = server.root(&["shop"]);
     let place = Place::Database("copy".to_owned());
     let told = restored(&root, &stream, &place).await.unwrap();

@@ -4,18 +4,18 @@ use std::collections::BTreeSet;
 
 use backstay::{
     artifact::{ArtifactId, Kind},
-    inventory::{Observed, StoredArtifact},
-    plan::{self, Plan},
+    inventory::{Condition, Observed, Origin, Standing, StoredArtifact},
+    plan::{self, Action, Plan},
     spec::{Policy, Retention},
 };
 use proptest::prelude::*;
 
-use super::deletions;
+use super::{deletions, planted};
 use crate::world::*;
 
 /// A random history of one backup: kinds, ages, checks, damage, holds and chains.
 fn history() -> impl Strategy<Value = Vec<StoredArtifact>> {
-    let one = (0u64..24 * 60, 0..4usize, 0..10u8, any::<bool>(), any::<bool>());
+    let one = (0u64..24 * 60, 0..4usize, 0..12u8, any::<bool>(), any::<bool>());
     proptest::collection::vec(one, 0..25).prop_map(|many| {
         let now = t("2026-11-20T12:00:00Z");
         let mut history: Vec<StoredArtifact> = Vec::new();
@@ -27,6 +27,13 @@ fn history() -> impl Strategy<Value = Vec<StoredArtifact>> {
             }
             if fate == 1 {
                 a.held = Some("audit".into());
+            }
+            if fate == 2 {
+                a.origin = Origin::Manual;
+            }
+            if let Some(older) = history.last().filter(|o| fate == 3 && o.id < a.id && !o.is_good()) {
+                let (id, condition) = (a.id, Condition::Good);
+                a = StoredArtifact { id, condition, supersedes: Some(older.content()), ..older.clone() };
             }
             let older = history.iter().filter(|o| o.newest <= a.newest).max_by_key(|o| o.id);
             if let Some(older) = older.filter(|_| chained && a.kind != Kind::Full) {
@@ -42,18 +49,14 @@ fn history() -> impl Strategy<Value = Vec<StoredArtifact>> {
 fn retention() -> impl Strategy<Value = Retention> {
     let age = || proptest::option::of((0u64..40).prop_map(|days| DAY * days as u32));
     let count = || proptest::option::of(0u32..6);
-    (age(), age(), age(), age(), count(), count(), count()).prop_map(
-        |(full, incremental, log, manual, daily, monthly, last)| Retention {
-            full,
-            incremental,
-            log,
-            manual,
-            daily,
-            monthly,
-            last,
-            ..Retention::default()
-        },
-    )
+    let ages = (age(), age(), age(), age(), age());
+    let counts = (count(), count(), count(), count(), count(), count());
+    (ages, counts).prop_map(|(ages, counts)| {
+        let (full, incremental, differential, log, manual) = ages;
+        let (hourly, daily, weekly, monthly, yearly, last) = counts;
+        let ages = Retention { full, incremental, differential, log, manual, ..Retention::default() };
+        Retention { hourly, daily, weekly, monthly, yearly, last, ..ages }
+    })
 }
 
 fn world_of(history: &[StoredArtifact], other: &[StoredArtifact], keep: &Retention) -> World {
@@ -62,7 +65,77 @@ fn world_of(history: &[StoredArtifact], other: &[StoredArtifact], keep: &Retenti
     history.iter().for_each(|a| world.put(&["a"], "agama", a));
     // The other store has copies of what it has, and things of its own.
     other.iter().for_each(|a| world.put(&["b"], "agama", a));
+    for at in ["a", "b"] {
+        // What a capture left behind two days ago, and was seen then.
+        let (id, seen) = (ArtifactId::new(ago(world.now, 48), 99), ago(world.now, 30));
+        world.stored(at, "agama").unreferenced.insert(id, 500);
+        world.stored(at, "agama").candidates.insert(id, seen);
+    }
     world.limits.delete_share = 1.0;
+    world
+}
+
+/// How many sweeps a plan has.
+fn sweeps(plan: &Plan) -> usize {
+    plan.steps.iter().filter(|step| matches!(step.action, Action::Sweep { .. })).count()
+}
+
+/// A plan that deletes and sweeps everything there is, or every `nth` artifact only.
+fn destroying(world: &World, nth: usize) -> Plan {
+    let mut actions = Vec::new();
+    for (at, inventory) in &world.stores {
+        for (name, stored) in &inventory.backups {
+            let chosen = stored.artifacts.iter().step_by(nth);
+            actions.extend(chosen.map(|artifact| Action::Delete {
+                backup: name.clone(),
+                artifact: artifact.id,
+                store: at.clone(),
+            }));
+            let captures = stored.unreferenced.keys().copied().collect();
+            actions.push(Action::Sweep { backup: name.clone(), store: at.clone(), captures });
+        }
+    }
+    planted(world, actions)
+}
+
+/// What keeps anybody from knowing enough to delete, in both stores.
+#[derive(Clone, Copy, Debug)]
+enum Doubt {
+    Down,
+    Refused,
+    Unreadable,
+    Undeclared,
+    ClockApart(i64),
+}
+
+fn doubt() -> impl Strategy<Value = Doubt> {
+    let apart = prop_oneof![601i64..400 * 86_400, -400 * 86_400i64..-600];
+    prop_oneof![
+        Just(Doubt::Down),
+        Just(Doubt::Refused),
+        Just(Doubt::Unreadable),
+        Just(Doubt::Undeclared),
+        apart.prop_map(Doubt::ClockApart),
+    ]
+}
+
+/// The world with a doubt in the store `at`.
+fn doubted(mut world: World, doubt: Doubt, at: &str) -> World {
+    match doubt {
+        Doubt::Down => drop(world.down.insert(store(at))),
+        Doubt::Refused => {
+            world.stores.get_mut(at).unwrap().standing = Standing::Refused("foreign".to_owned());
+        }
+        Doubt::Unreadable => {
+            let id = ArtifactId::new(world.now, 98);
+            world.stored(at, "agama").unreadable.insert(id, "it is not signed".to_owned());
+        }
+        Doubt::Undeclared => world.spec.backups.clear(),
+        Doubt::ClockApart(seconds) => {
+            world.ahead = seconds;
+            world.now += jiff::SignedDuration::from_secs(seconds);
+        }
+    }
     world
 }
 
@@ -114,10 +187,40 @@ proptest! {
     }
 
     #[test]
-    fn nothing_is_deleted_on_the_strength_of_something_unknown(here in history(), keep in retention(), down in 0..2usize) {
-        let mut world = world_of(&here, &here, &keep);
-        world.down.insert(store(["a", "b"][down]));
-        prop_assert_eq!(deletions(&world.unjudged()), BTreeSet::new());
+    fn nothing_is_deleted_on_the_strength_of_something_unknown(
+        here in history(), keep in retention(), doubt in doubt(), at in 0..2usize,
+    ) {
+        let at = ["a", "b"][at];
+        let world = doubted(world_of(&here, &here, &keep), doubt, at);
+        for plan in [world.unjudged(), world.judge(destroying(&world, 1))] {
+            let mut gone = deletions(&plan);
+            if let Doubt::Unreadable = doubt {
+                // What the other store holds is known.
+                gone.retain(|(store, _)| store == at);
+            }
+            prop_assert_eq!(gone, BTreeSet::new());
+            let swept = plan.steps.iter().any(|step| match (&step.action, doubt) {
+                (Action::Sweep { .. }, Doubt::ClockApart(_)) => true,
+                (_, Doubt::Undeclared) => false,
+                (Action::Sweep { store, .. }, _) => store.as_str() == at,
+                _ => false,
+            });
+            prop_assert!(!swept, "{:?}", steps(&plan));
+        }
+    }
+
+    #[test]
+    fn whatever_a_planner_wants_the_judge_keeps_the_newest_good_the_held_and_the_required(
+        here in history(), there in history(), keep in retention(), nth in 1..4usize,
+    ) {
+        let world = world_of(&here, &there, &keep);
+        assert_safe(&world, &world.judge(destroying(&world, nth)));
+    }
+
+    #[test]
+    fn what_is_known_is_swept(here in history(), keep in retention()) {
+        let world = world_of(&here, &here, &keep);
+        prop_assert_eq!(sweeps(&world.plan()), 2);
     }
 
     #[test]
@@ -133,7 +236,10 @@ proptest! {
         let mut jumped = world.clone();
         jumped.ahead = 86_400 * if back { -days } else { days };
         jumped.now += jiff::SignedDuration::from_secs(jumped.ahead);
-        prop_assert_eq!(deletions(&jumped.unjudged()), BTreeSet::new());
+        for plan in [jumped.unjudged(), jumped.judge(destroying(&jumped, 1))] {
+            prop_assert_eq!(deletions(&plan), BTreeSet::new());
+            prop_assert_eq!(sweeps(&plan), 0);
+        }
     }
 
     #[test]
@@ -146,8 +252,12 @@ proptest! {
                 stored.artifacts.sort_by_key(|a| (a.id.share() + 1).wrapping_mul(seed | 1));
             }
         }
-        let plan = |inventory| plan::plan(&world.spec, inventory, &world.limits, world.now);
-        prop_assert_eq!(deletions(&plan(&sorted)), deletions(&plan(&shuffled)));
+        let actions = |inventory| {
+            let plan = plan::plan(&world.spec, inventory, &world.limits, world.now);
+            let plan = plan::check::check(plan, &world.spec, inventory, &world.limits, world.now).unwrap();
+            plan.steps.iter().map(|step| step.action.to_string()).collect::<BTreeSet<_>>()
+        };
+        prop_assert_eq!(actions(&sorted), actions(&shuffled));
     }
 
     #[test]
@@ -155,11 +265,15 @@ proptest! {
         let looser = Retention {
             full: keep.full.map(|age| age + DAY * days),
             incremental: keep.incremental.map(|age| age + DAY * days),
+            differential: keep.differential.map(|age| age + DAY * days),
             log: keep.log.map(|age| age + DAY * days),
+            manual: keep.manual.map(|age| age + DAY * days),
+            hourly: keep.hourly.map(|count| count + more),
             daily: keep.daily.map(|count| count + more),
+            weekly: keep.weekly.map(|count| count + more),
             monthly: keep.monthly.map(|count| count + more),
+            yearly: keep.yearly.map(|count| count + more),
             last: keep.last.map(|count| count + more),
-            ..keep.clone()
         };
         let (tight, loose) = (world_of(&here, &here, &keep), world_of(&here, &here, &looser));
         prop_assert!(deletions(&loose.unjudged()).is_subset(&deletions(&tight.unjudged())));
