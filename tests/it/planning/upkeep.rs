@@ -141,3 +141,22 @@ fn a_manifest_that_cannot_be_trusted_is_repaired_from_a_store_that_has_it_and_fr
         .collect();
     assert_eq!(repairs, [format!("repair agama {id} in a from b")]);
 }
+
+#[test]
+fn what_an_expired_one_requires_stays_as_long_as_the_store_locks_that_one() {
+    let mut world = settled();
+    let old = artifact(Kind::Full, ago(world.now, 24 * 20), 7);
+    let mut locked = artifact(Kind::Full, ago(world.now, 24 * 16), 8);
+    locked.requires = vec![old.id];
+    for expired in [&old, &locked] {
+        world.put(&["a"], "agama", expired);
+        world.artifact_mut("a", "agama", expired.id).verified.metadata = Some(world.now);
+    }
+    world.spec.stores.get_mut(&store("a")).unwrap().immutable = Some(17 * DAY);
+    let plan = check(&world, &[]);
+    assert_eq!(waits(&plan), ["the lock of store a"]);
+    assert_eq!(plan.withheld, [], "nothing for the judge to find");
+    world.spec.stores.get_mut(&store("a")).unwrap().immutable = None;
+    world.limits.delete_share = 1.0;
+    check(&world, &["delete agama a", "delete agama a"]);
+}
