@@ -39,7 +39,7 @@ impl Effects for World {
     }
 
     fn writes(&self, action: &Action) -> Option<Interrupted> {
-        let new = || ArtifactId::new(self.clock.now(), rand::random());
+        let new = || ArtifactId::new(self.clock.now(), self.chance.draw());
         let (backup, store, artifact) = match action {
             Action::Capture(capture) => (&capture.backup, &capture.store, new()),
             Action::Repair { backup, store, .. } => (backup, store, new()),

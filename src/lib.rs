@@ -47,6 +47,7 @@ pub mod stores;
 
 // Shell: drives the core and the drivers.
 pub mod apply;
+pub mod chance;
 pub mod clock;
 pub mod committed;
 pub mod config;

@@ -29,6 +29,7 @@ use crate::{
         journal::{Journal, JournalError},
     },
     artifact::Depth,
+    chance::{Chance, SystemChance},
     clock::{Clock, SystemClock},
     config::{Config, ConfigError},
     drivers::{Drivers, Registry},
@@ -63,6 +64,7 @@ pub struct Controller {
     state: StateDir,
     keys: Arc<Keys>,
     clock: Arc<dyn Clock>,
+    chance: Arc<dyn Chance>,
     mirror: Mirror,
     drivers: Arc<dyn Registry>,
     cache: Arc<dyn ObjectCache>,
@@ -150,6 +152,7 @@ impl Controller {
             state,
             keys,
             clock,
+            chance: Arc::new(SystemChance),
             mirror,
         })
     }
@@ -157,6 +160,11 @@ impl Controller {
     /// The same, within other bounds.
     pub fn within(self, bounds: Bounds) -> Self {
         Self { bounds, ..self }
+    }
+
+    /// The same, with names of new artifacts that rest on `chance`.
+    pub fn drawing(self, chance: Arc<dyn Chance>) -> Self {
+        Self { chance, ..self }
     }
 
     /// The same, on other drivers.

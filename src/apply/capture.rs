@@ -169,10 +169,7 @@ async fn stream(
         recipients: order.recipients.clone(),
         average: order.average(base.as_deref()),
     };
-    let Ends { pieces, entries } = pipeline::start(setting).map_err(|error| {
-        tracing::error!(%error, "no thread for a capture");
-        Fault::Stopped
-    })?;
+    let Ends { pieces, entries } = pipeline::start(setting);
     let sink = PipelineSink::new(pieces, naming, base.clone(), means.progress);
     let mut packer = Packer::new(order, means, lease, base.clone());
     let both = tokio::try_join!(read_source(order, means, base.as_deref(), sink), packer.run(entries));

@@ -11,6 +11,7 @@ use crate::{
         manifest::{Content, Manifest},
         record::Event,
     },
+    chance::Chance,
     clock::Clock,
     committed::BackupFolder,
     drivers::Registry,
@@ -53,6 +54,8 @@ pub struct World {
     pub keys: Arc<Keys>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
+    /// Tells new artifacts of one moment apart.
+    pub chance: Arc<dyn Chance>,
     /// Hears how far long work has come.
     pub listener: Arc<dyn Listener>,
     /// What the steps did.

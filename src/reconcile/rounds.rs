@@ -108,6 +108,7 @@ impl Controller {
             tips: StoredTips::new(self.state.root()),
             keys: self.keys.clone(),
             clock: self.clock.clone(),
+            chance: self.chance.clone(),
             listener: hand.listener.clone(),
             deeds: Deeds::default(),
         });

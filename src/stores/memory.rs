@@ -30,6 +30,10 @@ struct Object {
     modified: Timestamp,
 }
 
+/// What a store held at a moment.
+#[derive(Clone)]
+pub struct Contents(BTreeMap<ObjectName, Object>);
+
 impl MemoryStore {
     /// An empty store that dates objects by `clock`.
     pub fn new(clock: Clock) -> Self {
@@ -52,9 +56,24 @@ impl MemoryStore {
         self.objects().remove(name);
     }
 
+    /// All that the store holds now.
+    pub fn contents(&self) -> Contents {
+        Contents(self.objects().clone())
+    }
+
+    /// Sets the store back to what it once held, as the restore of a whole server does.
+    pub fn set_back(&self, contents: &Contents) {
+        self.objects().clone_from(&contents.0);
+    }
+
     /// Every name that the store holds, sorted.
     pub fn names(&self) -> Vec<ObjectName> {
         self.objects().keys().cloned().collect()
+    }
+
+    /// Every object with its content, sorted by name.
+    pub fn objects_now(&self) -> Vec<(ObjectName, Bytes)> {
+        self.objects().iter().map(|(name, object)| (name.clone(), object.content.clone())).collect()
     }
 
     fn objects(&self) -> MutexGuard<'_, BTreeMap<ObjectName, Object>> {

@@ -28,11 +28,15 @@ fn the_loop_is_safe_after_every_move_and_converges_once_faults_stop() {
     for_every_seed(SEEDS, |seed| Simulation::new(seed).run());
 }
 
-/// Runs a simulation with every seed below `seeds`, or with `$BACKSTAY_SEED` alone; tells which one failed.
+/// Runs a simulation with every seed below `seeds`, or with those that `$BACKSTAY_SEED` names alone: `17`, or `100..400`;
+/// tells which one failed.
 pub fn for_every_seed(seeds: u64, run: impl Fn(u64) + std::panic::RefUnwindSafe) {
-    let seeds = match std::env::var("BACKSTAY_SEED") {
-        Ok(seed) => vec![seed.parse().expect("BACKSTAY_SEED is a number")],
-        Err(_) => (0..seeds).collect::<Vec<u64>>(),
+    let number =
+        |text: &str| text.parse::<u64>().expect("BACKSTAY_SEED is a number, or two and `..` between them");
+    let seeds = match std::env::var("BACKSTAY_SEED").as_deref().map(|text| (text, text.split_once(".."))) {
+        Ok((_, Some((first, end)))) => number(first)..number(end),
+        Ok((one, None)) => number(one)..number(one) + 1,
+        Err(_) => 0..seeds,
     };
     for seed in seeds {
         let ran = std::panic::catch_unwind(|| run(seed));

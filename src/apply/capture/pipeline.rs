@@ -1,10 +1,9 @@
 //! The threads between the sink and the packs: one cuts and looks up, one takes the digest of the whole, and as many as
 //! there are cores compress and encrypt. Every channel is bounded; a thread ends when the one behind it or before it
-//! does.
+//! does. They are the runtime's, which knows by them that work goes on.
 
 use std::{
     collections::HashMap,
-    io,
     num::NonZeroUsize,
     sync::{
         Arc, Mutex, PoisonError,
@@ -15,7 +14,10 @@ use std::{
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::spawn_blocking,
+};
 
 use super::{
     base::Base,
@@ -89,11 +91,11 @@ struct Task {
 }
 
 /// Starts the threads. They end when either end is dropped.
-pub fn start(setting: Setting) -> io::Result<Ends> {
+pub fn start(setting: Setting) -> Ends {
     let (pieces, pieces_out) = mpsc::channel(PIECES);
     let (entries_in, entries) = mpsc::channel(ENTRIES);
-    let (digest, digested) = start_digest()?;
-    let tasks = start_sealers(&setting.recipients)?;
+    let (digest, digested) = start_digest();
+    let tasks = start_sealers(&setting.recipients);
     let stage = CutStage {
         cutter: Cutter::new(setting.average, setting.naming.cut_seed()),
         room: setting.average as usize * 3 / 2,
@@ -105,36 +107,32 @@ pub fn start(setting: Setting) -> io::Result<Ends> {
         tasks,
         entries: entries_in,
     };
-    spawn("cut", move || {
+    spawn_blocking(move || {
         // An error says that the packer is gone, and then nobody is left to tell.
         let _ = stage.run(pieces_out, digested);
-    })?;
-    Ok(Ends { pieces, entries })
+    });
+    Ends { pieces, entries }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name(format!("capture-{name}")).spawn(work).map(drop)
-}
-
-fn start_digest() -> io::Result<(SyncSender<Bytes>, oneshot::Receiver<[u8; 32]>)> {
+fn start_digest() -> (SyncSender<Bytes>, oneshot::Receiver<[u8; 32]>) {
     let (pieces, pieces_out) = sync_channel::<Bytes>(2);
     let (done, digested) = oneshot::channel();
-    spawn("digest", move || {
+    spawn_blocking(move || {
         let digest = pieces_out.iter().fold(Sha256::new(), |digest, piece| digest.chain_update(&piece));
         let _ = done.send(digest.finalize().into());
-    })?;
-    Ok((pieces, digested))
+    });
+    (pieces, digested)
 }
 
-fn start_sealers(recipients: &Recipients) -> io::Result<SyncSender<Task>> {
+fn start_sealers(recipients: &Recipients) -> SyncSender<Task> {
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let (tasks, tasks_out) = sync_channel::<Task>(cores);
     let tasks_out = Arc::new(Mutex::new(tasks_out));
     for _ in 0..cores {
         let (tasks, recipients) = (tasks_out.clone(), recipients.clone());
-        spawn("seal", move || seal_all(&tasks, recipients))?;
+        spawn_blocking(move || seal_all(&tasks, recipients));
     }
-    Ok(tasks)
+    tasks
 }
 
 fn seal_all(tasks: &Mutex<Receiver<Task>>, recipients: Recipients) {

@@ -1,38 +1,50 @@
 //! A fleet in memory: its infra repo alone is real. Stores fail on purpose, sources hold what they are given, every clock
-//! is set by hand, and a controller can be killed at any call.
+//! is set by hand, and all that is random follows from the seed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use backstay::{
     apply::executor::Bounds,
-    artifact::{Kind, manifest::Details, manifest::Moment},
+    artifact::layout::ObjectName,
+    chance::SeededChance,
     clock::{Clock, ManualClock},
     config::Config,
     drivers::{Refusal, Registry},
     git::{Mirror, Tips},
     inventory::ArmedSchedule,
-    keys::{Keys, identity},
+    keys::Keys,
     plan::CannotRun,
     reconcile::Controller,
     schedulers::{Scheduler, SchedulerError},
-    sources::{
-        CaptureRequest, Captured, Place, Probe, Restored, Run, Sink, Source, SourceError, git::GitSource,
-    },
+    sources::{Source, git::GitSource},
     spec::{self, Spec, names::StoreName},
     stores::{
-        Class, Store,
+        Store,
         faulty::{Faults, FaultyStore},
-        memory::MemoryStore,
+        memory::{Contents, MemoryStore},
     },
 };
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use ssh_key::{LineEnding, PrivateKey, private::Ed25519Keypair};
+
+use super::{
+    declaration::data_path,
+    gate::{Gate, GatedStore},
+    source::{Datasets, MemorySource},
+};
+
+/// Who reads what the fleet stores; a key of this simulation alone.
+pub const RECIPIENT: &str = "age1gea9jgq83v8hs45c5w59klqpce0zqa7qeu06fy8c3jvrw7y96e5sqgw80n";
+const IDENTITY: &str = "AGE-SECRET-KEY-1VUCT0F4LRS8G9J6GF2FP78L5PX39JT2KTMCGNVRVQTU9WHA4SHJS34NCQA";
 
 pub const STORES: [&str; 3] = ["vault", "offsite", "cellar"];
 
@@ -41,98 +53,20 @@ pub struct Vault {
     pub memory: MemoryStore,
     pub faults: Faults,
     pub clock: Arc<ManualClock>,
-    faulty: Arc<dyn Store>,
+    /// What it held at some moment of the past.
+    pub earlier: Option<Contents>,
+    used: Arc<dyn Store>,
 }
 
 impl Vault {
-    fn new(seed: u64, now: Timestamp) -> Self {
+    fn new(name: &'static str, seed: u64, now: Timestamp, gate: Gate) -> Self {
         let clock = Arc::new(ManualClock::new(now));
         let tells = clock.clone();
         let memory = MemoryStore::new(Arc::new(move || tells.now()));
         let faults = Faults::seeded(seed);
-        let faulty = Arc::new(FaultyStore::new(Arc::new(memory.clone()), faults.clone()));
-        Self { memory, faults, clock, faulty }
-    }
-}
-
-/// The protected data of one backup, in pieces that change one by one.
-#[derive(Default)]
-pub struct Data {
-    pub pieces: Vec<Vec<u8>>,
-    /// How captures fail: after so many pieces.
-    pub fails_after: Option<usize>,
-    /// What was captured as of each moment.
-    captured: BTreeMap<Timestamp, Vec<Vec<u8>>>,
-    restored: Option<Vec<u8>>,
-}
-
-/// The data of a whole fleet, by the path that the declaration gives it.
-pub type Datasets = Arc<Mutex<BTreeMap<PathBuf, Data>>>;
-
-pub struct MemorySource {
-    path: PathBuf,
-    data: Datasets,
-}
-
-impl MemorySource {
-    pub fn new(path: PathBuf, data: Datasets) -> Self {
-        Self { path, data }
-    }
-
-    fn with<T>(&self, work: impl FnOnce(&mut Data) -> T) -> T {
-        work(self.data.lock().unwrap().entry(self.path.clone()).or_default())
-    }
-
-    /// Takes what was restored last.
-    pub fn restored(&self) -> Option<Vec<u8>> {
-        self.with(|data| data.restored.take())
-    }
-
-    /// Whether a capture as of `moment` held these bytes.
-    pub fn had(&self, moment: Timestamp, bytes: &[u8]) -> bool {
-        self.with(|data| data.captured.get(&moment).is_some_and(|all| all.iter().any(|one| one == bytes)))
-    }
-
-    fn failed(&self, operation: &'static str) -> SourceError {
-        SourceError::new(operation, self.path.display().to_string(), Class::Retry, "it fails on purpose")
-    }
-}
-
-#[async_trait]
-impl Source for MemorySource {
-    async fn probe(&self) -> Result<Probe, SourceError> {
-        Ok(Probe { version: "memory".to_owned() })
-    }
-
-    fn stream_name(&self) -> String {
-        "data".to_owned()
-    }
-
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
-        let (pieces, fails_after) = self.with(|data| (data.pieces.clone(), data.fails_after));
-        for (n, piece) in pieces.iter().enumerate() {
-            if fails_after == Some(n) {
-                return Err(self.failed("dump"));
-            }
-            let key = *blake3::hash(piece).as_bytes();
-            if sink.run(Some(key)).await.map_err(|_| self.failed("dump"))? == Run::Wanted {
-                let bytes = Bytes::copy_from_slice(piece);
-                sink.write(bytes).await.map_err(|_| self.failed("dump"))?;
-            }
-        }
-        self.with(|data| data.captured.entry(request.now).or_default().push(pieces.concat()));
-        Ok(Captured { moment: Moment::At { time: request.now, position: None }, details: Details::default() })
-    }
-
-    async fn restore(
-        &self,
-        stream: &mut (dyn AsyncRead + Send + Unpin),
-        _place: &Place,
-    ) -> Result<Restored, SourceError> {
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).await.map_err(|_| self.failed("restore"))?;
-        self.with(|data| data.restored = Some(bytes));
-        Ok(Restored { place: "memory".to_owned() })
+        let inner = Arc::new(FaultyStore::new(Arc::new(memory.clone()), faults.clone()));
+        let used = Arc::new(GatedStore { name, inner, gate });
+        Self { memory, faults, clock, earlier: None, used }
     }
 }
 
@@ -193,37 +127,40 @@ impl Registry for InMemory {
 pub struct Fleet {
     root: tempfile::TempDir,
     repo: git2::Repository,
-    pub recipient: String,
+    pub gate: Gate,
     pub keys: Arc<Keys>,
     pub clock: Arc<ManualClock>,
     pub stores: BTreeMap<StoreName, Vault>,
     pub data: Datasets,
     armed: Arc<Armed>,
+    chance: Arc<SeededChance>,
 }
 
 impl Fleet {
     pub fn new(seed: u64, now: Timestamp) -> Self {
         // A simulated crash loses no page of the system's, so that nothing need wait for a disk.
-        let memory = std::path::Path::new("/dev/shm");
+        let memory = Path::new("/dev/shm");
         let root = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         let root = root.unwrap();
-        let generated = identity::generate(now);
-        let path = root.path().join("identity.txt");
-        std::fs::write(&path, generated.file.as_bytes()).unwrap();
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-        let keys = Keys::load_or_create(&root.path().join("keys"), &[], Some(&path)).unwrap();
+        let keys = keys(root.path());
         let mut bare = git2::RepositoryInitOptions::new();
         let repo =
             git2::Repository::init_opts(root.path().join("infra"), bare.bare(true).initial_head("main"));
-        let vault = |(n, name): (u64, &&str)| (name.parse().unwrap(), Vault::new(seed ^ (n << 32), now));
+        let gate = Gate::new(seed);
+        let vault = |(n, name): (u64, &&'static str)| {
+            let vault = Vault::new(name, seed ^ (n << 32), now, gate.clone());
+            vault.memory.overwrite(&of_another_fleet(), Bytes::from_static(b"rows"));
+            (name.parse().unwrap(), vault)
+        };
         Self {
             repo: repo.unwrap(),
-            recipient: generated.recipient,
             keys: Arc::new(keys),
             clock: Arc::new(ManualClock::new(now)),
             stores: (1..).zip(&STORES).map(vault).collect(),
             data: Datasets::default(),
             armed: Arc::default(),
+            chance: Arc::new(SeededChance::new(seed)),
+            gate,
             root,
         }
     }
@@ -246,22 +183,24 @@ impl Fleet {
         );
         let root = self.root.path().canonicalize().unwrap();
         let config = Config::parse("backstay.toml", text.as_bytes(), &root).unwrap();
-        let stores = self.stores.iter().map(|(name, vault)| (name.clone(), vault.faulty.clone()));
+        let stores = self.stores.iter().map(|(name, vault)| (name.clone(), vault.used.clone()));
         let drivers =
             InMemory { stores: stores.collect(), data: self.data.clone(), armed: self.armed.clone() };
         let bounds = Bounds {
             steps,
             tries: 2,
-            pause: std::time::Duration::from_millis(1),
-            longest_pause: std::time::Duration::from_millis(2),
+            // Shorter than between two turns, whatever jitter is added.
+            pause: Duration::from_nanos(1),
+            longest_pause: Duration::from_millis(2),
             ..Bounds::default()
         };
-        Controller::open(config, self.clock.clone()).unwrap().within(bounds).on(Arc::new(drivers))
+        let controller = Controller::open(config, self.clock.clone()).unwrap();
+        controller.within(bounds).drawing(self.chance.clone()).on(Arc::new(drivers))
     }
 
     /// Deletes the state directory, and with it the timetable.
     pub fn lose_state(&self) {
-        std::fs::remove_dir_all(self.root.path().join("state")).unwrap();
+        fs::remove_dir_all(self.root.path().join("state")).unwrap();
         self.armed.0.lock().unwrap().clear();
     }
 
@@ -298,47 +237,25 @@ impl Fleet {
     pub fn clocks(&self) -> Vec<Arc<ManualClock>> {
         std::iter::once(&self.clock).chain(self.stores.values().map(|vault| &vault.clock)).cloned().collect()
     }
-
-    pub fn source(&self, backup: &str) -> MemorySource {
-        MemorySource::new(data_path(backup), self.data.clone())
-    }
 }
 
-pub fn data_path(backup: &str) -> PathBuf {
-    PathBuf::from("/data").join(format!("{backup}.db"))
+/// An object that is none of this fleet's.
+pub fn of_another_fleet() -> ObjectName {
+    ObjectName::parse("quelltrack/agama/artifacts/20260101T000000Z-0000000000000000.json").unwrap()
 }
 
-/// The declaration of a fleet.
-#[derive(Clone)]
-pub struct Declaration {
-    pub stores: usize,
-    /// Each backup with its increments' period in hours and its rules of retention.
-    pub backups: BTreeMap<&'static str, (u64, &'static str)>,
-    /// Makes every commit another one.
-    pub note: u64,
-}
-
-impl Declaration {
-    pub fn text(&self, recipient: &str) -> String {
-        let names: Vec<String> = STORES[..self.stores].iter().map(|name| format!("{name:?}")).collect();
-        let names = names.join(", ");
-        let mut text = format!(
-            "# {}\n[fleet]\nname = \"pavroto\"\nrecipients = [\"{recipient}\"]\n[infra]\nstores = [{names}]\n",
-            self.note
-        );
-        for name in STORES {
-            text +=
-                &format!("[store.{name}]\nlocation = \"{name}\"\nlocal = {{ path = \"/stores/{name}\" }}\n");
-        }
-        for (name, (hours, keep)) in &self.backups {
-            let path = data_path(name);
-            text += &format!(
-                "[policy.{name}]\nfull = {{ every = \"1d\" }}\n{} = {{ every = \"{hours}h\" }}\nkeep = {keep}\n\
-                 verify = {{ metadata = \"12h\", data = \"1d\" }}\n\
-                 [backup.{name}]\npolicy = \"{name}\"\nstores = [{names}]\nsqlite = {{ path = {path:?} }}\n",
-                Kind::Incremental
-            );
-        }
-        text
-    }
+/// Keys that are the same in every run.
+fn keys(root: &Path) -> Keys {
+    let secret = |path: &Path, text: &str| {
+        fs::write(path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let (dir, identity) = (root.join("keys"), root.join("identity.txt"));
+    fs::create_dir(&dir).unwrap();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
+    secret(&identity, IDENTITY);
+    let signing = PrivateKey::new(Ed25519Keypair::from_seed(&[7; 32]).into(), "backstay").unwrap();
+    secret(&dir.join("signing"), &signing.to_openssh(LineEnding::LF).unwrap());
+    secret(&dir.join("naming"), &format!("{}\n", "07".repeat(32)));
+    Keys::load_or_create(&dir, &[], Some(&identity)).unwrap()
 }
