@@ -46,7 +46,7 @@ use fleet::{Fleet, STORES};
 use gate::{Death, Gate};
 use judge::Judge;
 
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 6;
 const MOVES: usize = 16;
 const BACKUPS: [&str; 3] = ["agama", "orders", "wiki"];
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
@@ -273,6 +273,16 @@ impl Simulation {
         assert_eq!(status.pending, 0);
         assert_eq!(self.fleet.interrupted(), []);
         assert_eq!(status.revisions.refused, None);
+    }
+}
+
+/// A run that fails tells what happened last.
+impl Drop for Simulation {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let trace = self.fleet.gate.trace();
+            eprintln!("{}", trace[trace.len().saturating_sub(200)..].join("\n"));
+        }
     }
 }
 

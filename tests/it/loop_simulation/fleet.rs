@@ -37,7 +37,6 @@ use jiff::{SignedDuration, Timestamp};
 use ssh_key::{LineEnding, PrivateKey, private::Ed25519Keypair};
 
 use super::{
-    declaration::data_path,
     gate::{Gate, GatedStore},
     source::{Datasets, MemorySource},
 };
