@@ -18,17 +18,17 @@ mod source;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use backstay::{
-    apply::executor::{Failure, Halt, Listener, Outcome},
+    apply::executor::{Done, Failure, Halt, Listener, Outcome},
     artifact::{ArtifactId, layout::ObjectName},
     clock::{Clock, ManualClock},
-    plan::Step,
+    plan::{Action, Step},
     reconcile::{Ask, Controller, Pass, Terms},
     spec::names::{BackupName, StoreName},
     stores::{
@@ -173,9 +173,9 @@ impl Simulation {
     }
 
     /// Runs a pass to its end, or drops it where it is to be killed: whatever it is doing then, it never goes on.
-    async fn run_until(&self, controller: &Controller, ask: &Ask, crash: Crash) -> Option<Pass> {
+    async fn run_until(&mut self, controller: &Controller, ask: &Ask, crash: Crash) -> Option<Pass> {
         let (halt, terms) = (Halt::default(), Terms::default());
-        let gate = &self.fleet.gate;
+        let gate = self.fleet.gate.clone();
         gate.note(format!("a pass for {ask:?}, crash: {crash:?}"));
         let countdown = Arc::new(Countdown::new(crash, gate.clone()));
         let listener: Arc<dyn Listener> = countdown.clone();
@@ -192,6 +192,9 @@ impl Simulation {
         };
         let ended = gate.run(death, pass).await.flatten();
         gate.note(if ended.is_some() { "the pass ended" } else { "the controller was killed" });
+        for (folder, artifact) in countdown.damaged.lock().unwrap().drain(..) {
+            self.damaged.entry(folder).or_default().insert(artifact);
+        }
         match (ask, ended?) {
             (_, Ok(pass)) => Some(pass),
             (Ask::Everything, Err(error)) => panic!("{error}"),
@@ -290,6 +293,8 @@ impl Drop for Simulation {
 struct Countdown {
     left: AtomicU64,
     over: Notify,
+    /// What its checks found.
+    damaged: Mutex<Vec<(Folder, ArtifactId)>>,
     gate: Gate,
 }
 
@@ -299,7 +304,7 @@ impl Countdown {
             Crash::AtStep(steps) => steps,
             Crash::Never | Crash::AtCall(_) => 0,
         };
-        Self { left: AtomicU64::new(left), over: Notify::new(), gate }
+        Self { left: AtomicU64::new(left), over: Notify::new(), damaged: Mutex::default(), gate }
     }
 
     fn count(&self) {
@@ -312,7 +317,7 @@ impl Countdown {
 
 impl Listener for Countdown {
     fn started(&self, step: &Step) {
-        self.gate.note(format!("{} begins", step.action));
+        self.gate.note(format!("{} begins: {}", step.action, step.reason));
         self.count();
     }
     fn pauses(&self, step: &Step, _: &Failure, _: Duration) {
@@ -325,6 +330,12 @@ impl Listener for Countdown {
             Outcome::Skipped(_) => "skipped",
             Outcome::Cancelled => "cancelled",
         };
+        if let (Action::Verify { backup, artifact, store, .. }, Outcome::Done(Done { damage, .. })) =
+            (&step.action, outcome)
+            && !damage.is_empty()
+        {
+            self.damaged.lock().unwrap().push(((store.clone(), backup.clone()), *artifact));
+        }
         self.gate.note(format!("{}: {how}", step.action));
         self.count();
     }
