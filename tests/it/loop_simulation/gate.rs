@@ -94,10 +94,7 @@ impl Gate {
             ended = work => Some(ended),
             () = self.give_turns() => None,
         };
-        let mut state = self.state();
-        (state.death, state.dead, state.held) = (None, false, None);
-        state.waiting.clear();
-        drop(state);
+        self.state().forget_the_pass();
         // The runtime's threads have ended what they were at after this.
         tokio::time::sleep(TICK / 2).await;
         ended
@@ -152,6 +149,11 @@ impl Gate {
 }
 
 impl State {
+    fn forget_the_pass(&mut self) {
+        (self.death, self.dead, self.held) = (None, false, None);
+        self.waiting.clear();
+    }
+
     /// Lets one call go on; whether the controller is dead instead.
     fn give_turn(&mut self) -> bool {
         self.turn += 1;
