@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use crate::{
     artifact::{ArtifactId, Depth, Kind},
     spec::{
-        Cadence,
+        Cadence, Spec, Suspension,
         names::{BackupName, StoreName},
+        suspension::Scope,
     },
 };
 
-pub use chronicle::{Chronicle, InForce};
+pub use chronicle::{Chronicle, InForce, Ruling};
 
 /// Something that was looked at. What could not be seen is unknown, never absent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +49,23 @@ pub struct Inventory {
     pub infra: Option<InfraInventory>,
     /// Captures and copies that an earlier pass began and never ended, from the journal.
     pub interrupted: Vec<Interrupted>,
+}
+
+impl Inventory {
+    /// What stands still, now, later or once: by the declaration, and by a person's word that is written in the stores.
+    pub fn suspensions(&self, spec: &Spec) -> Vec<Suspension> {
+        let mut recorded: BTreeMap<&Scope, &Ruling> = BTreeMap::new();
+        for store in self.stores.values().filter_map(Observed::known) {
+            for (scope, ruling) in store.records.rulings() {
+                let newest = recorded.entry(scope).or_insert(ruling);
+                if ruling.at > newest.at {
+                    *newest = ruling;
+                }
+            }
+        }
+        let recorded = recorded.into_values().filter_map(|ruling| ruling.suspension.clone());
+        spec.suspensions.values().cloned().chain(recorded).collect()
+    }
 }
 
 /// What one store holds of the fleet.

@@ -20,6 +20,7 @@ pub mod restore;
 mod retention;
 pub mod review;
 mod schedules;
+mod suspensions;
 mod sweeps;
 mod verification;
 pub mod verify;
@@ -60,6 +61,7 @@ pub fn plan(spec: &Spec, inventory: &Inventory, limits: &Limits, now: Timestamp)
     orphans::plan(&facts, &mut draft);
     verification::plan(&facts, &expired, &mut draft);
     sweeps::plan(&facts, &mut draft);
+    suspensions::hold_back(&facts, &mut draft);
     draft.finish(&facts)
 }
 

@@ -15,6 +15,7 @@ pub mod schedule;
 pub mod schema;
 pub(crate) mod single;
 pub(crate) mod suggest;
+pub mod suspension;
 pub(crate) mod values;
 mod walk;
 pub mod window;
@@ -33,6 +34,7 @@ use names::*;
 pub use parse::{Parsed, parse};
 pub use runnable::{CannotRun, Resource};
 pub use schedule::{Cadence, Schedule};
+pub use suspension::Suspension;
 pub use window::Window;
 
 /// Everything that one revision declares.
@@ -56,6 +58,8 @@ pub struct Spec {
     pub drills: BTreeMap<DrillName, Drill>,
     /// Backups that were declared once and whose artifacts may go.
     pub orphans: BTreeMap<BackupName, Orphan>,
+    /// What stands still for a while, now or later; also what did once.
+    pub suspensions: BTreeMap<SuspensionName, Suspension>,
 }
 
 impl Spec {

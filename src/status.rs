@@ -22,7 +22,7 @@ use crate::{
     inventory::Inventory,
     plan::{CannotRun, Limits, Plan, Waiting, Withheld, facts::Facts},
     spec::{
-        Spec,
+        Spec, Suspension,
         names::{BackupName, FleetName, StoreName},
     },
 };
@@ -55,6 +55,8 @@ pub struct Status {
     pub waiting: Vec<Waiting>,
     /// What safety rules hold back.
     pub withheld: Vec<Withheld>,
+    /// What stands still now.
+    pub suspensions: Vec<Suspension>,
     /// What is declared and can't be done here.
     pub cannot_run: Vec<CannotRun>,
 }
@@ -110,6 +112,7 @@ impl Status {
             pending: plan.steps.len(),
             waiting: plan.waiting.clone(),
             withheld: plan.withheld.clone(),
+            suspensions: facts.suspensions.clone(),
             cannot_run: plan.cannot_run.clone(),
         };
         status.conditions = conditions::of(&status);

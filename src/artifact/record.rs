@@ -9,7 +9,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{ArtifactId, Depth, layout::PackName};
-use crate::spec::names::{BackupName, FleetName, StoreName};
+use crate::spec::{
+    Suspension,
+    names::{BackupName, FleetName, StoreName},
+    suspension::Scope,
+};
 
 /// The value of [`Record::format`].
 pub const FORMAT: &str = "backstay.record/1";
@@ -112,6 +116,13 @@ pub enum Event {
         backup: BackupName,
         /// The captures that wrote them.
         captures: Vec<ArtifactId>,
+    },
+    /// A person suspended something.
+    Suspended(Suspension),
+    /// A person let something go on before its suspension ended.
+    Resumed {
+        /// What.
+        scope: Scope,
     },
     /// A revision came into force.
     InForce {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use crate::{
     artifact::record::{Event, Mark, Record},
-    spec::names::StoreName,
+    spec::{Suspension, names::StoreName, suspension::Scope},
 };
 
 /// What the trusted records of one store tell.
@@ -23,6 +23,16 @@ pub struct Chronicle {
     /// What each record had seen of other stores, by number.
     seen: BTreeMap<u64, BTreeMap<StoreName, Mark>>,
     in_force: Option<InForce>,
+    rulings: BTreeMap<Scope, Ruling>,
+}
+
+/// A person's last word on whether something stands still.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    /// When it was written down.
+    pub at: Timestamp,
+    /// How it stands still; `None`: it goes on.
+    pub suspension: Option<Suspension>,
 }
 
 /// The revision that last came into force, as a store knows it.
@@ -46,6 +56,14 @@ impl Chronicle {
             _ => None,
         });
         self.in_force = revisions.next_back().or(self.in_force.take());
+        for event in &record.events {
+            let (scope, suspension) = match event {
+                Event::Suspended(suspension) => (&suspension.scope, Some(suspension.clone())),
+                Event::Resumed { scope } => (scope, None),
+                _ => continue,
+            };
+            self.rulings.insert(scope.clone(), Ruling { at: record.at, suspension });
+        }
     }
 
     /// The newest record.
@@ -57,6 +75,11 @@ impl Chronicle {
     /// The revision that last came into force.
     pub fn in_force(&self) -> Option<&InForce> {
         self.in_force.as_ref()
+    }
+
+    /// A person's last word on each thing that was ever suspended.
+    pub fn rulings(&self) -> &BTreeMap<Scope, Ruling> {
+        &self.rulings
     }
 
     /// Why this chronicle, of the store `name`, is behind what `witness`, the store `other`, has seen of it; if it is.

@@ -111,6 +111,42 @@ pub enum Action {
     Restore(Restore),
 }
 
+impl Action {
+    /// The backup whose artifacts it makes, reads or deletes.
+    pub fn backup(&self) -> Option<&BackupName> {
+        match self {
+            Action::Capture(capture) => Some(&capture.backup),
+            Action::Restore(restore) => Some(&restore.backup),
+            Action::Copy { backup, .. }
+            | Action::Delete { backup, .. }
+            | Action::Verify { backup, .. }
+            | Action::Repair { backup, .. }
+            | Action::RecordUnreferenced { backup, .. }
+            | Action::Sweep { backup, .. }
+            | Action::CleanUp { backup, .. }
+            | Action::Settle { backup, .. } => Some(backup),
+            Action::Arm(_) | Action::Disarm(_) | Action::Push { .. } => None,
+        }
+    }
+
+    /// The stores that it reads or writes.
+    pub fn stores(&self) -> Vec<&StoreName> {
+        match self {
+            Action::Capture(capture) => vec![&capture.store],
+            Action::Restore(restore) => vec![&restore.store],
+            Action::Copy { from, to, .. } => vec![from, to],
+            Action::Repair { store, from, .. } => vec![store, from],
+            Action::Delete { store, .. }
+            | Action::Verify { store, .. }
+            | Action::RecordUnreferenced { store, .. }
+            | Action::Sweep { store, .. }
+            | Action::CleanUp { store, .. }
+            | Action::Settle { store, .. } => vec![store],
+            Action::Arm(_) | Action::Disarm(_) | Action::Push { .. } => Vec::new(),
+        }
+    }
+}
+
 /// A capture, decided in full.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -6,7 +6,7 @@ use super::{
     draft::Draft,
     due::{self, Need},
     facts::Facts,
-    lineage,
+    lineage, suspensions,
 };
 use crate::{
     artifact::Kind,
@@ -64,7 +64,7 @@ fn may_begin(facts: &Facts<'_>, backup: &Backup, kind: Kind) -> Result<(), Wait>
     let (window, zone) = (&backup.policy.window, &facts.spec.fleet.time_zone);
     if kind != Kind::Log && window.is_closed(facts.now, zone) {
         let until = window.next_opening(facts.now, zone);
-        return Err(Wait { on: "a window denies captures now".to_owned(), until });
+        return Err(Wait { on: "its window is closed now".to_owned(), until });
     }
     no_lease(facts, backup)
 }
@@ -92,7 +92,11 @@ pub(super) struct Place<'a> {
 pub(super) fn place<'a>(facts: &Facts<'a>, backup: &'a Backup) -> Result<Place<'a>, String> {
     let mut refused: Vec<String> = Vec::new();
     for store in &backup.stores {
-        match facts.stored(&backup.name, store) {
+        let stored = match suspensions::of_store(facts, store) {
+            Some(suspended) => Err(suspended),
+            None => facts.stored(&backup.name, store),
+        };
+        match stored {
             Ok(stored) => {
                 let note = (!refused.is_empty()).then(|| format!("{}; {store} takes it", refused.join("; ")));
                 return Ok(Place { store, stored, note });

@@ -1,6 +1,6 @@
 //! A plan in the making.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -34,6 +34,28 @@ impl Draft {
         let id = StepId(u32::try_from(self.steps.len()).unwrap_or(u32::MAX));
         self.steps.push(Step { id, action, reason: reason.into(), after });
         id
+    }
+
+    /// Takes out the steps for which there is a `reason`, and those that wait for them; returns the former. A deletion
+    /// that waits for one would come too early, and a copy would find nothing.
+    pub(super) fn take_out<R>(&mut self, reason: impl Fn(&Action) -> Option<R>) -> Vec<(Action, R)> {
+        let mut taken = Vec::new();
+        let mut renumbered: BTreeMap<StepId, StepId> = BTreeMap::new();
+        for mut step in std::mem::take(&mut self.steps) {
+            if let Some(reason) = reason(&step.action) {
+                taken.push((step.action, reason));
+                continue;
+            }
+            let after: Option<BTreeSet<StepId>> =
+                step.after.iter().map(|id| renumbered.get(id).copied()).collect();
+            if let Some(after) = after {
+                let id = StepId(u32::try_from(self.steps.len()).unwrap_or(u32::MAX));
+                renumbered.insert(step.id, id);
+                (step.id, step.after) = (id, after);
+                self.steps.push(step);
+            }
+        }
+        taken
     }
 
     /// Notes something wanted that has to wait.

@@ -149,7 +149,9 @@ pub fn next_due(spec: &Spec, inventory: &Inventory, limits: &Limits, now: Timest
     let backups = spec.backups.values().filter(|b| facts.cannot_run(&format!("backup.{}", b.name)).is_none());
     let captures = backups.flat_map(|backup| next_captures(&facts, backup)).min();
     let stored = facts.protected.keys().filter_map(|name| next_in_stores(&facts, name)).min();
-    captures.into_iter().chain(stored).min()
+    let suspensions = inventory.suspensions(spec).into_iter().flat_map(|it| [it.from, Some(it.until)]);
+    let suspensions = suspensions.flatten().filter(|at| *at > now).min();
+    captures.into_iter().chain(stored).chain(suspensions).min()
 }
 
 fn next_captures(facts: &Facts<'_>, backup: &Backup) -> Vec<Timestamp> {

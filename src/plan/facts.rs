@@ -9,7 +9,7 @@ use crate::{
     artifact::{ArtifactId, Depth},
     inventory::{Inventory, Lease, Observed, Standing, StoreInventory, StoredBackup},
     spec::{
-        Backup, Retention, Spec, Verify,
+        Backup, Retention, Spec, Suspension, Verify,
         names::{BackupName, StoreName},
         retention::{Rules, Selects},
     },
@@ -37,6 +37,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) protected: BTreeMap<BackupName, Protected<'a>>,
     /// What can't be done, by this build or on this host.
     pub(crate) cannot_run: Vec<CannotRun>,
+    /// What stands still now.
+    pub(crate) suspensions: Vec<Suspension>,
 }
 
 /// What a backup or the infra repo declares of its artifacts.
@@ -70,7 +72,8 @@ impl<'a> Facts<'a> {
         cannot_run.extend(cannot_run::by_identities(spec, limits));
         cannot_run.sort_unstable();
         cannot_run.dedup();
-        Self { spec, inventory, limits, now, protected, cannot_run }
+        let suspensions = inventory.suspensions(spec).into_iter().filter(|it| it.is_on(now)).collect();
+        Self { spec, inventory, limits, now, protected, cannot_run, suspensions }
     }
 
     /// Why a resource such as `backup.orders` can't run, if it can't.

@@ -14,6 +14,7 @@ mod retention;
 mod schedules;
 mod sources;
 mod stores;
+mod suspensions;
 mod words;
 
 use std::{collections::BTreeMap, fmt};
@@ -113,6 +114,7 @@ pub fn review(before: Side<'_>, after: Side<'_>, at: Timestamp) -> Review {
             backups::infra(old, new, &mut draft);
             backups::orphans(old, new, &mut draft);
             machines::review(old, new, &mut draft);
+            suspensions::review(old, new, &mut draft);
         }
     }
     let (new, resolved) = findings::compare(before.diagnostics, after.diagnostics);
@@ -134,6 +136,7 @@ fn nothing(like: &Spec) -> Spec {
         recoveries: BTreeMap::new(),
         drills: BTreeMap::new(),
         orphans: BTreeMap::new(),
+        suspensions: BTreeMap::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 mod backup;
 mod machines;
 mod store;
+mod suspension;
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -19,6 +20,7 @@ use super::{
     suggest::{closest, shown},
     values::{Length, Line, Name, Text, Word},
     walk::show,
+    window::{self, Span},
 };
 use crate::{artifact::Kind, diagnostic::Diagnostic};
 
@@ -41,11 +43,11 @@ pub fn lower(
 ) -> Lowered {
     let mut lower =
         Lower { names, places, diagnostics, referenced: Names::new(), suggestions: MOST_SUGGESTIONS };
-    let Declaration { fleet, contact, store, policy, backup, infra, vm, recovery, drill, orphan } =
+    let Declaration { fleet, contact, store, policy, backup, infra, vm, recovery, drill, orphan, suspend } =
         declaration;
     let policies = lower.all(policy, |lower, name, it| Some(lower.policy(name, it)));
+    let fleet = lower.fleet(fleet);
     let spec = Spec {
-        fleet: lower.fleet(fleet),
         contacts: lower.all(contact, |_, _, it| contact_of(it)),
         stores: lower.all(store, Lower::store),
         backups: lower.all(backup, |lower, name, it| lower.backup(name, it, &policies)),
@@ -53,7 +55,9 @@ pub fn lower(
         vms: lower.all(vm, |lower, name, it| lower.vm(name, it)),
         recoveries: lower.all(recovery, |lower, name, it| lower.recovery(name, it)),
         drills: lower.all(drill, |lower, name, it| lower.drill(name, it)),
+        suspensions: lower.all(suspend, |lower, name, it| lower.suspension(name, it, &fleet.time_zone)),
         orphans: lower.all(orphan, |_, _, it| Some(Orphan { delete_after: length(it.delete_after)? })),
+        fleet,
     };
     Lowered { spec, policies, referenced: lower.referenced }
 }
@@ -258,7 +262,12 @@ fn cadence_of(cadence: CadenceForm) -> Cadence {
 }
 
 fn window(window: schema::Window) -> Window {
-    Window { deny: window.deny.unwrap_or_default().into_iter().map(|span| span.0.0).collect() }
+    let spans = |spans: Option<Vec<Text<Span>>>| spans.into_iter().flatten().map(|span| span.0).collect();
+    Window {
+        deny: spans(window.deny),
+        allow: spans(window.allow),
+        zone: window.timezone.map(|zone| window::Zone(zone.0.0)),
+    }
 }
 
 fn retention(keep: schema::Keep) -> Retention {

@@ -87,6 +87,8 @@ names! {
     VmName,
     /// The name of a `[recovery.NAME]`.
     RecoveryName,
+    /// The name of a `[suspend.NAME]`.
+    SuspensionName,
     /// The name of a `[drill.NAME]`.
     DrillName,
 }

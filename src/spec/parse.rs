@@ -157,6 +157,7 @@ impl Reading {
                 "vm" => insert(&mut declaration.vm, name, value),
                 "recovery" => insert(&mut declaration.recovery, name, value),
                 "drill" => insert(&mut declaration.drill, name, value),
+                "suspend" => insert(&mut declaration.suspend, name, value),
                 _ => insert(&mut declaration.orphan, name, value),
             };
             // The walk leaves out what the mirror would not take; should it ever miss something, it is a fault, too.

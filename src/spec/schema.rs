@@ -17,6 +17,7 @@ use serde::Deserialize;
 
 use super::{
     Recipient,
+    suspension::Moment,
     values::{Length, Line, Name, Text, Word, Zone},
 };
 pub use backup::{Backup, Dynamodb, Files, Influxdb, Infra, Rds, Server, Sqlite, Tls};
@@ -67,6 +68,10 @@ pub struct Declaration {
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "name" }))]
     pub orphan: BTreeMap<String, Orphan>,
+    /// What stands still for a while, by a name of your choice.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "format": "name" }))]
+    pub suspend: BTreeMap<String, Suspend>,
 }
 
 /// The fleet itself.
@@ -105,6 +110,30 @@ pub struct Orphan {
     /// How old its artifacts must be, at least.
     #[schemars(required)]
     pub delete_after: Option<Text<Length>>,
+}
+
+/// What stands still for a while: exactly one of `backup`, `store` and `everything`. Objectives are judged as ever, and what
+/// a person asks for is done all the same.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    { "required": ["backup"] }, { "required": ["store"] }, { "required": ["everything"] },
+]))]
+pub struct Suspend {
+    /// A backup, or `infra`: no captures, copies, checks or deletions of it.
+    pub backup: Option<Text<Name>>,
+    /// A store: nothing is written into it, read from it or deleted in it. Captures go to the next store.
+    pub store: Option<Text<Name>>,
+    /// Every backup but the infra repo's own. Always `true`.
+    pub everything: Option<bool>,
+    /// Since when: a date, with or without a time, in the fleet's zone unless it names an offset. Default: at once.
+    pub from: Option<Text<Moment>>,
+    /// Until when.
+    #[schemars(required)]
+    pub until: Option<Text<Moment>>,
+    /// Why, for those who read `plan` and `status`.
+    #[schemars(required)]
+    pub reason: Option<Text<Line>>,
 }
 
 /// The JSON Schema (draft 2020-12) of a declaration: of its files taken together.

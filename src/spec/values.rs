@@ -3,11 +3,11 @@
 
 use std::{borrow::Cow, path::PathBuf, time::Duration};
 
-use jiff::{civil::Time, tz::TimeZone};
+use jiff::tz::TimeZone;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::{Recipient, cron::Cron, names};
+use super::{Recipient, cron::Cron, names, suspension::Moment, window::Span};
 
 /// Why a text is not of its form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    fn value(reason: impl Into<String>) -> Self {
+    pub(super) fn value(reason: impl Into<String>) -> Self {
         Self { code: "invalid-value", reason: reason.into() }
     }
 
@@ -87,7 +87,7 @@ const fn format_of<T: TextForm>() -> Format {
 }
 
 /// Every form.
-pub static FORMATS: [Format; 18] = [
+pub static FORMATS: [Format; 19] = [
     format_of::<Length>(),
     format_of::<Size>(),
     format_of::<AbsolutePath>(),
@@ -97,6 +97,7 @@ pub static FORMATS: [Format; 18] = [
     format_of::<Line>(),
     format_of::<Name>(),
     format_of::<Span>(),
+    format_of::<Moment>(),
     format_of::<Zone>(),
     format_of::<Recipient>(),
     format_of::<Cron>(),
@@ -284,35 +285,6 @@ impl TextForm for Name {
                 names::LONGEST_NAME
             ),
         })
-    }
-}
-
-/// A part of the day, from and until.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub (Time, Time));
-
-impl TextForm for Span {
-    const FORMAT: &'static str = "time-span";
-    const NOUN: &'static str = "a part of the day";
-    const EXAMPLE: &'static str = "08:00-18:00";
-
-    fn parse(text: &str) -> Result<Self, Invalid> {
-        let time = |text: &str| {
-            let (hour, minute) = text.split_once(':')?;
-            let digits = |t: &str| t.len() == 2 && t.bytes().all(|b| b.is_ascii_digit());
-            let valid = digits(hour) && digits(minute);
-            valid.then(|| Time::new(hour.parse().ok()?, minute.parse().ok()?, 0, 0).ok()).flatten()
-        };
-        let invalid =
-            || Invalid::value("two times of day are needed, such as 22:00-04:00; midnight is 00:00");
-        let (from, until) = text.split_once('-').ok_or_else(invalid)?;
-        match (time(from.trim()), time(until.trim())) {
-            (Some(from), Some(until)) if from == until => {
-                Err(Invalid::value("it begins and ends at the same time"))
-            }
-            (Some(from), Some(until)) => Ok(Self((from, until))),
-            _ => Err(invalid()),
-        }
     }
 }
 
@@ -541,13 +513,5 @@ mod tests {
         assert_eq!(GitUrl::parse("https://me:hunter2@example.org/x").unwrap_err().code, "literal-secret");
         assert_eq!(HttpUrl::parse("https://me:hunter2@example.org").unwrap_err().code, "literal-secret");
         assert_eq!(Recipient::parse("AGE-SECRET-KEY-1QQ").unwrap_err().code, "literal-secret");
-    }
-
-    #[test]
-    fn parts_of_the_day_may_cross_midnight() {
-        assert!(Span::parse("22:00-04:00").is_ok());
-        for bad in ["08:00", "8-18", "08:00-08:00", "24:00-01:00", "08:60-09:00", "+8:00-09:00"] {
-            assert!(Span::parse(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -54,6 +54,8 @@ pub enum Concern {
     NearBudget,
     /// Copies are still to be made.
     CopiesMissing,
+    /// Something stands still for a while.
+    Suspended,
     /// Artifacts that no declaration covers.
     Orphaned,
 }
@@ -73,9 +75,11 @@ impl Concern {
             | Concern::InfraUnreachable
             | Concern::Overdue
             | Concern::CannotRun => Overall::Partial,
-            Concern::NearlyFull | Concern::NearBudget | Concern::CopiesMissing | Concern::Orphaned => {
-                Overall::Healthy
-            }
+            Concern::NearlyFull
+            | Concern::NearBudget
+            | Concern::CopiesMissing
+            | Concern::Suspended
+            | Concern::Orphaned => Overall::Healthy,
         }
     }
 
@@ -96,6 +100,7 @@ impl Concern {
             Concern::NearlyFull => "nearly-full",
             Concern::NearBudget => "near-budget",
             Concern::CopiesMissing => "copies-missing",
+            Concern::Suspended => "suspended",
             Concern::Orphaned => "orphaned",
         }
     }
@@ -108,6 +113,10 @@ pub(super) fn of(status: &Status) -> Vec<Condition> {
     stores(status, &mut found);
     for (name, backup) in &status.backups {
         of_backup(name, backup, &mut found);
+    }
+    for suspension in &status.suspensions {
+        let message = format!("{suspension}; until {}", suspension.until);
+        found.push(condition(Concern::Suspended, suspension.scope.to_string(), message));
     }
     for withheld in &status.withheld {
         let message = format!(

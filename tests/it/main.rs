@@ -27,6 +27,7 @@ mod simulation;
 mod sources;
 mod status;
 mod stores;
+mod suspension;
 mod triggers;
 mod validate_formats;
 mod webhooks;

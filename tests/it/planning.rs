@@ -6,7 +6,7 @@ use backstay::{
     artifact::{ArtifactId, Kind},
     inventory::{Lease, Observed, Origin},
     plan::{Action, Plan, next_due},
-    spec::{Cadence, CatchUp, Mysql, Orphan, Retention, Server, Source, Tls, Window},
+    spec::{Cadence, CatchUp, Mysql, Orphan, Retention, Server, Source, Tls, Window, window::Span},
 };
 use jiff::Timestamp;
 
@@ -117,8 +117,9 @@ fn missed_runs_are_run_once_or_skipped() {
 #[test]
 fn a_closed_window_makes_captures_wait_until_it_opens() {
     let mut world = World::new(&["a"]).declare("agama", nightly());
-    let office = (jiff::civil::time(8, 0, 0, 0), jiff::civil::time(18, 0, 0, 0));
-    world.spec.backups.get_mut("agama").unwrap().policy.window = Window { deny: vec![office] };
+    let office = Span::daily(jiff::civil::time(8, 0, 0, 0), jiff::civil::time(18, 0, 0, 0));
+    let window = Window { deny: vec![office], ..Window::default() };
+    world.spec.backups.get_mut("agama").unwrap().policy.window = window;
     let plan = check(&world, &[]);
     assert_eq!(plan.waiting[0].until, Some(t("2026-11-20T18:00:00Z")));
     let next = next_due(&world.spec, &world.inventory(), &world.limits, world.now);

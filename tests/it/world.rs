@@ -56,6 +56,7 @@ pub fn spec() -> Spec {
         recoveries: BTreeMap::new(),
         drills: BTreeMap::new(),
         orphans: BTreeMap::new(),
+        suspensions: BTreeMap::new(),
     }
 }
 

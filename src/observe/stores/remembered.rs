@@ -152,7 +152,12 @@ fn apply_event(
                 stored.candidates.retain(|id, _| !captures.contains(id));
             }
         }
-        Event::Verified { .. } | Event::Repaired { .. } | Event::InForce { .. } | Event::Adopted { .. } => {}
+        Event::Verified { .. }
+        | Event::Repaired { .. }
+        | Event::Suspended(_)
+        | Event::Resumed { .. }
+        | Event::InForce { .. }
+        | Event::Adopted { .. } => {}
     }
 }
 

@@ -91,15 +91,8 @@ fn objectives(subject: [&str; 2], old: &Policy, new: &Policy, draft: &mut Draft)
 
 fn conditions(subject: [&str; 2], old: &Policy, new: &Policy, draft: &mut Draft) {
     if old.window != new.window {
-        let told = |policy: &Policy| {
-            let spans = policy.window.deny.iter();
-            let spans: Vec<String> = spans
-                .map(|(from, until)| format!("{}-{}", from.strftime("%H:%M"), until.strftime("%H:%M")))
-                .collect();
-            if spans.is_empty() { "none".to_owned() } else { spans.join(", ") }
-        };
-        let change = draft.note(Weight::Notice, "window-changed", subject, "when captures must not begin");
-        change.from(told(old)).to(told(new));
+        let change = draft.note(Weight::Notice, "window-changed", subject, "when captures may begin");
+        change.from(old.window.to_string()).to(new.window.to_string());
     }
     if old.jitter != new.jitter {
         let change = draft.note(Weight::Note, "jitter-changed", subject, "by how much slots are spread");

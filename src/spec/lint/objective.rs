@@ -29,12 +29,13 @@ impl Lint<'_> {
     pub(super) fn objectives_can_be_met(&mut self) {
         let lowered = self.lowered;
         // Many policies of a large fleet are alike.
+        let zone = &lowered.spec.fleet.time_zone;
         let mut worst = BTreeMap::new();
         for policy in lowered.policies.values() {
             let Some(rpo) = policy.rpo else { continue };
             let limit = rpo + policy.grace;
             let key = (&policy.schedules, &policy.window, limit);
-            let worst = *worst.entry(key).or_insert_with(|| worst_loss(policy, limit));
+            let worst = *worst.entry(key).or_insert_with(|| worst_loss(policy, zone, limit));
             self.objective_can_be_met(policy, rpo, worst);
         }
     }
@@ -94,9 +95,9 @@ fn whole_seconds(length: Duration) -> Duration {
     Duration::from_secs(length.as_secs())
 }
 
-/// The most that may be lost, in civil time; exact only beyond `limit`.
-fn worst_loss(policy: &Policy, limit: Duration) -> Option<Duration> {
-    let held = !policy.window.deny.is_empty();
+/// The most that may be lost, in civil time unless the window goes by a zone of its own; exact only beyond `limit`.
+fn worst_loss(policy: &Policy, fleet: &TimeZone, limit: Duration) -> Option<Duration> {
+    let held = !policy.window.is_always_open();
     let alone =
         policy.schedules.iter().filter(|(kind, _)| !held || **kind == Kind::Log).map(|(kind, cadence)| {
             let gap = cadence.longest_gap();
@@ -106,8 +107,8 @@ fn worst_loss(policy: &Policy, limit: Duration) -> Option<Duration> {
     if best_alone.is_some_and(|loss| loss <= limit) || (!held && policy.schedules.len() == 1) {
         return best_alone;
     }
-    let together =
-        longest_loss(policy, &TimeZone::UTC, HORIZON_START, HORIZON_START.checked_add(HORIZON).ok()?);
+    let zone = if policy.window.zone.is_some() { fleet } else { &TimeZone::UTC };
+    let together = longest_loss(policy, zone, HORIZON_START, HORIZON_START.checked_add(HORIZON).ok()?);
     // So seldom that a year does not show it.
     together.or(best_alone).or(Some(Duration::try_from(HORIZON).ok()?))
 }

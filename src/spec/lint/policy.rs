@@ -52,11 +52,16 @@ impl Lint<'_> {
     /// A window that is always closed, or at every slot of a schedule.
     pub(super) fn windows_leave_time(&mut self) {
         let lowered = self.lowered;
-        for policy in lowered.policies.values().filter(|policy| !policy.window.deny.is_empty()) {
-            let at = path(["policy", policy.name.as_str(), "window", "deny"]);
+        for policy in lowered.policies.values().filter(|policy| !policy.window.is_always_open()) {
+            let at = path(["policy", policy.name.as_str(), "window"]);
             if policy.window.never_opens() {
                 let message = format!("the window of policy `{}` never opens", policy.name);
-                self.error("window-leaves-no-time", &at, message, "leave a part of the day out of `deny`");
+                self.error(
+                    "window-leaves-no-time",
+                    &at,
+                    message,
+                    "leave a time of the week that is not denied and, with `allow`, is allowed",
+                );
                 continue;
             }
             for kind in policy.schedules.keys().filter(|kind| **kind != Kind::Log) {
@@ -76,8 +81,10 @@ impl Lint<'_> {
             std::iter::successors(schedule.next_after(HORIZON_START), |slot| schedule.next_after(*slot));
         let shortest: Option<Duration> = slots.take(LOOKED_AT).filter_map(delay).min();
         let Some(shortest) = shortest.filter(|delay| !delay.is_zero()) else { return };
-        let message =
-            format!("every slot of `{kind}` of policy `{}` falls into its denied time", policy.name);
+        let message = format!(
+            "every slot of `{kind}` of policy `{}` falls into a time when its window is closed",
+            policy.name
+        );
         let diagnostic_at = self.places.find(&path(["policy", policy.name.as_str(), kind.as_str()])).cloned();
         let count = self.diagnostics.len();
         match policy.catch_up {

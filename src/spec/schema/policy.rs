@@ -8,7 +8,8 @@ use serde::{Deserialize, Deserializer, de};
 use crate::spec::{
     cron::Cron,
     schedule::Cadence,
-    values::{Length, Span, Text, TextForm},
+    values::{Length, Text, TextForm, Zone},
+    window::Span,
 };
 
 /// Schedules, retention and objectives; reusable.
@@ -33,7 +34,7 @@ pub struct Policy {
     pub catch_up: Option<CatchUp>,
     /// The most by which a run is put off, so that not all begin at once; stable per backup. Default: none.
     pub jitter: Option<Text<Length>>,
-    /// When captures other than logs must not begin.
+    /// When captures other than logs may begin.
     pub window: Option<Window>,
     /// What is kept. Rules are a union; a kind without any rule is kept for ever.
     pub keep: Option<Keep>,
@@ -52,13 +53,19 @@ pub enum CatchUp {
     Skip,
 }
 
-/// When captures other than logs must not begin.
+/// When captures other than logs may begin, and when they must not. What falls due while it is closed is caught up with
+/// when it opens.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
-    /// Parts of the day in the fleet's zone, such as `08:00-18:00`; `22:00-04:00` spans midnight.
-    #[schemars(required)]
+    /// When they must not: `08:00-18:00`, `22:00-04:00` over midnight, `mon-fri 08:00-18:00`, or whole days, `sat,sun`.
+    #[schemars(length(min = 1))]
     pub deny: Option<Vec<Text<Span>>>,
+    /// The only times when they may. Default: all.
+    #[schemars(length(min = 1))]
+    pub allow: Option<Vec<Text<Span>>>,
+    /// IANA zone of both. Default: the fleet's.
+    pub timezone: Option<Text<Zone>>,
 }
 
 /// What is kept. Rules are a union; a kind without any rule is kept for ever.
