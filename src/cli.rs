@@ -18,6 +18,7 @@ mod keygen;
 mod kit;
 mod list;
 mod plan;
+mod post;
 mod progress;
 mod report;
 mod restore;

@@ -53,6 +53,7 @@ pub mod committed;
 pub mod config;
 pub mod daemon;
 pub mod durable;
+pub mod forges;
 pub mod git;
 pub mod keys;
 pub mod kit;

@@ -10,6 +10,7 @@ use super::{
     checkout::{Checkout, Files},
     controller,
     exit::Exit,
+    post::{Host, Post},
     terminal::Terminal,
 };
 use crate::{
@@ -41,6 +42,13 @@ pub(super) struct Comparison {
     /// Also name the artifacts that would go, by what the stores hold; asks them by the controller's configuration
     #[arg(long, requires = "against")]
     actual: bool,
+    /// Also post it: a commit status, and one comment of the merge request, kept up to date [default: auto]
+    ///
+    /// The host, repository, commit and merge request are what the CI's variables tell, and `BACKSTAY_FORGE_API`,
+    /// `_PROJECT`, `_COMMIT` and `_CHANGE` before them; the token is in `BACKSTAY_FORGE_TOKEN` or in the file that
+    /// `BACKSTAY_FORGE_TOKEN_FILE` names.
+    #[arg(long, value_enum, value_name = "HOST", num_args = 0..=1, require_equals = true, default_missing_value = "auto", requires = "against")]
+    post: Option<Host>,
 }
 
 /// What a comparison looks like.
@@ -80,9 +88,16 @@ impl Comparison {
             ));
             return Ok(Exit::NoInput);
         }
+        let post = self.post.map(Post::open).transpose()?;
+        let begun = post.as_ref().map(Post::pending).transpose();
         let told = self.told(sides, config)?;
         self.show(&told, terminal)?;
-        Ok(self.exit(&told.review))
+        let exit = self.exit(&told.review);
+        begun?;
+        if let Some(post) = post {
+            post.conclude(&told, exit, terminal)?;
+        }
+        Ok(exit)
     }
 
     fn sides(&self, checkout: &Checkout, against: &str, terminal: &Terminal) -> anyhow::Result<Sides> {

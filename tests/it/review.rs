@@ -149,3 +149,35 @@ fn a_comment_stays_within_what_hosts_take() {
     assert!(told.contains("more lines are left out here"), "{}", &told[told.len() - 300..]);
     assert!(told.contains("</details>"));
 }
+
+#[test]
+fn where_the_stores_are_asked_the_artifacts_that_would_go_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str], codes: &[i32]| {
+        let run = backstay_in(dir.path(), arguments, &[("BACKSTAY_CONFIG", "fleet/backstay.toml")]);
+        let told = String::from_utf8_lossy(&run.stderr);
+        assert!(codes.contains(&run.status.code().unwrap()), "{arguments:?}: {told}");
+        String::from_utf8(run.stdout).unwrap()
+    };
+    run(&["init", "fleet"], &[0]);
+    run(&["backup", "data"], &[0]);
+    run(&["backup", "data"], &[0]);
+    let listed = json(&run(&["list", "data", "-o", "json"], &[0]));
+    let oldest =
+        listed["artifacts"].as_array().unwrap().iter().map(|it| it["artifact"].as_str().unwrap()).min();
+    let file = dir.path().join("fleet/infra/backup/fleet.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("manual = \"90d\"", "manual = \"1s\"")).unwrap();
+    let review = ["plan", "fleet/infra/backup", "--against", "HEAD", "--actual", "-o", "json"];
+    // The older of the two is a second old before long.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let gone = loop {
+        let gone = json(&run(&review, &[10]))["gone"].clone();
+        if gone != serde_json::json!([]) {
+            break gone;
+        }
+        assert!(std::time::Instant::now() < deadline, "nothing would go");
+    };
+    assert_eq!(gone[0]["backup"], "data");
+    assert_eq!(gone[0]["artifacts"][0].as_str(), oldest);
+}
