@@ -159,8 +159,7 @@ impl Simulation {
 
     /// One pass, perhaps cut off; and a look at what it leaves.
     async fn pass(&mut self, ask: &Ask, crash: Crash) -> Option<Pass> {
-        let steps = self.random.pick(&[1, 4]);
-        let controller = self.controller.take().unwrap_or_else(|| self.fleet.controller(steps));
+        let controller = self.controller.take().unwrap_or_else(|| self.fleet.controller());
         let before = self.holdings().await;
         let ended = self.run_until(&controller, ask, crash).await;
         if let Some(pass) = &ended {
@@ -242,6 +241,7 @@ impl Simulation {
         for _ in 0..8 {
             self.advance(HOUR * 12);
             self.adopt().await;
+            self.remove_unreadable_leases();
             self.pass(&Ask::Everything, Crash::Never).await;
         }
         let mut left = Vec::new();
