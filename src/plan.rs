@@ -27,7 +27,7 @@ pub mod verify;
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
 pub use action::Action;
@@ -131,6 +131,9 @@ pub struct Plan {
     pub revision: String,
     /// The moment that it was made for.
     pub at: Timestamp,
+    /// Where the fleet's people tell the time; for texts only.
+    #[serde(skip, default = "utc")]
+    pub zone: TimeZone,
     /// What will be done. A step stands behind all that it waits for.
     pub steps: Vec<Step>,
     /// What is wanted and has to wait.
@@ -139,6 +142,10 @@ pub struct Plan {
     pub withheld: Vec<Withheld>,
     /// What is declared and can't be done by this build or on this host.
     pub cannot_run: Vec<CannotRun>,
+}
+
+fn utc() -> TimeZone {
+    TimeZone::UTC
 }
 
 /// The number of a step in its plan.

@@ -13,6 +13,8 @@ use std::fmt::Display;
 use anstyle::{AnsiColor, Style};
 use jiff::{Timestamp, tz::TimeZone};
 
+pub use crate::status::words::{count, duration};
+
 /// Colours, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Palette {
@@ -56,16 +58,34 @@ impl Palette {
     }
 }
 
-/// A moment as people read it: `2026-11-20 01:00:00 UTC`.
-pub fn moment(time: Timestamp) -> String {
-    time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+/// Lines that are put together from columns are made to fit this width.
+const COLUMNS: usize = 80;
+/// No table is wider than this, whatever the names in it.
+const WIDEST: u16 = 100;
+
+/// A moment as people in `zone` read it: `2026-11-20 01:00 UTC`.
+pub fn moment(time: Timestamp, zone: &TimeZone) -> String {
+    let local = time.to_zoned(zone.clone());
+    let format = if local.second() == 0 { "%Y-%m-%d %H:%M %Z" } else { "%Y-%m-%d %H:%M:%S %Z" };
+    local.strftime(format).to_string()
 }
 
-/// A length of time in its two largest units: `2h 5m`.
-pub fn duration(length: std::time::Duration) -> String {
-    let whole = std::time::Duration::from_secs(length.as_secs());
-    let text = humantime::format_duration(whole).to_string();
-    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+/// `text`, every moment in it as people in `zone` read it. Programs get it with moments as RFC 3339 has them.
+pub fn told(text: &str, zone: &TimeZone) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, from) = rest.split_at(start);
+        let ends = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | ':' | '.'));
+        let word = from[..from.find(ends).unwrap_or(from.len())].trim_end_matches(['.', ':', '-']);
+        out.push_str(before);
+        match word.parse::<Timestamp>() {
+            Ok(time) if word.contains(':') => out.push_str(&moment(time, zone)),
+            _ => out.push_str(word),
+        }
+        rest = &from[word.len()..];
+    }
+    out + rest
 }
 
 /// Bytes in a unit that suits: `1.5 GiB`.
@@ -78,7 +98,18 @@ pub fn short_revision(revision: &str) -> &str {
     revision.get(..10).unwrap_or(revision)
 }
 
-/// `1 copy`, `2 copies`.
-pub fn count(number: usize, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_in_a_text_are_told_in_a_zone_and_nothing_else_is_changed() {
+        let tallinn = TimeZone::get("Europe/Tallinn").unwrap();
+        let check = |text, expect| assert_eq!(told(text, &tallinn), expect);
+        check("slot 2026-11-20T12:00:00Z has no full", "slot 2026-11-20 14:00 EET has no full");
+        check("due since 2026-07-01T01:00:07Z.", "due since 2026-07-01 04:00:07 EEST.");
+        check("replaced by 20261120T010000Z-0000000002", "replaced by 20261120T010000Z-0000000002");
+        check("1 of 2é 10.0.0.1: 3.", "1 of 2é 10.0.0.1: 3.");
+        check("", "");
+    }
 }

@@ -7,7 +7,10 @@ pub mod git;
 pub mod mysql;
 pub mod sqlite;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -50,6 +53,17 @@ pub trait Source: Send + Sync {
         stream: &mut (dyn AsyncRead + Send + Unpin),
         place: &Place,
     ) -> Result<Restored, SourceError>;
+
+    /// Whether the artifacts of a chain add up when they are restored to `place` one after another. Where they do not,
+    /// they are restored to a folder aside, and [`Source::join`] makes one of them.
+    fn adds_up(&self, _place: &Place) -> bool {
+        true
+    }
+
+    /// Makes `place` of a chain that was restored to `folder`. Refuses to overwrite what exists.
+    async fn join(&self, _folder: &Path, _place: &Place) -> Result<Restored, SourceError> {
+        Err(SourceError::misplaced(&self.stream_name(), "its artifacts add up where they are restored"))
+    }
 }
 
 /// What a capture is asked for.
@@ -178,7 +192,7 @@ impl SourceError {
     /// A kind of artifact that the source can't give.
     fn unsupported(subject: &str, kind: Kind) -> Self {
         Self::new("capture", subject, Class::Stalled, format!("this source has no {kind} artifacts"))
-            .with_hint(format!("remove the {kind} schedule from its policy"))
+            .with_hint(format!("ask for another kind, or remove the {kind} schedule from its policy"))
     }
 
     /// A place that the source can't be restored to.

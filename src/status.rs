@@ -7,10 +7,11 @@ pub mod conditions;
 mod contact;
 pub mod explain;
 mod store;
+pub mod words;
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 pub use backup::{BackupStatus, Declared, Objective, ObjectiveState, RestorePoint, StoredStatus};
@@ -39,6 +40,9 @@ pub struct Status {
     pub fleet: FleetName,
     /// When it was so.
     pub at: Timestamp,
+    /// Where the fleet's people tell the time; for texts only.
+    #[serde(skip)]
+    pub zone: TimeZone,
     /// What is in force, and what was found newest.
     pub revisions: Revisions,
     /// The gravest thing that is to be said.
@@ -104,6 +108,7 @@ impl Status {
             format: FORMAT,
             fleet: spec.fleet.name.clone(),
             at: now,
+            zone: spec.fleet.time_zone.clone(),
             revisions,
             overall: Overall::Healthy,
             conditions: Vec::new(),

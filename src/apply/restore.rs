@@ -1,6 +1,6 @@
 //! Restores: the reverse of a capture. Artifacts are brought back in order, each proved as it streams.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use super::stream::{ArtifactStream, End, Reader, StreamError};
 use crate::{
@@ -24,6 +24,11 @@ pub enum RestoreError {
     /// The source refused or failed. What was restored until then is incomplete.
     #[error(transparent)]
     Source(SourceError),
+    /// There is no place to put the chain together.
+    #[error(
+        "failed to make a folder beside the place of the restore: {0}; name a place in a folder that may be written"
+    )]
+    Aside(String),
     /// The source was content with a part of the stream, and the rest proved nothing.
     #[error("failed to restore {artifact} from {store}: its stream was not read to its end; report this")]
     Abandoned {
@@ -37,6 +42,35 @@ pub enum RestoreError {
 /// Restores the last of `manifests`, which the others come before: those that it requires, oldest first. Each must be one
 /// of `folder`, its signature trusted.
 pub async fn restore(
+    manifests: &[Manifest],
+    folder: &BackupFolder,
+    source: &dyn Source,
+    place: &Place,
+    keys: &Arc<Keys>,
+    progress: &Arc<dyn Progress>,
+) -> Result<Restored, RestoreError> {
+    if manifests.len() < 2 || source.adds_up(place) {
+        return in_order(manifests, folder, source, place, keys, progress).await;
+    }
+    let aside = aside(place).map_err(|e| RestoreError::Aside(e.to_string()))?;
+    let whole = aside.path().join("whole");
+    in_order(manifests, folder, source, &Place::Folder(whole.clone()), keys, progress).await?;
+    source.join(&whole, place).await.map_err(RestoreError::Source)
+}
+
+/// A private folder beside a place; removed with what it holds when it is dropped.
+fn aside(place: &Place) -> std::io::Result<tempfile::TempDir> {
+    let mut folder = tempfile::Builder::new();
+    folder.prefix(".backstay-");
+    match place {
+        Place::File(path) | Place::Folder(path) => {
+            folder.tempdir_in(path.parent().unwrap_or_else(|| Path::new("/")))
+        }
+        Place::Database(_) | Place::Original => folder.tempdir(),
+    }
+}
+
+async fn in_order(
     manifests: &[Manifest],
     folder: &BackupFolder,
     source: &dyn Source,

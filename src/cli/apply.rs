@@ -30,7 +30,7 @@ pub(super) struct Apply {
     /// Do not ask
     #[arg(long)]
     yes: bool,
-    /// Let the branch's rewritten tip REV come into force
+    /// Let the branch's rewritten tip REV, which is held, come into force; refused when another one is held
     #[arg(long, value_name = "REV")]
     accept_rewrite: Option<String>,
 }

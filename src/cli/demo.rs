@@ -105,11 +105,11 @@ fn lose_and_restore(stage: &Stage, fleet: &Fleet) -> anyhow::Result<()> {
     stage.backstay(&["backup", "shop", "--reason", "before the migration"], Exit::Done)?;
 
     fleet.lose_the_shop()?;
-    stage.say("The migration went wrong: the table of orders is gone, and the documents with it.")?;
+    stage.say("The migration went wrong: the orders are gone, and the documents with them.")?;
     stage.backstay(&["restore", "shop", "--in-place"], Exit::Done)?;
-    stage.backstay(&["restore", "documents", "--to", &fleet.path("restored")], Exit::Done)?;
+    stage.backstay(&["restore", "documents", "--in-place"], Exit::Done)?;
     ensure!(fleet.orders()? == orders, "the restored database has other orders than were backed up");
-    fleet.check_documents("restored")?;
+    fleet.check_documents()?;
     stage.say(&format!("All {orders} orders are back, and every document is what it was."))
 }
 
@@ -119,8 +119,9 @@ fn damage_and_repair(stage: &Stage, fleet: &Fleet) -> anyhow::Result<()> {
     stage.say(&format!("One byte of {object} was flipped."))?;
     let found = stage.backstay(&["verify", "shop", "--data"], Exit::Damage)?;
     ensure!(found.contains("damage"), "the damage was not named");
-    stage.say("Repaired from the other copy, and checked again:")?;
+    stage.say("With --repair it is written anew from the other copy:")?;
     stage.backstay(&["verify", "shop", "--data", "--repair"], Exit::Done)?;
+    stage.say("And checked again:")?;
     stage.backstay(&["verify", "shop", "--data"], Exit::Done)?;
     Ok(())
 }

@@ -5,14 +5,16 @@ use std::path::Path;
 use anyhow::bail;
 use clap::Args;
 
-use super::{Output, controller, exit::Exit, terminal::Terminal};
+use super::{Output, controller, exit::Exit, names, terminal::Terminal};
 use crate::{artifact::ArtifactId, reconcile::Terms, render::explanation, spec::names::BackupName};
 
 /// Explain why a backup is due or not, or why an artifact is kept or may go
+///
+/// Explains the infra repo itself as `infra`, and backups that nothing declares any more.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  backstay explain agama")]
 pub(super) struct Explain {
-    /// A backup or an artifact
+    /// A backup, `infra`, or an artifact as `backstay list` names it
     #[arg(value_name = "NAME|ARTIFACT")]
     subject: String,
 }
@@ -33,7 +35,7 @@ impl Explain {
         }
         let name: BackupName = self.subject.parse()?;
         let Some(explained) = survey.explain_backup(&name) else {
-            bail!("the revision in force declares no backup {name}; see `backstay status` for those it does");
+            return Err(names::no_backup(&name, &survey.pass.status));
         };
         match terminal.output {
             Output::Text => terminal.data(&explanation::of_backup(&explained, terminal.stdout))?,

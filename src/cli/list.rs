@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::bail;
 use clap::Args;
 
-use super::{Output, controller, exit::Exit, terminal::Terminal};
+use super::{Output, controller, exit::Exit, names, terminal::Terminal};
 use crate::{reconcile::Terms, render::artifacts::Listing, spec::names::BackupName};
 
 /// List artifacts: what can be restored, and where it is
@@ -23,9 +22,9 @@ impl List {
         let wanted = |backup: &BackupName| self.name.as_ref().is_none_or(|name| name == backup);
         if let Some(name) = self.name.as_ref().filter(|name| !survey.pass.status.backups.contains_key(*name))
         {
-            bail!("no backup {name} is declared, and no store holds one; see `backstay status`");
+            return Err(names::no_backup(name, &survey.pass.status));
         }
-        let listing = Listing::of(&survey.inventory, wanted);
+        let listing = Listing::of(&survey.inventory, &survey.spec.fleet.time_zone, wanted);
         match terminal.output {
             Output::Text => terminal.data(&listing.text(terminal.stdout))?,
             Output::Json => terminal.json("backstay.list/1", &listing)?,

@@ -10,7 +10,7 @@ use crate::{
     render,
 };
 
-/// Show what a pass would do, and why; changes nothing
+/// Show what a pass would do now and what waits, each with why; changes nothing
 ///
 /// With --against, compares two revisions of a declaration instead: offline, without a controller, for a review before a
 /// merge.

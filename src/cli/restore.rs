@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::{ArgGroup, Args};
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
-use super::{Output, apply, controller, exit::Exit, report, terminal::Terminal};
+use super::{Output, apply, controller, exit::Exit, names, report, terminal::Terminal};
 use crate::{
     plan::{
         action::Destination,
@@ -69,11 +69,15 @@ impl Restore {
         let terms = Terms::default();
         controller::block_on(async {
             let spec = controller.survey(&terms).await?.spec;
+            if let Some(from) = self.from.as_ref().filter(|from| !spec.stores.contains_key(*from)) {
+                return Err(names::no_store(from, &spec));
+            }
             let source = spec.backups.get(&self.name).map(|backup| &backup.source);
             let to = match &self.to {
                 None => Destination::InPlace,
                 Some(place) => absolute(Destination::parse(place, &self.name, source))?,
             };
+            folder_exists(&to)?;
             let point = self.at.map_or(Point::Latest, |At(point)| point);
             let ask = Ask::Restore(Request { backup: self.name, point, from: self.from, to });
             if !self.dry_run {
@@ -100,4 +104,17 @@ fn absolute(to: Destination) -> anyhow::Result<Destination> {
         }
         to @ (Destination::Database(_) | Destination::InPlace) => to,
     })
+}
+
+/// A place that is made stands in a folder that exists: a mistyped path makes no folders.
+fn folder_exists(to: &Destination) -> anyhow::Result<()> {
+    let (Destination::Folder(path) | Destination::File(path)) = to else { return Ok(()) };
+    match path.parent() {
+        Some(parent) if !parent.is_dir() => bail!(
+            "failed to restore to {}: there is no folder {}; make it first, or name another place",
+            path.display(),
+            parent.display()
+        ),
+        _ => Ok(()),
+    }
 }

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::bail;
 use clap::Args;
 
-use super::{Output, controller, exit::Exit, report, terminal::Terminal};
+use super::{Output, controller, exit::Exit, names, report, terminal::Terminal};
 use crate::{
     reconcile::{Ask, Terms},
     render,
@@ -27,7 +26,7 @@ impl Status {
             controller::block_on(async { Ok(controller.plan(&Ask::Everything, &Terms::default()).await?) })?;
         let status = &pass.status;
         if let Some(name) = self.name.as_ref().filter(|name| !status.backups.contains_key(*name)) {
-            bail!("no backup {name} is declared, and no store holds one; see `backstay status`");
+            return Err(names::no_backup(name, status));
         }
         match (terminal.output, &self.name) {
             (Output::Json, _) => terminal.data(&format!("{}\n", serde_json::to_string_pretty(status)?))?,

@@ -3,13 +3,14 @@
 use std::{fmt::Write, path::Path};
 
 use clap::Args;
+use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::{Output, controller, exit::Exit, terminal::Terminal};
 use crate::{
     artifact::ArtifactId,
     reconcile::{Terms, Trace as Traced},
-    render::{Palette, moment},
+    render::{Palette, moment, told},
 };
 
 /// Trace an artifact to the commit that declared it, its author, and why it was made
@@ -23,25 +24,27 @@ pub(super) struct Trace {
 impl Trace {
     pub(super) fn run(self, config: &Path, terminal: &Terminal) -> anyhow::Result<Exit> {
         let controller = controller::open(config)?;
-        let traced = controller::block_on(async {
+        let (traced, zone) = controller::block_on(async {
             let survey = controller.survey(&Terms::default()).await?;
-            Ok(controller.trace(&survey, self.artifact).await?)
+            let traced = controller.trace(&survey, self.artifact).await?;
+            Ok((traced, survey.spec.fleet.time_zone.clone()))
         })?;
         match terminal.output {
-            Output::Text => terminal.data(&text(&traced, terminal.stdout))?,
+            Output::Text => terminal.data(&text(&traced, &zone, terminal.stdout))?,
             Output::Json => terminal.json("backstay.trace/1", &data(&traced))?,
         }
         Ok(Exit::Done)
     }
 }
 
-fn text(traced: &Traced, palette: Palette) -> String {
+fn text(traced: &Traced, zone: &TimeZone, palette: Palette) -> String {
     let manifest = &traced.manifest;
     let mut out = format!("{} {} of {}\n", palette.strong(manifest.artifact), manifest.kind, manifest.backup);
     let mut line = |what: &str, text: &str| {
         let _ = writeln!(out, "  {what:9} {text}");
     };
-    line("because", &manifest.reason);
+    let moment = |time| moment(time, zone);
+    line("because", &told(&manifest.reason, zone));
     if let Some(manual) = &manifest.manual {
         line("asked for", manual.reason.as_deref().unwrap_or("by a person, who gave no reason"));
     }

@@ -5,7 +5,13 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 
-use super::{Output, checkout::Checkout, exit::Exit, terminal::Terminal};
+use super::{
+    Output,
+    checkout::Checkout,
+    declaration::{Outside, outside},
+    exit::Exit,
+    terminal::Terminal,
+};
 use crate::{
     diagnostic::{Diagnostic, Severity},
     render::diagnostics::{self, Report},
@@ -70,10 +76,27 @@ impl Validate {
             ));
             return Ok(Exit::NoInput);
         }
+        if let Some(outside) = outside(&files) {
+            terminal.error(&self.not_a_declaration(&outside));
+            return Ok(Exit::NoInput);
+        }
         let found = parse(&files).diagnostics;
         let folder = checkout.prefix();
         self.show(Report { diagnostics: &found, files: &files, folder: &folder }, terminal)?;
         Ok(self.exit(&found))
+    }
+
+    fn not_a_declaration(&self, outside: &Outside) -> anyhow::Error {
+        let configuration = self.path.join(&outside.configuration);
+        let meant = match &outside.declaration {
+            Some(folder) => format!("backstay validate {}", self.path.join(folder).display()),
+            None => "the folder that holds the declaration".to_owned(),
+        };
+        anyhow!(
+            "{} is no declaration: {} is a controller's own configuration; try {meant}",
+            self.path.display(),
+            configuration.display()
+        )
     }
 
     fn show(&self, report: Report<'_>, terminal: &Terminal) -> anyhow::Result<()> {

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::bail;
 use clap::Args;
 
-use super::{apply, controller, exit::Exit, terminal::Terminal};
+use super::{apply, controller, exit::Exit, names, terminal::Terminal};
 use crate::{
     artifact::Depth,
     plan::verify::Scope,
@@ -30,23 +29,38 @@ pub(super) struct Verify {
     repair: bool,
 }
 
+/// What to say when no check found damage.
+fn nothing_to_mend(found: Exit) -> &'static str {
+    match found {
+        Exit::Partial => {
+            "No damage in what could be checked; what could not be is unknown. Nothing to repair."
+        }
+        _ => "Nothing is damaged: nothing to repair.",
+    }
+}
+
 impl Verify {
     pub(super) fn run(self, config: &Path, terminal: &Terminal) -> anyhow::Result<Exit> {
         let controller = controller::open(config)?;
         let depth = self.depth();
         let scope = self.name.map_or(Scope::Everything, Scope::Backup);
         controller::block_on(async {
-            if let Scope::Backup(name) = &scope
-                && !controller.survey(&Terms::default()).await?.pass.status.backups.contains_key(name)
-            {
-                bail!("no backup {name} is declared, and no store holds one; see `backstay status`");
+            if let Scope::Backup(name) = &scope {
+                let status = controller.survey(&Terms::default()).await?.pass.status;
+                if !status.backups.contains_key(name) {
+                    return Err(names::no_backup(name, &status));
+                }
             }
             let checks = Ask::Verify(scope.clone(), depth);
             let found = apply::pass(&controller, &checks, &Terms::default(), terminal).await?;
-            if found != Exit::Damage || !self.repair {
+            if !self.repair {
                 return Ok(found);
             }
-            terminal.note("Mending from other copies:");
+            if found != Exit::Damage {
+                terminal.note(nothing_to_mend(found));
+                return Ok(found);
+            }
+            terminal.note("Repairing from other copies:");
             apply::pass(&controller, &Ask::Repair(scope), &Terms::default(), terminal).await
         })
     }

@@ -14,7 +14,7 @@ pub fn by_this_build(spec: &Spec) -> Vec<CannotRun> {
             Some(_) => logs_of(name),
             None => format!("{section}.{name}"),
         };
-        CannotRun { resource, why: format!("{}; everything else of the revision is in force", it.why) }
+        CannotRun { resource, why: it.why }
     });
     cannot.collect()
 }

@@ -102,6 +102,7 @@ impl Draft {
             fleet: facts.spec.fleet.name.clone(),
             revision: facts.limits.revision.clone(),
             at: facts.now,
+            zone: facts.spec.fleet.time_zone.clone(),
             steps: self.steps,
             waiting: self.waiting,
             withheld: self.withheld,

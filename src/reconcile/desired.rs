@@ -98,20 +98,27 @@ impl std::fmt::Display for Obstacle {
             Obstacle::Bad(bad) => {
                 let first = bad.diagnostics.iter().find(|d| d.severity == crate::diagnostic::Severity::Error);
                 let first = first.map_or("it declares nothing", |d| &d.message);
-                let short = bad.revision.id.get(..10).unwrap_or(&bad.revision.id);
+                let short = short(&bad.revision.id);
                 write!(f, "revision {short} is bad: {first}; commit a correction")
             }
             Obstacle::Unreadable { reason, .. } => f.write_str(reason),
             Obstacle::Rewritten { revision, from } => write!(
                 f,
-                "the branch was rewritten: {from}, which is in force, is not in the history of {revision}; look at \
-                 both, then run `backstay apply --accept-rewrite {revision}`, or push the branch as it was"
+                "the branch was rewritten: revision {} is not in the history of {}, which is held; look at both, then \
+                 run `backstay apply --accept-rewrite {revision}`, or push the branch as it was",
+                short(from),
+                short(revision)
             ),
         }
     }
 }
 
-/// Why no revision is in force at all.
+/// Enough of a commit's id for people.
+fn short(id: &str) -> &str {
+    id.get(..10).unwrap_or(id)
+}
+
+/// Why no revision is in force at all, or not the one that a person accepts.
 #[derive(Debug, thiserror::Error)]
 pub enum NothingInForce {
     /// The infra repo never had a readable commit.
@@ -120,6 +127,26 @@ pub enum NothingInForce {
     /// No commit of the branch can be in force.
     #[error("failed to find a good revision: {0}")]
     NoneGood(Obstacle),
+    /// A person accepts another revision than the one that is held.
+    #[error(
+        "failed to accept {asked}: the revision that is held is {held}; look at it, then run `backstay apply --accept-rewrite {held}`"
+    )]
+    OtherHeld {
+        /// What was to be accepted.
+        asked: String,
+        /// What is held.
+        held: String,
+    },
+    /// A person accepts a rewrite, and there is none.
+    #[error(
+        "failed to accept {asked}: no revision is held, and the branch is at {tip}; leave out `--accept-rewrite`"
+    )]
+    NoneHeld {
+        /// What was to be accepted.
+        asked: String,
+        /// The branch's tip.
+        tip: String,
+    },
 }
 
 /// Finds the revision in force. `known` is the one that was in force before.
@@ -137,9 +164,19 @@ pub async fn desired(
             return last_good(mirror, demands, known, obstacle, Some(known)).await;
         }
     };
+    let rewritten = match &known {
+        Some(from) => !mirror.leads_to(from, &newest).await,
+        None => false,
+    };
+    if let Some(asked) = demands.accepted.clone().filter(|asked| *asked != newest) {
+        return Err(match rewritten {
+            true => NothingInForce::OtherHeld { asked, held: newest },
+            false => NothingInForce::NoneHeld { asked, tip: newest },
+        });
+    }
     if let Some(from) = &known
-        && demands.accepted.as_ref() != Some(&newest)
-        && !mirror.leads_to(from, &newest).await
+        && rewritten
+        && demands.accepted.is_none()
     {
         let obstacle = Obstacle::Rewritten { revision: newest, from: from.clone() };
         return last_good(mirror, demands, from, obstacle, Some(from)).await;

@@ -75,7 +75,7 @@ impl Pass {
         let undone = self.outcomes.values().any(|outcome| !matches!(outcome, Outcome::Done(_)));
         if damage {
             Ending::Damage
-        } else if self.obstacle.is_some() {
+        } else if self.obstacle.is_some() && self.extent == Extent::Fleet {
             Ending::BadRevision
         } else if !self.plan.withheld.is_empty() {
             Ending::Withheld
@@ -228,6 +228,7 @@ mod tests {
             fleet: "pavroto".parse().unwrap(),
             revision: "3b1e".into(),
             at: Timestamp::UNIX_EPOCH,
+            zone: jiff::tz::TimeZone::UTC,
             steps: steps.collect(),
             waiting: Vec::new(),
             withheld: Vec::new(),

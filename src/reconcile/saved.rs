@@ -106,6 +106,7 @@ mod tests {
             fleet: "pavroto".parse().unwrap(),
             revision: revision.into(),
             at: jiff::Timestamp::UNIX_EPOCH,
+            zone: jiff::tz::TimeZone::UTC,
             steps: steps.collect(),
             waiting: Vec::new(),
             withheld: Vec::new(),

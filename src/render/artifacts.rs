@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use comfy_table::{Table, presets};
-use jiff::Timestamp;
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use super::{Palette, bytes, moment};
+use super::{Palette, WIDEST, bytes};
 use crate::{
     artifact::{ArtifactId, Kind},
     inventory::{Condition, Inventory, Observed, Origin, StoredArtifact},
@@ -20,6 +20,9 @@ pub struct Listing {
     pub artifacts: Vec<Row>,
     /// Stores that could not be seen, and why: what they hold is unknown, not absent.
     pub unknown: BTreeMap<StoreName, String>,
+    /// Where the fleet's people tell the time; for texts only.
+    #[serde(skip)]
+    pub zone: TimeZone,
 }
 
 /// One artifact, wherever it is stored.
@@ -60,7 +63,7 @@ pub struct Stored {
 
 impl Listing {
     /// Collects what the inventory shows of the backups that `wanted` picks.
-    pub fn of(inventory: &Inventory, wanted: impl Fn(&BackupName) -> bool) -> Self {
+    pub fn of(inventory: &Inventory, zone: &TimeZone, wanted: impl Fn(&BackupName) -> bool) -> Self {
         let mut rows: BTreeMap<(BackupName, ArtifactId), Row> = BTreeMap::new();
         let mut unknown = BTreeMap::new();
         for (store, observed) in &inventory.stores {
@@ -79,7 +82,7 @@ impl Listing {
                 }
             }
         }
-        Self { artifacts: rows.into_values().collect(), unknown }
+        Self { artifacts: rows.into_values().collect(), unknown, zone: zone.clone() }
     }
 
     /// The listing as a table for people.
@@ -90,6 +93,9 @@ impl Listing {
         } else {
             out.push_str(&self.table(palette).trim_fmt());
             out.push('\n');
+            if self.artifacts.iter().any(|row| row.origin == Origin::Manual) {
+                out.push_str("* made on demand\n");
+            }
         }
         for (store, why) in &self.unknown {
             out.push_str(&format!("{} {store} could not be seen: {why}\n", palette.warn("!")));
@@ -98,19 +104,35 @@ impl Listing {
     }
 
     fn table(&self, palette: Palette) -> Table {
-        let stores: BTreeSet<&StoreName> = self.artifacts.iter().flat_map(|row| row.stores.keys()).collect();
+        let seen = self.artifacts.iter().flat_map(|row| row.stores.keys());
+        let stores: BTreeSet<&StoreName> = seen.chain(self.unknown.keys()).collect();
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
-        let heads = ["BACKUP", "ARTIFACT", "KIND", "DATA OF"].into_iter().map(str::to_owned);
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDEST);
+        let zone = self.zone.iana_name().unwrap_or("local time");
+        let heads = ["BACKUP", "ARTIFACT", "KIND"].into_iter().map(str::to_owned);
+        let heads = heads.chain([format!("DATA OF ({zone})")]);
         table.set_header(heads.chain(stores.iter().map(|store| store.to_string().to_uppercase())));
         for row in &self.artifacts {
             let kind = match row.origin {
                 Origin::Scheduled => row.kind.to_string(),
-                Origin::Manual => format!("{} (manual)", row.kind),
+                Origin::Manual => format!("{}*", row.kind),
             };
-            let cells =
-                [row.backup.to_string(), row.artifact.to_string(), kind, moment(row.newest)].into_iter();
-            table.add_row(cells.chain(stores.iter().map(|store| cell(row.stores.get(*store), palette))));
+            // Seconds are in the artifact's name, and the zone in the head.
+            let newest = row.newest.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M").to_string();
+            let cells = [row.backup.to_string(), row.artifact.to_string(), kind, newest].into_iter();
+            let copies = stores.iter().map(|store| match self.unknown.contains_key(*store) {
+                true => palette.warn("unknown"),
+                false => cell(row.stores.get(*store), palette),
+            });
+            table.add_row(cells.chain(copies));
+        }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        // A name that is broken in two can't be copied.
+        if let Some(names) = table.column_mut(1) {
+            names.set_constraint(ColumnConstraint::ContentWidth);
         }
         table
     }

@@ -1,11 +1,13 @@
 //! Why a backup is due, and why an artifact is kept, as text.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
-use super::{Palette, moment, plan::cadence};
+use jiff::tz::TimeZone;
+
+use super::{Palette, count, duration, moment, plan::cadence, told};
 use crate::{
     plan::due::{Dueness, SlotState},
-    status::explain::{ArtifactExplanation, BackupExplanation, Fate, Lineage},
+    status::explain::{ArtifactExplanation, AskedBy, BackupExplanation, Fate, Held, Lineage},
 };
 
 /// Why a backup is due or not, and what comes next.
@@ -14,26 +16,30 @@ pub fn of_backup(explained: &BackupExplanation, palette: Palette) -> String {
     if let Some(why) = &explained.cannot_run {
         let _ = writeln!(out, "  {} cannot run here: {why}", palette.warn("!"));
     }
-    for schedule in &explained.schedules {
-        let _ = writeln!(out, "  {}", slot(schedule, palette));
-    }
-    match &explained.due {
-        Some(need) => {
-            let _ = writeln!(out, "  due now: {need}");
-        }
-        None => out.push_str("  nothing is due now\n"),
+    asked_by(&mut out, explained, palette);
+    for need in &explained.due {
+        let _ = writeln!(out, "  due now: {}", told(need, &explained.zone));
     }
     if let Some(opens) = explained.window_opens {
-        let _ = writeln!(out, "  {} the window is closed until {}", palette.warn("…"), moment(opens));
+        let opens = moment(opens, &explained.zone);
+        let _ = writeln!(out, "  {} the window is closed until {opens}", palette.warn("…"));
     }
     for (kind, slots) in &explained.next {
-        let slots: Vec<String> = slots.iter().map(|slot| moment(*slot)).collect();
+        let slots: Vec<String> = slots.iter().map(|slot| moment(*slot, &explained.zone)).collect();
         let _ = writeln!(out, "  next {kind}: {}", slots.join(", "));
     }
-    for (place, (store, why_not)) in explained.stores.iter().enumerate() {
-        let role = if place == 0 { "takes the captures" } else { "gets copies" };
-        let fault = why_not.as_ref().map(|why| palette.warn(format!("; can't be used now: {why}")));
-        let _ = writeln!(out, "  store {store} {role}{}", fault.unwrap_or_default());
+    for (place, (store, held)) in explained.stores.iter().enumerate() {
+        let role = match (explained.asked_by, place) {
+            (AskedBy::Schedules, 0) => "takes the captures",
+            (AskedBy::Schedules, _) => "gets copies",
+            (AskedBy::Commits, _) => "gets a bundle of every commit",
+            (AskedBy::Nothing { .. }, _) => "is not asked to keep it",
+        };
+        let held = match held {
+            Held::Artifacts(number) => count(*number, "artifact", "artifacts"),
+            Held::Unknown(why) => palette.warn(format!("unknown: {why}")),
+        };
+        let _ = writeln!(out, "  store {store} {role}: {held}");
     }
     for shallower in &explained.shallower_checks {
         let _ = writeln!(out, "  {} {shallower}", palette.warn("…"));
@@ -41,9 +47,38 @@ pub fn of_backup(explained: &BackupExplanation, palette: Palette) -> String {
     out
 }
 
-fn slot(schedule: &Dueness, palette: Palette) -> String {
+fn asked_by(out: &mut String, explained: &BackupExplanation, palette: Palette) {
+    let name = &explained.backup;
+    match explained.asked_by {
+        AskedBy::Schedules => {
+            for schedule in &explained.schedules {
+                let _ = writeln!(out, "  {}", slot(schedule, &explained.zone, palette));
+            }
+            if explained.due.is_empty() {
+                out.push_str("  nothing is due now\n");
+            }
+        }
+        AskedBy::Commits => {
+            out.push_str("  the infra repo itself: bundled on every commit\n");
+            if explained.due.is_empty() {
+                out.push_str("  every store that can be seen has the newest commit\n");
+            }
+        }
+        AskedBy::Nothing { delete_after_seconds: None } => {
+            let _ = writeln!(out, "  {} nothing declares it: no backup is made", palette.warn("!"));
+            let _ = writeln!(out, "  its artifacts are kept until an [orphan.{name}] lets them go");
+        }
+        AskedBy::Nothing { delete_after_seconds: Some(seconds) } => {
+            let age = duration(Duration::from_secs(seconds));
+            let _ = writeln!(out, "  {} nothing declares it: no backup is made", palette.warn("!"));
+            let _ = writeln!(out, "  [orphan.{name}] lets its artifacts go at the age of {age}");
+        }
+    }
+}
+
+fn slot(schedule: &Dueness, zone: &TimeZone, palette: Palette) -> String {
     let head = format!("{} ({})", schedule.kind, cadence(&schedule.cadence));
-    let at = schedule.slot.map(moment).unwrap_or_default();
+    let at = schedule.slot.map(|slot| moment(slot, zone)).unwrap_or_default();
     match &schedule.state {
         SlotState::NoneYet => format!("{head}: no slot has come yet"),
         SlotState::Filled(id) => format!("{head}: slot {at} is filled by {}", palette.good(id)),
@@ -57,18 +92,21 @@ fn slot(schedule: &Dueness, palette: Palette) -> String {
 pub fn of_artifact(explained: &ArtifactExplanation, palette: Palette) -> String {
     let mut out =
         format!("{} {} of {}\n", palette.strong(explained.artifact), explained.kind, explained.backup);
-    let _ = writeln!(out, "  data of {}", moment(explained.newest));
+    let zone = &explained.zone;
+    let _ = writeln!(out, "  data of {}", moment(explained.newest, zone));
     match explained.slot {
         Some(slot) => {
-            let _ = writeln!(out, "  fills slot {}", moment(slot));
+            let _ = writeln!(out, "  fills slot {}", moment(slot, zone));
         }
         None => out.push_str("  fills no slot\n"),
     }
     for (store, fate) in &explained.stores {
         let fate = match fate {
-            Fate::Judged(verdict) => verdict.to_string(),
+            Fate::Judged(verdict) => told(&verdict.to_string(), zone),
             Fate::Orphaned => "kept: no declaration covers it".to_owned(),
-            Fate::Damaged(what, verdict) => format!("{} ({what}); {verdict}", palette.bad("damaged")),
+            Fate::Damaged(what, verdict) => {
+                format!("{} ({what}); {}", palette.bad("damaged"), told(&verdict.to_string(), zone))
+            }
         };
         let _ = writeln!(out, "  in {store}: {fate}");
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use super::{Palette, count, plan::phrase};
+use super::{COLUMNS, Palette, count, plan::phrase};
 use crate::{
     apply::executor::Outcome,
     plan::{Plan, StepId},
@@ -17,7 +17,10 @@ pub fn text(plan: &Plan, outcomes: &BTreeMap<StepId, Outcome>, palette: Palette)
         let line = match outcomes.get(&step.id) {
             Some(Outcome::Done(found)) if found.damage.is_empty() => {
                 done += 1;
-                let note = found.note.as_deref().map(|note| palette.faint(format!("  {note}")));
+                let note = found.note.as_deref().map(|note| {
+                    let fits = phrase.chars().count() + note.chars().count() + 6 <= COLUMNS;
+                    format!("{}{}", if fits { "  " } else { "\n    " }, palette.faint(note))
+                });
                 format!("{} {phrase}{}", palette.good("✓"), note.unwrap_or_default())
             }
             Some(Outcome::Done(found)) => {

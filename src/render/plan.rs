@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Palette, count, duration, moment, short_revision};
+use super::{COLUMNS, Palette, count, duration, moment, short_revision, told};
 use crate::{
     plan::{Action, Plan, Step},
     spec::Cadence,
@@ -15,31 +15,43 @@ pub fn text(plan: &Plan, palette: Palette) -> String {
     waiting(&mut out, plan, palette);
     withheld(&mut out, plan, palette);
     cannot_run(&mut out, plan, palette);
+    if !out.ends_with("\n\n") {
+        out.push('\n');
+    }
     out.push_str(&summary(plan));
     out
 }
 
 fn heading(plan: &Plan, palette: Palette) -> String {
     let revision = short_revision(&plan.revision);
-    format!("{} at revision {revision}, {}\n\n", palette.strong(&plan.fleet), moment(plan.at))
+    format!("{} at revision {revision}, {}\n\n", palette.strong(&plan.fleet), moment(plan.at, &plan.zone))
 }
 
+/// A reason stands beside its step where that fits, and below it where it does not.
 fn steps(out: &mut String, plan: &Plan, palette: Palette) {
-    let rows: Vec<(&Step, String)> = plan.steps.iter().map(|step| (step, phrase(&step.action))).collect();
-    let width = rows.iter().map(|(_, phrase)| phrase.len()).max().unwrap_or(0);
-    for (step, phrase) in rows {
-        let sign = sign(&step.action, palette);
-        let _ = writeln!(out, "  {sign} {phrase:width$}  {}", palette.faint(&step.reason));
+    // The reason for arming a schedule is what it says: once is enough.
+    let rows: Vec<(&Step, String)> = plan.steps.iter().map(|step| (step, step.action.to_string())).collect();
+    let widths = rows.iter().map(|(_, action)| action.chars().count());
+    let width = widths.filter(|width| *width <= COLUMNS / 2).max().unwrap_or(0);
+    for (step, action) in &rows {
+        let (sign, reason) = (sign(&step.action, palette), told(&step.reason, &plan.zone));
+        let fits = action.chars().count() <= width && 6 + width + reason.chars().count() <= COLUMNS;
+        let reason = palette.faint(reason);
+        let _ = match fits {
+            true => writeln!(out, "  {sign} {action:width$}  {reason}"),
+            false => writeln!(out, "  {sign} {action}\n      {reason}"),
+        };
     }
-    if !plan.steps.is_empty() {
+    if !rows.is_empty() {
         out.push('\n');
     }
 }
 
 fn waiting(out: &mut String, plan: &Plan, palette: Palette) {
     for wait in &plan.waiting {
-        let until = wait.until.map(|time| format!(" until {}", moment(time))).unwrap_or_default();
-        let _ = writeln!(out, "  {} {} waits for {}{until}", palette.warn("…"), wait.what, wait.on);
+        let until = wait.until.map(|time| format!(" until {}", moment(time, &plan.zone)));
+        let (sign, on) = (palette.warn("…"), told(&wait.on, &plan.zone));
+        let _ = writeln!(out, "  {sign} {} waits{}: {on}", wait.what, until.unwrap_or_default());
     }
 }
 
@@ -48,8 +60,10 @@ fn withheld(out: &mut String, plan: &Plan, palette: Palette) {
         let sign = palette.warn("!");
         let _ = writeln!(
             out,
-            "  {sign} deletions of {} in {} withheld: {}",
-            held.backup, held.store, held.reason
+            "  {sign} deletions of {} in {} are withheld: {}",
+            held.backup,
+            held.store,
+            told(&held.reason, &plan.zone)
         );
     }
 }
@@ -62,22 +76,29 @@ fn cannot_run(out: &mut String, plan: &Plan, palette: Palette) {
 }
 
 fn summary(plan: &Plan) -> String {
+    let waits = match plan.waiting.len() {
+        0 => String::new(),
+        1 => "; 1 thing waits".to_owned(),
+        more => format!("; {more} things wait"),
+    };
     if plan.steps.is_empty() {
-        return "Nothing to do.\n".to_owned();
+        let now = if waits.is_empty() { "" } else { " now" };
+        return format!("Nothing to do{now}{waits}.\n");
     }
     let of = |matches: fn(&Action) -> bool| plan.steps.iter().filter(|step| matches(&step.action)).count();
     let captures = of(|action| matches!(action, Action::Capture(_)));
     let copies = of(|action| matches!(action, Action::Copy { .. }));
     let deletions = of(|action| matches!(action, Action::Delete { .. }));
     let others = plan.steps.len() - captures - copies - deletions;
-    format!(
-        "{}: {}, {}, {}, {}.\n",
-        count(plan.steps.len(), "step", "steps"),
-        count(captures, "capture", "captures"),
-        count(copies, "copy", "copies"),
-        count(deletions, "deletion", "deletions"),
-        count(others, "other", "others"),
-    )
+    let kinds = [
+        (captures, "capture", "captures"),
+        (copies, "copy", "copies"),
+        (deletions, "deletion", "deletions"),
+        (others, "other", "others"),
+    ];
+    let kinds = kinds.into_iter().filter(|(number, ..)| *number > 0);
+    let kinds: Vec<String> = kinds.map(|(number, one, many)| count(number, one, many)).collect();
+    format!("{}: {}{waits}.\n", count(plan.steps.len(), "step", "steps"), kinds.join(", "))
 }
 
 fn sign(action: &Action, palette: Palette) -> String {

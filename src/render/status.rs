@@ -2,20 +2,25 @@
 
 use std::{fmt::Write, time::Duration};
 
-use comfy_table::{Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
+use jiff::{Timestamp, tz::TimeZone};
 
-use super::{Palette, bytes, duration, moment, short_revision};
+use super::{Palette, WIDEST, bytes, duration, moment, short_revision, told};
 use crate::{
+    plan::due::SlotState,
     spec::names::{BackupName, StoreName},
     status::{
         BackupStatus, Concern, Declared, ObjectiveState, Status, StoreState, StoreStatus, StoredStatus,
     },
 };
 
+/// What stores hold of a backup is told on one line up to this length.
+const SHORT: usize = 24;
+
 /// The whole fleet: what is in force, every backup, every store, and what somebody should know.
 pub fn text(status: &Status, palette: Palette) -> String {
     let mut out = heading(status, palette);
-    section(&mut out, &backups(status.backups.iter(), palette));
+    section(&mut out, &backups(status.backups.iter(), status, palette));
     section(&mut out, &stores(status, palette));
     conditions(&mut out, status, |_| true, palette);
     out
@@ -24,20 +29,40 @@ pub fn text(status: &Status, palette: Palette) -> String {
 /// One backup.
 pub fn of_backup(status: &Status, name: &BackupName, palette: Palette) -> String {
     let mut out = heading(status, palette);
-    section(&mut out, &backups(status.backups.iter().filter(|(other, _)| *other == name), palette));
-    conditions(&mut out, status, |subject| subject == format!("backup.{name}"), palette);
+    section(&mut out, &backups(status.backups.iter().filter(|(other, _)| *other == name), status, palette));
+    if let Some(backup) = status.backups.get(name) {
+        moments(&mut out, backup, &status.zone);
+    }
+    let subjects = [format!("backup.{name}"), name.to_string()];
+    conditions(&mut out, status, |subject| subjects.iter().any(|known| known == subject), palette);
     out
+}
+
+/// What the table says in lengths of time, as moments.
+fn moments(out: &mut String, backup: &BackupStatus, zone: &TimeZone) {
+    if let Some(newest) = &backup.newest {
+        let stores: Vec<&str> = newest.stores.iter().map(StoreName::as_str).collect();
+        let (kind, id, at) = (newest.kind, newest.artifact, moment(newest.at, zone));
+        let _ = writeln!(out, "newest: {kind} {id}, data of {at}, in {}", stores.join(" and "));
+    }
+    for schedule in &backup.schedules {
+        if let Some(next) = schedule.next {
+            let _ = writeln!(out, "next {}: {}", schedule.kind, moment(next, zone));
+        }
+    }
+    out.push('\n');
 }
 
 fn heading(status: &Status, palette: Palette) -> String {
     let revision = |id: &Option<String>| id.as_deref().map_or("none", short_revision).to_owned();
     let in_force = revision(&status.revisions.in_force);
-    let mut out = format!("{} at {}\n", palette.strong(&status.fleet), moment(status.at));
-    let _ = writeln!(out, "revision {in_force} is in force");
-    if let Some(why) = &status.revisions.refused {
-        let _ = writeln!(out, "{} {why}", palette.warn("!"));
+    let fleet = palette.strong(&status.fleet);
+    let mut out = format!("{fleet} at {}\nrevision {in_force} is in force", moment(status.at, &status.zone));
+    if status.revisions.refused.is_some() {
+        let newest = status.revisions.newest.as_deref().map(|id| format!(" {}", short_revision(id)));
+        out += &palette.warn(format!("; the newest one{} is not", newest.unwrap_or_default()));
     }
-    out.push('\n');
+    out.push_str("\n\n");
     out
 }
 
@@ -49,48 +74,60 @@ fn section(out: &mut String, table: &Table) {
 fn table<'a>(heads: impl IntoIterator<Item = &'a str>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(heads.into_iter().collect::<Vec<_>>());
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDEST);
     table
 }
 
-fn backups<'a>(all: impl Iterator<Item = (&'a BackupName, &'a BackupStatus)>, palette: Palette) -> Table {
-    let mut table = table(["BACKUP", "NEWEST DATA", "AGE", "OBJECTIVE", "NEXT", "STORED"]);
+fn backups<'a>(
+    all: impl Iterator<Item = (&'a BackupName, &'a BackupStatus)>,
+    status: &Status,
+    palette: Palette,
+) -> Table {
+    let mut table = table(["BACKUP", "NEWEST DATA", "OBJECTIVE", "NEXT", "STORED"]);
     for (name, backup) in all {
         table.add_row([
             palette.strong(name),
-            backup.newest.as_ref().map_or_else(|| palette.bad("never"), |point| moment(point.at)),
-            backup.age_seconds.map_or_else(String::new, age),
+            newest(backup, palette),
             objective(backup, palette),
-            next(backup, name, palette),
-            backup
-                .stores
-                .iter()
-                .map(|(store, stored)| kept(store, stored, palette))
-                .collect::<Vec<_>>()
-                .join(", "),
+            next(backup, name, status.at, palette),
+            stored(backup, palette),
         ]);
     }
     table
 }
 
-fn age(seconds: i64) -> String {
-    match u64::try_from(seconds) {
-        Ok(seconds) => duration(Duration::from_secs(seconds)),
-        Err(_) => "in the future".to_owned(),
+fn newest(backup: &BackupStatus, palette: Palette) -> String {
+    match backup.age_seconds.map(u64::try_from) {
+        None if backup.stores.values().any(|stored| stored.unknown.is_some()) => palette.warn("unknown"),
+        None => palette.bad("never"),
+        Some(Ok(0)) => "now".to_owned(),
+        Some(Ok(seconds)) => format!("{} ago", duration(Duration::from_secs(seconds))),
+        Some(Err(_)) => palette.warn("in the future"),
     }
+}
+
+/// What each store holds: on one line where that is short, otherwise a store a line.
+fn stored(backup: &BackupStatus, palette: Palette) -> String {
+    let joined = |separator: &str, palette| {
+        let all: Vec<String> = backup.stores.iter().map(|(name, at)| kept(name, at, palette)).collect();
+        all.join(separator)
+    };
+    let is_short = joined(", ", Palette::Plain).chars().count() <= SHORT;
+    joined(if is_short { ", " } else { "\n" }, palette)
 }
 
 fn objective(backup: &BackupStatus, palette: Palette) -> String {
     let Some(objective) = &backup.objective else { return palette.faint("none") };
     let within = duration(Duration::from_secs(objective.seconds));
     match objective.state {
-        ObjectiveState::Met => palette.good(format!("{within} met")),
-        ObjectiveState::Breached => palette.bad(format!("{within} breached")),
-        ObjectiveState::NeverSucceeded => palette.bad(format!("{within} never met")),
-        ObjectiveState::Unknown(_) => palette.warn(format!("{within} unknown")),
+        ObjectiveState::Met => palette.good(format!("{within}: met")),
+        ObjectiveState::Breached => palette.bad(format!("{within}: breached")),
+        ObjectiveState::NeverSucceeded => palette.bad(format!("{within}: never met")),
+        ObjectiveState::Unknown(_) => palette.warn(format!("{within}: unknown")),
     }
 }
 
-fn next(backup: &BackupStatus, name: &BackupName, palette: Palette) -> String {
+fn next(backup: &BackupStatus, name: &BackupName, now: Timestamp, palette: Palette) -> String {
     if backup.cannot_run.is_some() {
         return palette.warn("cannot run here");
     }
@@ -100,22 +137,28 @@ fn next(backup: &BackupStatus, name: &BackupName, palette: Palette) -> String {
     if name.is_infra() {
         return "on every commit".to_owned();
     }
-    let soonest = backup.schedules.iter().filter_map(|schedule| Some((schedule.next?, schedule.kind))).min();
-    soonest.map_or_else(|| palette.faint("none"), |(at, kind)| format!("{kind} {}", moment(at)))
+    let runs = backup.schedules.iter().filter(|schedule| schedule.state != SlotState::CannotRun);
+    let soonest = runs.filter_map(|schedule| Some((schedule.next?, schedule.kind))).min();
+    let Some((at, kind)) = soonest else { return palette.faint("none") };
+    let seconds = at.duration_since(now).unsigned_abs().as_secs();
+    let minutes = seconds / 60 * 60;
+    format!("{kind} in {}", duration(Duration::from_secs(if minutes == 0 { seconds } else { minutes })))
 }
 
 fn kept(store: &StoreName, stored: &StoredStatus, palette: Palette) -> String {
     if stored.unknown.is_some() {
         return palette.warn(format!("{store} unknown"));
     }
-    let mut text = format!("{store} {}", stored.artifacts);
-    if stored.missing > 0 {
-        let _ = write!(text, " {}", palette.warn(format!("{} missing", stored.missing)));
-    }
-    if !stored.damaged.is_empty() {
-        let _ = write!(text, " {}", palette.bad(format!("{} damaged", stored.damaged.len())));
-    }
-    text
+    let faults: [(usize, &str, fn(Palette, String) -> String); 3] = [
+        (stored.missing, "missing", Palette::warn),
+        (stored.damaged.len(), "damaged", Palette::bad),
+        (stored.unreadable.len(), "unreadable", Palette::bad),
+    ];
+    let faults = faults.into_iter().filter(|(number, ..)| *number > 0);
+    let faults: Vec<String> =
+        faults.map(|(number, what, paint)| paint(palette, format!("{number} {what}"))).collect();
+    let faults = if faults.is_empty() { String::new() } else { format!(" ({})", faults.join(", ")) };
+    format!("{store} {}{faults}", stored.artifacts)
 }
 
 fn stores(status: &Status, palette: Palette) -> Table {
@@ -141,6 +184,9 @@ fn state(store: &StoreStatus, palette: Palette) -> String {
 }
 
 fn used(store: &StoreStatus) -> String {
+    if matches!(store.state, StoreState::Unknown(_)) {
+        return String::new();
+    }
     match (store.bytes, store.capacity) {
         (Some(used), Some(capacity)) => format!("{} of {}", bytes(used), bytes(capacity)),
         (Some(used), None) => bytes(used),
@@ -159,7 +205,8 @@ fn conditions(out: &mut String, status: &Status, wanted: impl Fn(&str) -> bool, 
             | Concern::StoreRefused => palette.bad("✗"),
             _ => palette.warn("!"),
         };
-        let _ = writeln!(out, "{sign} {}: {}", palette.strong(&condition.subject), condition.message);
+        let message = told(&condition.message, &status.zone);
+        let _ = writeln!(out, "{sign} {}: {message}", palette.strong(&condition.subject));
     }
     if shown.is_empty() {
         let _ = writeln!(out, "{}", palette.good("Nothing needs your eye."));

@@ -7,14 +7,16 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::{StreamExt, stream};
 use git2::Repository;
 use tokio::{
     fs::OpenOptions,
     io::{AsyncRead, AsyncWriteExt},
     sync::mpsc,
 };
+use tokio_util::io::StreamReader;
 
-use super::{CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError};
+use super::{CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError, aside::Aside};
 use crate::{
     artifact::{
         Kind,
@@ -37,8 +39,8 @@ const WAITING: usize = 4;
 /// `requires` the whole chain of artifacts that it rests on, back to the full one.
 ///
 /// A restore of such a chain calls [`Source::restore`] once for every artifact, oldest first, with the same place:
-/// [`Place::Folder`] becomes a bare repository and takes each further bundle. With [`Place::File`] each bundle needs a
-/// file of its own.
+/// [`Place::Folder`] becomes a bare repository and takes each further bundle. A [`Place::File`] takes one bundle: a chain
+/// is restored to a folder aside, and joined into a complete one.
 #[derive(Clone, Debug)]
 pub struct GitSource {
     mirror: PathBuf,
@@ -136,12 +138,8 @@ impl Source for GitSource {
                 Ok(Restored { place: format!("bare repository {}", folder.display()) })
             }
             Place::File(file) => {
-                let written = save(stream, file).await;
-                written.map_err(|e| {
-                    let hint = "name a file that does not exist yet";
-                    self.failed("restore", format!("{}: {e}", file.display()), hint)
-                })?;
-                Ok(Restored { place: format!("bundle {}", file.display()) })
+                save(stream, file).await.map_err(|e| self.not_written(file, &e))?;
+                Ok(bundle_in(file))
             }
             Place::Database(_) | Place::Original => Err(self.failed(
                 "restore",
@@ -150,14 +148,51 @@ impl Source for GitSource {
             )),
         }
     }
+
+    fn adds_up(&self, place: &Place) -> bool {
+        !matches!(place, Place::File(_))
+    }
+
+    async fn join(&self, folder: &Path, place: &Place) -> Result<Restored, SourceError> {
+        let Place::File(file) = place else {
+            return Err(self.failed("restore", "only a file is joined".to_owned(), "report this"));
+        };
+        let mut aside = Aside::begin(file).map_err(|e| self.not_written(file, &e))?;
+        let (pieces, written) = mpsc::channel(WAITING);
+        let folder = folder.to_owned();
+        let writing = tokio::task::spawn_blocking(move || write(&folder, &Tips::default(), pieces));
+        let pieces = stream::unfold(written, |mut written| async {
+            let piece = written.recv().await?;
+            Some((Ok::<Bytes, std::io::Error>(piece), written))
+        });
+        let filled = aside.fill(&mut StreamReader::new(pieces.boxed()), |_| ()).await;
+        let written = match writing.await {
+            Ok(tips) => tips.map_err(|e| self.failed("bundle", e.to_string(), "see the reason")),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        // Where the file could not take the bundle, its writer only knows that nobody reads any more.
+        filled.map_err(|e| self.not_written(file, &e))?;
+        written?;
+        aside.place().map_err(|e| self.not_written(file, &e))?;
+        Ok(bundle_in(file))
+    }
 }
 
 impl GitSource {
+    fn not_written(&self, file: &Path, error: &std::io::Error) -> SourceError {
+        let hint = "name a file that does not exist yet, in a folder that may be written";
+        self.failed("restore", format!("{}: {error}", file.display()), hint)
+    }
+
     fn not_applied(&self, error: UnbundleError) -> SourceError {
         let text = error.to_string();
         let (reason, hint) = text.rsplit_once("; ").unwrap_or((&text, "see the reason"));
         self.failed("restore", reason.to_owned(), hint)
     }
+}
+
+fn bundle_in(file: &Path) -> Restored {
+    Restored { place: format!("bundle {}", file.display()) }
 }
 
 fn write(mirror: &Path, base: &Tips, pieces: mpsc::Sender<Bytes>) -> Result<Tips, BundleError> {

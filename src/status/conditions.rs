@@ -1,8 +1,13 @@
 //! Conditions: what somebody should know, each with a stable reason, so that alerts can tell a new one from an old.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
-use super::{BackupStatus, Declared, ObjectiveState, Overall, Status, StoreState};
+use super::{
+    BackupStatus, Declared, ObjectiveState, Overall, Status, StoreState,
+    words::{count, duration},
+};
 use crate::{plan::due::SlotState, spec::names::BackupName};
 
 /// The share of a store's capacity from which on it is worth saying.
@@ -133,6 +138,10 @@ pub(super) fn of(status: &Status) -> Vec<Condition> {
     found
 }
 
+fn length(seconds: u64) -> String {
+    duration(Duration::from_secs(seconds))
+}
+
 fn condition(concern: Concern, subject: String, message: String) -> Condition {
     Condition { concern, subject, message }
 }
@@ -146,10 +155,9 @@ fn revisions(status: &Status, found: &mut Vec<Condition>) {
         found.push(condition(Concern::InfraUnreachable, "infra".to_owned(), message));
     }
     if let Some(why) = &status.revisions.refused {
-        let newest = status.revisions.newest.as_deref().unwrap_or("the newest revision");
         let message = match &status.revisions.in_force {
-            Some(last) => format!("{newest} is not in force, {last} is: {why}"),
-            None => format!("{newest} is not in force, and nothing is: {why}"),
+            Some(last) => format!("{why}; revision {} stays in force", last.get(..10).unwrap_or(last)),
+            None => format!("{why}; nothing is in force"),
         };
         found.push(condition(Concern::BadRevision, "infra".to_owned(), message));
     }
@@ -157,20 +165,27 @@ fn revisions(status: &Status, found: &mut Vec<Condition>) {
 
 fn stores(status: &Status, found: &mut Vec<Condition>) {
     for (name, store) in &status.stores {
-        let mut say = |concern, message| found.push(condition(concern, format!("store.{name}"), message));
+        let subject = format!("store.{name}");
+        let mut say = |concern, message| found.push(condition(concern, subject.clone(), message));
         match &store.state {
             StoreState::Refused(why) => say(
                 Concern::StoreRefused,
                 format!("{why}; look into it, then run `backstay adopt {name} --reason WHY`"),
             ),
-            StoreState::Unknown(why) => say(Concern::StoreUnknown, why.clone()),
+            // That it cannot run here is said once.
+            StoreState::Unknown(_) if status.cannot_run.iter().any(|it| it.resource == subject) => {}
+            StoreState::Unknown(why) => {
+                let why = why.strip_prefix(&format!("store {name} ")).unwrap_or(why);
+                say(Concern::StoreUnknown, format!("it {why}"));
+            }
             StoreState::Ready | StoreState::Empty => {}
         }
         if let Some(ahead) = store.clock_ahead_seconds.filter(|s| s.unsigned_abs() > CLOCK_TOLERANCE_SECONDS)
         {
+            let (apart, side) = (length(ahead.unsigned_abs()), if ahead > 0 { "ahead of" } else { "behind" });
             say(
                 Concern::ClockApart,
-                format!("its clock is {ahead}s ahead of ours; nothing is deleted meanwhile"),
+                format!("its clock is {apart} {side} ours; nothing is deleted until both are set right"),
             );
         }
         if let Some(share) = store.share().filter(|share| *share >= NEARLY_FULL) {
@@ -197,23 +212,32 @@ fn of_backup(name: &BackupName, backup: &BackupStatus, found: &mut Vec<Condition
     if let (Some(objective), Some(age)) = (&backup.objective, backup.age_seconds)
         && objective.state == ObjectiveState::Breached
     {
-        let message =
-            format!("its newest restore point is {age}s old, and {}s are allowed", objective.seconds);
+        let age = length(age.unsigned_abs());
+        let allowed = length(objective.seconds);
+        let message = format!("its newest restore point is {age} old; its objective allows {allowed}");
         say(Concern::ObjectiveBreached, message);
     }
-    for due in backup.schedules.iter().filter(|d| d.state == SlotState::Due && backup.newest.is_some()) {
-        say(Concern::Overdue, format!("its {} is due", due.kind));
+    let can_run = backup.cannot_run.is_none() && backup.newest.is_some();
+    for due in backup.schedules.iter().filter(|due| can_run && due.state == SlotState::Due) {
+        let slot = due.slot.map(|slot| format!(" of {slot:.0}")).unwrap_or_default();
+        say(Concern::Overdue, format!("its slot{slot} has no {} yet", due.kind));
     }
     for (store, stored) in &backup.stores {
-        let (damaged, unreadable) = (stored.damaged.len(), stored.unreadable.len());
-        if damaged + unreadable > 0 {
-            say(
-                Concern::Damaged,
-                format!("{damaged} artifacts in {store} are damaged, {unreadable} can't be read"),
+        let faults = [(stored.damaged.len(), "damaged"), (stored.unreadable.len(), "unreadable")];
+        let faults: Vec<String> = faults
+            .into_iter()
+            .filter(|(number, _)| *number > 0)
+            .map(|(number, what)| count(number, &format!("{what} artifact"), &format!("{what} artifacts")))
+            .collect();
+        if !faults.is_empty() {
+            let message = format!(
+                "{store} holds {}; `backstay verify {name} --repair` mends what is whole elsewhere",
+                faults.join(" and ")
             );
+            say(Concern::Damaged, message);
         }
         if stored.missing > 0 {
-            say(Concern::CopiesMissing, format!("{store} lacks {} copies", stored.missing));
+            say(Concern::CopiesMissing, format!("{store} lacks {}", count(stored.missing, "copy", "copies")));
         }
     }
 }

@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
 use crate::{
     artifact::{ArtifactId, Depth, Kind},
     inventory::{Inventory, StoredArtifact, StoredBackup},
     plan::{
-        Limits,
+        self, Limits,
         due::{self, Dueness},
         facts::Facts,
     },
     spec::{
-        Spec,
+        Backup, Spec,
         names::{BackupName, StoreName},
         retention::{self, Candidate, Verdict},
     },
@@ -28,23 +28,53 @@ const SLOTS_SHOWN: usize = 3;
 pub struct BackupExplanation {
     /// The backup.
     pub backup: BackupName,
+    /// What asks for it.
+    pub asked_by: AskedBy,
     /// Each kind against its schedule, strongest first.
     pub schedules: Vec<Dueness>,
     /// The moments at which slots to come fall due, by kind.
     pub next: BTreeMap<Kind, Vec<Timestamp>>,
     /// What is to be captured now, and why.
-    pub due: Option<String>,
+    pub due: Vec<String>,
     /// Until when a window denies captures, if it does now.
     pub window_opens: Option<Timestamp>,
     /// Why it can't run here, if it can't.
     pub cannot_run: Option<String>,
-    /// Its stores in the order in which they take captures; why one can't be used now.
-    pub stores: Vec<(StoreName, Option<String>)>,
+    /// Its stores in the order in which they take captures, and each other that holds something of it.
+    pub stores: Vec<(StoreName, Held)>,
     /// Why declared checks are made less deep in a store.
     pub shallower_checks: Vec<String>,
+    /// Where the fleet's people tell the time; for texts only.
+    #[serde(skip)]
+    pub zone: TimeZone,
 }
 
-/// Why a declared backup is due or not; `None` when nothing declares it.
+/// What asks for a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AskedBy {
+    /// Its policy's schedules.
+    Schedules,
+    /// Every commit: it is the infra repo's own.
+    Commits,
+    /// Nothing declares it; it was found in a store. An `[orphan.NAME]` lets its artifacts go at this age, seconds.
+    Nothing {
+        /// `None` where they are kept.
+        delete_after_seconds: Option<u64>,
+    },
+}
+
+/// What a store has of a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Held {
+    /// So many artifacts.
+    Artifacts(usize),
+    /// It can't be used now, and why: what it has is unknown.
+    Unknown(String),
+}
+
+/// Why a backup is due or not; `None` when nothing declares it and no store that can be seen holds anything of it.
 pub fn backup(
     spec: &Spec,
     inventory: &Inventory,
@@ -53,22 +83,45 @@ pub fn backup(
     now: Timestamp,
 ) -> Option<BackupExplanation> {
     let facts = Facts::gather(spec, inventory, limits, now);
-    let declared = spec.backups.get(name)?;
-    let (window, zone) = (&declared.policy.window, &spec.fleet.time_zone);
+    let stores = held(&facts, name);
+    let unscheduled = |asked_by, due, resource: &str| BackupExplanation {
+        backup: name.clone(),
+        asked_by,
+        schedules: Vec::new(),
+        next: BTreeMap::new(),
+        due,
+        window_opens: None,
+        cannot_run: facts.cannot_run(resource).map(str::to_owned),
+        stores: stores.clone(),
+        shallower_checks: Vec::new(),
+        zone: spec.fleet.time_zone.clone(),
+    };
+    if let Some(declared) = spec.backups.get(name) {
+        let resource = format!("backup.{name}");
+        let due = due::need(&facts, declared).map(|need| format!("{}: {}", need.kind, need.reason));
+        let explained = unscheduled(AskedBy::Schedules, due.into_iter().collect(), &resource);
+        return Some(scheduled(explained, &facts, declared));
+    }
+    if facts.protected.contains_key(name) {
+        return Some(unscheduled(AskedBy::Commits, bundles_due(spec, inventory, limits, now), "infra"));
+    }
+    let found = stores.iter().any(|(_, held)| matches!(held, Held::Artifacts(_)));
+    let delete_after_seconds = spec.orphans.get(name).map(|orphan| orphan.delete_after.as_secs());
+    found.then(|| unscheduled(AskedBy::Nothing { delete_after_seconds }, Vec::new(), ""))
+}
+
+fn scheduled(explained: BackupExplanation, facts: &Facts<'_>, declared: &Backup) -> BackupExplanation {
+    let (window, zone, now) = (&declared.policy.window, &explained.zone, facts.now);
     let slots = |cadence| {
-        let schedule = due::schedule(spec, declared, cadence);
+        let schedule = due::schedule(facts.spec, declared, cadence);
         std::iter::successors(schedule.next_due_after(now), |at| schedule.next_due_after(*at))
             .take(SLOTS_SHOWN)
             .collect()
     };
-    Some(BackupExplanation {
-        backup: name.clone(),
-        schedules: due::assess(&facts, declared),
+    BackupExplanation {
+        schedules: due::assess(facts, declared),
         next: declared.policy.schedules.iter().map(|(kind, cadence)| (*kind, slots(cadence))).collect(),
-        due: due::need(&facts, declared).map(|need| format!("{}: {}", need.kind, need.reason)),
         window_opens: window.is_closed(now, zone).then(|| window.next_opening(now, zone)).flatten(),
-        cannot_run: facts.cannot_run(&format!("backup.{name}")).map(str::to_owned),
-        stores: declared.stores.iter().map(|store| (store.clone(), facts.store(store).err())).collect(),
         shallower_checks: match declared.policy.verify.plaintext {
             Some(_) => {
                 let stores = declared.stores.iter();
@@ -76,7 +129,32 @@ pub fn backup(
             }
             None => Vec::new(),
         },
-    })
+        ..explained
+    }
+}
+
+/// What each store that should hold the backup has of it; then each other that has something.
+fn held(facts: &Facts<'_>, name: &BackupName) -> Vec<(StoreName, Held)> {
+    let declared = facts.protected.get(name).map_or(&[][..], |protected| protected.stores);
+    let has = |store: &StoreName| match facts.stored(name, store) {
+        Ok(stored) => Held::Artifacts(stored.artifacts.len() + stored.unreadable.len()),
+        Err(why) => Held::Unknown(why),
+    };
+    let further = facts.inventory.stores.keys().filter(|store| !declared.contains(store));
+    let further = further.filter(|store| matches!(has(store), Held::Artifacts(1..)));
+    declared.iter().chain(further).map(|store| (store.clone(), has(store))).collect()
+}
+
+/// The bundles of the infra repo that a pass would make, and why.
+fn bundles_due(spec: &Spec, inventory: &Inventory, limits: &Limits, now: Timestamp) -> Vec<String> {
+    let steps = plan::plan(spec, inventory, limits, now).steps;
+    let bundle = |step: plan::Step| match step.action {
+        plan::Action::Capture(capture) if capture.backup.is_infra() => {
+            Some(format!("{} into {}: {}", capture.kind, capture.store, step.reason))
+        }
+        _ => None,
+    };
+    steps.into_iter().filter_map(bundle).collect()
 }
 
 /// Why an artifact is kept or may go, store by store, and how it hangs together with others.
@@ -98,6 +176,9 @@ pub struct ArtifactExplanation {
     pub unseen: BTreeMap<StoreName, String>,
     /// How it hangs together with others.
     pub lineage: Lineage,
+    /// Where the fleet's people tell the time; for texts only.
+    #[serde(skip)]
+    pub zone: TimeZone,
 }
 
 /// What becomes of an artifact in one store.
@@ -156,6 +237,7 @@ pub fn artifact(
         stores: fates.collect(),
         unseen: inventory.stores.keys().filter_map(|s| Some((s.clone(), facts.store(s).err()?))).collect(),
         lineage: lineage(found, &holdings),
+        zone: spec.fleet.time_zone.clone(),
     })
 }
 

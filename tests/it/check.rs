@@ -43,6 +43,7 @@ fn planted(world: &World, actions: Vec<Action>) -> Plan {
         fleet: world.spec.fleet.name.clone(),
         revision: "c0ffee".to_owned(),
         at: world.now,
+        zone: world.spec.fleet.time_zone.clone(),
         steps: steps.collect(),
         waiting: Vec::new(),
         withheld: Vec::new(),

@@ -191,3 +191,111 @@ fn a_wrong_or_missing_identity_is_told_and_captures_go_on_without_one() {
     let told = fleet.run(&["restore", "data", "--to", &fleet.path("restored")], 4);
     assert!(told.contains("identity"), "{told}");
 }
+
+/// The plumbing of Git, as a person in the infra repo.
+fn git(folder: &str, arguments: &[&str]) -> String {
+    let run = Command::new("git")
+        .args(["-C", folder, "-c", "user.name=Ada", "-c", "user.email=ada@example.org"])
+        .args(arguments)
+        .output()
+        .expect("git is installed");
+    assert!(run.status.success(), "git {arguments:?}: {}", stderr(&run));
+    stdout(&run).trim().to_owned()
+}
+
+impl Fleet {
+    /// Changes the declaration and commits it; returns the commit.
+    fn commit(&self, change: impl Fn(String) -> String) -> String {
+        let file = self.path("fleet/infra/backup/fleet.toml");
+        fs::write(&file, change(fs::read_to_string(&file).unwrap())).unwrap();
+        let infra = self.path("fleet/infra");
+        git(&infra, &["commit", "--quiet", "--all", "--message", "Change"]);
+        git(&infra, &["rev-parse", "HEAD"])
+    }
+}
+
+#[test]
+fn the_infra_repo_is_restored_whole_after_many_commits_and_a_rewrite() {
+    let fleet = Fleet::new();
+    let infra = fleet.path("fleet/infra");
+    fleet.run(&["apply", "--yes"], 0);
+    let lost = fleet.commit(|text| text + "\n# lost\n");
+    fleet.run(&["apply", "--yes"], 0);
+    git(&infra, &["reset", "--quiet", "--hard", "HEAD~1"]);
+    let held = fleet.commit(|text| text + "\n# kept\n");
+    let told = fleet.run(&["apply", "--yes"], 6);
+    assert!(told.contains(&format!("--accept-rewrite {held}")), "{told}");
+
+    let told = fleet.run(&["apply", "--yes", "--accept-rewrite", &lost], 1);
+    assert!(told.contains(&format!("the revision that is held is {held}")), "{told}");
+    let told = fleet.run(&["status"], 6);
+    assert!(told.contains(&format!("revision {} is in force; the newest one", &lost[..10])), "{told}");
+    assert_eq!(told.matches(&lost).count(), 0, "a long hash where a short one says it:\n{told}");
+    fleet.run(&["apply", "--yes", "--accept-rewrite", &held], 0);
+    let told = fleet.run(&["apply", "--yes", "--accept-rewrite", &lost], 1);
+    assert!(told.contains("no revision is held"), "{told}");
+
+    let (file, folder) = (fleet.path("infra.bundle"), fleet.path("infra.git"));
+    fleet.run(&["restore", "infra", "--to", &file], 0);
+    fleet.run(&["restore", "infra", "--to", &folder], 0);
+    let refs = git(&folder, &["for-each-ref", "--format=%(objectname) %(refname)"]);
+    assert!(refs.contains(&format!("{lost} refs/backstay/old/")), "{refs}");
+    let heads = git(".", &["bundle", "list-heads", &file]);
+    for line in refs.lines() {
+        assert!(heads.contains(line), "{line} is missing in\n{heads}");
+    }
+    git(".", &["clone", "--quiet", &file, &fleet.path("clone")]);
+    assert_eq!(git(&fleet.path("clone"), &["rev-parse", "HEAD"]), held);
+    let before = fs::read(&file).unwrap();
+    fleet.run(&["restore", "infra", "--to", &file], 4);
+    assert_eq!(fs::read(&file).unwrap(), before, "a file was overwritten");
+    let left: Vec<_> = fs::read_dir(fleet.dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_str().unwrap().starts_with(".backstay-")), "{left:?}");
+}
+
+#[test]
+fn everything_that_has_a_name_is_explained() {
+    let fleet = Fleet::new();
+    assert!(fleet.run(&["explain", "infra"], 0).contains("due now: full into primary: position"));
+    fleet.run(&["apply", "--yes"], 0);
+    let told = fleet.run(&["explain", "infra"], 0);
+    assert!(told.contains("bundled on every commit") && !told.contains("due now"), "{told}");
+
+    fleet.commit(|text| text.replace("[backup.data", "[backup.renamed"));
+    fleet.run(&["apply", "--yes"], 0);
+    let told = fleet.run(&["explain", "data"], 0);
+    assert!(told.contains("kept until an [orphan.data] lets them go"), "{told}");
+    assert!(told.contains("store primary is not asked to keep it: 1 artifact"), "{told}");
+    assert_eq!(fleet.json(&["explain", "data"], 0)["format"], "backstay.explain/1");
+    assert!(fleet.run(&["explain", "renamd"], 1).contains("did you mean `renamed`?"));
+}
+
+#[test]
+fn wrong_names_and_places_are_told_with_what_to_do() {
+    let fleet = Fleet::new();
+    fleet.run(&["apply", "--yes"], 0);
+    let place = fleet.path("place");
+    let told = fleet.run(&["restore", "data", "--to", &place, "--from", "primry"], 1);
+    assert!(told.contains("did you mean `primary`?"), "{told}");
+    let told = fleet.run(&["restore", "data", "--to", &place, "--from", "nowhere"], 1);
+    assert!(told.contains("there is primary, second"), "{told}");
+    let told = fleet.run(&["restore", "data", "--to", &fleet.path("no/such")], 1);
+    assert!(told.contains("there is no folder") && told.contains("make it first"), "{told}");
+    let told = fleet.run(&["backup", "data", "--kind", "log"], 4);
+    assert!(told.contains("ask for another kind"), "{told}");
+    assert!(fleet.run(&["verify", "data", "--repair"], 0).contains("nothing to repair"));
+
+    let told = fleet.run(&["validate", &fleet.path("fleet")], 3);
+    assert!(told.contains("infra/backup") && told.contains("controller's own configuration"), "{told}");
+}
+
+#[test]
+fn a_store_that_is_not_seen_keeps_its_column_and_what_waits_for_it_is_told() {
+    let fleet = Fleet::new();
+    fleet.run(&["apply", "--yes"], 0);
+    fs::rename(fleet.path("fleet/stores/second"), fleet.path("away")).unwrap();
+    let told = fleet.run(&["list"], 4);
+    assert!(told.contains("SECOND") && told.contains("unknown"), "{told}");
+    let told = fleet.run(&["plan"], 4);
+    assert!(told.contains("Nothing to do now; ") && told.contains(" waits: store second"), "{told}");
+}

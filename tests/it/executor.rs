@@ -128,6 +128,7 @@ fn plan(steps: Vec<(Action, &[u32])>) -> Plan {
         fleet: "pavroto".parse().unwrap(),
         revision: "3b1e".into(),
         at: Timestamp::UNIX_EPOCH,
+        zone: jiff::tz::TimeZone::UTC,
         steps: steps.into_iter().enumerate().map(step).collect(),
         waiting: Vec::new(),
         withheld: Vec::new(),

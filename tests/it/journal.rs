@@ -115,6 +115,7 @@ fn plan(actions: Vec<Action>) -> Plan {
         fleet: "pavroto".parse().unwrap(),
         revision: "3b1e".into(),
         at: Timestamp::UNIX_EPOCH,
+        zone: jiff::tz::TimeZone::UTC,
         steps: steps.collect(),
         waiting: Vec::new(),
         withheld: Vec::new(),

@@ -134,11 +134,10 @@ impl Fleet {
         Ok(fs::remove_dir_all(self.folder.path("data/documents"))?)
     }
 
-    /// Fails unless every document stands below a folder again, as it was.
-    pub(super) fn check_documents(&self, restored: &str) -> anyhow::Result<()> {
-        let original = self.path("data/documents");
+    /// Fails unless every document is what it was.
+    pub(super) fn check_documents(&self) -> anyhow::Result<()> {
         for (name, text) in DOCUMENTS {
-            let path = self.folder.path(restored).join(original.trim_start_matches('/')).join(name);
+            let path = self.folder.path("data/documents").join(name);
             let found =
                 fs::read_to_string(&path).with_context(|| format!("{} was not restored", path.display()))?;
             ensure!(found == *text, "{} is not what it was", path.display());

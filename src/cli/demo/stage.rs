@@ -45,7 +45,7 @@ impl Stage {
 
     /// Shows a command and its output, and fails unless it ends as it should.
     pub(super) fn backstay(&self, arguments: &[&str], expected: Exit) -> anyhow::Result<String> {
-        let line = format!("backstay {}", arguments.join(" "));
+        let line = format!("backstay {}", typed(arguments));
         self.command_line(&line)?;
         let (mut both, stdout) = std::io::pipe()?;
         let mut command = self.command(arguments);
@@ -91,6 +91,15 @@ impl Stage {
         ]);
         command
     }
+}
+
+/// Arguments as a person types them.
+fn typed(arguments: &[&str]) -> String {
+    let quoted = arguments.iter().map(|argument| match argument.contains(' ') {
+        true => format!("'{argument}'"),
+        false => (*argument).to_owned(),
+    });
+    quoted.collect::<Vec<_>>().join(" ")
 }
 
 fn words(run: &Output) -> String {
