@@ -70,7 +70,11 @@ pub fn text(told: &Told, palette: Palette) -> String {
 fn heading(told: &Told, palette: Palette) -> String {
     let fleet = told.review.fleet.as_deref().unwrap_or("the fleet");
     let (from, to) = (named(&told.against), named(&told.revision));
-    format!("{}: {from} → {to}, {}\n\n", palette.strong(fleet), moment(told.review.at))
+    format!(
+        "{}: {from} → {to}, {}\n\n",
+        palette.strong(fleet),
+        moment(told.review.at, &jiff::tz::TimeZone::UTC)
+    )
 }
 
 /// `origin/main (1886bd9a0c)`.
