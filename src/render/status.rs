@@ -149,14 +149,13 @@ fn kept(store: &StoreName, stored: &StoredStatus, palette: Palette) -> String {
     if stored.unknown.is_some() {
         return palette.warn(format!("{store} unknown"));
     }
-    let faults: [(usize, &str, fn(Palette, String) -> String); 3] = [
-        (stored.missing, "missing", Palette::warn),
-        (stored.damaged.len(), "damaged", Palette::bad),
-        (stored.unreadable.len(), "unreadable", Palette::bad),
+    let number = |number: usize, what: &str| (number > 0).then(|| format!("{number} {what}"));
+    let faults = [
+        number(stored.missing, "missing").map(|text| palette.warn(text)),
+        number(stored.damaged.len(), "damaged").map(|text| palette.bad(text)),
+        number(stored.unreadable.len(), "unreadable").map(|text| palette.bad(text)),
     ];
-    let faults = faults.into_iter().filter(|(number, ..)| *number > 0);
-    let faults: Vec<String> =
-        faults.map(|(number, what, paint)| paint(palette, format!("{number} {what}"))).collect();
+    let faults: Vec<String> = faults.into_iter().flatten().collect();
     let faults = if faults.is_empty() { String::new() } else { format!(" ({})", faults.join(", ")) };
     format!("{store} {}{faults}", stored.artifacts)
 }
