@@ -7,21 +7,16 @@ use std::{
 
 use super::executor::{Failure, Listener};
 use crate::{
-    artifact::{
-        manifest::{Content, Manifest},
-        record::Event,
-    },
+    artifact::{Manifest, record::Event},
     chance::Chance,
     clock::Clock,
     committed::BackupFolder,
     drivers::Registry,
     git::{Mirror, stored::StoredTips},
-    inventory::{
-        Condition, Inventory, Observed, Origin, RestorePage, StoredArtifact, StoredBackup, Verified,
-    },
+    inventory::{Inventory, Observed, RestorePage, StoredArtifact, StoredBackup},
     keys::Keys,
     kit,
-    observe::{seen::Change, stores::Look},
+    observe::{outline::Outline, seen::Change, stores::Look},
     plan::{Action, Plan},
     spec::{
         Spec,
@@ -151,35 +146,7 @@ pub(super) fn stalled(message: impl ToString) -> Failure {
 
 /// A committed artifact as a look at the store would find it.
 pub(super) fn as_stored(manifest: &Manifest) -> StoredArtifact {
-    use crate::artifact::manifest::Moment;
-    let (from, position) = match &manifest.moment {
-        Moment::At { position, .. } => (None, position.as_deref()),
-        Moment::Window { from, until } => (Some(from.time), Some(until.position.as_str())),
-    };
-    let bytes = match &manifest.content {
-        Content::Segments(segments) => {
-            let own = segments.packs.iter().filter(|(pack, _)| pack.artifact == manifest.artifact);
-            own.map(|(_, stored)| stored.size).sum()
-        }
-        Content::Native { .. } => 0,
-    };
-    StoredArtifact {
-        id: manifest.artifact,
-        kind: manifest.kind,
-        slot: manifest.slot,
-        origin: if manifest.manual.is_some() { Origin::Manual } else { Origin::Scheduled },
-        base: manifest.base,
-        epoch: manifest.epoch,
-        requires: manifest.requires.clone(),
-        supersedes: manifest.supersedes,
-        newest: manifest.moment.newest(),
-        from,
-        position: position.map(Into::into),
-        bytes,
-        condition: Condition::Good,
-        verified: Verified::default(),
-        held: None,
-    }
+    Outline::of(manifest).committed(manifest.artifact)
 }
 
 /// What a plan deletes in each store. Told in the store's records before the first of it is done, so that a crash in

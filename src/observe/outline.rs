@@ -64,6 +64,15 @@ impl Outline {
 
     /// The artifact as `listing` shows it.
     pub fn artifact(&self, id: ArtifactId, listing: &BackupListing) -> StoredArtifact {
+        self.stored(id, self.condition(id, listing))
+    }
+
+    /// The artifact as a listing shows it once it is committed: with all its objects.
+    pub fn committed(&self, id: ArtifactId) -> StoredArtifact {
+        self.stored(id, Condition::Good)
+    }
+
+    fn stored(&self, id: ArtifactId, condition: Condition) -> StoredArtifact {
         let own = self.packs.iter().filter(|(pack, _)| pack.artifact == id);
         StoredArtifact {
             id,
@@ -78,7 +87,7 @@ impl Outline {
             from: self.from,
             position: self.position.clone(),
             bytes: own.map(|(_, size)| size).sum(),
-            condition: self.condition(id, listing),
+            condition,
             verified: Verified::default(),
             held: None,
         }
