@@ -19,7 +19,7 @@ use std::{
 use async_trait::async_trait;
 use backstay::{
     apply::{
-        capture::{CaptureOrder, Limits, Means, capture},
+        capture::{CaptureOrder, Means, STALL, capture},
         restore::restore,
         segment::Recipients,
     },
@@ -397,7 +397,7 @@ async fn capture_once(dir: &Path, arguments: &[String]) {
         recipients: Recipients::parse([recipient.as_str()]).expect("it is a recipient"),
         expected: None,
         now,
-        limits: Limits::default(),
+        stall: STALL,
     };
     let source = FileSource(dir.join("stream"));
     let means =

@@ -25,8 +25,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::{
-    artifact::ArtifactId,
-    inventory::Interrupted,
+    artifact::{ArtifactId, Depth},
+    inventory::{Interrupted, Work},
     plan::{Action, Step},
 };
 use executor::{Done, Effects, Failure};
@@ -40,13 +40,17 @@ impl Effects for World {
 
     fn writes(&self, action: &Action) -> Option<Interrupted> {
         let new = || ArtifactId::new(self.clock.now(), self.chance.draw());
-        let (backup, store, artifact) = match action {
-            Action::Capture(capture) => (&capture.backup, &capture.store, new()),
-            Action::Repair { backup, store, .. } => (backup, store, new()),
-            Action::Copy { backup, to, artifact, .. } => (backup, to, *artifact),
+        let (backup, store, artifact, work) = match action {
+            Action::Capture(capture) => (&capture.backup, &capture.store, new(), Work::Capture),
+            Action::Repair { backup, store, .. } => (backup, store, new(), Work::Capture),
+            Action::Copy { backup, to, artifact, .. } => (backup, to, *artifact, Work::Copy),
+            Action::Restore(restore) => (&restore.backup, &restore.store, new(), Work::Reading),
+            Action::Verify { backup, store, depth: Depth::Data | Depth::Plaintext, .. } => {
+                (backup, store, new(), Work::Reading)
+            }
             _ => return None,
         };
-        Some(Interrupted { backup: backup.clone(), store: store.clone(), artifact })
+        Some(Interrupted { backup: backup.clone(), store: store.clone(), artifact, work })
     }
 
     async fn apply(&self, step: &Step, writes: Option<&Interrupted>) -> Result<Done, Failure> {
@@ -58,7 +62,8 @@ impl Effects for World {
             Action::Copy { backup, artifact, from, to } => self.copy(step, backup, *artifact, from, to).await,
             Action::Delete { backup, artifact, store } => self.delete(backup, *artifact, store).await,
             Action::Verify { backup, artifact, store, depth } => {
-                self.verify(step, backup, *artifact, store, *depth).await
+                let reader = writes.map(|writes| writes.artifact);
+                self.verify(step, backup, *artifact, store, *depth, reader).await
             }
             Action::Repair { backup, artifact, store, from } => {
                 self.repair(step, backup, *artifact, (store, from), name()?).await
@@ -68,15 +73,15 @@ impl Effects for World {
             }
             Action::Sweep { backup, store, captures } => self.sweep(backup, store, captures).await,
             Action::CleanUp { backup, store, artifact } => {
-                self.clean_up_after(backup, store, *artifact).await
+                self.clean_up_after(&self.interrupted(backup, store, *artifact)).await
             }
             Action::Settle { backup, store, artifact } => self.settle(backup, store, *artifact).await,
             Action::Push { mirror } => self.push(mirror).await,
-            Action::Restore(restore) => self.restore(step, restore).await,
+            Action::Restore(restore) => self.restore(step, restore, name()?).await,
         }
     }
 
     async fn clean_up(&self, left: &Interrupted) -> Result<(), Failure> {
-        self.clean_up_after(&left.backup, &left.store, left.artifact).await.map(drop)
+        self.clean_up_after(left).await.map(drop)
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::{
     artifact::{
         ArtifactId,
-        layout::{self, ObjectName, PackName},
+        layout::{self, Holder, ObjectName, PackName},
         manifest::{Content, FORMAT, Manifest, SIGNATURE_NAMESPACE},
     },
     keys::Keys,
@@ -65,9 +65,14 @@ impl BackupFolder {
         layout::index(&self.fleet, &self.backup, &id)
     }
 
-    /// The lease under which an artifact is written.
-    pub fn lease(&self, id: ArtifactId) -> ObjectName {
-        layout::lease(&self.fleet, &self.backup, &id)
+    /// The folder of the leases.
+    pub fn open(&self) -> ObjectName {
+        layout::open(&self.fleet, &self.backup)
+    }
+
+    /// A turn of a lease.
+    pub fn lease(&self, holder: Holder, turn: u32) -> ObjectName {
+        layout::lease(&self.fleet, &self.backup, &holder, turn)
     }
 }
 

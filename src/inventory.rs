@@ -115,8 +115,10 @@ pub struct StoredBackup {
     pub artifacts: Vec<StoredArtifact>,
     /// Manifests that could not be read or trusted, and why: while there are any, nothing of this backup is deleted.
     pub unreadable: BTreeMap<ArtifactId, String>,
-    /// Captures under way here, by their leases.
+    /// Captures, copies and repairs under way here, by their leases.
     pub leases: BTreeMap<ArtifactId, Lease>,
+    /// Restores and checks under way here, by their leases.
+    pub readings: BTreeMap<ArtifactId, Reading>,
     /// Captures whose packs no manifest names, with their bytes.
     pub unreferenced: BTreeMap<ArtifactId, u64>,
     /// When an earlier complete listing recorded a capture's packs as unreferenced, by the store's records.
@@ -185,6 +187,7 @@ impl StoredBackup {
         artifacts: Vec::new(),
         unreadable: BTreeMap::new(),
         leases: BTreeMap::new(),
+        readings: BTreeMap::new(),
         unreferenced: BTreeMap::new(),
         candidates: BTreeMap::new(),
         deletions: Vec::new(),
@@ -250,7 +253,7 @@ impl Verified {
     }
 }
 
-/// A capture under way.
+/// A capture, copy or repair under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lease {
@@ -260,6 +263,43 @@ pub struct Lease {
     pub until: Timestamp,
     /// The public half of the key that the controller signs with.
     pub controller: String,
+}
+
+impl Lease {
+    /// A lease that cannot be understood: it never ends, and may concern any epoch.
+    pub fn unreadable() -> Self {
+        let epoch = ArtifactId::new(Timestamp::UNIX_EPOCH, 0);
+        Self { epoch, until: Timestamp::MAX, controller: "unknown".to_owned() }
+    }
+
+    /// Whether what it writes may share packs of `epoch`. No lease that was understood lasts for ever.
+    pub fn concerns(&self, epoch: ArtifactId) -> bool {
+        self.epoch == epoch || self.until == Timestamp::MAX
+    }
+}
+
+/// A restore or check under way: what it reads stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reading {
+    /// What is read, with all that it requires.
+    pub artifacts: BTreeSet<ArtifactId>,
+    /// After this it counts no more.
+    pub until: Timestamp,
+    /// The public half of the key that the controller signs with.
+    pub controller: String,
+}
+
+impl Reading {
+    /// A lease that cannot be understood: it never ends, and may be of anything.
+    pub fn unreadable() -> Self {
+        Self { artifacts: BTreeSet::new(), until: Timestamp::MAX, controller: "unknown".to_owned() }
+    }
+
+    /// Whether it may read `artifact`. No lease that was understood lasts for ever.
+    pub fn concerns(&self, artifact: ArtifactId) -> bool {
+        self.artifacts.contains(&artifact) || self.until == Timestamp::MAX
+    }
 }
 
 /// One schedule as armed.
@@ -283,7 +323,7 @@ pub struct InfraInventory {
     pub mirrors: BTreeMap<String, Observed<String>>,
 }
 
-/// A capture or copy that an earlier pass began and never ended.
+/// Work that an earlier pass began and never ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Interrupted {
@@ -291,6 +331,29 @@ pub struct Interrupted {
     pub backup: BackupName,
     /// The store that was written to.
     pub store: StoreName,
-    /// The name under which it wrote.
+    /// The name under which it wrote, or read.
     pub artifact: ArtifactId,
+    /// What it was.
+    #[serde(default)]
+    pub work: Work,
+}
+
+impl Interrupted {
+    /// Whether it is this.
+    pub fn is(&self, backup: &BackupName, store: &StoreName, artifact: ArtifactId) -> bool {
+        self.backup == *backup && self.store == *store && self.artifact == artifact
+    }
+}
+
+/// Work by what it leaves in a store when it is cut off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Work {
+    /// A capture or a repair, under a name that nothing else has: packs that are of no use to anybody.
+    #[default]
+    Capture,
+    /// A copy, under the name of its original: packs that its next attempt need not carry again.
+    Copy,
+    /// A restore or a check, under a name of its own: its lease and nothing else.
+    Reading,
 }

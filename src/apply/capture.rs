@@ -30,7 +30,7 @@ use crate::{
         lease::{Held, LeaseError},
         segment::Recipients,
     },
-    artifact::{ArtifactId, Manifest},
+    artifact::{ArtifactId, Manifest, layout::Holder},
     clock::Clock,
     committed::BackupFolder,
     keys::Keys,
@@ -63,24 +63,12 @@ pub struct CaptureOrder {
     pub expected: Option<u64>,
     /// Now.
     pub now: Timestamp,
-    /// What it may take.
-    pub limits: Limits,
-}
-
-/// What a capture may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Its whole time; a capture that is not committed by then never is.
-    pub time: Duration,
     /// Silence of a producer that counts as a failure.
     pub stall: Duration,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { time: Duration::from_secs(24 * 3600), stall: Duration::from_secs(900) }
-    }
-}
+/// The [`CaptureOrder::stall`] of captures whose declaration says nothing of it.
+pub const STALL: Duration = Duration::from_secs(900);
 
 /// What a capture works with.
 #[derive(Clone, Copy)]
@@ -128,17 +116,29 @@ impl<T, E: Into<Fault>> At<T> for Result<T, E> {
 async fn attempt(order: &CaptureOrder, means: &Means<'_>, trail: &mut Trail) -> Result<Manifest, Failed> {
     let base = Base::load(order, means).await.at(Stage::ReadingTheBase)?.map(Arc::new);
     let lease = take_lease(order, means, base.as_deref(), trail).await.at(Stage::Leasing)?;
-    let streaming = stream(order, means, &lease, base.clone(), trail);
+    let manifest = under_lease(order, means, &lease, base, trail).await;
+    trail.lease = lease.objects();
+    let manifest = manifest?;
+    lease.release().await;
+    Ok(manifest)
+}
+
+async fn under_lease(
+    order: &CaptureOrder,
+    means: &Means<'_>,
+    lease: &Held<'_>,
+    base: Option<Arc<Base>>,
+    trail: &mut Trail,
+) -> Result<Manifest, Failed> {
+    let streaming = stream(order, means, lease, base.clone(), trail);
     let (captured, mut streamed) = streaming.await.at(Stage::Streaming)?;
     trail.index = true;
     let index = commit::put_index(order, means, &mut streamed).await.at(Stage::Streaming)?;
     let base = base.as_deref();
-    commit::confirm(order, means, base, &mut streamed).await.at(Stage::Confirming)?;
+    let confirming = commit::confirm(order, means, base, &mut streamed);
+    lease.during(means.clock, confirming).await.at(Stage::Confirming)?;
     let manifest = commit::describe(order, means, base, captured, streamed, index).at(Stage::Committing)?;
-    commit::commit(means, &lease, &manifest, trail).await.at(Stage::Committing)?;
-    if let Err(error) = lease.release().await {
-        tracing::warn!(artifact = %order.artifact, %error, "a lease stays until it runs out");
-    }
+    commit::commit(means, lease, &manifest, trail).await.at(Stage::Committing)?;
     Ok(manifest)
 }
 
@@ -148,13 +148,15 @@ async fn take_lease<'a>(
     base: Option<&Base>,
     trail: &mut Trail,
 ) -> Result<Held<'a>, LeaseError> {
-    let (epoch, term) = (order.epoch(base), order.limits.time);
-    let taken = Held::take(means.folder, order.artifact, epoch, means.keys, means.clock, term).await;
-    trail.lease = matches!(taken, Ok(_) | Err(LeaseError::Store(_)));
+    let taken = Held::take(means.folder, order.artifact, order.epoch(base), means.keys, means.clock).await;
+    if let Err(LeaseError::Store(_)) = taken {
+        // The artifact's name is new, so that this is the first turn.
+        trail.lease = vec![means.folder.lease(Holder::Writer(order.artifact), 0)];
+    }
     taken
 }
 
-/// Runs the source and the packer side by side until the stream is whole and stored.
+/// Runs the source and the packer side by side until the stream is whole and stored, and renews the lease meanwhile.
 async fn stream(
     order: &CaptureOrder,
     means: &Means<'_>,
@@ -172,7 +174,9 @@ async fn stream(
     let Ends { pieces, entries } = pipeline::start(setting);
     let sink = PipelineSink::new(pieces, naming, base.clone(), means.progress);
     let mut packer = Packer::new(order, means, lease, base.clone());
-    let both = tokio::try_join!(read_source(order, means, base.as_deref(), sink), packer.run(entries));
+    let both =
+        async { tokio::try_join!(read_source(order, means, base.as_deref(), sink), packer.run(entries)) };
+    let both = lease.during(means.clock, both).await;
     trail.packs = packer.begun();
     match both {
         Ok((captured, ())) => Ok((captured, packer.finish())),
@@ -194,7 +198,7 @@ async fn read_source(
         kind: order.capture.kind,
         now: order.now,
         base_started: base.map(|base| base.manifest.started),
-        stall: order.limits.stall,
+        stall: order.stall,
     };
     let captured = means.source.capture(&request, &mut sink).await;
     match (sink.state(), captured) {

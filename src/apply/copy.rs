@@ -1,5 +1,10 @@
 //! Copies: a committed artifact in a further store. Byte for byte, and only what is missing there is carried; or encrypted
 //! anew, where that store is for others.
+//!
+//! A copy that was cut off leaves what it has carried, under the names of the original: the next attempt compares it with
+//! the manifest and carries only the rest. If no attempt comes, a sweep takes it.
+
+mod leftovers;
 
 use std::collections::BTreeMap;
 
@@ -7,7 +12,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{
     compare,
-    lease::{self, Held},
+    lease::Held,
     rewrite::{Audience, Pool, Rewrite},
     segment::Recipients,
     transfer::{self, AT_ONCE, TransferError},
@@ -25,6 +30,7 @@ use crate::{
 };
 
 pub use super::transfer::Copied;
+use leftovers::Leftovers;
 
 /// Copies `artifact` from `from` to `to`, for `audience`, under a lease, the manifest last.
 pub async fn copy(
@@ -42,15 +48,10 @@ pub async fn copy(
     }
     let copying = Copying { from, to, original: &original, keys, progress };
     let rewrite = audience.others_than(&original.manifest).map(|to| copying.rewrite(to)).transpose()?;
-    let lease = Held::take(to, artifact, original.manifest.epoch, keys, clock, lease::TERM).await?;
-    let (committed, copied) = match rewrite {
-        Some((recipients, rewrite)) => copying.anew(recipients, &rewrite).await?,
-        None => copying.as_it_is().await?,
-    };
-    transfer::confirm(to, artifact, objects(to, &committed.manifest)).await?;
-    lease.check(clock)?;
-    transfer::commit(to, &committed).await?;
-    lease.release().await?;
+    let lease = Held::take(to, artifact, original.manifest.epoch, keys, clock).await?;
+    let (committed, copied) = lease.during(clock, copying.write(rewrite)).await?;
+    transfer::commit(to, &committed, &lease, clock).await?;
+    lease.release().await;
     Ok(copied)
 }
 
@@ -100,12 +101,30 @@ impl<'a> Copying<'a> {
         Ok((to.clone(), Rewrite::prepare(from, place, to, self.keys, self.progress)?))
     }
 
-    /// Encrypts the artifact anew; what the store holds of its epoch for the same recipients is shared.
+    /// Writes what is missing, and has the store confirm all that the copy's manifest names.
+    async fn write(
+        &self,
+        rewrite: Option<(Recipients, Rewrite<'a>)>,
+    ) -> Result<(Committed, Copied), TransferError> {
+        let left = Leftovers::find(self.to, &self.original.manifest, self.keys).await?;
+        let (committed, copied) = match rewrite {
+            Some((recipients, rewrite)) => self.anew(recipients, &rewrite, &left).await?,
+            None => self.as_it_is(&left).await?,
+        };
+        let artifact = self.original.manifest.artifact;
+        transfer::confirm(self.to, artifact, objects(self.to, &committed.manifest)).await?;
+        Ok((committed, copied))
+    }
+
+    /// Encrypts the artifact anew; what the store holds of its epoch for the same recipients is shared. What an attempt
+    /// left that was cut off is of no use to it: encrypted anew it is never the same again.
     async fn anew(
         &self,
         recipients: Recipients,
         rewrite: &Rewrite<'_>,
+        left: &Leftovers,
     ) -> Result<(Committed, Copied), TransferError> {
+        left.remove_all(self.to).await?;
         let held = self.shareable().await?;
         let held = held.iter().map(|held| &held.manifest).collect();
         let pool = Pool::of(self.to, held, &recipients, Depth::Metadata).await?;
@@ -115,8 +134,9 @@ impl<'a> Copying<'a> {
 
     /// Carries the artifact byte for byte. Where the name of a pack that it shares stands for something else there (its base
     /// was encrypted anew, or is damaged) it is encrypted anew, if this controller can read it.
-    async fn as_it_is(&self) -> Result<(Committed, Copied), TransferError> {
-        let conflict = match self.carry().await {
+    async fn as_it_is(&self, left: &Leftovers) -> Result<(Committed, Copied), TransferError> {
+        left.remove_misfits(self.to).await?;
+        let conflict = match self.carry(left).await {
             Ok(copied) => return Ok((self.original.clone(), copied)),
             Err(TransferError::Conflict { store, damage }) if !self.is_own(&damage.object) => {
                 TransferError::Conflict { store, damage }
@@ -125,7 +145,11 @@ impl<'a> Copying<'a> {
         };
         let recipients = Recipients::parse(self.original.manifest.recipients.iter().map(String::as_str));
         match recipients.ok().and_then(|recipients| self.rewrite(&recipients).ok()) {
-            Some((recipients, rewrite)) => self.anew(recipients, &rewrite).await,
+            Some((recipients, rewrite)) => {
+                // Also what was carried just now, before the conflict.
+                let left = Leftovers::find(self.to, &self.original.manifest, self.keys).await?;
+                self.anew(recipients, &rewrite, &left).await
+            }
             None => Err(conflict),
         }
     }
@@ -162,7 +186,7 @@ impl<'a> Copying<'a> {
         }
     }
 
-    async fn carry(&self) -> Result<Copied, TransferError> {
+    async fn carry(&self, left: &Leftovers) -> Result<Copied, TransferError> {
         let original = &self.original.manifest;
         let base = match original.base {
             Some(base) => self.committed_there(base).await?,
@@ -171,7 +195,7 @@ impl<'a> Copying<'a> {
         let known = base.as_ref().map(|base| packs(self.to, &base.manifest)).unwrap_or_default();
         // Objects have the same names in every store.
         let carries: Vec<_> = objects(self.from, original)
-            .map(|(object, stored)| self.carry_object(object, stored, &known))
+            .map(|(object, stored)| self.carry_object(object, stored, &known, left))
             .collect();
         let carried: Vec<u64> = stream::iter(carries)
             .buffer_unordered(AT_ONCE)
@@ -181,13 +205,14 @@ impl<'a> Copying<'a> {
         Ok(Copied { objects: carried.len() as u64, bytes: carried.iter().sum() })
     }
 
-    /// Carries one object, and returns its bytes; `None` when it was there. Of what was there, only what the base names is believed without
-    /// reading it.
+    /// Carries one object, and returns its bytes; `None` when it was there. Of what was there, only what the base names is
+    /// believed without its digest. What an earlier attempt left and is not right is removed, and carried again.
     async fn carry_object(
         &self,
         object: ObjectName,
         stored: &Stored,
         known: &BTreeMap<ObjectName, Stored>,
+        left: &Leftovers,
     ) -> Result<Option<u64>, TransferError> {
         let (from, to) = (self.from, self.to);
         if to.store.stat(&object).await?.is_some() {
@@ -198,7 +223,11 @@ impl<'a> Copying<'a> {
                 Some(_) => Some("is another pack".to_owned()),
                 None => compare::content(to.store.as_ref(), &object, stored).await?,
             };
-            return fault.map_or(Ok(None), |fault| Err(transfer::conflict(to, &object, fault)));
+            match fault {
+                None => return Ok(None),
+                Some(_) if left.is_one(&object) => to.store.delete(&object).await?,
+                Some(fault) => return Err(transfer::conflict(to, &object, fault)),
+            }
         }
         let damaged = |damage| {
             let artifact = self.original.manifest.artifact;

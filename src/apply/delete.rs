@@ -2,11 +2,21 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
+
 use super::garbage::Garbage;
 use crate::{
-    artifact::{ArtifactId, layout::PackName},
+    artifact::{ArtifactId, layout::Holder},
     clock::Clock,
-    observe::{listing::FleetListing, stores::Look},
+    inventory::Interrupted,
+    observe::{
+        listing::FleetListing,
+        outline::Outline,
+        stores::{
+            Look,
+            leases::{self, Leases},
+        },
+    },
     spec::names::BackupName,
     stores::StoreError,
 };
@@ -20,19 +30,79 @@ pub struct Deleted {
     pub left: Option<String>,
 }
 
+/// An artifact that was not deleted.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum DeleteError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Somebody needs it who did not when the plan was made.
+    #[error("failed to delete {artifact} of {backup} in {store}: {reason}; a later pass tries again")]
+    Needed {
+        /// The artifact.
+        artifact: ArtifactId,
+        /// Its backup.
+        backup: BackupName,
+        /// Where.
+        store: String,
+        /// Who needs it.
+        reason: String,
+    },
+}
+
 /// Deletes an artifact, and those of the packs it named that no other manifest names. Where that is not certain, they are
-/// left to a sweep. Deleting what is gone succeeds.
+/// left to a sweep. Deleting what is gone succeeds. A plan may be minutes old: whether somebody reads the artifact now or
+/// writes into its epoch is asked here again. What `interrupted` work of this controller left behind is nobody.
 pub async fn delete(
     look: &Look,
     backup: &BackupName,
     artifact: ArtifactId,
+    interrupted: &[Interrupted],
+    clock: &dyn Clock,
+) -> Result<Deleted, DeleteError> {
+    let outline = outline(look, backup, artifact).await?;
+    let mut leases = leases::now(&look.folder(backup)).await?;
+    let is_dead = |id: &ArtifactId| interrupted.iter().any(|i| i.is(backup, &look.name, *id));
+    leases.writers.retain(|id, _| !is_dead(id));
+    leases.readers.retain(|id, _| !is_dead(id));
+    let now = clock.now().min(look.store.clock().await?);
+    if let Some(reason) = needed(&leases, artifact, outline.as_ref(), now) {
+        let (backup, store) = (backup.clone(), look.name.to_string());
+        return Err(DeleteError::Needed { artifact, backup, store, reason });
+    }
+    Ok(remove(look, backup, artifact, outline, clock).await?)
+}
+
+/// Who needs the artifact, by leases that are live.
+fn needed(
+    leases: &Leases,
+    artifact: ArtifactId,
+    outline: Option<&Outline>,
+    now: Timestamp,
+) -> Option<String> {
+    let mut readers = leases.live_readers(now).filter(|(_, reading)| reading.concerns(artifact));
+    if let Some((id, reading)) = readers.next() {
+        return Some(format!("{} reads it until {:.0}", Holder::Reader(*id), reading.until));
+    }
+    let epoch = outline.map(Outline::epoch);
+    let mut writers =
+        leases.live_writers(now).filter(|(_, lease)| epoch.is_none_or(|epoch| lease.concerns(epoch)));
+    let (id, lease) = writers.next()?;
+    Some(format!("{id} is being written until {:.0}, and may share its packs", lease.until))
+}
+
+async fn remove(
+    look: &Look,
+    backup: &BackupName,
+    artifact: ArtifactId,
+    outline: Option<Outline>,
     clock: &dyn Clock,
 ) -> Result<Deleted, StoreError> {
-    let packs = named_packs(look, backup, artifact).await?;
     let folder = look.folder(backup);
     look.store.delete(&folder.manifest(artifact)).await?;
     look.store.delete(&folder.signature(artifact)).await?;
 
+    let packs = outline.map(|outline| outline.packs).unwrap_or_default();
     let garbage = Garbage::look(look, backup, clock).await?;
     let writers: BTreeSet<ArtifactId> =
         packs.iter().map(|(pack, _)| pack.artifact).chain([artifact]).collect();
@@ -41,17 +111,19 @@ pub async fn delete(
     }
     let mut objects: BTreeSet<_> = garbage.among(&packs).into_iter().collect();
     objects.extend(garbage.of_capture(artifact));
-    Ok(Deleted { bytes: garbage.delete(objects.into_iter().collect()).await?, left: None })
+    let bytes = garbage.delete(objects.into_iter().collect()).await?;
+    garbage.clear_lapsed().await?;
+    Ok(Deleted { bytes, left: None })
 }
 
-/// What the artifact's manifest names; nothing where it is gone or can't be trusted.
-async fn named_packs(
+/// What the artifact's manifest says; nothing where it is gone or can't be trusted.
+async fn outline(
     look: &Look,
     backup: &BackupName,
     artifact: ArtifactId,
-) -> Result<Vec<(PackName, u64)>, StoreError> {
+) -> Result<Option<Outline>, StoreError> {
     let listed = look.store.list(&look.folder(backup).folder()).await?;
     let listing = FleetListing::sort(&look.fleet, listed).backups.remove(backup).unwrap_or_default();
     let outline = look.outlines(backup, &listing).await?.remove(&artifact);
-    Ok(outline.and_then(Result::ok).map(|outline| outline.packs).unwrap_or_default())
+    Ok(outline.and_then(Result::ok))
 }

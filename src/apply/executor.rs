@@ -115,7 +115,8 @@ pub struct Bounds {
 /// Limits of one try, by family of action.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Captures, copies, repairs and restores: work in proportion to data, whose silence their drivers bound.
+    /// Captures, copies, repairs and restores: work in proportion to data, whose silence their drivers bound. They may
+    /// take days; this ends only what hangs all the same.
     pub transfer: Duration,
     /// Checks of stored artifacts.
     pub check: Duration,
@@ -132,7 +133,7 @@ impl Default for Bounds {
             tries: 3,
             pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(30),
-            limits: Limits { transfer: 48 * HOUR, check: 12 * HOUR, short: HOUR },
+            limits: Limits { transfer: 30 * 24 * HOUR, check: 7 * 24 * HOUR, short: HOUR },
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    capture::CaptureError, executor::Failure, lease::LeaseError, restore::RestoreError, stream::StreamError,
-    sweep::SweepError, transfer::TransferError, verify::VerifyError,
+    capture::CaptureError, delete::DeleteError, executor::Failure, lease::LeaseError, restore::RestoreError,
+    stream::StreamError, sweep::SweepError, transfer::TransferError, verify::VerifyError,
 };
 use crate::{
     committed::ReadError,
@@ -40,6 +40,7 @@ failures! {
     RestoreError: |_| Class::Stalled,
     VerifyError: of_verify,
     SweepError: of_sweep,
+    DeleteError: of_delete,
     AppendError: of_append,
     // A mirror is another host; whatever keeps us from it may end.
     PushError: |_| Class::Retry,
@@ -84,6 +85,13 @@ fn of_sweep(error: &SweepError) -> Class {
     match error {
         SweepError::Store(error) => error.class(),
         SweepError::Withheld { .. } => LATER,
+    }
+}
+
+fn of_delete(error: &DeleteError) -> Class {
+    match error {
+        DeleteError::Store(error) => error.class(),
+        DeleteError::Needed { .. } => LATER,
     }
 }
 

@@ -21,7 +21,12 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{durable, inventory::Interrupted};
+use crate::{
+    artifact::ArtifactId,
+    durable,
+    inventory::Interrupted,
+    spec::names::{BackupName, StoreName},
+};
 
 /// A journal longer than this is rewritten without what has ended.
 const COMPACT_FROM: u64 = 256 << 10;
@@ -126,12 +131,18 @@ impl Journal {
         Ok(())
     }
 
-    /// Closes every attempt that wrote what `left` names: it was found committed, or was cleaned up.
-    pub fn settle(&mut self, left: &Interrupted, how: Ended) -> Result<(), JournalError> {
+    /// Closes every attempt that wrote under this name: it was found committed, or was cleaned up.
+    pub fn settle(
+        &mut self,
+        backup: &BackupName,
+        store: &StoreName,
+        artifact: ArtifactId,
+        how: Ended,
+    ) -> Result<(), JournalError> {
         let settled: Vec<Attempt> = self
             .open
             .iter()
-            .filter(|(_, intent)| intent.writes.as_ref() == Some(left))
+            .filter(|(_, intent)| intent.writes.as_ref().is_some_and(|w| w.is(backup, store, artifact)))
             .map(|(attempt, _)| *attempt)
             .collect();
         settled.into_iter().try_for_each(|attempt| self.end(attempt, how))
@@ -223,13 +234,14 @@ impl Read {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifact::ArtifactId;
+    use crate::{artifact::ArtifactId, inventory::Work};
 
     fn intent(n: u64) -> Intent {
         Intent {
             at: Timestamp::UNIX_EPOCH,
             what: format!("capture {n}"),
             writes: Some(Interrupted {
+                work: Work::Capture,
                 backup: "agama".parse().unwrap(),
                 store: "vault".parse().unwrap(),
                 artifact: ArtifactId::new(Timestamp::UNIX_EPOCH, n),
@@ -252,7 +264,7 @@ mod tests {
         assert_eq!(journal.interrupted(), std::slice::from_ref(&left));
         assert_eq!(Journal::peek(&path).unwrap(), std::slice::from_ref(&left));
         assert!(journal.begin(intent(3)).unwrap() > first);
-        journal.settle(&left, Ended::Undone).unwrap();
+        journal.settle(&left.backup, &left.store, left.artifact, Ended::Undone).unwrap();
         assert_eq!(journal.interrupted(), [intent(3).writes.unwrap()]);
     }
 

@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{
     compare, copy,
-    lease::{self, Held},
+    lease::Held,
     rewrite::{Audience, Pool, Rewrite},
     segment::Recipients,
     stream::Damage,
@@ -71,17 +71,10 @@ pub async fn repair(
             let repairing =
                 Repairing { order, store, from, keys, progress, here: &here, there: &there.manifest };
             let rewrite = repairing.rewrite(audience)?;
-            let lease =
-                Held::take(store, order.repair, there.manifest.epoch, keys, clock, lease::TERM).await?;
-            let mut manifest = match rewrite {
-                Some((recipients, rewrite)) => repairing.anew(&recipients, &rewrite, &mut repaired).await?,
-                None => repairing.as_it_is(&mut repaired).await?,
-            };
-            manifest.supersedes = Some(repairing.content());
-            transfer::confirm(store, order.repair, copy::objects(store, &manifest)).await?;
-            lease.check(clock)?;
-            transfer::commit(store, &transfer::sign(manifest, keys)).await?;
-            lease.release().await?;
+            let lease = Held::take(store, order.repair, there.manifest.epoch, keys, clock).await?;
+            let manifest = lease.during(clock, repairing.write(rewrite, &mut repaired)).await?;
+            transfer::commit(store, &transfer::sign(manifest, keys), &lease, clock).await?;
+            lease.release().await;
         }
     }
     store.store.delete(&store.manifest(order.damaged)).await?;
@@ -155,6 +148,21 @@ impl<'a> Repairing<'a> {
         let (from, place) = ((self.there, self.from), (self.order.repair, self.store));
         let rewrite = Rewrite::prepare(from, place, recipients, self.keys, self.progress)?;
         Ok(Some((recipients.clone(), rewrite)))
+    }
+
+    /// Writes what is not good in the store, and has the store confirm all that the repair's manifest names.
+    async fn write(
+        &self,
+        rewrite: Option<(Recipients, Rewrite<'_>)>,
+        repaired: &mut Repaired,
+    ) -> Result<Manifest, TransferError> {
+        let mut manifest = match rewrite {
+            Some((recipients, rewrite)) => self.anew(&recipients, &rewrite, repaired).await?,
+            None => self.as_it_is(repaired).await?,
+        };
+        manifest.supersedes = Some(self.content());
+        transfer::confirm(self.store, self.order.repair, copy::objects(self.store, &manifest)).await?;
+        Ok(manifest)
     }
 
     /// Encrypts anew what is not good in the store; what the store holds of the epoch for the same recipients, the good

@@ -135,8 +135,8 @@ impl<'a> Rewrite<'a> {
         Ok((manifest, copied))
     }
 
-    /// Removes what an attempt left that was cut off: encrypted anew it is never the same again. Returns the first number
-    /// of a pack that is free; packs of that name may be in use by later artifacts of the epoch.
+    /// Removes signature and index that an attempt left which was cut off. Returns the first number of a pack that is
+    /// free; packs of that name may be in use by later artifacts of the epoch.
     async fn clear_leftovers(&self) -> Result<u32, TransferError> {
         let (to, id) = (self.to, self.artifact);
         if to.store.stat(&to.manifest(id)).await?.is_some() {

@@ -73,6 +73,7 @@ pub async fn sweep(
         swept.bytes += garbage.delete(garbage.of_capture(id)).await?;
         swept.captures.push(id);
     }
+    garbage.clear_lapsed().await?;
     Ok(swept)
 }
 

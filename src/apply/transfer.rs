@@ -1,19 +1,25 @@
 //! Objects carried from one store to another, byte for byte, and compared on the way with what a manifest says of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
 
-use super::{compare, lease::LeaseError, segment::SealError, stream::Damage};
+use super::{
+    compare,
+    lease::{Held, LeaseError},
+    segment::SealError,
+    stream::Damage,
+};
 use crate::{
     artifact::{
         ArtifactId, Manifest,
         index::{Index, Segment},
-        layout::ObjectName,
-        manifest::{SIGNATURE_NAMESPACE, Segments, Stored},
+        layout::{ObjectName, PackName},
+        manifest::{Content, SIGNATURE_NAMESPACE, Segments, Stored},
     },
+    clock::Clock,
     committed::{self, BackupFolder, Committed, ReadError},
     keys::Keys,
     observe::listing::FleetListing,
@@ -193,11 +199,17 @@ pub(super) async fn confirm(
     Ok(())
 }
 
-/// Puts signature and manifest, in this order: the artifact exists from then on.
-pub(super) async fn commit(to: &BackupFolder, committed: &Committed) -> Result<(), TransferError> {
+/// Puts signature and manifest, in this order, each only while the lease is held: the artifact exists from then on.
+pub(super) async fn commit(
+    to: &BackupFolder,
+    committed: &Committed,
+    lease: &Held<'_>,
+    clock: &dyn Clock,
+) -> Result<(), TransferError> {
     let artifact = committed.manifest.artifact;
     let objects = [(to.signature(artifact), &committed.signature), (to.manifest(artifact), &committed.bytes)];
     for (object, content) in objects {
+        lease.check(clock)?;
         put(to, &object, content.clone(), &stored(content)).await?;
     }
     Ok(())
@@ -214,6 +226,23 @@ pub(super) fn sign(manifest: Manifest, keys: &Keys) -> Committed {
         Bytes::from(serde_json::to_vec_pretty(&manifest).expect("maps with text keys have a JSON form"));
     let signature = Bytes::from(keys.sign(SIGNATURE_NAMESPACE, &bytes));
     Committed { manifest, bytes, signature }
+}
+
+/// Every pack that a manifest of a backup in a store names; `None` where one can't be read, and may name any.
+pub(super) async fn named_packs(
+    folder: &BackupFolder,
+    keys: &Keys,
+) -> Result<Option<BTreeSet<PackName>>, StoreError> {
+    let listed = folder.store.list(&folder.folder()).await?;
+    let listing =
+        FleetListing::sort(&folder.fleet, listed).backups.remove(&folder.backup).unwrap_or_default();
+    let read = read_all(folder, keys).await?;
+    let all_read = listing.manifests.keys().all(|id| read.contains_key(id));
+    let named = read.into_values().filter_map(|committed| match committed.manifest.content {
+        Content::Segments(segments) => Some(segments.packs.into_keys()),
+        Content::Native { .. } => None,
+    });
+    Ok(all_read.then(|| named.flatten().collect()))
 }
 
 /// Every trusted manifest of a backup in a store.

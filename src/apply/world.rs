@@ -7,13 +7,13 @@ use std::{
 
 use super::executor::{Failure, Listener};
 use crate::{
-    artifact::{Manifest, record::Event},
+    artifact::{ArtifactId, Manifest, record::Event},
     chance::Chance,
     clock::Clock,
     committed::BackupFolder,
     drivers::Registry,
     git::{Mirror, stored::StoredTips},
-    inventory::{Inventory, Observed, RestorePage, StoredArtifact, StoredBackup},
+    inventory::{Interrupted, Inventory, Observed, RestorePage, StoredArtifact, StoredBackup, Work},
     keys::Keys,
     kit,
     observe::{outline::Outline, seen::Change, stores::Look},
@@ -128,12 +128,28 @@ impl World {
         self.inventory.stores.get(store)?.known()?.backups.get(backup)
     }
 
+    /// What was interrupted under this name, when the plan was made.
+    pub(super) fn interrupted(
+        &self,
+        backup: &BackupName,
+        store: &StoreName,
+        artifact: ArtifactId,
+    ) -> Interrupted {
+        let known = self.inventory.interrupted.iter().find(|i| i.is(backup, store, artifact));
+        known.cloned().unwrap_or_else(|| Interrupted {
+            backup: backup.clone(),
+            store: store.clone(),
+            artifact,
+            work: Work::default(),
+        })
+    }
+
     /// An artifact as it was seen when the plan was made.
     pub(super) fn stored(
         &self,
         store: &StoreName,
         backup: &BackupName,
-        id: crate::artifact::ArtifactId,
+        id: ArtifactId,
     ) -> Option<&StoredArtifact> {
         self.seen(store, backup)?.artifact(id)
     }

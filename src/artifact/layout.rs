@@ -3,10 +3,14 @@
 //! ```text
 //! <fleet>/<backup>/artifacts/<id>.json, <id>.json.sig   the manifest, written last
 //! <fleet>/<backup>/packs/<id>/<n>, packs/<id>/index     what artifact <id> wrote
-//! <fleet>/<backup>/open/<id>.json                       lease of a capture under way
+//! <fleet>/<backup>/open/<id>.<n>.json                   lease of a capture, copy or repair under way
+//! <fleet>/<backup>/open/read-<id>.<n>.json              lease of a restore or check that reads
 //! <fleet>/records/<sequence>.json, .json.sig            signed, chained records
 //! <fleet>/RESTORE.md                                    how to restore without Backstay
 //! ```
+//!
+//! Nothing is ever overwritten, so a lease is renewed by its next turn `<n + 1>`, and its turns up to `<n - 1>` are removed
+//! after that: at every moment one that is live is there, also for a listing that takes a while. The newest turn counts.
 
 use std::fmt;
 
@@ -125,9 +129,45 @@ pub fn index(fleet: &FleetName, backup: &BackupName, id: &ArtifactId) -> ObjectN
     ObjectName(format!("{fleet}/{backup}/packs/{id}/index"))
 }
 
-/// The lease of a capture under way.
-pub fn lease(fleet: &FleetName, backup: &BackupName, id: &ArtifactId) -> ObjectName {
-    ObjectName(format!("{fleet}/{backup}/open/{id}.json"))
+/// Who holds a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Holder {
+    /// A capture, copy or repair, by the name of the artifact that it writes.
+    Writer(ArtifactId),
+    /// A restore or a check, by a name of its own that is made as artifacts' are.
+    Reader(ArtifactId),
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Holder::Writer(id) => write!(f, "{id}"),
+            Holder::Reader(id) => write!(f, "read-{id}"),
+        }
+    }
+}
+
+impl Holder {
+    /// Reads `<id>.<n>.json` and `read-<id>.<n>.json`.
+    fn parse(file: &str) -> Option<(Self, u32)> {
+        let (holder, number) = file.strip_suffix(".json")?.rsplit_once('.')?;
+        let turn: u32 = number.parse().ok()?;
+        let holder = match holder.strip_prefix("read-") {
+            Some(reader) => Holder::Reader(reader.parse().ok()?),
+            None => Holder::Writer(holder.parse().ok()?),
+        };
+        (turn.to_string() == number).then_some((holder, turn))
+    }
+}
+
+/// The folder of a backup's leases.
+pub fn open(fleet: &FleetName, backup: &BackupName) -> ObjectName {
+    ObjectName(format!("{fleet}/{backup}/open"))
+}
+
+/// A turn of a lease, from 0.
+pub fn lease(fleet: &FleetName, backup: &BackupName, holder: &Holder, turn: u32) -> ObjectName {
+    ObjectName(format!("{fleet}/{backup}/open/{holder}.{turn}.json"))
 }
 
 /// The folder of the fleet's signed records.
@@ -161,8 +201,8 @@ pub enum Object {
     Pack(BackupName, PackName),
     /// `packs/<id>/index`
     Index(BackupName, ArtifactId),
-    /// `open/<id>.json`
-    Lease(BackupName, ArtifactId),
+    /// `open/<id>.<n>.json` or `open/read-<id>.<n>.json`
+    Lease(BackupName, Holder, u32),
     /// `records/<sequence>.json`
     Record(u64),
     /// `records/<sequence>.json.sig`
@@ -193,7 +233,8 @@ pub fn classify(fleet: &FleetName, name: &ObjectName) -> Option<Object> {
             Some(Object::Pack(backup.parse().ok()?, PackName::try_from(format!("{id}/{number}")).ok()?))
         }
         [backup, "open", file] => {
-            Some(Object::Lease(backup.parse().ok()?, file.strip_suffix(".json")?.parse().ok()?))
+            let (holder, turn) = Holder::parse(file)?;
+            Some(Object::Lease(backup.parse().ok()?, holder, turn))
         }
         _ => None,
     }
@@ -213,7 +254,8 @@ mod tests {
             (manifest_signature(&f, &b, &id), Object::ManifestSignature(b.clone(), id)),
             (pack(&f, &b, &p), Object::Pack(b.clone(), p)),
             (index(&f, &b, &id), Object::Index(b.clone(), id)),
-            (lease(&f, &b, &id), Object::Lease(b.clone(), id)),
+            (lease(&f, &b, &Holder::Writer(id), 0), Object::Lease(b.clone(), Holder::Writer(id), 0)),
+            (lease(&f, &b, &Holder::Reader(id), 41), Object::Lease(b.clone(), Holder::Reader(id), 41)),
             (record(&f, 3), Object::Record(3)),
             (record_signature(&f, 3), Object::RecordSignature(3)),
             (restore_page(&f), Object::RestorePage),

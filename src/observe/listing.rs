@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     artifact::{
         ArtifactId,
-        layout::{self, Object, PackName},
+        layout::{self, Holder, Object, PackName},
     },
     inventory::RestorePage,
     spec::names::{BackupName, FleetName},
@@ -49,8 +49,8 @@ pub struct BackupListing {
     pub packs: BTreeMap<PackName, u64>,
     /// Sizes of indexes.
     pub indexes: BTreeMap<ArtifactId, u64>,
-    /// Leases.
-    pub leases: BTreeMap<ArtifactId, Listed>,
+    /// Leases, by their turns.
+    pub leases: BTreeMap<Holder, BTreeMap<u32, Listed>>,
     /// Bytes of everything.
     pub bytes: u64,
 }
@@ -85,8 +85,8 @@ impl FleetListing {
             Object::Index(backup, id) => {
                 self.of(backup, size).indexes.insert(id, size);
             }
-            Object::Lease(backup, id) => {
-                self.of(backup, size).leases.insert(id, object);
+            Object::Lease(backup, holder, turn) => {
+                self.of(backup, size).leases.entry(holder).or_default().insert(turn, object);
             }
             Object::Record(sequence) => self.records.entry(sequence).or_default().record = Some(object),
             Object::RecordSignature(sequence) => {
@@ -115,6 +115,6 @@ impl BackupListing {
     fn is_left_behind(&self) -> bool {
         let writers = self.packs.keys().map(|pack| pack.artifact);
         let mut writers = writers.chain(self.indexes.keys().copied()).chain(self.signatures.keys().copied());
-        self.manifests.is_empty() && writers.all(|id| self.leases.contains_key(&id))
+        self.manifests.is_empty() && writers.all(|id| self.leases.contains_key(&Holder::Writer(id)))
     }
 }

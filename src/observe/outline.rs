@@ -33,6 +33,11 @@ pub struct Outline {
 }
 
 impl Outline {
+    /// The full that opened its epoch.
+    pub fn epoch(&self) -> ArtifactId {
+        self.epoch
+    }
+
     /// What is kept of a manifest.
     pub fn of(manifest: &Manifest) -> Self {
         let (index, packs) = match &manifest.content {

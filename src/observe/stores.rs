@@ -1,6 +1,7 @@
 //! What a store holds of a fleet, from one complete listing: every object compared with what a trusted manifest or record
 //! says of it.
 
+pub mod leases;
 mod remembered;
 mod standing;
 
@@ -23,12 +24,13 @@ use crate::{
         layout::{self, ObjectName, PackName},
     },
     committed::{self, BackupFolder, ReadError},
-    inventory::{Condition, Lease, Observed, StoreInventory, StoredArtifact, StoredBackup},
+    inventory::{Condition, Observed, StoreInventory, StoredArtifact, StoredBackup},
     keys::Keys,
     records::{Chain, Records},
     spec::names::{BackupName, FleetName, StoreName},
     stores::{ErrorKind, Listed, Store, StoreError},
 };
+use leases::Leases;
 
 /// Which artifacts name a pack.
 type Users = BTreeMap<PackName, Vec<ArtifactId>>;
@@ -38,9 +40,6 @@ const BACKUPS: usize = 4;
 
 /// Objects of one backup that are read at once.
 const READS: usize = 8;
-
-/// A lease is never longer, bytes.
-pub(crate) const LONGEST_LEASE: u64 = 64 << 10;
 
 /// A store as it is looked at.
 #[derive(Clone)]
@@ -116,9 +115,14 @@ impl Look {
         now: Timestamp,
     ) -> Result<(StoredBackup, Users), StoreError> {
         let manifests = self.outlines(name, listing).await?;
-        let leases = self.leases(listing).await?;
+        let Leases { writers, readers } = leases::read(&self.folder(name), &listing.leases).await?;
         let (mut named, mut users) = (BTreeSet::new(), Users::new());
-        let mut stored = StoredBackup { bytes: listing.bytes, leases, ..StoredBackup::default() };
+        let mut stored = StoredBackup {
+            bytes: listing.bytes,
+            leases: writers,
+            readings: readers,
+            ..StoredBackup::default()
+        };
         for (id, outline) in manifests {
             match outline {
                 Ok(outline) => {
@@ -199,30 +203,6 @@ impl Look {
             Err(ReadError::Store(error)) if error.kind != ErrorKind::Protocol => Err(error),
             Err(error) => Ok(Err(error.to_string())),
         }
-    }
-
-    /// The leases of a backup. One that cannot be understood never ends, and shares everybody's packs.
-    pub(crate) async fn leases(
-        &self,
-        listing: &BackupListing,
-    ) -> Result<BTreeMap<ArtifactId, Lease>, StoreError> {
-        let mut leases = BTreeMap::new();
-        for (id, listed) in &listing.leases {
-            let unknown = || Lease {
-                epoch: ArtifactId::new(Timestamp::UNIX_EPOCH, 0),
-                until: Timestamp::MAX,
-                controller: "unknown".to_owned(),
-            };
-            let lease = match self.store.get(&listed.name, None, LONGEST_LEASE).await {
-                Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|_| unknown()),
-                // It ended since the listing.
-                Err(error) if error.kind == ErrorKind::NotFound => continue,
-                Err(error) if error.kind == ErrorKind::Protocol => unknown(),
-                Err(error) => return Err(error),
-            };
-            leases.insert(*id, lease);
-        }
-        Ok(leases)
     }
 
     /// The folder of one backup in this store.

@@ -19,7 +19,8 @@ pub use shape::Malformed;
 
 use super::{Action, Limits, Plan, StepId, Withheld};
 use crate::{
-    inventory::{Inventory, Observed, Standing, StoreInventory, StoredBackup},
+    artifact::ArtifactId,
+    inventory::{Inventory, Lease, Observed, Reading, Standing, StoreInventory, StoredBackup},
     spec::{
         Spec,
         names::{BackupName, StoreName},
@@ -130,28 +131,37 @@ impl<'a> World<'a> {
     }
 
     /// Whether what an earlier pass of ours left in a store has this name.
-    fn is_interrupted(
-        &self,
-        backup: &BackupName,
-        store: &StoreName,
-        id: crate::artifact::ArtifactId,
-    ) -> bool {
-        let left = &self.inventory.interrupted;
-        left.iter().any(|i| i.backup == *backup && i.store == *store && i.artifact == id)
+    fn is_interrupted(&self, backup: &BackupName, store: &StoreName, id: ArtifactId) -> bool {
+        self.inventory.interrupted.iter().any(|i| i.is(backup, store, id))
     }
 
-    /// Epochs whose packs a capture under way may reuse, with the capture: what is leased.
-    fn leased(
+    /// Captures, copies and repairs under way, whose leases tell the epochs that they may reuse packs of.
+    fn leased<'b>(
         &self,
         backup: &BackupName,
         store: &StoreName,
-        stored: &StoredBackup,
+        stored: &'b StoredBackup,
         now: Timestamp,
-    ) -> Vec<(crate::artifact::ArtifactId, crate::artifact::ArtifactId)> {
+    ) -> Vec<(ArtifactId, &'b Lease)> {
         let live = stored.leases.iter().filter(|(id, lease)| {
             lease.until > now && stored.artifact(**id).is_none() && !self.is_interrupted(backup, store, **id)
         });
-        live.map(|(id, lease)| (lease.epoch, *id)).collect()
+        live.map(|(id, lease)| (*id, lease)).collect()
+    }
+
+    /// Restores and checks under way, whose leases tell what they read.
+    fn read<'b>(
+        &self,
+        backup: &BackupName,
+        store: &StoreName,
+        stored: &'b StoredBackup,
+        now: Timestamp,
+    ) -> Vec<(ArtifactId, &'b Reading)> {
+        let live = stored
+            .readings
+            .iter()
+            .filter(|(id, reading)| reading.until > now && !self.is_interrupted(backup, store, **id));
+        live.map(|(id, reading)| (*id, reading)).collect()
     }
 }
 

@@ -167,6 +167,7 @@ fn next_in_stores(facts: &Facts<'_>, name: &BackupName) -> Option<Timestamp> {
         let stored = facts.stored(name, store).ok()?;
         let checks = super::verification::next_check(facts, name, store);
         let leases = stored.leases.values().map(|lease| lease.until);
+        let leases = leases.chain(stored.readings.values().map(|reading| reading.until));
         let sweeps = stored.candidates.values().filter_map(|since| since.checked_add(SWEEP_AFTER).ok());
         let expiry = next_expiry(facts, (name, store), stored);
         leases.chain(sweeps).chain(checks).chain(expiry).filter(|at| *at > facts.now).min()

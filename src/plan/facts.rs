@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{CannotRun, Limits, cannot_run};
 use crate::{
     artifact::{ArtifactId, Depth},
-    inventory::{Inventory, Lease, Observed, Standing, StoreInventory, StoredBackup},
+    inventory::{Inventory, Lease, Observed, Reading, Standing, StoreInventory, StoredBackup},
     spec::{
         Backup, Retention, Spec, Suspension, Verify,
         names::{BackupName, StoreName},
@@ -15,8 +15,9 @@ use crate::{
     },
 };
 
-/// No capture, copy or repair takes longer: what it writes under is a lease of at most this length.
-const LONGEST_CAPTURE: Duration = Duration::from_secs(24 * 3600);
+/// A lease that ends later than this from now, or that can't be read and whose work began earlier, makes nobody wait:
+/// leases last for an hour at a time, so that it is none that anybody keeps up.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 /// How far a store's clock may be from the controller's before nothing is deleted.
 pub(crate) const CLOCK_TOLERANCE: Duration = Duration::from_secs(600);
 
@@ -151,13 +152,25 @@ impl<'a> Facts<'a> {
         let Ok(inventory) = self.store(store) else { return Vec::new() };
         let Some(stored) = inventory.backups.get(backup) else { return Vec::new() };
         let left = &self.inventory.interrupted;
-        let ours = |id: ArtifactId| {
-            left.iter().any(|i| i.backup == *backup && i.store == *store && i.artifact == id)
-        };
+        let ours = |id: ArtifactId| left.iter().any(|i| i.is(backup, store, id));
         let ended = |id: ArtifactId| ours(id) || stored.artifact(id).is_some();
         let now = self.now_in(inventory);
         let live = stored.leases.iter().filter(|(id, lease)| lease.until > now && !ended(**id));
         live.map(|(id, lease)| (*id, lease)).collect()
+    }
+
+    /// Restores and checks of the backup that go on in a store, other than what an earlier pass of ours left behind.
+    pub(crate) fn live_readings(
+        &self,
+        backup: &BackupName,
+        store: &StoreName,
+    ) -> Vec<(ArtifactId, &'a Reading)> {
+        let Ok(inventory) = self.store(store) else { return Vec::new() };
+        let Some(stored) = inventory.backups.get(backup) else { return Vec::new() };
+        let ended = |id: ArtifactId| self.inventory.interrupted.iter().any(|i| i.is(backup, store, id));
+        let now = self.now_in(inventory);
+        let live = stored.readings.iter().filter(|(id, reading)| reading.until > now && !ended(**id));
+        live.map(|(id, reading)| (*id, reading)).collect()
     }
 
     /// A capture whose lease keeps what it may reuse from being deleted.
@@ -170,16 +183,14 @@ impl<'a> Facts<'a> {
     }
 
     /// A capture that another one waits for. A lease from the future, which a clock that jumped left behind, and one
-    /// that can't be read and is older than any capture lasts are not believed for that: they would hold captures up for
-    /// ever. They keep things from being deleted all the same.
+    /// that can't be read and is a day old are not believed for that: they would hold captures up for ever. They keep things from being deleted all the same.
     pub(crate) fn capture_under_way(
         &self,
         backup: &BackupName,
         store: &StoreName,
     ) -> Option<(ArtifactId, &'a Lease)> {
-        let soon = self.now.checked_add(LONGEST_CAPTURE).unwrap_or(Timestamp::MAX);
-        let young =
-            |id: ArtifactId| id.time().checked_add(LONGEST_CAPTURE).map_or(true, |end| end > self.now);
+        let soon = self.now.checked_add(LONGEST_WAIT).unwrap_or(Timestamp::MAX);
+        let young = |id: ArtifactId| id.time().checked_add(LONGEST_WAIT).map_or(true, |end| end > self.now);
         let believed =
             |(id, lease): &(ArtifactId, &Lease)| id.time() <= self.now && (lease.until <= soon || young(*id));
         self.live_leases(backup, store).into_iter().find(believed)

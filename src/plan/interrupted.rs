@@ -1,8 +1,9 @@
 //! Interrupted work: what an earlier pass of this controller began and never ended.
 
 use super::{Action, draft::Draft, facts::Facts};
+use crate::inventory::Work;
 
-/// Removes what interrupted captures and copies left behind, and settles those whose manifest shows that they were done.
+/// Removes what interrupted work left behind, and settles what its manifest shows to be done.
 pub(super) fn plan(facts: &Facts<'_>, draft: &mut Draft) {
     for left in &facts.inventory.interrupted {
         let (backup, store, artifact) = (left.backup.clone(), left.store.clone(), left.artifact);
@@ -17,8 +18,11 @@ pub(super) fn plan(facts: &Facts<'_>, draft: &mut Draft) {
                 draft.step(action, "interrupted after its manifest was written: it is done");
             }
             Ok(_) => {
-                let action = Action::CleanUp { backup, store, artifact };
-                draft.step(action, "interrupted before its manifest was written");
+                let reason = match left.work {
+                    Work::Capture | Work::Copy => "interrupted before its manifest was written",
+                    Work::Reading => "interrupted while it read",
+                };
+                draft.step(Action::CleanUp { backup, store, artifact }, reason);
             }
         }
     }

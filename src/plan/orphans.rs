@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::{
     draft::Draft,
     facts::Facts,
     retention::{self, Obstacle},
 };
 use crate::{
-    artifact::ArtifactId,
+    artifact::{ArtifactId, layout::Holder},
     inventory::{StoreInventory, StoredArtifact, StoredBackup},
     spec::{
         Orphan,
@@ -38,10 +40,27 @@ pub(super) fn plan(facts: &Facts<'_>, draft: &mut Draft) {
                 Some(Obstacle::Wait { on, until }) => {
                     draft.wait(format!("deletion of {} orphans of {name} in {store}", old.len()), on, until);
                 }
-                None => delete(facts, (name, store), stored, old, draft),
+                None => match reader(facts, (name, store), &old) {
+                    Some((on, until)) => {
+                        let what = format!("deletion of {} orphans of {name} in {store}", old.len());
+                        draft.wait(what, on, Some(until));
+                    }
+                    None => delete(facts, (name, store), stored, old, draft),
+                },
             }
         }
     }
+}
+
+/// Who reads one of them just now, and until when.
+fn reader(
+    facts: &Facts<'_>,
+    (name, store): (&BackupName, &StoreName),
+    old: &[&StoredArtifact],
+) -> Option<(String, Timestamp)> {
+    let readings = facts.live_readings(name, store);
+    let (id, reading) = readings.iter().find(|(_, r)| old.iter().any(|a| r.concerns(a.id)))?;
+    Some((format!("{}, which reads them", Holder::Reader(*id)), reading.until))
 }
 
 /// What is older than the orphan's declaration says, and neither held nor locked; oldest first.

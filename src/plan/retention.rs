@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Action, StepId, copies::Lacking, draft::Draft, due, facts::Facts, sweeps};
 use crate::{
-    artifact::ArtifactId,
+    artifact::{ArtifactId, layout::Holder},
     inventory::{StoredArtifact, StoredBackup},
     spec::{
         names::{BackupName, StoreName},
@@ -118,6 +118,11 @@ fn reasons_to_stay(
     let locked = |a: &StoredArtifact| {
         lock.is_some_and(|lock| a.id.time().checked_add(lock).map_or(true, |end| end > facts.now))
     };
+    let readings = facts.live_readings(name, store);
+    let reader = |a: &StoredArtifact| {
+        let reading = readings.iter().find(|(_, reading)| reading.concerns(a.id));
+        reading.map(|(id, _)| format!("{}, which reads them", Holder::Reader(*id)))
+    };
     let wanted_by = |a: &StoredArtifact| {
         let lacks = lacking
             .iter()
@@ -131,6 +136,8 @@ fn reasons_to_stay(
         } else if a.is_good() && filling.contains(&a.content()) {
             // Otherwise its slot would be due again.
             Some("the next slot: they fill the latest".to_owned())
+        } else if let Some(reader) = reader(a) {
+            Some(reader)
         } else if locked(a) {
             Some(format!("the lock of store {store}"))
         } else {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Action, draft::Draft, facts::Facts};
 use crate::{
-    artifact::ArtifactId,
+    artifact::{ArtifactId, layout::Holder},
     inventory::{StoreInventory, StoredBackup},
     spec::names::{BackupName, StoreName},
 };
@@ -51,13 +51,17 @@ fn sweep(
     (inventory, stored): (&StoreInventory, &StoredBackup),
     draft: &mut Draft,
 ) {
-    let ripe = ripe(stored, facts.now_in(inventory));
+    let mut ripe = ripe(stored, facts.now_in(inventory));
+    // What this plan copies is what an attempt left that was cut off, and need not be carried again.
+    ripe.retain(|id| !is_copied(draft, (backup, store), *id));
     if ripe.is_empty() {
         return;
     }
     let what = || format!("sweep of {backup} in {store}");
     if let Some((lease, until)) = facts.live_lease(backup, store).map(|(id, lease)| (id, lease.until)) {
         draft.wait(what(), format!("capture {lease} is under way"), Some(until));
+    } else if let Some((id, reading)) = facts.live_readings(backup, store).first() {
+        draft.wait(what(), format!("{} is under way", Holder::Reader(*id)), Some(reading.until));
     } else if !stored.unreadable.is_empty() {
         draft.withhold(backup, store, "unreadable", unreadable(stored));
     } else if let Some(why) = facts.strange_clock() {
@@ -67,6 +71,13 @@ fn sweep(
         let reason = "unreferenced for a day and still so";
         draft.step(Action::Sweep { backup, store, captures: ripe }, reason);
     }
+}
+
+fn is_copied(draft: &Draft, (name, store): (&BackupName, &StoreName), id: ArtifactId) -> bool {
+    draft.steps.iter().any(|step| match &step.action {
+        Action::Copy { backup, artifact, to, .. } => backup == name && to == store && *artifact == id,
+        _ => false,
+    })
 }
 
 /// Captures whose packs were unreferenced a day before `now` and still are.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use backstay::{
     artifact::{ArtifactId, Kind},
-    inventory::{Lease, Standing},
+    inventory::{Interrupted, Lease, Reading, Standing, Work},
     plan::{self, Action, Plan, Step, StepId, action::Capture, check::Malformed},
     spec::{Orphan, Retention},
 };
@@ -25,6 +25,12 @@ fn aged(expired: u64) -> (World, Vec<ArtifactId>) {
         ids.push(old.id);
     }
     (world, ids)
+}
+
+/// A restore of another controller that reads `id`.
+fn reading(world: &World, id: ArtifactId) -> Reading {
+    let (artifacts, until) = (BTreeSet::from([id]), world.now + HOUR);
+    Reading { artifacts, until, controller: "other".to_owned() }
 }
 
 fn delete(id: ArtifactId, at: &str) -> Action {
@@ -250,6 +256,14 @@ fn what_is_held_locked_leased_or_in_use_is_withheld() {
     let lease = Lease { epoch: ids[0], until: world.now + HOUR, controller: "other".to_owned() };
     leased.stored("a", "agama").leases.insert(ArtifactId::new(world.now, 79), lease);
     withheld(&leased, vec![delete(ids[0], "a")], "leased");
+    leased.stored("a", "agama").leases.insert(ArtifactId::new(world.now, 79), Lease::unreadable());
+    withheld(&leased, vec![delete(ids[0], "a")], "leased");
+
+    for reading in [reading(&world, ids[0]), Reading::unreadable()] {
+        let mut read = world.clone();
+        read.stored("a", "agama").readings.insert(ArtifactId::new(world.now, 79), reading);
+        withheld(&read, vec![delete(ids[0], "a")], "read");
+    }
 
     let incremental = Action::Capture(Capture {
         backup: backup("agama"),
@@ -314,6 +328,10 @@ fn sweeps_without_two_looks_a_day_apart_are_withheld() {
     let capture = ArtifactId::new(world.now, 81);
     world.stored("a", "agama").leases.insert(capture, lease);
     withheld(&world, vec![sweep(id)], "leased");
+    world.stored("a", "agama").leases.clear();
+    let reading = reading(&world, committed);
+    world.stored("a", "agama").readings.insert(capture, reading);
+    withheld(&world, vec![sweep(id)], "read");
 }
 
 #[test]
@@ -347,7 +365,7 @@ fn clean_ups_of_what_is_committed_or_not_ours_are_withheld() {
     let clean_up = |id| Action::CleanUp { backup: backup("agama"), store: store("a"), artifact: id };
     withheld(&world, vec![clean_up(ArtifactId::new(world.now, 82))], "not-ours");
     let left =
-        backstay::inventory::Interrupted { backup: backup("agama"), store: store("a"), artifact: ids[0] };
+        Interrupted { backup: backup("agama"), store: store("a"), artifact: ids[0], work: Work::Capture };
     world.interrupted.push(left);
     withheld(&world, vec![clean_up(ids[0])], "committed");
     world.down.insert(store("a"));
@@ -364,7 +382,7 @@ fn what_is_not_ours_is_not_settled() {
     };
     assert_eq!(rules(&world), ["not-ours"]);
     let (backup, store) = (backup("agama"), store("a"));
-    world.interrupted.push(backstay::inventory::Interrupted { backup, store, artifact: ids[0] });
+    world.interrupted.push(Interrupted { backup, store, artifact: ids[0], work: Work::Capture });
     assert_eq!(rules(&world), Vec::<String>::new());
 }
 

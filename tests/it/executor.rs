@@ -16,7 +16,7 @@ use backstay::{
         journal::Journal,
     },
     artifact::{ArtifactId, Kind},
-    inventory::Interrupted,
+    inventory::{Interrupted, Work},
     plan::{Action, Plan, Step, StepId, action::Capture},
     stores::Class,
 };
@@ -54,7 +54,12 @@ impl Effects for Pretended {
     fn writes(&self, action: &Action) -> Option<Interrupted> {
         let Action::Capture(capture) = action else { return None };
         let artifact = ArtifactId::new(self.now(), self.named.fetch_add(1, Ordering::SeqCst) as u64);
-        Some(Interrupted { backup: capture.backup.clone(), store: capture.store.clone(), artifact })
+        Some(Interrupted {
+            backup: capture.backup.clone(),
+            store: capture.store.clone(),
+            artifact,
+            work: Work::Capture,
+        })
     }
 
     async fn apply(&self, step: &Step, writes: Option<&Interrupted>) -> Result<Done, Failure> {

@@ -17,7 +17,7 @@ use backstay::{
         journal::Journal,
     },
     artifact::{ArtifactId, Kind},
-    inventory::Interrupted,
+    inventory::{Interrupted, Work},
     plan::{Action, Plan, Step, StepId, action::Capture},
 };
 use jiff::Timestamp;
@@ -66,7 +66,12 @@ impl Effects for Folder {
     fn writes(&self, action: &Action) -> Option<Interrupted> {
         let Action::Capture(capture) = action else { return None };
         let artifact = ArtifactId::new(Timestamp::UNIX_EPOCH, std::process::id().into());
-        Some(Interrupted { backup: capture.backup.clone(), store: capture.store.clone(), artifact })
+        Some(Interrupted {
+            backup: capture.backup.clone(),
+            store: capture.store.clone(),
+            artifact,
+            work: Work::Capture,
+        })
     }
 
     async fn apply(&self, step: &Step, writes: Option<&Interrupted>) -> Result<Done, Failure> {

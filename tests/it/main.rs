@@ -16,6 +16,7 @@ mod git;
 mod golden;
 mod journal;
 mod kit;
+mod leases;
 mod loop_simulation;
 mod observe;
 mod on_demand;

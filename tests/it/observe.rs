@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use backstay::{
-    artifact::{ArtifactId, Depth, layout::ObjectName, record::Event},
+    artifact::{
+        ArtifactId, Depth,
+        layout::{Holder, ObjectName},
+        record::Event,
+    },
     committed::{self, BackupFolder},
     inventory::{Condition, Observed, Standing, StoreInventory, StoredArtifact},
     observe::{
@@ -124,7 +128,7 @@ async fn a_store_is_refused_where_no_trusted_key_signed_what_it_holds() {
     let scene = Scene::empty();
     assert_eq!(scene.see().await.standing, Standing::Empty);
     backstay::kit::put_restore_page(&scene.store, &scene.look.fleet).await.unwrap();
-    let lease = scene.folder().lease(id(1, 1));
+    let lease = scene.folder().lease(Holder::Writer(id(1, 1)), 0);
     scene.store.overwrite(&lease, b"{}".as_slice().into());
     scene.store.overwrite(&scene.pack("20261120T010000Z-0000000001/0"), b"half".as_slice().into());
     assert_eq!(scene.see().await.standing, Standing::Empty, "a first capture was cut off");
@@ -319,13 +323,13 @@ async fn a_live_lease_hides_what_its_capture_writes_from_the_sweep() {
     scene.store.overwrite(&scene.pack("20261120T030000Z-0000000003/0"), b"under way".as_slice().into());
     let lease = |until: Timestamp| {
         let text = format!(r#"{{"epoch":"{0}","until":"{until}","controller":"another"}}"#, id(3, 3));
-        scene.store.overwrite(&scene.folder().lease(id(3, 3)), text.into());
+        scene.store.overwrite(&scene.folder().lease(Holder::Writer(id(3, 3)), 0), text.into());
     };
     lease(now().checked_add(Span::new().hours(1)).unwrap());
     assert_eq!(scene.see().await.backups["agama"].unreferenced.len(), 0);
     lease(hours_ago(1));
     assert_eq!(scene.see().await.backups["agama"].unreferenced.len(), 1);
-    scene.store.overwrite(&scene.folder().lease(id(3, 3)), b"scribble".as_slice().into());
+    scene.store.overwrite(&scene.folder().lease(Holder::Writer(id(3, 3)), 0), b"scribble".as_slice().into());
     let seen = scene.see().await;
     assert_eq!(seen.backups["agama"].leases[&id(3, 3)].until, Timestamp::MAX, "unknown is live");
     assert_eq!(seen.backups["agama"].unreferenced.len(), 0);

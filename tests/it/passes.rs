@@ -3,6 +3,7 @@
 mod damage;
 mod memory;
 mod mishaps;
+mod reading;
 mod stand_in;
 mod undeclared;
 

@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use backstay::{
     apply::{
         cleanup::{self, Cleaned},
-        copy, delete,
+        copy,
+        delete::{self, DeleteError},
         repair::{self, Order},
         restore::{self, RestoreError},
         rewrite::Audience,
@@ -19,10 +20,14 @@ use backstay::{
         transfer::TransferError,
         verify::{self, VerifyError},
     },
-    artifact::{ArtifactId, Depth, layout::ObjectName, record::Event},
+    artifact::{
+        ArtifactId, Depth,
+        layout::{Holder, ObjectName},
+        record::Event,
+    },
     clock::ManualClock,
     committed::{self, BackupFolder},
-    inventory::{Condition, StoredBackup},
+    inventory::{Condition, Interrupted, StoredBackup, Work},
     keys::Keys,
     observe::stores::{Look, observe},
     progress::Unseen,
@@ -172,7 +177,11 @@ pub async fn restore_into(
     restore::restore(&[manifest], folder, source, &place, keys, &progress()).await.map_err(|e| e.to_string())
 }
 
-fn progress() -> Arc<dyn backstay::progress::Progress> {
+pub fn interrupted(store: &str, artifact: ArtifactId, work: Work) -> Interrupted {
+    Interrupted { backup: "agama".parse().unwrap(), store: store.parse().unwrap(), artifact, work }
+}
+
+pub fn progress() -> Arc<dyn backstay::progress::Progress> {
     Arc::new(Unseen)
 }
 
@@ -411,13 +420,10 @@ async fn a_controller_with_another_naming_key_restores_what_an_earlier_one_signe
 async fn another_content_under_the_same_name_is_never_overwritten() {
     let scene = Scene::new().await;
     let folder = scene.at("offsite");
-    for name in [folder.manifest(id(2, 2)), folder.index(id(2, 2))] {
-        scene.offsite.lose(&folder.manifest(id(2, 2)));
-        scene.offsite.overwrite(&name, b"something else".as_slice().into());
-        assert!(scene.copy(id(2, 2)).await.is_err());
-        let kept = scene.offsite.get(&name, None, 100).await.unwrap();
-        assert_eq!(kept, b"something else".as_slice());
-    }
+    let name = folder.manifest(id(2, 2));
+    scene.offsite.overwrite(&name, b"something else".as_slice().into());
+    assert!(scene.copy(id(2, 2)).await.is_err());
+    assert_eq!(scene.offsite.get(&name, None, 100).await.unwrap(), b"something else".as_slice());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -425,11 +431,11 @@ async fn deletions_free_what_nothing_else_names_and_keep_the_rest() {
     let scene = Scene::new().await;
     let backup = "agama".parse().unwrap();
     let (vault, clock) = (scene.look("vault"), &scene.clock);
-    let deleted = delete::delete(&vault, &backup, id(1, 1), clock).await.unwrap();
+    let deleted = delete::delete(&vault, &backup, id(1, 1), &[], clock).await.unwrap();
     assert_eq!(deleted.left, None);
     assert_eq!(scene.restore("vault", id(2, 2)).await.unwrap(), LATER.concat());
     // The pack of `three` alone is gone with the full, if it held nothing else.
-    delete::delete(&vault, &backup, id(2, 2), clock).await.unwrap();
+    delete::delete(&vault, &backup, id(2, 2), &[], clock).await.unwrap();
     assert_eq!(scene.vault.names(), Vec::<ObjectName>::new(), "the epoch is gone, and so are its packs");
 }
 
@@ -437,12 +443,17 @@ async fn deletions_free_what_nothing_else_names_and_keep_the_rest() {
 async fn a_deletion_leaves_packs_while_a_capture_may_share_them() {
     let scene = Scene::new().await;
     let backup = "agama".parse().unwrap();
-    let lease = scene.at("vault").lease(id(3, 3));
+    let lease = scene.at("vault").lease(Holder::Writer(id(3, 3)), 0);
     let until = now().checked_add(jiff::Span::new().hours(1)).unwrap();
     let text = format!(r#"{{"epoch":"{}","until":"{until}","controller":"another"}}"#, id(1, 1));
     scene.vault.overwrite(&lease, text.into());
+    // What this controller left behind is in nobody's way, but its packs wait for the clean-up.
+    let left = [interrupted("vault", id(3, 3), Work::Capture)];
     for artifact in [id(2, 2), id(1, 1)] {
-        let deleted = delete::delete(&scene.look("vault"), &backup, artifact, &scene.clock).await.unwrap();
+        let look = scene.look("vault");
+        let needed = delete::delete(&look, &backup, artifact, &[], &scene.clock).await.unwrap_err();
+        assert!(matches!(needed, DeleteError::Needed { .. }), "{needed}");
+        let deleted = delete::delete(&look, &backup, artifact, &left, &scene.clock).await.unwrap();
         assert!(deleted.left.is_some_and(|why| why.contains(&id(3, 3).to_string())));
     }
     assert!(scene.vault.names().iter().any(|name| name.as_str().contains("/packs/")));
@@ -502,14 +513,14 @@ async fn an_unreadable_manifest_keeps_every_pack() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_interrupted_copy_left_is_removed_but_for_what_others_name() {
+async fn what_interrupted_work_left_is_removed_but_for_what_others_name() {
     let scene = Scene::new().await;
-    let backup = "agama".parse().unwrap();
+    let left = |artifact| interrupted("offsite", artifact, Work::Capture);
     let folder = scene.at("offsite");
-    let cleaned = cleanup::clean_up(&scene.look("offsite"), &backup, id(2, 2), &scene.clock).await.unwrap();
+    let cleaned = cleanup::clean_up(&scene.look("offsite"), &left(id(2, 2)), &scene.clock).await.unwrap();
     assert_eq!(cleaned, Cleaned::Committed);
     scene.offsite.lose(&folder.manifest(id(1, 1)));
-    let cleaned = cleanup::clean_up(&scene.look("offsite"), &backup, id(1, 1), &scene.clock).await.unwrap();
+    let cleaned = cleanup::clean_up(&scene.look("offsite"), &left(id(1, 1)), &scene.clock).await.unwrap();
     assert!(matches!(cleaned, Cleaned::Removed(_)), "{cleaned:?}");
     assert_eq!(scene.restore("offsite", id(2, 2)).await.unwrap(), LATER.concat());
     assert_eq!(scene.copy(id(1, 1)).await.unwrap().objects, 1, "the index; the packs were not touched");
@@ -585,7 +596,7 @@ async fn a_repair_cut_off_anywhere_loses_nothing_and_is_done_by_the_next_try() {
 async fn a_deletion_cut_off_anywhere_costs_no_other_artifact() {
     crash_everywhere(
         |scene, _, offsite| async move {
-            delete::delete(&offsite, &"agama".parse().unwrap(), id(1, 1), &scene.clock).await.unwrap();
+            delete::delete(&offsite, &"agama".parse().unwrap(), id(1, 1), &[], &scene.clock).await.unwrap();
         },
         |scene, calls| async move {
             let left = scene.restorable("offsite").await;

@@ -12,7 +12,7 @@ use backstay::{
     artifact::{ArtifactId, Depth, Kind},
     inventory::{
         Condition, InfraInventory, Interrupted, Inventory, Lease, Observed, Origin, RestorePage, Standing,
-        StoreInventory, StoredArtifact, StoredBackup, Verified,
+        StoreInventory, StoredArtifact, StoredBackup, Verified, Work,
     },
     plan::{self, Action, Limits, Plan, action::Capture},
     spec::{
@@ -350,7 +350,7 @@ impl World {
         stored.unreferenced.insert(id, 500);
         stored.leases.insert(id, Lease { epoch, until, controller: "ours".to_owned() });
         let (backup, store) = (capture.backup.clone(), capture.store.clone());
-        self.interrupted.push(Interrupted { backup, store, artifact: id });
+        self.interrupted.push(Interrupted { backup, store, artifact: id, work: Work::Capture });
         id
     }
 

@@ -11,8 +11,8 @@ use crate::{
 /// What a capture began to write: each object may be there whole, in part or not at all.
 #[derive(Debug, Default)]
 pub struct Trail {
-    /// The lease.
-    pub lease: bool,
+    /// The turns of the lease.
+    pub lease: Vec<ObjectName>,
     /// The number of packs.
     pub packs: u32,
     /// The index.
@@ -50,7 +50,7 @@ impl Trail {
             .chain(when(self.signature, folder.signature(id)))
             .chain(when(self.index, folder.index(id)))
             .chain(packs.map(|pack| folder.pack(pack)))
-            .chain(when(self.lease, folder.lease(id)))
+            .chain(self.lease.iter().cloned())
             .collect()
     }
 }

@@ -11,10 +11,8 @@ use futures::FutureExt as _;
 use super::{Done, Effects, Failure, Halt};
 use crate::{
     apply::journal::{Attempt, Ended, Intent, Journal, JournalError},
-    artifact::ArtifactId,
     inventory::Interrupted,
     plan::{Action, Step, StepId},
-    spec::names::{BackupName, StoreName},
     stores::Class,
 };
 
@@ -93,23 +91,18 @@ async fn conclude(
             Err(_) => return ran,
         },
     };
-    let left = |backup: &BackupName, store: &StoreName, artifact: ArtifactId| Interrupted {
-        backup: backup.clone(),
-        store: store.clone(),
-        artifact,
-    };
     let settled = match (&ran, &step.action) {
         (Ran::Done(_), Action::CleanUp { backup, store, artifact }) => {
-            Some((left(backup, store, *artifact), Ended::Undone))
+            Some((backup.clone(), store.clone(), *artifact, Ended::Undone))
         }
         (Ran::Done(_), Action::Settle { backup, store, artifact }) => {
-            Some((left(backup, store, *artifact), Ended::Done))
+            Some((backup.clone(), store.clone(), *artifact, Ended::Done))
         }
         _ => None,
     };
     let closed = write(journal, move |journal| {
         journal.end(number, how)?;
-        settled.map_or(Ok(()), |(left, how)| journal.settle(&left, how))
+        settled.map_or(Ok(()), |(backup, store, id, how)| journal.settle(&backup, &store, id, how))
     });
     match closed.await {
         Ok(()) => ran,

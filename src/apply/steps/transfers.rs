@@ -3,23 +3,24 @@
 use super::{counted, noted};
 use crate::{
     apply::{
-        capture::{self, CaptureOrder, Limits, Means},
+        capture::{self, CaptureOrder, Means},
         copy,
         executor::{Done, Failure},
+        lease::Reading,
         repair, restore,
         rewrite::Audience,
         segment::Recipients,
         world::{World, as_stored, stalled},
     },
     artifact::{ArtifactId, Kind, Manifest, manifest::Content, record::Event},
-    committed,
+    committed::{self, BackupFolder},
     git::Tips,
     observe::seen::Change,
     plan::{
         Step,
         action::{Capture, Destination, Restore},
     },
-    sources::{Place, Source},
+    sources::{Place, Restored, Source},
     spec::names::{BackupName, StoreName},
 };
 
@@ -91,7 +92,7 @@ impl World {
             recipients: Recipients::declared(recipients).map_err(stalled)?,
             expected: self.length_before(capture).await,
             now: self.clock.now(),
-            limits: Limits::default(),
+            stall: capture::STALL,
         })
     }
 
@@ -175,11 +176,32 @@ impl World {
         Ok(Done { artifact: Some(repaired.artifact), ..noted(note) })
     }
 
-    pub(in crate::apply) async fn restore(&self, step: &Step, restore: &Restore) -> Result<Done, Failure> {
-        let folder = self.folder(&restore.store, &restore.backup)?;
+    /// Restores, with the artifacts' readers' lease in the store; goes on without it where the store takes none.
+    pub(in crate::apply) async fn restore(
+        &self,
+        step: &Step,
+        restore: &Restore,
+        reader: ArtifactId,
+    ) -> Result<Done, Failure> {
+        let (folder, clock) = (self.folder(&restore.store, &restore.backup)?, self.clock.as_ref());
+        let read = restore.artifacts.iter().copied().collect();
+        let reading = Reading::begin(&folder, reader, read, &self.keys, clock).await;
+        let restored = reading.during(clock, self.restore_from(&folder, step, restore)).await;
+        let unseen = reading.end().await.map(|why| {
+            format!("; warning: nothing kept others from deleting what was read meanwhile: {why}")
+        });
+        Ok(noted(format!("restored to {}{}", restored?.place, unseen.unwrap_or_default())))
+    }
+
+    async fn restore_from(
+        &self,
+        folder: &BackupFolder,
+        step: &Step,
+        restore: &Restore,
+    ) -> Result<Restored, Failure> {
         let mut manifests = Vec::new();
         for artifact in &restore.artifacts {
-            manifests.push(committed::read(&folder, *artifact, &self.keys).await?.manifest);
+            manifests.push(committed::read(folder, *artifact, &self.keys).await?.manifest);
         }
         let source = match self.spec.backups.get(&restore.backup) {
             _ if restore.backup.is_infra() => self.drivers.infra(&self.mirror, None),
@@ -196,9 +218,7 @@ impl World {
             Destination::InPlace => Place::Original,
         };
         let progress = self.listener.progress(step);
-        let restored =
-            restore::restore(&manifests, &folder, source.as_ref(), &place, &self.keys, &progress).await?;
-        Ok(noted(format!("restored to {}", restored.place)))
+        Ok(restore::restore(&manifests, folder, source.as_ref(), &place, &self.keys, &progress).await?)
     }
 }
 

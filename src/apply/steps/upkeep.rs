@@ -1,15 +1,19 @@
 //! Steps that keep stores in order: deletions, checks, sweeps, clean-ups.
 
+use std::collections::BTreeSet;
+
 use super::noted;
 use crate::{
     apply::{
         cleanup::{self, Cleaned},
         delete,
         executor::{Done, Failure},
+        lease::Reading,
         sweep, verify,
         world::World,
     },
     artifact::{ArtifactId, Depth, layout::PackName, record::Event},
+    inventory::{Interrupted, Work},
     observe::seen::Change,
     plan::Step,
     spec::names::{BackupName, StoreName},
@@ -28,7 +32,8 @@ impl World {
                 look.records().append(&self.keys, self.clock.now(), events).await.map(drop)
             })
             .await?;
-        let deleted = delete::delete(look, backup, artifact, self.clock.as_ref()).await?;
+        let deleted =
+            delete::delete(look, backup, artifact, &self.inventory.interrupted, self.clock.as_ref()).await?;
         self.deeds.change(store, backup, Change::Deleted(artifact));
         let left = deleted.left.map(|why| format!("; packs are left to a sweep: {why}")).unwrap_or_default();
         Ok(noted(format!("{} freed{left}", bytesize::ByteSize(deleted.bytes))))
@@ -41,10 +46,22 @@ impl World {
         artifact: ArtifactId,
         store: &StoreName,
         depth: Depth,
+        reader: Option<ArtifactId>,
     ) -> Result<Done, Failure> {
-        let folder = self.folder(store, backup)?;
+        let (folder, clock) = (self.folder(store, backup)?, self.clock.as_ref());
         let progress = self.listener.progress(step);
-        let found = verify::verify(&folder, artifact, depth, &self.keys, progress.as_ref()).await?;
+        let checking = verify::verify(&folder, artifact, depth, &self.keys, progress.as_ref());
+        let found = match reader {
+            None => checking.await?,
+            Some(reader) => {
+                let read = BTreeSet::from([artifact]);
+                let reading = Reading::begin(&folder, reader, read, &self.keys, clock).await;
+                let found = reading.during(clock, checking).await;
+                // What was deleted in the middle all the same is found missing, and would be gone from the next listing.
+                reading.end().await;
+                found?
+            }
+        };
         let damage: Vec<String> = found.iter().map(ToString::to_string).collect();
         let packs: Vec<PackName> = found.iter().filter_map(|damage| damage.pack).collect();
         let is_shared = !packs.is_empty();
@@ -102,17 +119,15 @@ impl World {
         Ok(noted(format!("{} freed", bytesize::ByteSize(swept.bytes))))
     }
 
-    pub(in crate::apply) async fn clean_up_after(
-        &self,
-        backup: &BackupName,
-        store: &StoreName,
-        artifact: ArtifactId,
-    ) -> Result<Done, Failure> {
-        self.deeds.change(store, backup, Change::Unclear);
-        let cleaned = cleanup::clean_up(self.look(store)?, backup, artifact, self.clock.as_ref()).await?;
+    pub(in crate::apply) async fn clean_up_after(&self, left: &Interrupted) -> Result<Done, Failure> {
+        if left.work != Work::Reading {
+            self.deeds.change(&left.store, &left.backup, Change::Unclear);
+        }
+        let cleaned = cleanup::clean_up(self.look(&left.store)?, left, self.clock.as_ref()).await?;
         Ok(match cleaned {
             Cleaned::Committed => noted("it had been committed".to_owned()),
             Cleaned::Removed(bytes) => noted(format!("{} freed", bytesize::ByteSize(bytes))),
+            Cleaned::Kept(bytes) => noted(format!("{} kept for the next attempt", bytesize::ByteSize(bytes))),
             Cleaned::Left(why) => noted(format!("left to a sweep: {why}")),
         })
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Broken, DAY, Reach, World};
 use crate::{
-    artifact::{ArtifactId, Kind},
+    artifact::{ArtifactId, Kind, layout::Holder},
     inventory::{Origin, StoredArtifact, StoredBackup},
     plan::{Action, Plan, Step, StepId},
     spec::{
@@ -33,7 +33,7 @@ type Rule = fn(&Case<'_>) -> Option<String>;
 
 /// Every rule, by its name in [`crate::plan::Withheld::rule`]. `unknown` is judged first, for nothing else can be
 /// judged without it.
-const RULES: [(&str, Rule); 13] = [
+const RULES: [(&str, Rule); 14] = [
     ("unreadable", unreadable),
     ("clock", clock),
     ("vanished", vanished),
@@ -41,6 +41,7 @@ const RULES: [(&str, Rule); 13] = [
     ("held", held),
     ("locked", locked),
     ("leased", leased),
+    ("read", read),
     ("in-use", in_use),
     ("newest-good", newest_good),
     ("required", required),
@@ -173,9 +174,18 @@ fn locked(case: &Case<'_>) -> Option<String> {
 /// What a capture under way may reuse stays.
 fn leased(case: &Case<'_>) -> Option<String> {
     let leases = case.world.leased(case.backup, case.store, case.stored, case.now);
-    leases.iter().find_map(|(epoch, capture)| {
-        let going = case.going().find(|a| a.epoch == *epoch)?;
+    leases.iter().find_map(|(capture, lease)| {
+        let going = case.going().find(|a| lease.concerns(a.epoch))?;
         Some(format!("{} belongs to the epoch of capture {capture}, which is under way", going.id))
+    })
+}
+
+/// What a restore or check under way reads stays.
+fn read(case: &Case<'_>) -> Option<String> {
+    let readings = case.world.read(case.backup, case.store, case.stored, case.now);
+    readings.iter().find_map(|(reader, reading)| {
+        let going = case.going().find(|a| reading.concerns(a.id))?;
+        Some(format!("{} is being read by {}", going.id, Holder::Reader(*reader)))
     })
 }
 

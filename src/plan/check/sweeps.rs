@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Broken, DAY, Reach, World};
 use crate::{
-    artifact::ArtifactId,
+    artifact::{ArtifactId, layout::Holder},
     inventory::StoredBackup,
     plan::{Action, Plan},
     spec::names::{BackupName, StoreName},
@@ -47,8 +47,11 @@ fn sweep(world: &World<'_>, backup: &BackupName, store: &StoreName, captures: &[
         return Some(("clock", why));
     }
     let now = world.now.min(inventory.clock);
-    if let Some((_, capture)) = world.leased(backup, store, stored, now).first() {
+    if let Some((capture, _)) = world.leased(backup, store, stored, now).first() {
         return Some(("leased", format!("capture {capture} is under way")));
+    }
+    if let Some((reader, _)) = world.read(backup, store, stored, now).first() {
+        return Some(("read", format!("{} is under way", Holder::Reader(*reader))));
     }
     captures.iter().find_map(|id| unconfirmed(stored, *id, now))
 }

@@ -9,7 +9,10 @@ use backstay::{
         cleanup::{Cleaned, clean_up},
         lease::LeaseError,
     },
-    artifact::{Kind, layout::ObjectName},
+    artifact::{
+        Kind,
+        layout::{Holder, ObjectName},
+    },
     observe::stores::Look,
     stores::{
         Capabilities, Class, Listed, Put, Stat, Store, StoreError,
@@ -76,7 +79,8 @@ async fn a_crash_at_any_call_leaves_the_whole_artifact_or_none() {
             commits += 1;
             assert!(lab.read(&memory, manifest).await == changed, "after {calls} calls");
         }
-        let cleaned = clean_up(&lab.look(&memory), &lab.backup, order.artifact, &lab.clock).await.unwrap();
+        let cleaned =
+            clean_up(&lab.look(&memory), &lab.interrupted(order.artifact), &lab.clock).await.unwrap();
         if committed.is_none() {
             assert!(matches!(cleaned, Cleaned::Removed(_)), "after {calls} calls: {cleaned:?}");
             assert_eq!(memory.names(), before, "after {calls} calls");
@@ -160,7 +164,8 @@ async fn a_full_or_read_only_store_is_reported_as_such() {
 async fn a_name_that_somebody_else_holds_is_not_touched() {
     let (lab, store) = (Lab::new(), MemoryStore::under_system_clock());
     let order = lab.order(Kind::Full, None);
-    let theirs = backstay::artifact::layout::lease(&lab.fleet, &lab.backup, &order.artifact);
+    let theirs =
+        backstay::artifact::layout::lease(&lab.fleet, &lab.backup, &Holder::Writer(order.artifact), 0);
     store.put_if_absent(&theirs, "theirs".into()).await.unwrap();
     let failed = lab.carry_out(&order, &store, &Script::of(b"rows")).await.unwrap_err();
     assert!(matches!(failed.fault, Failed::Lease(LeaseError::Unreadable { .. })), "{failed}");
@@ -229,8 +234,8 @@ async fn a_manifest_on_its_way_when_its_capture_is_dropped_is_waited_for_and_not
         _ = slow.begun.acquire() => {}
     }
 
-    let look = Look { store, ..lab.look(&memory) };
-    let mut cleaning = std::pin::pin!(clean_up(&look, &lab.backup, order.artifact, &lab.clock));
+    let (look, left) = (Look { store, ..lab.look(&memory) }, lab.interrupted(order.artifact));
+    let mut cleaning = std::pin::pin!(clean_up(&look, &left, &lab.clock));
     let early = futures::poll!(&mut cleaning);
     assert!(early.is_pending(), "cleaned up before it is known what there is: {early:?}");
     let_go.add_permits(1);

@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use backstay::{
     apply::{
-        capture::{CaptureError, CaptureOrder, Limits, Means, capture},
+        capture::{CaptureError, CaptureOrder, Means, STALL, capture},
         segment::{Opener, Recipients, decrypt},
     },
     artifact::{
@@ -22,6 +22,7 @@ use backstay::{
     },
     clock::ManualClock,
     committed::BackupFolder,
+    inventory::{Interrupted, Work},
     keys::{Keys, identity},
     observe::{cache::MemoryCache, stores::Look},
     plan::action::Capture,
@@ -92,7 +93,7 @@ impl Lab {
             recipients: Recipients::parse(self.recipients.iter().map(String::as_str)).unwrap(),
             expected: None,
             now: start(),
-            limits: Limits::default(),
+            stall: STALL,
         }
     }
 
@@ -132,6 +133,12 @@ impl Lab {
     pub fn folder(&self, store: Arc<dyn Store>) -> BackupFolder {
         let (fleet, backup) = (self.fleet.clone(), self.backup.clone());
         BackupFolder { name: "here".parse().unwrap(), store, fleet, backup }
+    }
+
+    /// What a capture leaves in the journal when it is cut off.
+    pub fn interrupted(&self, artifact: ArtifactId) -> Interrupted {
+        let (backup, store) = (self.backup.clone(), "here".parse().unwrap());
+        Interrupted { backup, store, artifact, work: Work::Capture }
     }
 
     pub fn look(&self, store: &MemoryStore) -> Look {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backstay::{
-    artifact::{ArtifactId, Kind},
+    artifact::{ArtifactId, Kind, layout::Holder},
     clock::Clock as _,
     inventory::Lease,
     plan::manual,
@@ -207,7 +207,7 @@ impl Simulation {
         let until = self.truth.now() + HOUR * 12;
         let lease = Lease { epoch, until, controller: "another".to_owned() };
         let id = ArtifactId::new(self.truth.now(), self.random.next());
-        let name = self.folder(&folder.0, &folder.1).lease(id);
+        let name = self.folder(&folder.0, &folder.1).lease(Holder::Writer(id), 0);
         let bytes = serde_json::to_vec(&lease).unwrap();
         self.fleet.stores[&folder.0].memory.overwrite(&name, bytes.into());
         self.leases.push((folder.clone(), name, epoch, until));

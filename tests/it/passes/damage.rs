@@ -8,7 +8,7 @@ use backstay::{
         journal::{Intent, Journal},
     },
     artifact::{ArtifactId, Depth},
-    inventory::{Interrupted, Lease},
+    inventory::{Interrupted, Lease, Work},
     plan::{Action, Step, verify::Scope},
     reconcile::{Ask, Ending, Pass, Terms},
 };
@@ -105,7 +105,12 @@ async fn a_capture_cut_off_after_its_commit_is_settled_and_its_lease_given_back(
     all_done(&super::pass(&controller).await);
     let manifest = fleet.manifests("vault", "shop").remove(0);
     let artifact: ArtifactId = manifest.strip_suffix(".json").unwrap().parse().unwrap();
-    let left = Interrupted { backup: "shop".parse().unwrap(), store: "vault".parse().unwrap(), artifact };
+    let left = Interrupted {
+        backup: "shop".parse().unwrap(),
+        store: "vault".parse().unwrap(),
+        artifact,
+        work: Work::Capture,
+    };
     let intent = Intent { at: fleet.clock_now(), what: "capture".to_owned(), writes: Some(left) };
     Journal::open(controller.state().journal()).unwrap().begin(intent).unwrap();
     let lease = Lease {
@@ -115,7 +120,7 @@ async fn a_capture_cut_off_after_its_commit_is_settled_and_its_lease_given_back(
     };
     let open = fleet.path("stores/vault/pavroto/shop/open");
     fs::create_dir_all(&open).unwrap();
-    fs::write(open.join(&manifest), serde_json::to_vec(&lease).unwrap()).unwrap();
+    fs::write(open.join(format!("{artifact}.0.json")), serde_json::to_vec(&lease).unwrap()).unwrap();
     drop(controller);
 
     let settled = fleet.pass().await;

@@ -15,7 +15,7 @@ use backstay::{
 use super::{Fleet, RECIPIENT, all_done, apply};
 
 /// A fleet of a database and a folder, both captured and then no longer declared, and a controller with an identity.
-async fn forgotten() -> (Fleet, Controller) {
+pub(super) async fn forgotten() -> (Fleet, Controller) {
     let fleet = Fleet::new();
     fs::create_dir_all(fleet.path("data/wiki")).unwrap();
     fs::write(fleet.path("data/wiki/home"), "welcome").unwrap();
@@ -44,7 +44,7 @@ async fn forgotten() -> (Fleet, Controller) {
     (fleet, controller)
 }
 
-async fn restore(controller: &Controller, backup: &str, to: Destination) -> Outcome {
+pub(super) async fn restore(controller: &Controller, backup: &str, to: Destination) -> Outcome {
     let backup = backup.parse().unwrap();
     let ask = Ask::Restore(Request { backup, point: Point::Latest, from: None, to });
     let pass = apply(controller, &ask).await.unwrap();

@@ -2,7 +2,7 @@
 
 use backstay::{
     artifact::{ArtifactId, Depth, Kind},
-    inventory::{Interrupted, Lease},
+    inventory::{Interrupted, Lease, Work},
     plan::{
         Action,
         verify::{self, Scope},
@@ -31,13 +31,23 @@ fn what_was_interrupted_after_its_commit_is_settled_and_not_made_again() {
     let (id, now) = (world.stored("a", "agama").artifacts[0].id, world.now);
     let lease = Lease { epoch: id, until: now + HOUR, controller: "ours".to_owned() };
     world.stored("a", "agama").leases.insert(id, lease);
-    world.interrupted.push(Interrupted { backup: backup("agama"), store: store("a"), artifact: id });
+    world.interrupted.push(Interrupted {
+        backup: backup("agama"),
+        store: store("a"),
+        artifact: id,
+        work: Work::Capture,
+    });
     world.apply(&check(&world, &["settle agama a"]));
     check(&world, &[]);
     assert_eq!((world.interrupted.len(), world.stored("a", "agama").leases.len()), (0, 0));
 
     // A manifest that can't be trusted tells nothing.
-    world.interrupted.push(Interrupted { backup: backup("agama"), store: store("a"), artifact: id });
+    world.interrupted.push(Interrupted {
+        backup: backup("agama"),
+        store: store("a"),
+        artifact: id,
+        work: Work::Capture,
+    });
     let stored = world.stored("a", "agama");
     stored.artifacts.clear();
     stored.unreadable.insert(id, "it is not signed".to_owned());
