@@ -2,6 +2,7 @@
 
 mod adopt;
 mod apply;
+mod approve;
 mod backup;
 mod checkout;
 mod completions;
@@ -116,6 +117,7 @@ enum Command {
     Verify(verify::Verify),
     Keygen(keygen::Keygen),
     Adopt(adopt::Adopt),
+    Approve(approve::Approve),
     Kit(kit::Kit),
     Hook(hook::Hook),
     Wake(wake::Wake),
@@ -154,6 +156,7 @@ fn run_command(command: Command, config: &Path, terminal: &Terminal) -> anyhow::
         Command::Verify(command) => command.run(config, terminal),
         Command::Keygen(command) => command.run(terminal),
         Command::Adopt(command) => command.run(config, terminal),
+        Command::Approve(command) => command.run(config, terminal),
         Command::Kit(command) => command.run(config, terminal),
         Command::Hook(command) => command.run(config, terminal),
         Command::Wake(command) => command.run(config, terminal),

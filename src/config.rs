@@ -19,7 +19,7 @@ pub use webhooks::{Forge, HostSecret};
 
 use crate::{
     diagnostic::{Diagnostic, Location},
-    git::RepoUrl,
+    git::{Mode, Policy, RepoUrl},
     render::{Palette, diagnostics},
     secrets::{Allowance, Allowed},
     spec::{
@@ -55,8 +55,8 @@ pub struct Repo {
     pub path: String,
     /// How often it is looked at when nothing else tells of a change.
     pub poll: Duration,
-    /// Who may sign commits, in the format of `allowed_signers` (ssh-keygen(1)); `None` verifies none.
-    pub signers: Option<PathBuf>,
+    /// What must be signed, and by whom; `None` verifies nothing.
+    pub trust: Option<Policy>,
 }
 
 /// Where health and metrics are served and webhooks taken.
@@ -143,6 +143,9 @@ impl Config {
             let hint = "give a folder, or a URL of ssh or https without a password";
             single.error(["repo", "url"], format!("`repo.url` can't be used: {}", invalid.reason), hint);
         }
+        for (key, hint) in mirror.repo.iter().flat_map(idle_keys) {
+            single.error(["repo", key], format!("`repo.{key}` has no effect"), hint);
+        }
         let config = url.and_then(Result::ok).and_then(|url| lower(mirror, url, folder));
         match (config, single.into_diagnostics()) {
             (Some(config), found) if found.is_empty() => Ok(config),
@@ -156,6 +159,7 @@ impl Config {
 fn lower(mirror: schema::Config, url: RepoUrl, folder: &Path) -> Option<Config> {
     let (repo, keys) = (mirror.repo?, mirror.keys?);
     let path = |path: Text<LocalPath>| folder.join(path.0.0);
+    let trust = trust_of(&repo, folder);
     Some(Config {
         state_dir: path(mirror.state_dir?),
         repo: Repo {
@@ -163,7 +167,7 @@ fn lower(mirror: schema::Config, url: RepoUrl, folder: &Path) -> Option<Config> 
             branch: repo.branch.map_or_else(|| DEFAULT_BRANCH.to_owned(), |branch| branch.0.0),
             path: repo.path.map(|path| path.0.0).unwrap_or_default(),
             poll: repo.poll.map_or(DEFAULT_POLL, |poll| poll.0.0),
-            signers: repo.signers.map(path),
+            trust,
         },
         http: match mirror.http {
             Some(http) => Some(Http {
@@ -205,6 +209,40 @@ fn webhooks_of(mirror: schema::Webhooks, folder: &Path) -> Option<BTreeMap<Forge
     ];
     let present = declared.into_iter().filter_map(|(forge, webhook)| Some((forge, webhook?)));
     present.map(|(forge, webhook)| Some((forge, secret(webhook)?))).collect()
+}
+
+/// What must be signed; nothing, where nobody is named who could.
+fn trust_of(repo: &schema::Repo, folder: &Path) -> Option<Policy> {
+    let path = |path: &Option<Text<LocalPath>>| path.as_ref().map(|path| folder.join(&path.0.0));
+    let (signers, keyring) = (path(&repo.signers), path(&repo.keyring));
+    if signers.is_none() && keyring.is_none() {
+        return None;
+    }
+    let mode = match repo.verify {
+        None | Some(schema::Verify::Head) => Mode::Head,
+        Some(schema::Verify::Every) => Mode::Every,
+        Some(schema::Verify::Tag) => {
+            Mode::Tag { pattern: repo.tag.as_ref().map_or_else(|| "*".to_owned(), |tag| tag.0.0.clone()) }
+        }
+    };
+    Some(Policy { mode, signers, keyring, web_flow: path(&repo.web_flow) })
+}
+
+/// Keys that say something of signatures that nothing verifies.
+fn idle_keys(repo: &schema::Repo) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let nobody = repo.signers.is_none() && repo.keyring.is_none();
+    let no_tags = repo.verify != Some(schema::Verify::Tag);
+    [
+        ("verify", nobody && repo.verify.is_some()),
+        ("web_flow", nobody && repo.web_flow.is_some()),
+        ("tag", no_tags && repo.tag.is_some()),
+    ]
+    .into_iter()
+    .filter(|(_, idle)| *idle)
+    .map(|(key, _)| match key {
+        "tag" => (key, "it counts with verify = \"tag\" only: write that, or take it away"),
+        _ => (key, "nobody is named whose signatures count: add signers or keyring"),
+    })
 }
 
 fn allow_of(allow: schema::Allow, folder: &Path) -> Option<Allow> {
@@ -253,6 +291,10 @@ branch = "trunk"
 path = "backup/"
 poll = "5m"
 signers = "/etc/backstay/allowed_signers"
+keyring = "/etc/backstay/keyring.asc"
+verify = "tag"
+tag = "backup-*"
+web_flow = "/etc/backstay/web-flow.asc"
 [http]
 listen = "127.0.0.1:9180"
 [http.webhooks]
@@ -293,6 +335,11 @@ delete_share = 0.25
         let file = HostSecret::File("/etc/backstay/secrets/hook".into());
         let hook = HostSecret::Variable("HOOK".to_owned());
         assert_eq!(http.webhooks, BTreeMap::from([(Forge::GitHub, file), (Forge::Git, hook)]));
+        let trust = config.repo.trust.unwrap();
+        assert_eq!(trust.mode, Mode::Tag { pattern: "backup-*".to_owned() });
+        assert_eq!(trust.signers, Some(PathBuf::from("/etc/backstay/allowed_signers")));
+        assert_eq!(trust.keyring, Some(PathBuf::from("/etc/backstay/keyring.asc")));
+        assert_eq!(trust.web_flow, Some(PathBuf::from("/etc/backstay/web-flow.asc")));
         assert_eq!(config.keys.trusted.len(), 1);
         assert_eq!(config.allow.read, [PathBuf::from("/srv"), PathBuf::from("/etc/ansible")]);
         assert_eq!(config.allow.secrets[1].secret, Allowed::Variable("OFFSITE".to_owned()));
@@ -309,6 +356,21 @@ delete_share = 0.25
         assert!(
             config.allow.read.is_empty() && config.allow.secrets.is_empty() && config.allow.run.is_empty()
         );
+    }
+
+    #[test]
+    fn with_signers_the_tip_is_verified_and_keys_without_effect_are_refused() {
+        let minimal = "state_dir = \"/s\"\nrepo.url = \"/r\"\nkeys.dir = \"/k\"\n";
+        let with = |line: &str| format!("{minimal}{line}\n");
+        assert_eq!(parse(minimal).unwrap().repo.trust, None);
+        let trust = parse(&with("repo.signers = \"allowed\"")).unwrap().repo.trust.unwrap();
+        assert_eq!((trust.mode, trust.signers), (Mode::Head, Some(PathBuf::from("/home/me/fleet/allowed"))));
+        for idle in
+            ["repo.verify = \"head\"", "repo.web_flow = \"x\"", "repo.keyring = \"k\"\nrepo.tag = \"v*\""]
+        {
+            assert_eq!(codes(&with(idle)), ["invalid-value"], "{idle}");
+        }
+        assert!(parse(&with("repo.keyring = \"k\"\nrepo.verify = \"often\"")).is_err());
     }
 
     #[test]

@@ -173,7 +173,7 @@ impl Run {
         self.board.begins(controller.now());
         let stops = halt.clone();
         let task = tokio::spawn(async move {
-            let terms = Terms { freshness, ..Terms::default() };
+            let terms = Terms { freshness };
             controller.apply(&ask, &terms, &stops, &listener).await
         });
         self.pass = Some(Running { halt, task, began: Instant::now(), asked });

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! url ──▶ mirror ──▶ revision          which commit is desired, and the files that it declares
+//!  │        ├─────▶ verify              who signed it, and whether that counts
 //!  │        ├─────▶ bundle, unbundle    the repo's own backup as a stream, and back
 //!  │        └─────▶ push                the same to Git servers, usable at once
 //!  └─watch                              wakes the loop when a local repository's references change
@@ -20,12 +21,15 @@ pub mod stored;
 pub mod tips;
 pub mod unbundle;
 pub mod url;
+pub mod verify;
 pub mod watch;
 
+pub use history::Lost;
 pub use mirror::{Fetched, Mirror, MirrorError};
 pub use push::{PushError, PushMirror, Pushed};
 pub use revision::{Declaration, Revision, RevisionError};
 pub use stored::StoredTips;
 pub use tips::{Tips, tips_position};
 pub use url::RepoUrl;
+pub use verify::{Mode, Policy, Trust};
 pub use watch::Watch;

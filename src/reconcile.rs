@@ -4,6 +4,7 @@
 //! something. Both answer with a [`Pass`], which is all that the command line, the daemon and the web page show.
 
 mod adopt;
+mod approve;
 mod ask;
 pub mod desired;
 mod events;
@@ -15,6 +16,7 @@ mod pass;
 mod rounds;
 pub mod saved;
 mod survey;
+mod trust;
 
 use std::{
     path::Path,
@@ -33,7 +35,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::{Config, ConfigError},
     drivers::{Drivers, Registry},
-    git::{Mirror, MirrorError},
+    git::{Mirror, MirrorError, Trust},
     keys::{Keys, KeysError},
     observe::{
         cache::{MemoryCache, ObjectCache, SqliteCache},
@@ -47,16 +49,17 @@ use crate::{
         verify,
     },
     state::{InForce, StateDir, StateError},
-    status::{Contact, Revisions, Status},
+    status::{Contact, Status},
 };
 pub use adopt::AdoptError;
+pub use approve::{ApproveError, Approved, Word};
 pub use ask::{Ask, Keep, Terms};
 use desired::{Desired, NothingInForce};
 use hand::Hand;
 use pass::Begun;
 pub use pass::{Ending, Extent, Pass};
 use saved::Stale;
-pub use survey::{Survey, Trace, TraceError};
+pub use survey::{Signature, Survey, Trace, TraceError};
 
 /// One Backstay process on one state directory.
 pub struct Controller {
@@ -72,14 +75,26 @@ pub struct Controller {
     seen: tokio::sync::Mutex<Seen>,
     /// The mark of this controller's last pass in the state directory.
     last_pass: Mutex<Option<u64>>,
-    /// The last answer to which revision is in force, with the tips and the earlier revision that it rests on.
+    /// The last answer to which revision is in force, with what it rests on.
     known: Mutex<Option<(Basis, Arc<Desired>)>>,
     /// How the infra repo answered last.
     contact: Mutex<Contact>,
+    /// Whose signatures count, by the files of the host as they were read last.
+    trust: Mutex<Option<Arc<Trust>>>,
 }
 
-/// The tips of the infra repo, and the revision that was in force before.
-type Basis = (String, Option<InForce>);
+/// What an answer to which revision is in force rests on.
+#[derive(Clone, PartialEq, Eq)]
+struct Basis {
+    /// The tips of the infra repo.
+    tips: String,
+    /// The revision that was in force before.
+    before: Option<InForce>,
+    /// Whose signatures count.
+    trust: String,
+    /// The last approval on this host.
+    approval: Option<u64>,
+}
 
 /// A controller that could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -148,6 +163,7 @@ impl Controller {
             last_pass: Mutex::default(),
             known: Mutex::default(),
             contact: Mutex::new(state.contact()),
+            trust: Mutex::default(),
             config,
             state,
             keys,
@@ -221,7 +237,7 @@ impl Controller {
         // While another process has the lock, what is under way is its own, and so is the mirror.
         let busy = self.state.is_busy();
         let unreachable = if busy { None } else { self.fetch().await };
-        let desired = self.desired(terms).await?;
+        let desired = self.desired().await?;
         let interrupted = if busy { Vec::new() } else { Journal::peek(&self.state.journal())? };
         self.look(seen, &desired.spec, interrupted, terms.freshness).await;
         let plan = self.planned(ask, &desired, seen)?;
@@ -239,7 +255,7 @@ impl Controller {
         let hand = Hand::take(&self.state, ask, halt, listener)?;
         let freshness = self.freshness_after_others(ask, terms.freshness)?;
         let unreachable = self.fetch().await;
-        let desired = self.desired(terms).await?;
+        let desired = self.desired().await?;
         self.keep_in_force(&desired)?;
         let mut seen = self.seen.lock().await;
 
@@ -252,8 +268,7 @@ impl Controller {
         let mut begun = Begun::of(plan, ask.extent(), unreachable).after(first);
         self.carry_out_in_rounds(&hand, ask, &desired, &mut seen, &mut begun).await?;
         if !matches!(ask, Ask::Restore(_)) {
-            let in_force = desired.stands_in_for.as_ref().unwrap_or(&desired.revision.id);
-            let events = events::of_pass(ask, &begun, in_force, &seen.inventory);
+            let events = events::of_pass(ask, &begun, &desired, &seen.inventory);
             begun.unrecorded = self.record(events, &desired.spec, &mut seen).await;
         }
         self.concluded(begun, &desired, &seen)
@@ -296,12 +311,7 @@ impl Controller {
     fn concluded(&self, begun: Begun, desired: &Desired, seen: &Seen) -> Result<Pass, PassError> {
         let (spec, inventory, now) = (&desired.spec, &seen.inventory, self.clock.now());
         let limits = self.limits(desired);
-        let revisions = Revisions {
-            in_force: Some(desired.revision.id.clone()),
-            newest: desired.newest().map(str::to_owned),
-            refused: desired.obstacle.as_ref().map(ToString::to_string),
-            contact: lock(&self.contact).clone(),
-        };
+        let revisions = self.revisions(desired);
         // What is left to do now: the very plan, where nothing was done.
         let left = match begun.outcomes.is_empty() {
             true => None,

@@ -200,6 +200,17 @@ impl StateDir {
         durable::read_json(&self.root.join("in-force.json"))
     }
 
+    /// Which approval was the last one on this host: another number, and the stores' records are to be asked.
+    pub fn approval(&self) -> Option<u64> {
+        durable::read_json(&self.root.join("approval.json"))
+    }
+
+    /// Notes that there is a new approval in the stores' records.
+    pub fn note_approval(&self) -> Result<(), StateError> {
+        let path = self.root.join("approval.json");
+        durable::write_json(&path, &rand::random::<u64>()).map_err(|source| io_error("write", &path, source))
+    }
+
     /// Remembers the revision in force.
     pub fn set_in_force(&self, now: &InForce) -> Result<(), StateError> {
         let path = self.root.join("in-force.json");

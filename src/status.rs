@@ -20,6 +20,7 @@ pub use contact::{Contact, Silence};
 pub use store::{Cost, StoreState, StoreStatus};
 
 use crate::{
+    artifact::record::Signer,
     inventory::Inventory,
     plan::{CannotRun, Limits, Plan, Waiting, Withheld, facts::Facts},
     spec::{
@@ -77,6 +78,40 @@ pub struct Revisions {
     /// Whether a newer one would have been seen.
     #[serde(skip_serializing_if = "Contact::is_unknown")]
     pub contact: Contact,
+    /// The kind of that reason.
+    pub hold: Option<Hold>,
+    /// The newest commits that a rewritten branch has lost, while it is held for that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<LostCommit>,
+    /// What must be signed: `head`, `tag` or `every`; `None`: nothing is verified.
+    pub verify: Option<&'static str>,
+    /// Who signed the revision in force, where that is verified and counts now.
+    pub signer: Option<Signer>,
+}
+
+/// Why the newest revision is not in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hold {
+    /// It has faults.
+    Bad,
+    /// It can't be read, or there is none.
+    Unreadable,
+    /// A signature is missing or does not count.
+    Untrusted,
+    /// The branch was rewritten.
+    Rewritten,
+}
+
+/// A commit that a rewritten branch has lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LostCommit {
+    /// Its id.
+    pub id: String,
+    /// The first line of its message.
+    pub subject: String,
+    /// Who wrote it.
+    pub author: String,
 }
 
 /// The gravest thing that is to be said of a fleet; the exit codes of section "command line" in order of precedence.

@@ -53,6 +53,32 @@ pub struct Mark {
     pub digest: String,
 }
 
+/// A person's word that the rewritten branch may come into force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RewriteApproval {
+    /// The revision that was in force, which the branch has lost.
+    pub from: String,
+    /// The tip that may replace it.
+    pub to: String,
+    /// Who approved it: `user@host`.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// The last moment at which it counts.
+    pub until: Timestamp,
+}
+
+/// Who signed a commit or a tag of the infra repo, and with which key. All texts are safe to print.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signer {
+    /// The principals or the user id that the host's files name for the key.
+    pub principal: String,
+    /// The key's fingerprint: `SHA256:…` for SSH, hexadecimal for OpenPGP.
+    pub fingerprint: String,
+}
+
 /// Something that must not be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -128,7 +154,12 @@ pub enum Event {
     InForce {
         /// The commit.
         revision: String,
+        /// Who signed it; absent where the host verified none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signer: Option<Signer>,
     },
+    /// The rewritten branch was accepted by a person's word: exactly this step, once.
+    RewriteApproved(RewriteApproval),
     /// A non-empty store was taken over by a person's word.
     Adopted {
         /// Why.

@@ -30,15 +30,12 @@ pub(super) struct Apply {
     /// Do not ask
     #[arg(long)]
     yes: bool,
-    /// Let the branch's rewritten tip REV, which is held, come into force; refused when another one is held
-    #[arg(long, value_name = "REV")]
-    accept_rewrite: Option<String>,
 }
 
 impl Apply {
     pub(super) fn run(self, config: &Path, terminal: &Terminal) -> anyhow::Result<Exit> {
         let controller = controller::open(config)?;
-        let terms = Terms { accept_rewrite: self.accept_rewrite, ..Terms::default() };
+        let terms = Terms::default();
         let saved = self.plan.as_deref().map(saved::load).transpose()?;
         controller::block_on(async {
             let ask = match saved {

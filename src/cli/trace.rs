@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Output, controller, exit::Exit, terminal::Terminal};
 use crate::{
     artifact::ArtifactId,
-    reconcile::{Terms, Trace as Traced},
+    reconcile::{Signature, Terms, Trace as Traced},
     render::{Palette, moment, told},
 };
 
@@ -60,7 +60,24 @@ fn text(traced: &Traced, zone: &TimeZone, palette: Palette) -> String {
         }
         Err(why) => line("commit", &palette.warn(why)),
     }
+    line("signed", &signature(&traced.signed_now, palette));
+    if let Some(signer) = &traced.signed_then {
+        line(
+            "verified",
+            &format!("when it came into force: {} with {}", signer.principal, signer.fingerprint),
+        );
+    }
     out
+}
+
+fn signature(now: &Signature, palette: Palette) -> String {
+    match now {
+        Signature::Counts(signer) => {
+            palette.good(format!("by {} with {}", signer.principal, signer.fingerprint))
+        }
+        Signature::DoesNotCount(why) => palette.warn(why),
+        Signature::NotVerified => "this host verifies no signatures".to_owned(),
+    }
 }
 
 fn data(traced: &Traced) -> serde_json::Value {
@@ -72,5 +89,10 @@ fn data(traced: &Traced) -> serde_json::Value {
             "subject": revision.subject,
         })
     });
-    json!({ "manifest": traced.manifest, "store": traced.store, "commit": commit })
+    json!({
+        "manifest": traced.manifest,
+        "store": traced.store,
+        "commit": commit,
+        "signature": { "now": traced.signed_now, "then": traced.signed_then },
+    })
 }

@@ -47,6 +47,24 @@ pub(super) struct Repo {
     pub poll: Option<Text<Length>>,
     /// Who may sign commits: a file in the format of `allowed_signers` (ssh-keygen(1)). Default: anyone.
     pub signers: Option<Text<LocalPath>>,
+    /// Who may sign commits: a file of OpenPGP public keys, armored or binary.
+    pub keyring: Option<Text<LocalPath>>,
+    /// What must be signed: `head`, the tip of the branch; `tag`, the tag that names the revision; `every`, each commit
+    /// since the revision in force. Default: `head`, where there are signers or a keyring.
+    pub verify: Option<Verify>,
+    /// With `verify = "tag"`: the names of the tags that count, with `*` and `?`. Default: all.
+    pub tag: Option<Text<Word>>,
+    /// Keys that count for merges only, as signers or as a keyring: those of the host whose web page merges.
+    pub web_flow: Option<Text<LocalPath>>,
+}
+
+/// What must be signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Verify {
+    Head,
+    Tag,
+    Every,
 }
 
 /// Where health and metrics are served and webhooks taken.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::{
-    artifact::record::{Event, Mark, Record},
+    artifact::record::{Event, Mark, Record, RewriteApproval},
     spec::{Suspension, names::StoreName, suspension::Scope},
 };
 
@@ -23,6 +23,7 @@ pub struct Chronicle {
     /// What each record had seen of other stores, by number.
     seen: BTreeMap<u64, BTreeMap<StoreName, Mark>>,
     in_force: Option<InForce>,
+    rewrites: Vec<RewriteApproval>,
     rulings: BTreeMap<Scope, Ruling>,
 }
 
@@ -52,7 +53,7 @@ impl Chronicle {
             self.seen.insert(record.sequence, record.siblings.clone());
         }
         let mut revisions = record.events.iter().filter_map(|event| match event {
-            Event::InForce { revision } => Some(InForce { at: record.at, revision: revision.clone() }),
+            Event::InForce { revision, .. } => Some(InForce { at: record.at, revision: revision.clone() }),
             _ => None,
         });
         self.in_force = revisions.next_back().or(self.in_force.take());
@@ -64,6 +65,10 @@ impl Chronicle {
             };
             self.rulings.insert(scope.clone(), Ruling { at: record.at, suspension });
         }
+        self.rewrites.extend(record.events.iter().filter_map(|event| match event {
+            Event::RewriteApproved(approval) => Some(approval.clone()),
+            _ => None,
+        }));
     }
 
     /// The newest record.
@@ -80,6 +85,13 @@ impl Chronicle {
     /// A person's last word on each thing that was ever suspended.
     pub fn rulings(&self) -> &BTreeMap<Scope, Ruling> {
         &self.rulings
+    }
+
+    /// The word of a person, not expired at `now`, that the branch may go from one revision to the other.
+    pub fn rewrite_approved(&self, from: &str, to: &str, now: Timestamp) -> Option<&RewriteApproval> {
+        let counts =
+            |approval: &&RewriteApproval| approval.from == from && approval.to == to && now <= approval.until;
+        self.rewrites.iter().rev().find(counts)
     }
 
     /// Why this chronicle, of the store `name`, is behind what `witness`, the store `other`, has seen of it; if it is.

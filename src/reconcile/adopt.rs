@@ -1,6 +1,6 @@
 //! Adoption: a person's word that a refused store may be used.
 
-use super::{Controller, Terms, desired::NothingInForce};
+use super::{Controller, desired::NothingInForce};
 use crate::{
     artifact::record::Event,
     inventory::{Observed, Standing},
@@ -45,7 +45,7 @@ impl Controller {
         let _lock = self.state.lock()?;
         // What was fetched before says where the stores are, too.
         let _ = self.fetch().await;
-        let desired = self.desired(&Terms::default()).await?;
+        let desired = self.desired().await?;
         let mut seen = self.seen.lock().await;
         self.look(&mut seen, &desired.spec, Vec::new(), Freshness::Now).await;
         let refused = match seen.inventory.stores.get(store) {

@@ -47,12 +47,10 @@ pub enum Keep {
 pub struct Terms {
     /// How old what was seen may be.
     pub freshness: Freshness,
-    /// The rewritten tip of the branch that a person accepts.
-    pub accept_rewrite: Option<String>,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { freshness: Freshness::Now, accept_rewrite: None }
+        Self { freshness: Freshness::Now }
     }
 }

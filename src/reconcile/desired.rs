@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
+    artifact::record::Signer,
     diagnostic::Diagnostic,
-    git::{Declaration, Mirror, MirrorError, Revision, RevisionError},
+    git::{Declaration, Lost, Mirror, MirrorError, Revision, RevisionError, Trust},
     spec::{Recipient, Spec, parse::parse},
     state::InForce,
 };
@@ -13,7 +14,7 @@ use crate::{
 const MOST_COMMITS: usize = 1000;
 
 /// What the host demands of every revision.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Demands {
     /// The folder of the infra repo that is read.
     pub folder: String,
@@ -21,8 +22,32 @@ pub struct Demands {
     pub branch: String,
     /// age public keys that must stay among the recipients.
     pub must_recipients: Vec<String>,
-    /// The rewritten tip that a person has accepted.
-    pub accepted: Option<String>,
+    /// Whose signatures a revision needs.
+    pub verification: Verification,
+    /// The rewrite of the branch that a person has approved: from the revision in force, to that tip.
+    pub approved: Option<(String, String)>,
+}
+
+/// Whose signatures a revision needs.
+#[derive(Clone, Debug)]
+pub enum Verification {
+    /// Nobody's: whoever can push is trusted.
+    Off,
+    /// Those of whom the host names.
+    By(Arc<Trust>),
+    /// Nobody knows, for the host's files can't be used: no newer revision comes into force.
+    Unusable(String),
+}
+
+impl Verification {
+    /// What it rests on: the answer to which revision is in force is another where this is.
+    pub fn digest(&self) -> String {
+        match self {
+            Verification::Off => String::new(),
+            Verification::By(trust) => trust.digest().to_owned(),
+            Verification::Unusable(why) => why.clone(),
+        }
+    }
 }
 
 /// The revision in force, and what stands between it and the newest one.
@@ -32,6 +57,8 @@ pub struct Desired {
     pub spec: Arc<Spec>,
     /// By which commit.
     pub revision: Revision,
+    /// Who signed it, as far as that was verified and counts.
+    pub signer: Option<Signer>,
     /// Warnings about it.
     pub warnings: Vec<Diagnostic>,
     /// Why the newest revision is not the one in force; `None` when it is.
@@ -53,12 +80,21 @@ pub enum Obstacle {
         /// Why.
         reason: String,
     },
-    /// The branch was rewritten: what was in force is not in its history. Held until a person accepts it.
+    /// A signature is missing or does not count.
+    Untrusted {
+        /// The branch's tip.
+        revision: String,
+        /// What is not trusted, and why.
+        why: String,
+    },
+    /// The branch was rewritten: what was in force is not in its history. Held until a person approves it.
     Rewritten {
         /// The branch's tip.
         revision: String,
         /// The revision in force, which the branch has lost.
         from: String,
+        /// The commits that it has lost.
+        lost: Lost,
     },
 }
 
@@ -86,7 +122,7 @@ impl Obstacle {
         match self {
             Obstacle::Bad(bad) => Some(&bad.revision.id),
             Obstacle::Unreadable { revision, .. } => revision.as_deref(),
-            Obstacle::Rewritten { revision, .. } => Some(revision),
+            Obstacle::Untrusted { revision, .. } | Obstacle::Rewritten { revision, .. } => Some(revision),
         }
     }
 }
@@ -102,10 +138,16 @@ impl std::fmt::Display for Obstacle {
                 write!(f, "revision {short} is bad: {first}; commit a correction")
             }
             Obstacle::Unreadable { reason, .. } => f.write_str(reason),
-            Obstacle::Rewritten { revision, from } => write!(
+            Obstacle::Untrusted { why, .. } => {
+                write!(
+                    f,
+                    "{why}; have it signed by somebody whom this host's repo.signers or repo.keyring name"
+                )
+            }
+            Obstacle::Rewritten { revision, from, lost } => write!(
                 f,
-                "the branch was rewritten: revision {} is not in the history of {}, which is held; look at both, then \
-                 run `backstay apply --accept-rewrite {revision}`, or push the branch as it was",
+                "the branch was rewritten: revision {} is not in the history of {}, which is held; it has lost {lost}; \
+                 look at both, then run `backstay approve {revision} --reason WHY`, or push the branch as it was",
                 short(from),
                 short(revision)
             ),
@@ -127,29 +169,10 @@ pub enum NothingInForce {
     /// No commit of the branch can be in force.
     #[error("failed to find a good revision: {0}")]
     NoneGood(Obstacle),
-    /// A person accepts another revision than the one that is held.
-    #[error(
-        "failed to accept {asked}: the revision that is held is {held}; look at it, then run `backstay apply --accept-rewrite {held}`"
-    )]
-    OtherHeld {
-        /// What was to be accepted.
-        asked: String,
-        /// What is held.
-        held: String,
-    },
-    /// A person accepts a rewrite, and there is none.
-    #[error(
-        "failed to accept {asked}: no revision is held, and the branch is at {tip}; leave out `--accept-rewrite`"
-    )]
-    NoneHeld {
-        /// What was to be accepted.
-        asked: String,
-        /// The branch's tip.
-        tip: String,
-    },
 }
 
-/// Finds the revision in force. `known` is the one that was in force before.
+/// Finds the revision in force. `known` is the one that was in force before: it stays so while nothing newer may replace it,
+/// even when its own signature does not count any more.
 pub async fn desired(
     mirror: &Mirror,
     demands: &Demands,
@@ -164,29 +187,44 @@ pub async fn desired(
             return last_good(mirror, demands, known, obstacle, Some(known)).await;
         }
     };
-    let rewritten = match &known {
-        Some(from) => !mirror.leads_to(from, &newest).await,
-        None => false,
-    };
-    if let Some(asked) = demands.accepted.clone().filter(|asked| *asked != newest) {
-        return Err(match rewritten {
-            true => NothingInForce::OtherHeld { asked, held: newest },
-            false => NothingInForce::NoneHeld { asked, tip: newest },
-        });
-    }
-    if let Some(from) = &known
-        && rewritten
-        && demands.accepted.is_none()
-    {
-        let obstacle = Obstacle::Rewritten { revision: newest, from: from.clone() };
-        return last_good(mirror, demands, from, obstacle, Some(from)).await;
-    }
-    match read(mirror, demands, &newest).await {
+    match candidate(mirror, demands, &newest, known.as_deref()).await {
         Ok(good) => Ok(good),
         Err(obstacle) => {
-            last_good(mirror, demands, known.as_ref().unwrap_or(&newest), obstacle, known.as_deref()).await
+            // The rewritten branch says nothing of what was in force.
+            let from = known.as_ref().unwrap_or(&newest);
+            last_good(mirror, demands, from, obstacle, known.as_deref()).await
         }
     }
+}
+
+/// The revision that the tip `newest` of the branch proposes, if it may replace `known`.
+async fn candidate(
+    mirror: &Mirror,
+    demands: &Demands,
+    newest: &str,
+    known: Option<&str>,
+) -> Result<Desired, Obstacle> {
+    // A branch may be made to name anything; only of commits it can be asked who signed them and what they follow.
+    mirror.describe(newest).await.map_err(|error| unreadable(newest, &error))?;
+    let untrusted = |why: String| Obstacle::Untrusted { revision: newest.to_owned(), why };
+    let (proposed, signer, newer) = match &demands.verification {
+        Verification::Off => (newest.to_owned(), None, None),
+        Verification::By(trust) => {
+            let choice =
+                trust.choose(mirror, newest, known).await.map_err(|why| untrusted(why.to_string()))?;
+            (choice.revision, Some(choice.signer), choice.newer)
+        }
+        Verification::Unusable(why) => return Err(untrusted(why.clone())),
+    };
+    if let Some(from) = known
+        && demands.approved.as_ref().is_none_or(|(old, new)| old != from || *new != proposed)
+        && !mirror.leads_to(from, &proposed).await
+    {
+        let lost = mirror.lost(from, &proposed).await;
+        return Err(Obstacle::Rewritten { revision: proposed, from: from.to_owned(), lost });
+    }
+    let good = read(mirror, demands, &proposed).await?;
+    Ok(Desired { signer, obstacle: newer.map(|why| untrusted(why.to_string())), ..good })
 }
 
 /// The newest good revision on the line that ends in `from`; `known` is the one that was in force before.
@@ -198,22 +236,40 @@ async fn last_good(
     known: Option<&str>,
 ) -> Result<Desired, NothingInForce> {
     for id in mirror.line(from, MOST_COMMITS).await {
-        if obstacle.revision() == Some(id.as_str()) {
+        let was_in_force = known == Some(id.as_str());
+        if obstacle.revision() == Some(id.as_str()) && !was_in_force {
             continue;
         }
+        let signer = match vouched(mirror, demands, &id).await {
+            Ok(signer) => signer,
+            // It came into force when it was trusted; ending the protection now would serve nobody.
+            Err(()) if was_in_force => None,
+            Err(()) => continue,
+        };
         if let Ok(good) = read(mirror, demands, &id).await {
-            let stands_in_for = known.filter(|known| *known != id).map(str::to_owned);
-            return Ok(Desired { obstacle: Some(obstacle), stands_in_for, ..good });
+            let stands_in_for = known.filter(|_| !was_in_force).map(str::to_owned);
+            return Ok(Desired { signer, obstacle: Some(obstacle), stands_in_for, ..good });
         }
     }
     Err(NothingInForce::NoneGood(obstacle))
 }
 
+/// Who signed a revision, as far as signatures are asked for.
+async fn vouched(mirror: &Mirror, demands: &Demands, id: &str) -> Result<Option<Signer>, ()> {
+    match &demands.verification {
+        Verification::Off => Ok(None),
+        Verification::By(trust) => trust.vouch(mirror, id).await.map(Some).map_err(|_| ()),
+        Verification::Unusable(_) => Err(()),
+    }
+}
+
 async fn read(mirror: &Mirror, demands: &Demands, id: &str) -> Result<Desired, Obstacle> {
-    let declaration = mirror.declaration(id, &demands.folder).await.map_err(|error: RevisionError| {
-        Obstacle::Unreadable { revision: Some(id.to_owned()), reason: error.to_string() }
-    })?;
-    judge(declaration, &demands.must_recipients)
+    let declaration = mirror.declaration(id, &demands.folder).await;
+    judge(declaration.map_err(|error| unreadable(id, &error))?, &demands.must_recipients)
+}
+
+fn unreadable(id: &str, error: &RevisionError) -> Obstacle {
+    Obstacle::Unreadable { revision: Some(id.to_owned()), reason: error.to_string() }
 }
 
 /// Whether a revision may come into force.
@@ -226,6 +282,7 @@ fn judge(declaration: Declaration, must_recipients: &[String]) -> Result<Desired
         Some(spec) if refusals.is_empty() => Ok(Desired {
             spec: Arc::new(spec),
             revision,
+            signer: None,
             warnings: diagnostics,
             obstacle: None,
             stands_in_for: None,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Ask, Keep, pass::Begun};
+use super::{Ask, Keep, desired::Desired, pass::Begun};
 use crate::{
     apply::executor::Outcome,
     artifact::{ArtifactId, record::Event},
@@ -11,17 +11,22 @@ use crate::{
     spec::names::{BackupName, StoreName},
 };
 
-/// The events of a pass by store, in the order in which they happened. A store that does not know yet that the revision
-/// `in_force` is in force is told.
+/// The events of a pass by store, in the order in which they happened. A store that does not know yet which revision is in
+/// force is told.
 pub(super) fn of_pass(
     ask: &Ask,
     begun: &Begun,
-    in_force: &str,
+    desired: &Desired,
     inventory: &Inventory,
 ) -> BTreeMap<StoreName, Vec<Event>> {
     let mut events: BTreeMap<StoreName, Vec<Event>> = BTreeMap::new();
+    let (in_force, signer) = match &desired.stands_in_for {
+        Some(lost) => (lost, None),
+        None => (&desired.revision.id, desired.signer.clone()),
+    };
     for store in ignorant(inventory, in_force) {
-        events.entry(store.clone()).or_default().push(Event::InForce { revision: in_force.to_owned() });
+        let event = Event::InForce { revision: in_force.clone(), signer: signer.clone() };
+        events.entry(store.clone()).or_default().push(event);
     }
     for (store, event) in begun.events.iter().cloned().chain(held(ask, begun)) {
         events.entry(store).or_default().push(event);

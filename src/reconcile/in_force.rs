@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Controller, Terms,
-    desired::{self, Demands, Desired, NothingInForce},
+    Basis, Controller,
+    desired::{Demands, Desired, NothingInForce},
     lock,
 };
 use crate::{
@@ -33,32 +33,38 @@ impl Controller {
         }
     }
 
-    /// The revision in force; read again only when a tip has moved.
-    pub(super) async fn desired(&self, terms: &Terms) -> Result<Arc<Desired>, NothingInForce> {
+    /// The revision in force; read again only when a tip has moved, or what decides about tips is another.
+    pub(super) async fn desired(&self) -> Result<Arc<Desired>, NothingInForce> {
         let tips = self.mirror.tips().await.map_err(NothingInForce::NoRevision)?;
-        let basis = (tips_position(&tips), self.state.in_force());
-        let demands = self.demands(terms);
+        let demands = self.demands();
+        let basis = Basis {
+            tips: tips_position(&tips),
+            before: self.state.in_force(),
+            trust: demands.verification.digest(),
+            approval: self.state.approval(),
+        };
         if let Some((known, desired)) = &*lock(&self.known)
             && *known == basis
-            && terms.accept_rewrite.is_none()
         {
             return Ok(desired.clone());
         }
-        let before = match &basis.1 {
+        let before = match &basis.before {
             Some(known) => Some(known.clone()),
             None => self.remembered(&demands).await,
         };
-        let desired = Arc::new(desired::desired(&self.mirror, &demands, before).await?);
-        *lock(&self.known) = Some((basis, desired.clone()));
+        let answer = self.desired_unless_approved(&demands, before).await?;
+        let desired = Arc::new(answer.desired);
+        *lock(&self.known) = answer.is_final.then(|| (basis, desired.clone()));
         Ok(desired)
     }
 
-    pub(super) fn demands(&self, terms: &Terms) -> Demands {
+    pub(super) fn demands(&self) -> Demands {
         Demands {
             folder: self.config.repo.path.clone(),
             branch: self.config.repo.branch.clone(),
             must_recipients: self.config.keys.must_recipients.clone(),
-            accepted: terms.accept_rewrite.clone(),
+            verification: self.verification(),
+            approved: None,
         }
     }
 

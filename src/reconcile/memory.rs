@@ -6,7 +6,11 @@ use super::{
     Controller,
     desired::{Demands, desired},
 };
-use crate::{inventory, observe::stores::Look, state::InForce};
+use crate::{
+    inventory::{Chronicle, Observed},
+    observe::stores::Look,
+    state::InForce,
+};
 
 impl Controller {
     /// The revision in force by the records of the stores. Which stores there are is read from the newest good revision;
@@ -15,21 +19,25 @@ impl Controller {
         let candidate = desired(&self.mirror, demands, None).await.ok()?;
         let looks = self.looks(&candidate.spec).await;
         let told = join_all(looks.values().filter_map(|look| look.as_ref().ok()).map(told)).await;
+        let told = told.iter().filter_map(|told| told.known()?.in_force().cloned());
         let now = self.now();
         // What a clock wrote that had jumped ahead is not newer than all that came after it.
-        let newest = told.into_iter().flatten().max_by_key(|told| (told.at <= now, told.at))?;
+        let newest = told.max_by_key(|told| (told.at <= now, told.at))?;
         Some(InForce { branch: demands.branch.clone(), revision: newest.revision })
     }
 }
 
 /// What a store's chain of records says, if it can be believed.
-async fn told(look: &Look) -> Option<inventory::InForce> {
+pub(super) async fn told(look: &Look) -> Observed<Chronicle> {
     match look.chain().await {
-        Ok(chain) if chain.broken.is_none() => chain.chronicle.in_force().cloned(),
-        Ok(_) => None,
+        Ok(chain) => match chain.broken {
+            None => Observed::Known(chain.chronicle),
+            // Nobody but a person can make it whole again: until then it has no say.
+            Some(_) => Observed::Known(Chronicle::default()),
+        },
         Err(error) => {
-            tracing::warn!(store = %look.name, %error, "it can't tell which revision was in force");
-            None
+            tracing::warn!(store = %look.name, %error, "its records can't be read");
+            Observed::Unknown(error.to_string())
         }
     }
 }

@@ -2,12 +2,18 @@
 
 use std::sync::Arc;
 
-use super::{Controller, Pass};
+use serde::Serialize;
+
+use super::{Controller, Pass, desired::Verification};
 use crate::{
-    artifact::{ArtifactId, Manifest},
+    artifact::{
+        ArtifactId, Manifest,
+        record::{Event, Signer},
+    },
     committed::{self, ReadError},
     git::{Revision, revision},
     inventory::{Condition, Inventory},
+    observe::stores::Look,
     plan::Limits,
     spec::{
         Spec,
@@ -62,6 +68,22 @@ pub struct Trace {
     pub store: StoreName,
     /// The commit; or why the infra repo does not have it.
     pub revision: Result<Revision, String>,
+    /// Who signed it by the files of this host as they are now.
+    pub signed_now: Signature,
+    /// Who had signed it when it came into force, as the store's records say.
+    pub signed_then: Option<Signer>,
+}
+
+/// Whether a signature counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Signature {
+    /// It does: whose it is.
+    Counts(Signer),
+    /// It does not, or there is none: why.
+    DoesNotCount(String),
+    /// This host verifies no signatures.
+    NotVerified,
 }
 
 /// Why an artifact can't be traced.
@@ -94,6 +116,30 @@ impl Controller {
         };
         let manifest = committed::read(&look.folder(backup), id, &self.keys).await?.manifest;
         let revision = revision::describe(self.mirror.path(), &manifest.revision).map_err(|e| e.to_string());
-        Ok(Trace { manifest, store: store.clone(), revision })
+        let signed_now = self.signature_of(&manifest.revision).await;
+        let signed_then = signer_when_in_force(&look, &manifest.revision).await;
+        Ok(Trace { manifest, store: store.clone(), revision, signed_now, signed_then })
     }
+
+    async fn signature_of(&self, revision: &str) -> Signature {
+        match self.verification() {
+            Verification::Off => Signature::NotVerified,
+            Verification::Unusable(why) => Signature::DoesNotCount(why),
+            Verification::By(trust) => match trust.vouch(&self.mirror, revision).await {
+                Ok(signer) => Signature::Counts(signer),
+                Err(why) => Signature::DoesNotCount(why.to_string()),
+            },
+        }
+    }
+}
+
+/// Who had signed a revision when it last came into force, as far as a store's records can be read and tell.
+async fn signer_when_in_force(look: &Look, wanted: &str) -> Option<Signer> {
+    let records = look.chain().await.ok()?.records;
+    let events = records.iter().rev().flat_map(|record| record.events.iter().rev());
+    let mut signers = events.filter_map(|event| match event {
+        Event::InForce { revision, signer } if revision == wanted => Some(signer.clone()),
+        _ => None,
+    });
+    signers.next()?
 }

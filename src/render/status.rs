@@ -10,7 +10,8 @@ use crate::{
     plan::due::SlotState,
     spec::names::{BackupName, StoreName},
     status::{
-        BackupStatus, Concern, Declared, ObjectiveState, Status, StoreState, StoreStatus, StoredStatus,
+        BackupStatus, Concern, Declared, ObjectiveState, Revisions, Status, StoreState, StoreStatus,
+        StoredStatus,
     },
 };
 
@@ -62,8 +63,16 @@ fn heading(status: &Status, palette: Palette) -> String {
         let newest = status.revisions.newest.as_deref().map(|id| format!(" {}", short_revision(id)));
         out += &palette.warn(format!("; the newest one{} is not", newest.unwrap_or_default()));
     }
-    out.push_str("\n\n");
+    let _ = write!(out, "\n{}\n\n", signatures(&status.revisions));
     out
+}
+
+fn signatures(revisions: &Revisions) -> String {
+    match (&revisions.signer, revisions.verify) {
+        (_, None) => "signatures are not verified".to_owned(),
+        (Some(signer), Some(_)) => format!("signed by {} with {}", signer.principal, signer.fingerprint),
+        (None, Some(_)) => "its signature does not count".to_owned(),
+    }
 }
 
 fn section(out: &mut String, table: &Table) {

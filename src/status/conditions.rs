@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{
-    BackupStatus, Declared, ObjectiveState, Overall, Status, StoreState,
+    BackupStatus, Declared, Hold, ObjectiveState, Overall, Status, StoreState,
     words::{count, duration},
 };
 use crate::{plan::due::SlotState, spec::names::BackupName};
@@ -31,8 +31,12 @@ pub struct Condition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Concern {
-    /// The newest revision is not in force.
+    /// The newest revision has faults or can't be read, and is not in force.
     BadRevision,
+    /// A signature is missing or does not count, so that the newest revision is not in force.
+    UntrustedRevision,
+    /// The branch was rewritten, and is held.
+    RewrittenBranch,
     /// A safety rule withheld deletions.
     Withheld,
     /// Nothing was ever captured.
@@ -69,7 +73,9 @@ impl Concern {
     /// What it makes of the whole.
     pub fn overall(self) -> Overall {
         match self {
-            Concern::BadRevision => Overall::BadRevision,
+            Concern::BadRevision | Concern::UntrustedRevision | Concern::RewrittenBranch => {
+                Overall::BadRevision
+            }
             Concern::Withheld => Overall::Withheld,
             Concern::NeverSucceeded
             | Concern::ObjectiveBreached
@@ -92,6 +98,8 @@ impl Concern {
     pub fn as_str(self) -> &'static str {
         match self {
             Concern::BadRevision => "bad-revision",
+            Concern::UntrustedRevision => "untrusted-revision",
+            Concern::RewrittenBranch => "rewritten-branch",
             Concern::Withheld => "withheld",
             Concern::NeverSucceeded => "never-succeeded",
             Concern::ObjectiveBreached => "objective-breached",
@@ -155,11 +163,20 @@ fn revisions(status: &Status, found: &mut Vec<Condition>) {
         found.push(condition(Concern::InfraUnreachable, "infra".to_owned(), message));
     }
     if let Some(why) = &status.revisions.refused {
+        let concern = match status.revisions.hold {
+            Some(Hold::Untrusted) => Concern::UntrustedRevision,
+            Some(Hold::Rewritten) => Concern::RewrittenBranch,
+            Some(Hold::Bad | Hold::Unreadable) | None => Concern::BadRevision,
+        };
+        let short = |id: &'_ str| id.get(..10).unwrap_or(id).to_owned();
         let message = match &status.revisions.in_force {
-            Some(last) => format!("{why}; revision {} stays in force", last.get(..10).unwrap_or(last)),
+            Some(last) if status.revisions.newest.as_ref() == Some(last) => {
+                format!("{why}; revision {} stays in force, and is not trusted any more", short(last))
+            }
+            Some(last) => format!("{why}; revision {} stays in force", short(last)),
             None => format!("{why}; nothing is in force"),
         };
-        found.push(condition(Concern::BadRevision, "infra".to_owned(), message));
+        found.push(condition(concern, "infra".to_owned(), message));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The infra repo with the real `git` program.
 
-mod bundle;
+pub mod bundle;
 mod mirror;
 mod push;
 mod revision;

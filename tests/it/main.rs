@@ -32,6 +32,7 @@ mod status;
 mod stores;
 mod suspension;
 mod triggers;
+mod trust;
 mod validate_formats;
 mod webhooks;
 mod world;

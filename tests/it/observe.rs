@@ -145,7 +145,7 @@ async fn a_store_is_refused_where_no_trusted_key_signed_what_it_holds() {
     assert_eq!(scene.see().await.standing, Standing::Ours);
 
     let scene = Scene::filled().await;
-    scene.record(now(), vec![Event::InForce { revision: "1".to_owned() }]).await;
+    scene.record(now(), vec![Event::InForce { revision: "1".to_owned(), signer: None }]).await;
     let record = backstay::artifact::layout::record(&scene.look.fleet, 0);
     scene.store.overwrite(&record, b"{}".as_slice().into());
     assert!(matches!(scene.see().await.standing, Standing::Refused(_)));

@@ -1,6 +1,7 @@
 //! Passes end to end: a real Git repository, a real database, two stores in folders.
 
 mod damage;
+mod history;
 mod memory;
 mod mishaps;
 mod reading;
@@ -22,7 +23,7 @@ use backstay::{
     inventory::{Observed, StoreInventory},
     plan::{Action, Step, manual},
     reconcile::{
-        Ask, Controller, Ending, Keep, Pass, PassError, Terms,
+        Approved, Ask, Controller, Ending, Keep, Pass, PassError, Terms, Word,
         desired::{NothingInForce, Obstacle},
         saved,
     },
@@ -167,9 +168,19 @@ async fn pass(controller: &Controller) -> Pass {
     apply(controller, &Ask::Everything).await.unwrap()
 }
 
-async fn apply(controller: &Controller, ask: &Ask) -> Result<Pass, PassError> {
+pub async fn apply(controller: &Controller, ask: &Ask) -> Result<Pass, PassError> {
     let listener: Arc<dyn Listener> = Arc::new(Deaf);
     controller.apply(ask, &Terms::default(), &Halt::default(), &listener).await
+}
+
+/// A person's word that the branch may be rewritten to `tip`.
+pub async fn approve(controller: &Controller, tip: &str) -> Approved {
+    let word = Word {
+        by: "kai@workstation".to_owned(),
+        reason: "a secret was taken out".to_owned(),
+        lasts: SignedDuration::from_hours(24),
+    };
+    controller.approve_rewrite(tip, word).await.unwrap()
 }
 
 fn steps(pass: &Pass) -> Vec<String> {
@@ -212,10 +223,7 @@ async fn what_a_pass_did_is_known_to_the_next_one_without_listing_the_stores_aga
     // Another listing would fail.
     let away = fleet.path("away");
     fs::rename(fleet.path("stores"), &away).unwrap();
-    let terms = Terms {
-        freshness: backstay::observe::Freshness::Within(Duration::from_secs(600)),
-        ..Terms::default()
-    };
+    let terms = Terms { freshness: backstay::observe::Freshness::Within(Duration::from_secs(600)) };
     let planned = controller.plan(&Ask::Everything, &terms).await.unwrap();
     assert_eq!(steps(&planned), Vec::<String>::new());
     assert_eq!(planned.status.waiting, []);
@@ -282,10 +290,8 @@ async fn a_rewritten_branch_is_held_until_a_person_accepts_it_and_the_old_tip_is
     assert!(matches!(&held.obstacle, Some(Obstacle::Rewritten { revision, .. }) if *revision == new));
     assert_eq!(fleet.manifests("vault", "infra").len(), 2, "the repo's own backup goes on");
 
-    let listener: Arc<dyn Listener> = Arc::new(Deaf);
-    let terms = Terms { accept_rewrite: Some(new.clone()), ..Terms::default() };
-    let controller = fleet.controller();
-    let accepted = controller.apply(&Ask::Everything, &terms, &Halt::default(), &listener).await.unwrap();
+    approve(&fleet.controller(), &new).await;
+    let accepted = fleet.pass().await;
     assert_eq!(accepted.revision.id, new);
     assert_eq!(accepted.obstacle.as_ref().map(ToString::to_string), None);
     assert_eq!(fleet.pass().await.revision.id, new);

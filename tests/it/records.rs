@@ -72,7 +72,7 @@ impl Scene {
 }
 
 fn event(number: u64) -> Event {
-    Event::InForce { revision: number.to_string() }
+    Event::InForce { revision: number.to_string(), signer: None }
 }
 
 fn record(sequence: u64) -> ObjectName {

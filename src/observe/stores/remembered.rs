@@ -157,6 +157,7 @@ fn apply_event(
         | Event::Suspended(_)
         | Event::Resumed { .. }
         | Event::InForce { .. }
+        | Event::RewriteApproved(_)
         | Event::Adopted { .. } => {}
     }
 }

@@ -10,7 +10,7 @@ use git2::Repository;
 use super::{Repo, git, try_git};
 
 /// A bundle of all that the repository holds, without the history of `known`.
-fn written(repo: &Path, known: &Tips) -> Result<(Tips, Vec<u8>), BundleError> {
+pub fn written(repo: &Path, known: &Tips) -> Result<(Tips, Vec<u8>), BundleError> {
     let (pieces, mut read) = tokio::sync::mpsc::channel(1);
     let (path, known) = (repo.to_owned(), known.clone());
     let writer = std::thread::spawn(move || {

@@ -1,9 +1,8 @@
 //! What the stores remember: which revision is in force, and what they have seen in each other.
 
-use std::{fs, path::Path, process::Command, sync::Arc, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use backstay::{
-    apply::executor::{Halt, Listener},
     inventory::Standing,
     reconcile::{
         AdoptError, Ask, Controller, Ending, PassError, Terms,
@@ -11,7 +10,7 @@ use backstay::{
     },
 };
 
-use super::{Deaf, Fleet, all_done, apply, pass, steps};
+use super::{Fleet, all_done, apply, approve, pass, steps};
 
 /// A new commit and a pass that makes it true: a record in each store that can be written to.
 async fn go_on(fleet: &Fleet, controller: &Controller) {
@@ -131,17 +130,17 @@ async fn a_rewritten_branch_is_held_even_where_only_the_stores_remember_what_was
 
     let held = apply(&fleet.controller(), &Ask::Everything).await.unwrap_err();
     match &held {
-        PassError::NothingInForce(NothingInForce::NoneGood(Obstacle::Rewritten { revision, from })) => {
+        PassError::NothingInForce(NothingInForce::NoneGood(Obstacle::Rewritten {
+            revision, from, ..
+        })) => {
             assert_eq!((revision, from), (&new, &old));
         }
         other => panic!("{other}"),
     }
-    assert!(held.to_string().contains(&format!("--accept-rewrite {new}")), "{held}");
+    assert!(held.to_string().contains(&format!("backstay approve {new}")), "{held}");
 
-    let listener: Arc<dyn Listener> = Arc::new(Deaf);
-    let terms = Terms { accept_rewrite: Some(new.clone()), ..Terms::default() };
-    let controller = fleet.controller();
-    let accepted = controller.apply(&Ask::Everything, &terms, &Halt::default(), &listener).await.unwrap();
+    approve(&fleet.controller(), &new).await;
+    let accepted = fleet.pass().await;
     assert_eq!(accepted.revision.id, new);
     fs::remove_dir_all(fleet.path("state")).unwrap();
     assert_eq!(fleet.pass().await.revision.id, new);
