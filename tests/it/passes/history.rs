@@ -117,7 +117,9 @@ async fn old_tips_stay_in_bundles_while_held_after_approval_and_after_a_collecti
         crate::git::git(&mirror, &["gc", "-q", "--prune=now"]);
         assert_eq!(crate::git::git(&mirror, &["rev-parse", &format!("refs/backstay/old/{old}")]), old);
         crate::git::git(&mirror, &["fsck", "--connectivity-only"]);
-        let (_, bundle) = written(&mirror, &Tips::default()).unwrap();
+        // It blocks, which a runtime's own thread may not.
+        let written = || written(&mirror, &Tips::default()).unwrap();
+        let (_, bundle) = std::thread::scope(|scope| scope.spawn(written).join().unwrap());
         let file = fleet.path("now.bundle");
         fs::write(&file, bundle).unwrap();
         let heads = crate::git::git(&mirror, &["bundle", "list-heads", file.to_str().unwrap()]);

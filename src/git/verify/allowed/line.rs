@@ -1,7 +1,13 @@
 //! One line of `allowed_signers`: principals, options, key.
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
-use ssh_key::{Algorithm, PublicKey, public::KeyData};
+use ssh_key::{
+    Algorithm, PublicKey,
+    public::{KeyData, RsaPublicKey},
+};
+
+/// The longest RSA key that the library checks signatures of.
+const MOST_RSA_BITS: usize = 4096;
 
 /// A moment, seconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,8 +117,15 @@ fn key(text: &str) -> Result<KeyData, String> {
         Algorithm::Dsa | Algorithm::Other(_) => {
             Err(format!("keys of the type {} are not supported: use ed25519, ecdsa or rsa", printable(kind)))
         }
+        Algorithm::Rsa { .. } if !key.key_data().rsa().is_some_and(can_be_checked) => {
+            Err(format!("rsa keys of more than {MOST_RSA_BITS} bits are not supported: use ed25519"))
+        }
         _ => Ok(key.key_data().clone()),
     }
+}
+
+fn can_be_checked(key: &RsaPublicKey) -> bool {
+    key.n.as_positive_bytes().is_some_and(|modulus| modulus.len() * 8 <= MOST_RSA_BITS)
 }
 
 /// The first word, in which quoted spaces are no end, and what follows.
