@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::{Output, controller, exit::Exit, terminal::Terminal};
 use crate::{
     artifact::record::RewriteApproval,
+    daemon::requests,
     reconcile::{Approved, Word},
     render,
     spec::names::StoreName,
@@ -73,6 +74,7 @@ impl Approve {
         controller::block_on(async {
             let approved = controller.approve_rewrite(&revision, word).await?;
             tell(&approved, terminal)?;
+            wake(&controller.state().socket(), terminal).await;
             Ok(if approved.faults.is_empty() { Exit::Done } else { Exit::Partial })
         })
     }
@@ -93,6 +95,15 @@ fn tell(approved: &Approved, terminal: &Terminal) -> anyhow::Result<()> {
          mirrors.\n"
     ))?;
     Ok(())
+}
+
+/// Tells a controller that runs on this state directory to look.
+async fn wake(socket: &Path, terminal: &Terminal) {
+    match requests::wake(socket).await {
+        Ok(Some(())) => terminal.note("The controller that runs on this host takes it up now."),
+        Ok(None) => terminal.note("It comes into force with the next pass, such as `backstay apply`."),
+        Err(error) => terminal.note(&format!("{} {error}", terminal.stderr.warn("!"))),
+    }
 }
 
 /// `user@host`, for people: whoever may run this may write any name.

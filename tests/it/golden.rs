@@ -47,8 +47,7 @@ fn filled(example: &str) -> World {
 
 fn status_of(world: &World, inventory: &Inventory, plan: &Plan) -> Status {
     let revision = Some("c0ffee".to_owned());
-    let revisions =
-        Revisions { in_force: revision.clone(), newest: revision, refused: None, ..Revisions::default() };
+    let revisions = Revisions { in_force: revision.clone(), newest: revision, ..Revisions::default() };
     Status::of(&world.spec, inventory, &world.limits, plan, revisions, world.now)
 }
 
