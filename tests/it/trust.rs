@@ -21,9 +21,6 @@ use backstay::git::{
 
 use crate::git::Repo;
 
-/// When commits are made, seconds since 1970: 2026-11-20T01:00:00Z.
-pub const COMMITTED: &str = "2026-11-20T01:00:00Z";
-
 /// A repository, keys beside it, and what the host asks for.
 pub struct Scene {
     pub repo: Repo,
