@@ -4,7 +4,7 @@ use std::{path::Path, str::FromStr, time::Duration};
 
 use anyhow::Context;
 use clap::Args;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, tz::TimeZone};
 use serde::Serialize;
 
 use super::{Output, controller, exit::Exit, terminal::Terminal};
@@ -89,7 +89,7 @@ fn tell(approved: &Approved, terminal: &Terminal) -> anyhow::Result<()> {
         return terminal.json("backstay.approval/1", &Told { approval, stores, faults });
     }
     let (from, to) = (render::short_revision(&approval.from), render::short_revision(&approval.to));
-    let until = render::moment(approval.until);
+    let until = render::moment(approval.until, &TimeZone::UTC);
     terminal.data(&format!(
         "Approved: the branch may go from {from} to {to} until {until}.\nIt has lost {lost}. They stay in bundles and \
          mirrors.\n"

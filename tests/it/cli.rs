@@ -224,16 +224,21 @@ fn the_infra_repo_is_restored_whole_after_many_commits_and_a_rewrite() {
     git(&infra, &["reset", "--quiet", "--hard", "HEAD~1"]);
     let held = fleet.commit(|text| text + "\n# kept\n");
     let told = fleet.run(&["apply", "--yes"], 6);
-    assert!(told.contains(&format!("--accept-rewrite {held}")), "{told}");
+    assert!(
+        told.contains(&format!("backstay approve {held}")) && told.contains("has lost 1 commit"),
+        "{told}"
+    );
 
-    let told = fleet.run(&["apply", "--yes", "--accept-rewrite", &lost], 1);
-    assert!(told.contains(&format!("the revision that is held is {held}")), "{told}");
+    let told = fleet.run(&["approve", &lost, "--reason", "a slip"], 1);
+    assert!(told.contains(&format!("the branch's tip that is held is {held}")), "{told}");
     let told = fleet.run(&["status"], 6);
     assert!(told.contains(&format!("revision {} is in force; the newest one", &lost[..10])), "{told}");
     assert_eq!(told.matches(&lost).count(), 0, "a long hash where a short one says it:\n{told}");
-    fleet.run(&["apply", "--yes", "--accept-rewrite", &held], 0);
-    let told = fleet.run(&["apply", "--yes", "--accept-rewrite", &lost], 1);
-    assert!(told.contains("no revision is held"), "{told}");
+    let told = fleet.run(&["approve", &held[..10], "--reason", "it is meant"], 0);
+    assert!(told.contains(&lost[..10]) && told.contains("next pass"), "{told}");
+    fleet.run(&["apply", "--yes"], 0);
+    let told = fleet.run(&["approve", &held, "--reason", "once more"], 1);
+    assert!(told.contains("no rewrite of the branch is held"), "{told}");
 
     let (file, folder) = (fleet.path("infra.bundle"), fleet.path("infra.git"));
     fleet.run(&["restore", "infra", "--to", &file], 0);
