@@ -13,6 +13,7 @@ pub mod exit;
 mod explain;
 mod folder;
 mod git;
+mod hold;
 mod hook;
 mod identity;
 mod init;
@@ -27,8 +28,10 @@ mod report;
 mod restore;
 mod review;
 mod run;
+mod saying;
 mod schema;
 mod status;
+mod suspend;
 mod terminal;
 mod trace;
 mod validate;
@@ -115,6 +118,10 @@ enum Command {
     Backup(backup::Backup),
     Restore(restore::Restore),
     Verify(verify::Verify),
+    Suspend(suspend::Suspend),
+    Resume(suspend::Resume),
+    Hold(hold::Hold),
+    Release(hold::Release),
     Keygen(keygen::Keygen),
     Adopt(adopt::Adopt),
     Approve(approve::Approve),
@@ -154,6 +161,10 @@ fn run_command(command: Command, config: &Path, terminal: &Terminal) -> anyhow::
         Command::Backup(command) => command.run(config, terminal),
         Command::Restore(command) => command.run(config, terminal),
         Command::Verify(command) => command.run(config, terminal),
+        Command::Suspend(command) => command.run(config, terminal),
+        Command::Resume(command) => command.run(config, terminal),
+        Command::Hold(command) => command.run(config, terminal),
+        Command::Release(command) => command.run(config, terminal),
         Command::Keygen(command) => command.run(terminal),
         Command::Adopt(command) => command.run(config, terminal),
         Command::Approve(command) => command.run(config, terminal),

@@ -52,8 +52,13 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// What stands still, now, later or once: by the declaration, and by a person's word that is written in the stores.
+    /// What stands still, now, later or once: by the declaration, and by a person's word.
     pub fn suspensions(&self, spec: &Spec) -> Vec<Suspension> {
+        spec.suspensions.values().cloned().chain(self.recorded_suspensions()).collect()
+    }
+
+    /// What a person's word suspended, of which no store knows a newer one.
+    pub fn recorded_suspensions(&self) -> Vec<Suspension> {
         let mut recorded: BTreeMap<&Scope, &Ruling> = BTreeMap::new();
         for store in self.stores.values().filter_map(Observed::known) {
             for (scope, ruling) in store.records.rulings() {
@@ -63,8 +68,7 @@ impl Inventory {
                 }
             }
         }
-        let recorded = recorded.into_values().filter_map(|ruling| ruling.suspension.clone());
-        spec.suspensions.values().cloned().chain(recorded).collect()
+        recorded.into_values().filter_map(|ruling| ruling.suspension.clone()).collect()
     }
 }
 

@@ -15,6 +15,7 @@ mod memory;
 mod pass;
 mod rounds;
 pub mod saved;
+mod saying;
 mod survey;
 mod trust;
 
@@ -59,6 +60,7 @@ use hand::Hand;
 use pass::Begun;
 pub use pass::{Ending, Extent, Pass};
 use saved::Stale;
+pub use saying::{Recorded, SayError, Saying};
 pub use survey::{Signature, Survey, Trace, TraceError};
 
 /// One Backstay process on one state directory.

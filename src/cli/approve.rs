@@ -7,10 +7,14 @@ use clap::Args;
 use jiff::{SignedDuration, tz::TimeZone};
 use serde::Serialize;
 
-use super::{Output, controller, exit::Exit, terminal::Terminal};
+use super::{
+    Output, controller,
+    exit::Exit,
+    saying::{person, wake},
+    terminal::Terminal,
+};
 use crate::{
     artifact::record::RewriteApproval,
-    daemon::requests,
     reconcile::{Approved, Word},
     render,
     spec::names::StoreName,
@@ -95,23 +99,6 @@ fn tell(approved: &Approved, terminal: &Terminal) -> anyhow::Result<()> {
          mirrors.\n"
     ))?;
     Ok(())
-}
-
-/// Tells a controller that runs on this state directory to look.
-async fn wake(socket: &Path, terminal: &Terminal) {
-    match requests::wake(socket).await {
-        Ok(Some(())) => terminal.note("The controller that runs on this host takes it up now."),
-        Ok(None) => terminal.note("It comes into force with the next pass, such as `backstay apply`."),
-        Err(error) => terminal.note(&format!("{} {error}", terminal.stderr.warn("!"))),
-    }
-}
-
-/// `user@host`, for people: whoever may run this may write any name.
-fn person() -> String {
-    let user = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
-    let user = user.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    format!("{user}@{host}").chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 #[cfg(test)]

@@ -4,18 +4,18 @@
 //! expires. The stores' records are all that counts; the state directory only notes that they are to be asked anew.
 
 use futures::future::join_all;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::{
     Controller,
     desired::{self, Demands, Desired, NothingInForce, Obstacle},
     memory::told,
+    saying::Recorded,
 };
 use crate::{
     artifact::record::{Event, RewriteApproval},
     git::Lost,
-    inventory::{Observed, Standing},
-    observe::Freshness,
+    inventory::Observed,
     spec::{Spec, names::StoreName},
     state::{InForce, StateError},
 };
@@ -167,8 +167,8 @@ impl Controller {
             until: now.checked_add(word.lasts).map_err(ApproveError::TooLong)?,
         };
         let spec = spec.ok_or_else(|| ApproveError::Unrecorded(Vec::new()))?;
-        let (stores, faults) =
-            self.record_everywhere(&spec, &Event::RewriteApproved(approval.clone()), now).await;
+        let event = Event::RewriteApproved(approval.clone());
+        let Recorded { stores, faults } = self.record_where(&spec, |_| true, &event).await;
         if stores.is_empty() {
             return Err(ApproveError::Unrecorded(faults));
         }
@@ -209,41 +209,5 @@ impl Controller {
             }
         }
         answer
-    }
-
-    /// Appends an event in every store that is ours; which took it, and why others did not.
-    async fn record_everywhere(
-        &self,
-        spec: &Spec,
-        event: &Event,
-        now: Timestamp,
-    ) -> (Vec<StoreName>, Vec<String>) {
-        let mut seen = self.seen.lock().await;
-        self.look(&mut seen, spec, Vec::new(), Freshness::Now).await;
-        let looks = self.looks(spec).await;
-        let (mut stores, mut faults) = (Vec::new(), Vec::new());
-        for (name, look) in looks {
-            let found = seen.inventory.stores.get(&name).cloned();
-            match (found, look) {
-                (Some(Observed::Known(found)), Ok(look)) if found.standing == Standing::Ours => {
-                    let siblings = seen.siblings(&name);
-                    match look.records().append_knowing(&self.keys, now, vec![event.clone()], siblings).await
-                    {
-                        Ok(record) => {
-                            seen.recorded(&name, &record);
-                            stores.push(name);
-                        }
-                        Err(error) => faults.push(error.to_string()),
-                    }
-                }
-                (Some(Observed::Unknown(why)), _) | (_, Err(why)) => {
-                    faults.push(format!("store {name} cannot be seen: {why}"));
-                }
-                (Some(Observed::Known(_)) | None, Ok(_)) => {
-                    faults.push(format!("store {name} is empty or refused"));
-                }
-            }
-        }
-        (stores, faults)
     }
 }
