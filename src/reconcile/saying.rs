@@ -163,8 +163,9 @@ impl Controller {
                     (Ok(true), Err(why)) => return Some((name, Err(format!("store {name}: {why}")))),
                     (Ok(true), Ok(look)) => look,
                 };
-                let appended = look.records().append_knowing(&self.keys, now, vec![event.clone()], siblings);
-                Some((name, appended.await.map_err(|error| error.to_string())))
+                let records = look.records();
+                let appended = records.append_knowing(&self.keys, now, vec![event.clone()], siblings).await;
+                Some((name, appended.map_err(|error| error.to_string())))
             }
         });
         for (name, appended) in join_all(appended.collect::<Vec<_>>()).await.into_iter().flatten() {

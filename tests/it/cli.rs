@@ -165,6 +165,17 @@ fn what_init_makes_is_planned_applied_explained_traced_and_restored() {
     fleet.run(&["verify", "nothing"], 1);
     fleet.run(&["list", "nothing"], 1);
 
+    fleet.run(&["hold", artifact, "--reason", "evidence"], 0);
+    assert!(fleet.run(&["explain", artifact], 0).contains("evidence"));
+    fleet.run(&["release", artifact], 0);
+    fleet.run(&["release", artifact], 1);
+    let pause = ["suspend", "data", "--until", "2999-01-01", "--reason", "new hardware"];
+    fleet.run(&pause, 0);
+    assert!(fleet.run(&["status"], 0).contains("data is suspended: new hardware"));
+    assert_eq!(fleet.json(&["resume", "data"], 0)["format"], "backstay.saying/1");
+    fleet.run(&["resume", "data"], 1);
+    fleet.run(&["suspend", "--until", "2999-01-01", "--reason", "nothing is named"], 2);
+
     let kit = fleet.path("kit");
     fleet.run(&["kit", "--out", &kit], 0);
     assert!(Path::new(&kit).join("restore.sh").is_file());

@@ -5,6 +5,7 @@ mod history;
 mod memory;
 mod mishaps;
 mod reading;
+mod saying;
 mod stand_in;
 mod undeclared;
 
