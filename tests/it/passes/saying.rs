@@ -91,6 +91,6 @@ async fn an_artifact_is_held_in_every_store_that_has_it_until_it_is_released() {
 /// What is held in the stores, as the next pass sees it.
 async fn held_in(fleet: &Fleet) -> Vec<ArtifactId> {
     let pass = fleet.pass().await;
-    let shop = &pass.status.backups[&"shop".parse().unwrap()];
+    let shop = &pass.status.backups["shop"];
     shop.stores.values().flat_map(|stored| stored.held.clone()).collect()
 }
