@@ -1,5 +1,5 @@
-//! The reconcile loop: something happens, a pass looks. Whatever happened, the pass is the same; only a person's request
-//! and a newer revision are more than "look now".
+//! The reconcile loop: something happens, a pass looks: the one under way, or else a new one. Whatever happened, it does the
+//! same; only a person's request is more than "look now".
 
 mod events;
 mod knocks;
@@ -7,21 +7,27 @@ pub mod poll;
 pub mod queue;
 pub mod requests;
 
-use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::Notify, task::JoinHandle, time::Instant};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    apply::executor::{Halt, Listener, Outcome},
+    apply::executor::{Halt, Listener},
     observe::Freshness,
-    reconcile::{Ask, Controller, Keep as Kept, OpenError, Pass, PassError, Terms},
+    plan::manual,
+    reconcile::{Ask, Controller, Keep as Kept, Line, OpenError, Pass, PassError, Reply, Terms, Wanted},
     state::StateError,
     web::{self, Board, ListenError, Webhooks, webhooks::WebhookError},
 };
 pub use events::Event;
 use events::Events;
-use queue::{Pace, Queue, Verdict, Why};
+use queue::{Pace, Queue, Why};
 use requests::{Answer, Asked, Keep, RequestError};
 
 /// What was seen is good enough for passes that time or a commit begins, when it is not older than this.
@@ -66,9 +72,9 @@ pub type Open = Box<dyn Fn() -> Result<Controller, OpenError> + Send + Sync>;
 pub trait Audience: Listener {
     /// Requests are heard from now on, and the web page, where one is configured, listens there.
     fn listens(&self, address: Option<SocketAddr>);
-    /// Something has woken the loop, and what waits has been told to give way if it must.
+    /// Something has woken the loop.
     fn woken(&self, _why: Why) {}
-    /// A pass has ended.
+    /// A pass has ended, or is about to look anew and has come so far: what had ended by then is not told again.
     fn passed(&self, result: &Result<Pass, PassError>);
 }
 
@@ -81,7 +87,9 @@ pub async fn run(open: Open, audience: Arc<dyn Audience>) -> Result<Ended, Daemo
     let events = Events::open(&controller, webhooks)?;
     audience.listens(page.address);
     let queue = Queue::new(Pace::default(), Instant::now());
-    let mut run = Run { open, controller, audience, board, queue, asked: VecDeque::new(), pass: None };
+    let (tell, rounds) = mpsc::unbounded_channel();
+    let line = Arc::new(Line::telling(tell));
+    let mut run = Run { open, controller, audience, board, queue, line, rounds, latest: None, pass: None };
     let ended = run.until_stopped(events).await;
     page.stop.cancel();
     Ok(ended)
@@ -116,7 +124,11 @@ struct Run {
     audience: Arc<dyn Audience>,
     board: Arc<Board>,
     queue: Queue,
-    asked: VecDeque<Asked>,
+    /// What a pass under way, or else the next one, is to hear.
+    line: Arc<Line>,
+    rounds: mpsc::UnboundedReceiver<Result<Pass, PassError>>,
+    /// The last round of the pass under way.
+    latest: Option<Pass>,
     pass: Option<Running>,
 }
 
@@ -125,21 +137,21 @@ struct Running {
     halt: Halt,
     task: JoinHandle<Result<Pass, PassError>>,
     began: Instant,
-    /// Whom to answer, when a person asked for it.
-    asked: Option<Asked>,
+    /// Whether something failed since it was last told to look.
+    failed: bool,
 }
 
 impl Run {
     async fn until_stopped(&mut self, mut events: Events) -> Ended {
         loop {
-            if self.pass.is_none() {
-                self.begin();
-            }
-            match events.next(self.queue.next(), self.pass.as_mut().map(|pass| &mut pass.task)).await {
+            self.begin();
+            let pass = self.pass.as_mut().map(|pass| &mut pass.task);
+            match events.next(self.queue.next(), &mut self.rounds, pass).await {
                 Event::Wake(why) => self.wake(why),
                 Event::Due => {}
                 Event::Reload => self.reload(),
                 Event::Asked(asked) => self.ask(asked),
+                Event::Round(result) => self.round(*result),
                 Event::PassEnded(result) => self.pass_ended(*result),
                 Event::Stop(ended) => {
                     self.stop().await;
@@ -149,51 +161,49 @@ impl Run {
         }
     }
 
-    /// Begins what is next: a person's request before anything else.
+    /// Has a pass look where it is time for that: the one under way, or else a new one.
     fn begin(&mut self) {
-        if let Some(asked) = self.asked.pop_front() {
-            let ask = ask_of(&asked);
-            return self.begin_pass(ask, Freshness::Within(FRESH), Some(asked));
-        }
         let reasons = self.queue.take(Instant::now());
-        if reasons.is_empty() {
-            return;
+        if !reasons.is_empty() {
+            tracing::debug!(?reasons, "time to look");
+            self.board.looks_for(reasons.iter().map(|why| why.as_str()));
+            // A person who says "look", and whatever failed, want the world as it is.
+            let anew = reasons.contains(&Why::Asked) || reasons.contains(&Why::Retry);
+            self.line.look(if anew { Freshness::Now } else { Freshness::Within(FRESH) });
+            self.pass.iter_mut().for_each(|pass| pass.failed = false);
         }
-        tracing::debug!(?reasons, "a pass begins");
-        self.board.looks_for(reasons.iter().map(|why| why.as_str()));
-        // A person who says "look", and whatever failed, want the world as it is.
-        let anew = reasons.contains(&Why::Asked) || reasons.contains(&Why::Retry);
-        let freshness = if anew { Freshness::Now } else { Freshness::Within(FRESH) };
-        self.begin_pass(Ask::Everything, freshness, None);
+        if self.pass.is_none() && self.line.has_news() {
+            self.begin_pass();
+        }
     }
 
-    fn begin_pass(&mut self, ask: Ask, freshness: Freshness, asked: Option<Asked>) {
-        let (controller, halt) = (self.controller.clone(), Halt::default());
+    fn begin_pass(&mut self) {
+        let (controller, line, halt) = (self.controller.clone(), self.line.clone(), Halt::default());
         let listener: Arc<dyn Listener> = self.audience.clone();
         self.board.begins(controller.now());
         let stops = halt.clone();
         let task = tokio::spawn(async move {
-            let terms = Terms { freshness };
-            controller.apply(&ask, &terms, &stops, &listener).await
+            controller.apply_hearing(&line, &Ask::Everything, &Terms::default(), &stops, &listener).await
         });
-        self.pass = Some(Running { halt, task, began: Instant::now(), asked });
+        self.pass = Some(Running { halt, task, began: Instant::now(), failed: false });
     }
 
     fn wake(&mut self, why: Why) {
-        self.queue.wake(why, Instant::now());
-        if let (true, Some(pass)) = (why.tells_of_a_commit(), &self.pass) {
-            // What waits would keep the newer revision waiting; what is under way goes on.
-            pass.halt.yield_soon.cancel();
+        match &self.pass {
+            Some(_) if why.tells_of_a_commit() => {
+                self.board.looks_for([why.as_str()]);
+                self.line.commit(Freshness::Within(FRESH));
+            }
+            _ => self.queue.wake(why, Instant::now()),
         }
         self.audience.woken(why);
     }
 
     fn ask(&mut self, asked: Asked) {
-        if self.pass.is_some() {
-            // A command that has gone away is not told.
-            let _ = asked.answers.send(Answer::Progress("waiting for the pass under way".to_owned()));
-        }
-        self.asked.push_back(asked);
+        let (replies, told) = mpsc::unbounded_channel();
+        let (requests, keep) = requested(&asked.request);
+        tokio::spawn(pass_on(told, asked.answers));
+        self.line.ask(Wanted { requests, keep, replies });
     }
 
     /// Reads the configuration again; a bad one changes nothing.
@@ -204,33 +214,73 @@ impl Run {
                     "state_dir has changed: start the controller anew; the old configuration stays"
                 );
             }
-            Ok(controller) => self.controller = Arc::new(controller),
+            Ok(controller) => {
+                self.controller = Arc::new(controller);
+                if self.pass.is_some() {
+                    self.line.replace(self.controller.clone());
+                }
+            }
             Err(error) => tracing::error!(%error, "the old configuration stays"),
         }
         self.wake(Why::Asked);
     }
 
-    fn pass_ended(&mut self, result: Result<Pass, PassError>) {
-        let Some(Running { began, asked, .. }) = self.pass.take() else { return };
-        self.audience.passed(&result);
-        let now = self.controller.now();
-        let (verdict, due) = match &result {
-            Ok(pass) => {
-                let due = pass.next_due.map(|due| due.duration_since(now));
-                (verdict(pass), due.map(|due| Duration::try_from(due).unwrap_or_default()))
-            }
-            Err(error) => {
-                tracing::error!(%error, "the pass did not come about");
-                (Verdict::TryAgain(None), None)
-            }
+    /// The pass under way has come so far.
+    fn round(&mut self, result: Result<Pass, PassError>) {
+        self.heed_failures(&result);
+        let shown = match &result {
+            Ok(pass) => Ok(pass.status.clone()),
+            Err(error) => Err(error.to_string()),
         };
-        if let Some(asked) = asked {
-            // A command that has gone away is not told.
-            let _ = asked.answers.send(Answer::Ended { faults: faults(&result) });
+        self.board.shows(shown, self.controller.now());
+        match result {
+            Ok(pass) => {
+                self.close(pass.looks);
+                self.latest = Some(pass);
+            }
+            Err(_) => self.audience.passed(&result),
         }
-        self.queue.ended(verdict, due, Instant::now());
+    }
+
+    /// Tells the audience of what came of earlier looks than the one of this number.
+    fn close(&mut self, looks: u32) {
+        if let Some(earlier) = self.latest.take_if(|latest| latest.looks != looks) {
+            self.audience.passed(&Ok(earlier));
+        }
+    }
+
+    fn pass_ended(&mut self, result: Result<Pass, PassError>) {
+        // What it told before it ended comes first.
+        while let Ok(round) = self.rounds.try_recv() {
+            self.round(round);
+        }
+        self.close(result.as_ref().map_or(0, |pass| pass.looks));
+        self.latest = None;
+        self.audience.passed(&result);
+        self.heed_failures(&result);
+        let Some(Running { began, failed, .. }) = self.pass.take() else { return };
+        if !failed {
+            self.queue.settled();
+        }
+        let now = self.controller.now();
+        let due = result.as_ref().ok().and_then(|pass| pass.next_due).map(|due| due.duration_since(now));
+        self.queue.due_in(due.map(|due| Duration::try_from(due).unwrap_or_default()), Instant::now());
         let shown = result.map(|pass| pass.status).map_err(|error| error.to_string());
         self.board.ends(shown, began.elapsed(), now);
+    }
+
+    /// What failed is tried again later.
+    fn heed_failures(&mut self, result: &Result<Pass, PassError>) {
+        let again = match result {
+            Ok(pass) => pass.try_again(),
+            Err(error) => {
+                tracing::error!(%error, "the pass did not come about");
+                Some(None)
+            }
+        };
+        let Some(least) = again else { return };
+        self.pass.iter_mut().for_each(|pass| pass.failed = true);
+        self.queue.failed(least, Instant::now());
     }
 
     /// Ends the pass under way, and cleans up after what it had begun.
@@ -243,9 +293,8 @@ impl Run {
     }
 }
 
-fn ask_of(asked: &Asked) -> Ask {
-    let request = &asked.request;
-    let requests = request.backups.iter().map(|backup| crate::plan::manual::Request {
+fn requested(request: &requests::Request) -> (Vec<manual::Request>, Kept) {
+    let requests = request.backups.iter().map(|backup| manual::Request {
         backup: backup.clone(),
         kind: request.kind,
         reason: request.reason.clone(),
@@ -254,27 +303,16 @@ fn ask_of(asked: &Asked) -> Ask {
         Keep::ByPolicy => Kept::ByPolicy,
         Keep::Held => Kept::Held(request.reason.clone().unwrap_or_else(|| "asked for".to_owned())),
     };
-    Ask::Backup(requests.collect(), keep)
+    (requests.collect(), keep)
 }
 
-fn verdict(pass: &Pass) -> Verdict {
-    if pass.gave_way() {
-        return Verdict::GaveWay;
+/// Passes on to a command what a pass says to it. A command that has gone away is not told.
+async fn pass_on(mut told: mpsc::UnboundedReceiver<Reply>, answers: mpsc::UnboundedSender<Answer>) {
+    while let Some(reply) = told.recv().await {
+        let answer = match reply {
+            Reply::Waits(why) => Answer::Progress(why),
+            Reply::Ended(faults) => Answer::Ended { faults },
+        };
+        let _ = answers.send(answer);
     }
-    pass.try_again().map_or(Verdict::Settled, Verdict::TryAgain)
-}
-
-/// What a person who asked must be told.
-fn faults(result: &Result<Pass, PassError>) -> Vec<String> {
-    let pass = match result {
-        Ok(pass) => pass,
-        Err(error) => return vec![error.to_string()],
-    };
-    let steps = pass.plan.steps.iter().filter_map(|step| match pass.outcomes.get(&step.id)? {
-        Outcome::Done(_) => None,
-        Outcome::Failed(failure) => Some(failure.to_string()),
-        Outcome::Skipped(why) => Some(format!("skipped: {}: {why}", step.action)),
-        Outcome::Cancelled => Some(format!("cancelled: {}", step.action)),
-    });
-    steps.chain(pass.unrecorded.iter().cloned()).collect()
 }

@@ -10,6 +10,7 @@ pub mod desired;
 mod events;
 mod hand;
 mod in_force;
+mod line;
 mod look;
 mod memory;
 mod pass;
@@ -18,6 +19,7 @@ pub mod saved;
 mod saying;
 mod survey;
 mod trust;
+mod under_way;
 
 use std::{
     path::Path,
@@ -57,11 +59,14 @@ pub use approve::{ApproveError, Approved, Word};
 pub use ask::{Ask, Keep, Terms};
 use desired::{Desired, NothingInForce};
 use hand::Hand;
+use line::News;
+pub use line::{Line, Reply, Wanted};
 use pass::Begun;
 pub use pass::{Ending, Extent, Pass};
 use saved::Stale;
 pub use saying::{Recorded, SayError, Saying};
 pub use survey::{Signature, Survey, Trace, TraceError};
+use under_way::{Occasion, UnderWay};
 
 /// One Backstay process on one state directory.
 pub struct Controller {
@@ -243,10 +248,12 @@ impl Controller {
         let interrupted = if busy { Vec::new() } else { Journal::peek(&self.state.journal())? };
         self.look(seen, &desired.spec, interrupted, terms.freshness).await;
         let plan = self.planned(ask, &desired, seen)?;
-        Ok((self.concluded(Begun::of(plan, ask.extent(), unreachable), &desired, seen)?, desired))
+        let left = plan.clone();
+        let pass = self.described(Begun::of(plan, ask.extent(), unreachable), &desired, &left, seen);
+        Ok((pass, desired))
     }
 
-    /// One pass, which does what it plans.
+    /// One pass, which does what it plans, and what falls due while it lasts.
     pub async fn apply(
         &self,
         ask: &Ask,
@@ -254,26 +261,51 @@ impl Controller {
         halt: &Halt,
         listener: &Arc<dyn Listener>,
     ) -> Result<Pass, PassError> {
-        let hand = Hand::take(&self.state, ask, halt, listener)?;
-        let freshness = self.freshness_after_others(ask, terms.freshness)?;
-        let unreachable = self.fetch().await;
-        let desired = self.desired().await?;
-        self.keep_in_force(&desired)?;
-        let mut seen = self.seen.lock().await;
+        self.apply_hearing(&Line::default(), ask, terms, halt, listener).await
+    }
 
-        let first = match ask {
-            Ask::Everything => self.back_up_infra_first(&hand, &desired, &mut seen).await?,
-            _ => None,
+    /// The same, open to what happens meanwhile: rounds of looking and planning, while steps run, until nothing is under
+    /// way and there is nothing left to begin. What a round can't do ends the pass only once the steps under way have ended.
+    pub async fn apply_hearing(
+        &self,
+        line: &Line,
+        ask: &Ask,
+        terms: &Terms,
+        halt: &Halt,
+        listener: &Arc<dyn Listener>,
+    ) -> Result<Pass, PassError> {
+        let mut news = line.take();
+        let freshness = news.as_ref().and_then(|news| news.look).unwrap_or(terms.freshness);
+        let begun = Hand::take(&self.state, ask, halt, listener)
+            .and_then(|hand| Ok((hand, self.freshness_after_others(ask, freshness)?)))
+            .inspect_err(|error| line::refuse(news.take().map_or(Vec::new(), |news| news.wanted), error));
+        let (hand, freshness) = begun?;
+        let mut pass = UnderWay::new(hand, ask, line, &self.bounds);
+        let mut occasion = match news {
+            Some(news) => Occasion::News(News { look: Some(freshness), ..news }),
+            None => Occasion::Begin(freshness),
         };
-        self.look(&mut seen, &desired.spec, hand.interrupted(), freshness).await;
-        let plan = self.planned(ask, &desired, &seen)?;
-        let mut begun = Begun::of(plan, ask.extent(), unreachable).after(first);
-        self.carry_out_in_rounds(&hand, ask, &desired, &mut seen, &mut begun).await?;
-        if !matches!(ask, Ask::Restore(_)) {
-            let events = events::of_pass(ask, &begun, &desired, &seen.inventory);
-            begun.unrecorded = self.record(events, &desired.spec, &mut seen).await;
+        let mut replaced: Option<Arc<Controller>> = None;
+        loop {
+            if let Occasion::News(news) = &mut occasion
+                && let Some(controller) = news.controller.take()
+            {
+                // What waits was planned by what another configuration allows.
+                pass.withdraw();
+                replaced = Some(controller);
+            }
+            let controller = replaced.as_deref().unwrap_or(self);
+            let round = controller.round(&mut pass, occasion).await;
+            pass.next_due = round.as_ref().ok().and_then(|round| round.next_due);
+            if let Err(error) = &round {
+                pass.refuse(error);
+            }
+            if pass.is_over() {
+                return round;
+            }
+            pass.tell(round);
+            occasion = pass.next_occasion(self.clock.as_ref()).await;
         }
-        self.concluded(begun, &desired, &seen)
     }
 
     /// What bounds every plan on this host.
@@ -294,13 +326,20 @@ impl Controller {
         let limits = self.limits(desired);
         let plan = match ask {
             Ask::Everything => plan::plan(spec, inventory, &limits, now),
-            Ask::Exactly(saved) => saved::current(saved, plan::plan(spec, inventory, &limits, now))?,
+            Ask::Exactly(saved) | Ask::Agreed(saved) => {
+                saved::current(saved, plan::plan(spec, inventory, &limits, now))?
+            }
             Ask::Backup(requests, _) => manual::manual(spec, inventory, &limits, requests, now)?,
             Ask::Verify(scope, depth) => verify::verify(spec, inventory, &limits, (scope, *depth), now),
             Ask::Repair(scope) => verify::repair(spec, inventory, &limits, scope, now),
             Ask::Restore(request) => restore::restore(spec, inventory, &limits, request, now)?,
         };
-        let plan = check(plan, spec, inventory, &limits, now)?;
+        self.checked(plan, desired, seen)
+    }
+
+    /// A plan as the rules judge it now.
+    fn checked(&self, plan: Plan, desired: &Desired, seen: &Seen) -> Result<Plan, PassError> {
+        let plan = check(plan, &desired.spec, &seen.inventory, &self.limits(desired), self.clock.now())?;
         Ok(match &desired.stands_in_for {
             Some(lost) => {
                 withhold_deletions(plan, &format!("revision {lost}, which was in force, can't be read"))
@@ -309,20 +348,21 @@ impl Controller {
         })
     }
 
-    /// The pass with what it means: how everything stands, and when the next one is due.
-    fn concluded(&self, begun: Begun, desired: &Desired, seen: &Seen) -> Result<Pass, PassError> {
+    /// How a pass stands: `left` is all that is left to do, and when time gives it something to do again.
+    fn concluded(&self, pass: &UnderWay<'_>, left: &Plan, seen: &Seen) -> Result<Pass, PassError> {
+        let broken = || PassError::Broken("it has no plan".to_owned());
+        let (desired, begun) = (pass.desired.as_ref().ok_or_else(broken)?, pass.begun.clone());
+        Ok(self.described(begun.ok_or_else(broken)?, desired, left, seen))
+    }
+
+    /// What was begun, with what it means: how everything stands, and when the next pass is due.
+    fn described(&self, begun: Begun, desired: &Desired, left: &Plan, seen: &Seen) -> Pass {
         let (spec, inventory, now) = (&desired.spec, &seen.inventory, self.clock.now());
         let limits = self.limits(desired);
         let revisions = self.revisions(desired);
-        // What is left to do now: the very plan, where nothing was done.
-        let left = match begun.outcomes.is_empty() {
-            true => None,
-            false => Some(check(plan::plan(spec, inventory, &limits, now), spec, inventory, &limits, now)?),
-        };
-        let left = left.as_ref().unwrap_or(&begun.plan);
         let status = Status::of(spec, inventory, &limits, left, revisions, now);
         let next_due = plan::next_due(spec, inventory, &limits, now);
-        Ok(Pass::of(begun, desired, status, next_due))
+        Pass::of(begun, desired, status, next_due)
     }
 }
 

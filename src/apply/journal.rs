@@ -11,7 +11,7 @@
 //! crash in the middle of a write leaves: it announces nothing that was begun, and is cut off.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{File, OpenOptions},
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
@@ -82,6 +82,8 @@ pub struct Journal {
     length: u64,
     next: u64,
     open: BTreeMap<Attempt, Intent>,
+    /// Those of the open attempts that go on.
+    under_way: BTreeSet<Attempt>,
 }
 
 impl Journal {
@@ -96,7 +98,14 @@ impl Journal {
             .open(&path)
             .map_err(|e| fail("open", e))?;
         file.set_len(read.whole).and_then(|()| file.sync_all()).map_err(|e| fail("repair", e))?;
-        let mut journal = Self { path, file, length: read.whole, next: read.next, open: read.open };
+        let mut journal = Self {
+            path,
+            file,
+            length: read.whole,
+            next: read.next,
+            open: read.open,
+            under_way: BTreeSet::new(),
+        };
         if journal.length > COMPACT_FROM {
             journal.compact().map_err(|e| journal.error("compact", e))?;
         }
@@ -110,9 +119,20 @@ impl Journal {
         Ok(read.open.into_values().filter_map(|intent| intent.writes).collect())
     }
 
-    /// What was begun and never ended, oldest first.
+    /// What was begun, never ended and does not go on, oldest first.
     pub fn interrupted(&self) -> Vec<Interrupted> {
-        self.open.values().filter_map(|intent| intent.writes.clone()).collect()
+        let left = self.open.iter().filter(|(attempt, _)| !self.under_way.contains(attempt));
+        left.filter_map(|(_, intent)| intent.writes.clone()).collect()
+    }
+
+    /// What is being written just now.
+    pub fn under_way(&self) -> Vec<Interrupted> {
+        self.under_way.iter().filter_map(|attempt| self.open.get(attempt)?.writes.clone()).collect()
+    }
+
+    /// An attempt does not go on, however it ended.
+    pub fn leave(&mut self, attempt: Attempt) {
+        self.under_way.remove(&attempt);
     }
 
     /// Announces an effect. Once this returns, the intent survives the loss of power, and the effect may begin.
@@ -121,6 +141,7 @@ impl Journal {
         self.append(&Line::Began { attempt, intent: intent.clone() })?;
         self.next += 1;
         self.open.insert(attempt, intent);
+        self.under_way.insert(attempt);
         Ok(attempt)
     }
 
@@ -263,9 +284,14 @@ mod tests {
         let left = intent(2).writes.unwrap();
         assert_eq!(journal.interrupted(), std::slice::from_ref(&left));
         assert_eq!(Journal::peek(&path).unwrap(), std::slice::from_ref(&left));
-        assert!(journal.begin(intent(3)).unwrap() > first);
+        let third = journal.begin(intent(3)).unwrap();
+        assert!(third > first);
         journal.settle(&left.backup, &left.store, left.artifact, Ended::Undone).unwrap();
+        assert_eq!(journal.interrupted(), [], "the third one goes on");
+        assert_eq!(journal.under_way(), [intent(3).writes.unwrap()]);
+        journal.leave(third);
         assert_eq!(journal.interrupted(), [intent(3).writes.unwrap()]);
+        assert_eq!(journal.under_way(), []);
     }
 
     #[test]

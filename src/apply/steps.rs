@@ -22,6 +22,9 @@ impl World {
 
     pub(super) async fn push(&self, mirror: &str) -> Result<Done, Failure> {
         let pushed = PushMirror::new(&self.mirror, mirror, &self.mirrors)?.push(&self.mirror).await?;
+        if let Some(infra) = &self.inventory.infra {
+            self.deeds.push(mirror, &infra.position);
+        }
         let kept = match pushed.kept.len() {
             0 => String::new(),
             kept => format!(", {kept} old tips kept"),

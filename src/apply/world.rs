@@ -31,8 +31,8 @@ pub struct World {
     pub spec: Arc<Spec>,
     /// By which commit.
     pub revision: String,
-    /// What the plan was made on.
-    pub inventory: Arc<Inventory>,
+    /// What the plan was made on, as far as its steps need it.
+    pub inventory: Inventory,
     /// What the plan deletes, as the records of each store are to tell it.
     pub deletions: Announcements,
     /// The declared stores; or why one can't even be asked.
@@ -54,7 +54,7 @@ pub struct World {
     /// Hears how far long work has come.
     pub listener: Arc<dyn Listener>,
     /// What the steps did.
-    pub deeds: Deeds,
+    pub deeds: Arc<Deeds>,
 }
 
 /// What the steps did: to be recorded in the stores, and to keep up what was seen.
@@ -62,6 +62,7 @@ pub struct World {
 pub struct Deeds {
     events: Mutex<Vec<(StoreName, Event)>>,
     changes: Mutex<Vec<(StoreName, BackupName, Change)>>,
+    pushed: Mutex<Vec<(String, String)>>,
     pages: Mutex<BTreeSet<StoreName>>,
 }
 
@@ -77,6 +78,12 @@ impl Deeds {
         changes.push((store.clone(), backup.clone(), change));
     }
 
+    /// A mirror has at least what the infra repo had at this position.
+    pub(super) fn push(&self, mirror: &str, position: &str) {
+        let mut pushed = self.pushed.lock().unwrap_or_else(PoisonError::into_inner);
+        pushed.push((mirror.to_owned(), position.to_owned()));
+    }
+
     /// Whether nobody in this pass has put the restore page into the store before.
     fn is_first_page(&self, store: &StoreName) -> bool {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner).insert(store.clone())
@@ -85,6 +92,11 @@ impl Deeds {
     /// Takes what is to be recorded.
     pub fn events(&self) -> Vec<(StoreName, Event)> {
         std::mem::take(&mut self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes the mirrors that were pushed to, each with the position that it has now.
+    pub fn pushed(&self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.pushed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes what changed.

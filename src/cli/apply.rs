@@ -19,8 +19,8 @@ use crate::{
 
 /// Do what a pass would do, once; or exactly a saved plan
 ///
-/// On a terminal the plan is shown, and exactly that is done when you say so; what follows from it, such as copies, is in
-/// the next plan. With `--yes`, or without a terminal, what follows is done as well.
+/// On a terminal the plan is shown, and done when you say so, with whatever follows from it, such as copies of what was
+/// captured. With `--yes`, or without a terminal, nobody is asked. What falls due while it lasts is done as well.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  backstay apply --yes")]
 pub(super) struct Apply {
@@ -76,5 +76,5 @@ async fn agreed(controller: &Controller, terms: &Terms, terminal: &Terminal) -> 
     io::stderr().flush()?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes").then(|| Ask::Exactly(pass.plan)))
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes").then(|| Ask::Agreed(pass.plan)))
 }

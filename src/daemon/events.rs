@@ -32,6 +32,8 @@ pub enum Event {
     Reload,
     /// A command asks for something.
     Asked(Asked),
+    /// The pass under way has come so far.
+    Round(Box<Result<Pass, PassError>>),
     /// The pass under way has ended.
     PassEnded(Box<Result<Pass, PassError>>),
     /// SIGINT or SIGTERM.
@@ -45,6 +47,8 @@ pub(super) struct Events {
     hooks: Knocks,
     poll: Poll,
     next_poll: Instant,
+    /// Whether nothing has told yet how the infra repo answered the last poll.
+    awaits_answer: bool,
     hangup: Signal,
     interrupt: Signal,
     terminate: Signal,
@@ -70,6 +74,7 @@ impl Events {
             hooks: Knocks::of(hooks),
             poll,
             next_poll,
+            awaits_answer: false,
             hangup: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -77,19 +82,19 @@ impl Events {
         })
     }
 
-    /// Waits for the next event: until `due`, or for the end of `pass`, or for anything from outside.
+    /// Waits for the next event: until `due`, or for one of the `rounds` or the end of `pass`, or for anything from outside.
     pub(super) async fn next(
         &mut self,
         due: Option<Instant>,
+        rounds: &mut mpsc::UnboundedReceiver<Result<Pass, PassError>>,
         pass: Option<&mut JoinHandle<Result<Pass, PassError>>>,
     ) -> Event {
-        // While a pass runs, what is due waits for its end.
-        let due = if pass.is_some() { None } else { due };
         tokio::select! {
             Some(_) = self.terminate.recv() => Event::Stop(Ended::Terminated),
             Some(_) = self.interrupt.recv() => Event::Stop(Ended::Interrupted),
             Some(_) = self.hangup.recv() => Event::Reload,
             Some(asked) = self.asked.recv() => Event::Asked(asked),
+            Some(round) = rounds.recv() => self.round(round),
             ended = ended(pass) => self.pass_ended(ended),
             () = commits(&mut self.watch) => Event::Wake(Why::Commit),
             () = self.webhooks.next() => Event::Wake(Why::Webhook),
@@ -100,17 +105,33 @@ impl Events {
     }
 
     fn poll(&mut self) -> Event {
+        self.awaits_answer = true;
         self.next_poll = Instant::now() + self.poll.pause(rand::random());
         Event::Wake(Why::Poll)
+    }
+
+    /// A round after a poll tells how the infra repo answered.
+    fn round(&mut self, round: Result<Pass, PassError>) -> Event {
+        if let Ok(pass) = &round
+            && std::mem::take(&mut self.awaits_answer)
+        {
+            self.heed(pass);
+        }
+        Event::Round(Box::new(round))
+    }
+
+    fn heed(&mut self, pass: &Pass) {
+        match pass.unreachable {
+            None => self.poll.answered(),
+            Some(_) => self.poll.failed(),
+        }
     }
 
     /// Whatever a pass was begun for, it has asked the infra repo, so that the next poll counts from there.
     fn pass_ended(&mut self, ended: Result<Pass, PassError>) -> Event {
         if let Ok(pass) = &ended {
-            match pass.unreachable {
-                None => self.poll.answered(),
-                Some(_) => self.poll.failed(),
-            }
+            self.heed(pass);
+            self.awaits_answer = false;
             self.next_poll = Instant::now() + self.poll.pause(rand::random());
         }
         Event::PassEnded(Box::new(ended))

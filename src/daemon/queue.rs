@@ -47,17 +47,6 @@ impl Why {
     }
 }
 
-/// How a pass ended, as far as the next one depends on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Nothing of it is to be tried again.
-    Settled,
-    /// Something failed that may go through later; not before so long, if that is known.
-    TryAgain(Option<Duration>),
-    /// It gave way to a newer revision.
-    GaveWay,
-}
-
 /// How patient the loop is.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
@@ -102,22 +91,27 @@ impl Queue {
         reasons.insert(why);
     }
 
-    /// A pass has ended; `due` is how long it is until a schedule has its next slot, if there is one.
-    pub fn ended(&mut self, verdict: Verdict, due: Option<Duration>, now: Instant) {
+    /// Something failed that may go through later; not before `least`, if that is known. Further failures before the next
+    /// try do not put it off.
+    pub fn failed(&mut self, least: Option<Duration>, now: Instant) {
+        if self.retry.is_some() {
+            return;
+        }
+        let pause = self.pace.backoff.saturating_mul(1 << self.failures.min(16));
+        self.failures += 1;
+        let pause = pause.min(self.pace.longest_backoff);
+        self.retry = Some(now + least.map_or(pause, |least| pause.max(least)));
+    }
+
+    /// A pass has ended, and nothing of it is to be tried again.
+    pub fn settled(&mut self) {
+        self.failures = 0;
+        self.retry = None;
+    }
+
+    /// How long it is until a schedule has its next slot, if there is one. A pass under way minds that itself.
+    pub fn due_in(&mut self, due: Option<Duration>, now: Instant) {
         self.due = due.map(|due| now + due);
-        self.retry = match verdict {
-            Verdict::Settled => {
-                self.failures = 0;
-                None
-            }
-            Verdict::GaveWay => Some(now),
-            Verdict::TryAgain(least) => {
-                let pause = self.pace.backoff.saturating_mul(1 << self.failures.min(16));
-                self.failures += 1;
-                let pause = pause.min(self.pace.longest_backoff);
-                Some(now + least.map_or(pause, |least| pause.max(least)))
-            }
-        };
     }
 
     /// When the next pass begins; `None` when nothing is known to come.
@@ -138,6 +132,10 @@ impl Queue {
         if self.due.take_if(|at| *at <= now).is_some() {
             reasons.insert(Why::Due);
         }
+        if !reasons.is_empty() {
+            // The pass that begins names the next slot.
+            self.due = None;
+        }
         reasons
     }
 }
@@ -151,7 +149,7 @@ mod tests {
     fn started(now: Instant) -> Queue {
         let mut queue = Queue::new(Pace::default(), now);
         assert_eq!(queue.take(now), BTreeSet::from([Why::Start]));
-        queue.ended(Verdict::Settled, None, now);
+        queue.settled();
         queue
     }
 
@@ -175,13 +173,17 @@ mod tests {
         let mut queue = started(now);
         let mut pauses = Vec::new();
         for _ in 0..9 {
-            queue.ended(Verdict::TryAgain(None), None, now);
-            pauses.push((queue.next().unwrap() - now).as_secs());
+            queue.failed(None, now);
+            // What fails until then does not put it off.
+            queue.failed(None, now + SECOND);
+            let next = queue.next().unwrap();
+            pauses.push((next - now).as_secs());
+            assert_eq!(queue.take(next), BTreeSet::from([Why::Retry]));
         }
         assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 600, 600, 600]);
-        queue.ended(Verdict::Settled, None, now);
+        queue.settled();
         assert_eq!(queue.next(), None);
-        queue.ended(Verdict::TryAgain(Some(60 * SECOND)), None, now);
+        queue.failed(Some(60 * SECOND), now);
         assert_eq!(queue.next(), Some(now + 60 * SECOND));
     }
 
@@ -189,7 +191,7 @@ mod tests {
     fn a_commit_does_not_wait_for_the_backoff() {
         let now = Instant::now();
         let mut queue = started(now);
-        queue.ended(Verdict::TryAgain(Some(600 * SECOND)), None, now);
+        queue.failed(Some(600 * SECOND), now);
         queue.wake(Why::Commit, now);
         assert_eq!(queue.take(now + SECOND), BTreeSet::from([Why::Commit]));
         assert_eq!(queue.next(), Some(now + 600 * SECOND));
@@ -199,7 +201,7 @@ mod tests {
     fn a_slot_begins_a_pass_once_and_the_pass_names_the_next_slot() {
         let now = Instant::now();
         let mut queue = started(now);
-        queue.ended(Verdict::Settled, Some(5 * SECOND), now);
+        queue.due_in(Some(5 * SECOND), now);
         assert_eq!(queue.take(now + 4 * SECOND), BTreeSet::new());
         assert_eq!(queue.take(now + 5 * SECOND), BTreeSet::from([Why::Due]));
         assert_eq!(queue.next(), None);

@@ -10,7 +10,9 @@ use crate::{
         ArtifactId, Depth,
         record::{Mark, Record},
     },
-    inventory::{Condition, Inventory, Observed, RestorePage, Standing, StoreInventory, StoredArtifact},
+    inventory::{
+        Condition, Interrupted, Inventory, Observed, RestorePage, Standing, StoreInventory, StoredArtifact,
+    },
     records::digest_of,
     spec::names::{BackupName, StoreName},
 };
@@ -136,6 +138,15 @@ impl Seen {
         }
     }
 
+    /// Leaves out the traces of what this controller is writing itself: that goes on, and nobody else's capture does.
+    pub fn leave_out(&mut self, own: &Interrupted) {
+        let Some(Observed::Known(found)) = self.inventory.stores.get_mut(&own.store) else { return };
+        let Some(stored) = found.backups.get_mut(&own.backup) else { return };
+        stored.leases.remove(&own.artifact);
+        stored.readings.remove(&own.artifact);
+        stored.unreferenced.remove(&own.artifact);
+    }
+
     /// Keeps up with one of our own writes.
     pub fn apply(&mut self, store: &StoreName, backup: &BackupName, change: Change, now: Timestamp) {
         let Some(Observed::Known(found)) = self.inventory.stores.get_mut(store) else { return };
@@ -145,9 +156,13 @@ impl Seen {
         let stored = found.backups.entry(backup.clone()).or_default();
         match change {
             Change::Committed(artifact) => {
-                (stored.bytes, found.bytes) = (stored.bytes + artifact.bytes, found.bytes + artifact.bytes);
-                let place = stored.artifacts.partition_point(|other| other.id < artifact.id);
-                stored.artifacts.insert(place, *artifact);
+                // A listing made meanwhile may have found it already.
+                if stored.artifact(artifact.id).is_none() {
+                    (stored.bytes, found.bytes) =
+                        (stored.bytes + artifact.bytes, found.bytes + artifact.bytes);
+                    let place = stored.artifacts.partition_point(|other| other.id < artifact.id);
+                    stored.artifacts.insert(place, *artifact);
+                }
                 // Also what was empty holds something of ours now; whatever commits puts the page as well.
                 (found.standing, found.restore_page) = (Standing::Ours, RestorePage::There);
             }

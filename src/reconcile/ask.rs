@@ -14,6 +14,8 @@ pub enum Ask {
     Everything,
     /// Exactly this plan, which must be what a pass would plan.
     Exactly(Plan),
+    /// This plan, which a person agreed to and which must be what a pass would plan; then whatever follows from it.
+    Agreed(Plan),
     /// Backups on demand.
     Backup(Vec<manual::Request>, Keep),
     /// Checks of what is stored.
@@ -27,7 +29,7 @@ pub enum Ask {
 impl Ask {
     pub(super) fn extent(&self) -> Extent {
         match self {
-            Ask::Everything | Ask::Exactly(_) => Extent::Fleet,
+            Ask::Everything | Ask::Exactly(_) | Ask::Agreed(_) => Extent::Fleet,
             Ask::Backup(..) | Ask::Verify(..) | Ask::Repair(_) | Ask::Restore(_) => Extent::Request,
         }
     }

@@ -2,20 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::{Ask, Keep, desired::Desired, pass::Begun};
+use super::desired::Desired;
 use crate::{
-    apply::executor::Outcome,
-    artifact::{ArtifactId, record::Event},
+    artifact::record::Event,
     inventory::{Inventory, Standing},
-    plan::Action,
-    spec::names::{BackupName, StoreName},
+    spec::names::StoreName,
 };
 
-/// The events of a pass by store, in the order in which they happened. A store that does not know yet which revision is in
-/// force is told.
-pub(super) fn of_pass(
-    ask: &Ask,
-    begun: &Begun,
+/// The events that `happened` by store, in the order in which they happened. A store that does not know yet which
+/// revision is in force is told.
+pub(super) fn to_record(
+    happened: Vec<(StoreName, Event)>,
     desired: &Desired,
     inventory: &Inventory,
 ) -> BTreeMap<StoreName, Vec<Event>> {
@@ -28,7 +25,7 @@ pub(super) fn of_pass(
         let event = Event::InForce { revision: in_force.clone(), signer: signer.clone() };
         events.entry(store.clone()).or_default().push(event);
     }
-    for (store, event) in begun.events.iter().cloned().chain(held(ask, begun)) {
+    for (store, event) in happened {
         events.entry(store).or_default().push(event);
     }
     events
@@ -42,21 +39,4 @@ fn ignorant<'a>(inventory: &'a Inventory, in_force: &str) -> impl Iterator<Item 
         let knows = found.records.in_force().is_some_and(|known| known.revision == in_force);
         (!knows).then_some(name)
     })
-}
-
-fn held(ask: &Ask, begun: &Begun) -> Vec<(StoreName, Event)> {
-    let Ask::Backup(_, Keep::Held(reason)) = ask else { return Vec::new() };
-    // What was captured, and each of its copies: every store goes by its own records.
-    let held =
-        begun.plan.steps.iter().filter_map(|step| match (&step.action, begun.outcomes.get(&step.id)?) {
-            (Action::Capture(capture), Outcome::Done(done)) => {
-                Some((&capture.store, &capture.backup, done.artifact?))
-            }
-            (Action::Copy { backup, artifact, to, .. }, Outcome::Done(_)) => Some((to, backup, *artifact)),
-            _ => None,
-        });
-    let event = |(store, backup, artifact): (&StoreName, &BackupName, ArtifactId)| {
-        (store.clone(), Event::Held { backup: backup.clone(), artifact, reason: reason.clone() })
-    };
-    held.map(event).collect()
 }

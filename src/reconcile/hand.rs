@@ -47,6 +47,12 @@ impl Hand {
         Ok(Self { _leave: leave, journal, halt: halt.clone(), listener: listener.clone() })
     }
 
+    /// What the steps are writing just now.
+    pub(super) fn under_way(&self) -> Vec<Interrupted> {
+        lock(&self.journal).under_way()
+    }
+
+    /// What was begun, never ended, and does not go on.
     pub(super) fn interrupted(&self) -> Vec<Interrupted> {
         lock(&self.journal).interrupted()
     }

@@ -8,11 +8,9 @@ use serde::Serialize;
 use super::desired::{Desired, Obstacle};
 use crate::{
     apply::executor::Outcome,
-    artifact::record::Event,
     diagnostic::Diagnostic,
     git::Revision,
     plan::{Action, Plan, Step, StepId},
-    spec::names::StoreName,
     status::{Overall, Status},
     stores::Class,
 };
@@ -49,6 +47,8 @@ pub struct Pass {
     pub status: Status,
     /// The next moment at which time alone gives a pass something to do.
     pub next_due: Option<Timestamp>,
+    /// How often it has looked anew. Of rounds with the same number the last one tells all that the others told.
+    pub looks: u32,
 }
 
 /// How a pass ended, worst first.
@@ -124,14 +124,9 @@ impl Pass {
         }
     }
 
-    /// Whether it left steps undone for a newer revision's sake.
-    pub fn gave_way(&self) -> bool {
-        self.outcomes.values().any(|outcome| *outcome == Outcome::Cancelled)
-    }
-
     /// The pass that came of what was begun.
     pub(super) fn of(begun: Begun, desired: &Desired, status: Status, next_due: Option<Timestamp>) -> Self {
-        let Begun { extent, unreachable, plan, outcomes, unrecorded, .. } = begun;
+        let Begun { extent, unreachable, plan, outcomes, unrecorded, looks, .. } = begun;
         Self {
             extent,
             revision: desired.revision.clone(),
@@ -143,60 +138,72 @@ impl Pass {
             unrecorded,
             status,
             next_due,
+            looks,
         }
     }
 }
 
-/// A pass under way: its plan grows by what its steps lead to.
+/// A pass under way: its plan grows by what its steps lead to, and by what falls due meanwhile.
+#[derive(Clone)]
 pub(super) struct Begun {
     extent: Extent,
-    unreachable: Option<String>,
+    pub(super) unreachable: Option<String>,
     pub(super) plan: Plan,
     pub(super) outcomes: BTreeMap<StepId, Outcome>,
-    pub(super) events: Vec<(StoreName, Event)>,
     pub(super) unrecorded: Vec<String>,
+    pub(super) looks: u32,
+    /// The number of the next step.
+    next: u32,
 }
 
 impl Begun {
-    /// What is planned, and not begun.
+    /// Nothing begun; what `plan` says besides its steps.
     pub(super) fn of(plan: Plan, extent: Extent, unreachable: Option<String>) -> Self {
-        let (outcomes, events, unrecorded) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Self { extent, unreachable, plan, outcomes, events, unrecorded }
+        let next = plan.steps.iter().map(|step| step.id.0 + 1).max().unwrap_or(0);
+        Self { extent, unreachable, plan, outcomes: BTreeMap::new(), unrecorded: Vec::new(), looks: 1, next }
     }
 
-    /// The plan of what was not taken yet.
-    pub(super) fn not_taken(&self) -> Plan {
-        let steps = self.plan.steps.iter().filter(|step| !self.outcomes.contains_key(&step.id));
-        Plan { steps: steps.cloned().collect(), ..self.plan.clone() }
+    /// Adds steps, under numbers of their own; returns them as they are added.
+    pub(super) fn add(&mut self, steps: Vec<Step>) -> Vec<Step> {
+        let steps = behind(steps, self.next);
+        self.next = steps.iter().map(|step| step.id.0 + 1).max().unwrap_or(self.next);
+        self.plan.steps.extend(steps.iter().cloned());
+        steps
     }
 
-    /// Adds what `next` plans and was not tried yet; `false` when that is nothing.
-    pub(super) fn go_on_with(&mut self, next: Plan) -> bool {
-        let taken: Vec<Action> = self.plan.steps.iter().map(|step| step.action.clone()).collect();
-        let next = only(next, |action| !taken.contains(action));
-        let steps = behind(next.steps, &self.plan.steps);
-        let goes_on = !steps.is_empty();
-        let before = std::mem::take(&mut self.plan.steps);
-        self.plan = Plan { steps: before.into_iter().chain(steps).collect(), ..next };
-        goes_on
+    /// What a newer plan says besides its steps holds from now on.
+    pub(super) fn go_by(&mut self, plan: &Plan) {
+        let steps = std::mem::take(&mut self.plan.steps);
+        self.plan = Plan { steps, ..plan.clone() };
     }
 
-    /// Puts what was done `first` before the rest.
-    pub(super) fn after(mut self, first: Option<Begun>) -> Self {
-        let Some(first) = first else { return self };
-        let steps = behind(self.plan.steps, &first.plan.steps);
-        self.plan.steps = first.plan.steps.into_iter().chain(steps).collect();
-        Self { outcomes: first.outcomes, events: first.events, ..self }
+    /// A step that was added.
+    pub(super) fn step(&self, id: StepId) -> Option<&Step> {
+        let at = self.plan.steps.binary_search_by_key(&id, |step| step.id).ok()?;
+        self.plan.steps.get(at)
+    }
+
+    /// Steps that are not to be taken after all, as if they had never been planned.
+    pub(super) fn withdraw(&mut self, steps: &[StepId]) {
+        self.plan.steps.retain(|step| !steps.contains(&step.id));
+    }
+
+    /// Looks anew: what has ended was told.
+    pub(super) fn forget_the_past(&mut self) {
+        let outcomes = std::mem::take(&mut self.outcomes);
+        self.plan.steps.retain(|step| !outcomes.contains_key(&step.id));
+        self.unrecorded.clear();
+        self.looks += 1;
     }
 }
 
-/// `steps` with numbers behind those of `others`.
-fn behind(mut steps: Vec<Step>, others: &[Step]) -> Vec<Step> {
-    let shift = others.iter().map(|step| step.id.0 + 1).max().unwrap_or(0);
-    let moved = |id: StepId| StepId(id.0 + shift);
+/// `steps` with numbers from `first` on.
+fn behind(mut steps: Vec<Step>, first: u32) -> Vec<Step> {
+    let numbers: BTreeMap<StepId, StepId> =
+        steps.iter().zip(first..).map(|(step, number)| (step.id, StepId(number))).collect();
     for step in &mut steps {
-        step.id = moved(step.id);
-        step.after = step.after.iter().copied().map(moved).collect();
+        step.id = numbers[&step.id];
+        step.after = step.after.iter().filter_map(|id| numbers.get(id)).copied().collect();
     }
     steps
 }
@@ -237,16 +244,23 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_goes_on_with_what_is_new_and_never_repeats_what_it_tried() {
-        let mut begun = Begun::of(plan(&[("a", &[]), ("b", &[0])]), Extent::Fleet, None);
-        for step in begun.not_taken().steps {
-            begun.outcomes.insert(step.id, Outcome::Cancelled);
-        }
-        assert!(begun.go_on_with(plan(&[("a", &[]), ("c", &[]), ("d", &[1]), ("e", &[0])])));
-        let next: Vec<(u32, String)> =
-            begun.not_taken().steps.iter().map(|s| (s.id.0, s.action.to_string())).collect();
-        assert_eq!(next, [(3, "push to c".into()), (4, "push to d".into())]);
-        assert!(!begun.go_on_with(plan(&[("b", &[]), ("c", &[])])));
+    fn steps_that_are_added_have_numbers_of_their_own_and_wait_for_each_other() {
+        let mut begun = Begun::of(plan(&[]), Extent::Fleet, None);
+        begun.add(plan(&[("a", &[]), ("b", &[0])]).steps);
+        begun.outcomes.insert(StepId(0), Outcome::Cancelled);
+        begun.forget_the_past();
+        let mut further = plan(&[("c", &[]), ("d", &[]), ("e", &[1])]);
+        further.steps.remove(0);
+        begun.add(further.steps);
+        let steps: Vec<(u32, String, Vec<u32>)> = begun
+            .plan
+            .steps
+            .iter()
+            .map(|s| (s.id.0, s.action.to_string(), s.after.iter().map(|id| id.0).collect()))
+            .collect();
+        let step = |id, mirror: &str, after| (id, format!("push to {mirror}"), after);
+        assert_eq!(steps, [step(1, "b", vec![0]), step(2, "d", vec![]), step(3, "e", vec![2])]);
+        assert_eq!(begun.step(StepId(3)).unwrap().action.to_string(), "push to e");
     }
 
     #[test]

@@ -1,106 +1,230 @@
-//! Taking the planned steps, and then those that follow from what they made.
+//! The rounds of a pass: look, plan, add what may be begun. The steps run on meanwhile.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::future::join_all;
 
 use super::{
-    Ask, Controller, Extent, PassError,
+    Ask, Controller, Pass, PassError,
     desired::Desired,
-    hand::Hand,
+    events,
+    line::{Reply, Wanted},
     pass::{Begun, only},
+    under_way::{Occasion, UnderWay},
 };
 use crate::{
     apply::{
-        executor::{Outcome, execute},
-        world::{Announcements, Deeds, World},
+        executor::Effects,
+        world::{Announcements, World},
     },
     artifact::record::Event,
     git::stored::StoredTips,
-    inventory::{Inventory, Observed},
+    inventory::{Interrupted, Inventory, Observed, StoreInventory},
     observe::{Freshness, seen::Seen},
-    plan::Action,
+    plan::{Action, Plan},
     spec::{
         Spec,
         names::{BackupName, StoreName},
     },
 };
 
-/// How often a pass plans on what its own steps made. Captures, their copies, their checks: three; and one to spare.
-const MOST_ROUNDS: usize = 4;
+/// How often a round looks again at what its steps left unclear meanwhile.
+const MOST_LOOKS: usize = 3;
 
 impl Controller {
+    /// One round of a pass: what has ended is taken note of, what may be begun now is begun, and how everything stands is
+    /// told.
+    pub(super) async fn round(
+        &self,
+        pass: &mut UnderWay<'_>,
+        mut occasion: Occasion,
+    ) -> Result<Pass, PassError> {
+        let mut seen = self.seen.lock().await;
+        pass.begin_round(&mut occasion);
+        self.keep_up(pass, &mut seen);
+        if let Some(freshness) = occasion.freshness() {
+            if occasion.is_commit() {
+                pass.execution.pause();
+            }
+            let gone_by = self.go_by_newest_revision(pass).await;
+            pass.execution.resume();
+            gone_by?;
+            self.back_up_infra_first(pass, &mut seen).await?;
+            let interrupted = pass.hand.interrupted();
+            self.look_meanwhile(pass, &mut seen, freshness, interrupted).await;
+        }
+        self.look_at_what_is_forgotten(pass, &mut seen).await;
+        let plan = self.begin_what_is_due(pass, &seen, &occasion).await?;
+        self.begin_what_is_wanted(pass, &seen).await?;
+        self.record_events(pass, &mut seen).await;
+        pass.answer();
+        self.concluded(pass, &plan, &seen)
+    }
+
+    /// Fetches and finds the revision that is planned for from now on. What waits to begin was planned for another one, and
+    /// is taken back; what runs goes on.
+    async fn go_by_newest_revision(&self, pass: &mut UnderWay<'_>) -> Result<(), PassError> {
+        pass.unreachable = UnderWay::meanwhile(&mut pass.execution, self.fetch()).await;
+        let desired = UnderWay::meanwhile(&mut pass.execution, self.desired()).await?;
+        self.keep_in_force(&desired)?;
+        if pass.desired.as_ref().is_some_and(|before| before.revision.id != desired.revision.id) {
+            pass.withdraw();
+        }
+        pass.desired = Some(desired);
+        Ok(())
+    }
+
     /// Backs up the infra repo before anything else, on the strength of what was seen before: a bundle and a push only
     /// add. Without any earlier look the pass itself begins with it.
-    pub(super) async fn back_up_infra_first(
-        &self,
-        hand: &Hand,
-        desired: &Arc<Desired>,
-        seen: &mut Seen,
-    ) -> Result<Option<Begun>, PassError> {
-        if seen.inventory.stores.is_empty() {
-            return Ok(None);
+    async fn back_up_infra_first(&self, pass: &mut UnderWay<'_>, seen: &mut Seen) -> Result<(), PassError> {
+        let Some(desired) = pass.desired.clone() else { return Ok(()) };
+        if !matches!(pass.ask, Ask::Everything) || seen.inventory.stores.is_empty() {
+            return Ok(());
         }
-        self.look(seen, &desired.spec, Vec::new(), Freshness::AsSeen).await;
-        let plan = only(self.planned(&Ask::Everything, desired, seen)?, |action| match action {
+        self.look_meanwhile(pass, seen, Freshness::AsSeen, Vec::new()).await;
+        let plan = only(self.planned(&Ask::Everything, &desired, seen)?, |action| match action {
             Action::Capture(capture) => capture.backup.is_infra(),
             Action::Push { .. } => true,
             _ => false,
         });
-        let mut begun = Begun::of(plan, Extent::Fleet, None);
-        self.carry_out(hand, desired, seen, &mut begun).await;
-        Ok(Some(begun))
+        self.begin(pass, &desired, seen, plan, None).await
     }
 
-    /// Takes the planned steps, and then those that only follow from what they made, such as copies of a new artifact.
-    /// What failed is left to a later pass.
-    pub(super) async fn carry_out_in_rounds(
+    async fn look_meanwhile(
         &self,
-        hand: &Hand,
-        ask: &Ask,
-        desired: &Arc<Desired>,
+        pass: &mut UnderWay<'_>,
         seen: &mut Seen,
-        begun: &mut Begun,
-    ) -> Result<(), PassError> {
-        for _ in 0..MOST_ROUNDS {
-            self.carry_out(hand, desired, seen, begun).await;
-            if seen.has_forgotten(desired.spec.stores.keys()) {
-                let as_kept_up = Freshness::Within(Duration::MAX);
-                self.look(seen, &desired.spec, hand.interrupted(), as_kept_up).await;
+        freshness: Freshness,
+        interrupted: Vec<Interrupted>,
+    ) {
+        let Some(desired) = pass.desired.clone() else { return };
+        let own = pass.hand.under_way();
+        let looking = self.look(seen, &desired.spec, interrupted, freshness);
+        UnderWay::meanwhile(&mut pass.execution, looking).await;
+        for own in own.iter().chain(&pass.hand.under_way()) {
+            seen.leave_out(own);
+        }
+        // What the steps did meanwhile may not be in what was listed.
+        self.keep_up(pass, seen);
+    }
+
+    /// Looks again at stores of which a step of ours left unclear what they hold.
+    async fn look_at_what_is_forgotten(&self, pass: &mut UnderWay<'_>, seen: &mut Seen) {
+        let Some(desired) = pass.desired.clone() else { return };
+        // What ends while one store is listed may leave another one unclear; in the end one of them waits for the next round.
+        for _ in 0..MOST_LOOKS {
+            if !seen.has_forgotten(desired.spec.stores.keys()) {
+                return;
             }
-            let next = match ask {
-                Ask::Everything => self.planned(&Ask::Everything, desired, seen)?,
-                Ask::Backup(requests, _) => {
-                    let asked = |name: &BackupName| requests.iter().any(|request| request.backup == *name);
-                    only(
-                        self.planned(&Ask::Everything, desired, seen)?,
-                        |action| matches!(action, Action::Copy { backup, .. } if asked(backup)),
-                    )
-                }
-                _ => return Ok(()),
+            let interrupted = pass.hand.interrupted();
+            self.look_meanwhile(pass, seen, Freshness::Within(Duration::MAX), interrupted).await;
+        }
+    }
+
+    /// Begins what of the plan for now can be begun beside what is under way. Returns that plan: all that is left to do.
+    async fn begin_what_is_due(
+        &self,
+        pass: &mut UnderWay<'_>,
+        seen: &Seen,
+        occasion: &Occasion,
+    ) -> Result<Plan, PassError> {
+        let desired = pass.desired.clone().ok_or_else(|| PassError::Broken("no revision".to_owned()))?;
+        if matches!(occasion, Occasion::Begin(_)) {
+            let plan = self.planned(pass.ask, &desired, seen)?;
+            self.begin(pass, &desired, seen, plan.clone(), None).await?;
+            return match pass.ask {
+                Ask::Everything | Ask::Exactly(_) | Ask::Agreed(_) => Ok(plan),
+                _ => self.planned(&Ask::Everything, &desired, seen),
             };
-            if hand.halt.begins_nothing() || !begun.go_on_with(next) {
-                return Ok(());
+        }
+        let plan = self.planned(&Ask::Everything, &desired, seen)?;
+        match pass.ask {
+            Ask::Everything | Ask::Agreed(_) => self.begin(pass, &desired, seen, plan.clone(), None).await?,
+            Ask::Backup(requests, _) => {
+                let asked = |name: &BackupName| requests.iter().any(|request| request.backup == *name);
+                let copies = only(
+                    plan.clone(),
+                    |action| matches!(action, Action::Copy { backup, .. } if asked(backup)),
+                );
+                self.begin(pass, &desired, seen, copies, None).await?;
+            }
+            Ask::Exactly(_) | Ask::Verify(..) | Ask::Repair(_) | Ask::Restore(_) => {}
+        }
+        Ok(plan)
+    }
+
+    /// Begins what persons asked for meanwhile, unless another capture of the same backup is under way.
+    async fn begin_what_is_wanted(&self, pass: &mut UnderWay<'_>, seen: &Seen) -> Result<(), PassError> {
+        let Some(desired) = pass.desired.clone() else { return Ok(()) };
+        if !pass.may_begin() {
+            return Ok(());
+        }
+        for wanted in std::mem::take(&mut pass.wanted) {
+            // A command that has gone away is not told.
+            let say = |reply| drop(wanted.replies.send(reply));
+            if let Some(backup) = pass.must_wait(&wanted.requests) {
+                say(Reply::Waits(format!("waiting for the capture of {backup} under way")));
+                pass.wanted.push(wanted);
+                continue;
+            }
+            match self.planned(&Ask::Backup(wanted.requests.clone(), wanted.keep.clone()), &desired, seen) {
+                Ok(plan) if pass.addable(plan.clone()).steps.len() < plan.steps.len() => {
+                    say(Reply::Waits("waiting for what is under way in its store".to_owned()));
+                    pass.wanted.push(wanted);
+                }
+                Ok(plan) => self.begin(pass, &desired, seen, plan, Some(wanted)).await?,
+                Err(error) => say(Reply::Ended(vec![error.to_string()])),
             }
         }
         Ok(())
     }
 
-    /// Takes the steps that were not taken yet, and keeps up with what they did.
-    pub(super) async fn carry_out(
+    /// Begins those steps of `plan` that may be begun now.
+    async fn begin(
         &self,
-        hand: &Hand,
+        pass: &mut UnderWay<'_>,
         desired: &Arc<Desired>,
-        seen: &mut Seen,
-        begun: &mut Begun,
-    ) {
-        let plan = begun.not_taken();
-        let inventory = Arc::new(std::mem::take(&mut seen.inventory));
-        let world = Arc::new(World {
+        seen: &Seen,
+        plan: Plan,
+        wanted: Option<Wanted>,
+    ) -> Result<(), PassError> {
+        let number = plan.steps.len();
+        let addable = if pass.may_begin() { pass.addable(plan.clone()) } else { emptied(plan.clone()) };
+        // A part of a plan that was checked is judged as a plan of its own.
+        let addable = match addable.steps.len() == number || addable.steps.is_empty() {
+            true => addable,
+            false => self.checked(addable, desired, seen)?,
+        };
+        let (extent, unreachable) = (pass.extent(), pass.unreachable.clone());
+        let begun = pass.begun.get_or_insert_with(|| Begun::of(emptied(plan.clone()), extent, None));
+        begun.unreachable = unreachable;
+        if wanted.is_none() {
+            begun.go_by(&plan);
+        }
+        let steps = begun.add(addable.steps.clone());
+        if !steps.is_empty() {
+            let effects: Arc<dyn Effects> = Arc::new(self.world(pass, desired, seen, &addable).await);
+            pass.execution.add(steps.clone(), &effects);
+        }
+        if let Ask::Backup(_, keep) = pass.ask
+            && steps.iter().any(|step| matches!(step.action, Action::Capture(_)))
+        {
+            pass.serve(&steps, keep.clone(), None);
+        }
+        pass.note_added(&steps, wanted);
+        Ok(())
+    }
+
+    async fn world(&self, pass: &UnderWay<'_>, desired: &Desired, seen: &Seen, plan: &Plan) -> World {
+        World {
             spec: desired.spec.clone(),
             revision: desired.revision.id.clone(),
-            inventory: inventory.clone(),
-            deletions: Announcements::of(&plan),
+            inventory: about(&seen.inventory, plan),
+            deletions: Announcements::of(plan),
             stores: self.looks(&desired.spec).await,
             mirrors: self.config.allow.mirrors.clone(),
             drivers: self.drivers.clone(),
@@ -109,42 +233,50 @@ impl Controller {
             keys: self.keys.clone(),
             clock: self.clock.clone(),
             chance: self.chance.clone(),
-            listener: hand.listener.clone(),
-            deeds: Deeds::default(),
-        });
-        let (effects, listener) = (world.clone(), hand.listener.clone());
-        let outcomes =
-            execute(&plan, &self.bounds, effects, hand.journal.clone(), listener, &hand.halt).await;
-        let (events, changes) = (world.deeds.events(), world.deeds.changes());
-        drop(world);
-        seen.inventory = Arc::unwrap_or_clone(inventory);
+            listener: pass.hand.listener.clone(),
+            deeds: pass.deeds.clone(),
+        }
+    }
+
+    /// Keeps up with what the steps did.
+    fn keep_up(&self, pass: &mut UnderWay<'_>, seen: &mut Seen) {
         let now = self.clock.now();
-        for (store, backup, change) in changes {
+        for (store, backup, change) in pass.deeds.changes() {
             seen.apply(&store, &backup, change, now);
         }
-        begun.outcomes.extend(outcomes);
-        begun.events.extend(events);
-        self.keep_up(&mut seen.inventory, begun);
-    }
-
-    /// Keeps up with what the steps did outside of stores.
-    pub(super) fn keep_up(&self, inventory: &mut Inventory, begun: &Begun) {
-        if let Ok(armed) = self.drivers.scheduler().list() {
-            inventory.armed = armed;
-        }
-        let Some(infra) = &mut inventory.infra else { return };
-        for step in &begun.plan.steps {
-            if let (Action::Push { mirror }, Some(Outcome::Done(_))) =
-                (&step.action, begun.outcomes.get(&step.id))
-            {
-                let position = Observed::Known(infra.position.clone());
-                infra.mirrors.insert(mirror.clone(), position);
+        if let Some(infra) = &mut seen.inventory.infra {
+            for (mirror, position) in pass.deeds.pushed() {
+                infra.mirrors.insert(mirror, Observed::Known(position));
             }
         }
+        if let Ok(armed) = self.drivers.scheduler().list() {
+            seen.inventory.armed = armed;
+        }
+        pass.events.extend(pass.deeds.events());
+        pass.note_ends();
     }
 
-    /// Writes into the stores what must outlive the controller; returns what could not be written.
-    pub(super) async fn record(
+    /// Writes into the stores what must outlive the controller.
+    async fn record_events(&self, pass: &mut UnderWay<'_>, seen: &mut Seen) {
+        let Some(desired) = pass.desired.clone() else { return };
+        if matches!(pass.ask, Ask::Restore(_)) {
+            return;
+        }
+        let events = events::to_record(std::mem::take(&mut pass.events), &desired, &seen.inventory);
+        if events.is_empty() {
+            return;
+        }
+        let recording = self.record(events, &desired.spec, seen);
+        let faults = UnderWay::meanwhile(&mut pass.execution, recording).await;
+        if let Some(begun) = &mut pass.begun {
+            begun.unrecorded.extend(faults);
+            begun.unrecorded.sort();
+            begun.unrecorded.dedup();
+        }
+    }
+
+    /// Appends events to the records of stores; returns what could not be written.
+    async fn record(
         &self,
         events: BTreeMap<StoreName, Vec<Event>>,
         spec: &Spec,
@@ -165,5 +297,40 @@ impl Controller {
             }
         }
         faults
+    }
+}
+
+/// The plan without any of its steps.
+fn emptied(plan: Plan) -> Plan {
+    Plan { steps: Vec::new(), ..plan }
+}
+
+/// What the steps of `plan` go by: what stores hold of the backups that they are about.
+fn about(inventory: &Inventory, plan: &Plan) -> Inventory {
+    let backups: BTreeSet<&BackupName> = plan.steps.iter().filter_map(|step| step.action.backup()).collect();
+    let limited = |store: &StoreInventory| {
+        let of_plan =
+            backups.iter().filter_map(|name| Some(((*name).clone(), store.backups.get(*name)?.clone())));
+        StoreInventory {
+            clock: store.clock,
+            standing: store.standing.clone(),
+            records: Default::default(),
+            restore_page: store.restore_page,
+            backups: of_plan.collect(),
+            bytes: store.bytes,
+        }
+    };
+    let stores = inventory.stores.iter().map(|(name, store)| {
+        let store = match store {
+            Observed::Known(store) => Observed::Known(limited(store)),
+            Observed::Unknown(why) => Observed::Unknown(why.clone()),
+        };
+        (name.clone(), store)
+    });
+    Inventory {
+        stores: stores.collect(),
+        infra: inventory.infra.clone(),
+        interrupted: inventory.interrupted.clone(),
+        ..Inventory::default()
     }
 }

@@ -41,7 +41,7 @@ struct Pinned {
     last: Option<LastPass>,
 }
 
-/// The last pass that ended.
+/// The last pass that ended, or the last round of one that goes on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LastPass {
     /// When it ended.
@@ -85,11 +85,9 @@ impl Board {
         self.pinned().running_since = Some(now);
     }
 
-    /// A pass has ended so; `took` is its duration.
-    pub fn ends(&self, outcome: Result<Status, String>, took: Duration, now: Timestamp) {
-        self.durations.observe(took.as_secs_f64());
+    /// How everything stands in the midst of a pass, or why the pass can't go on as it should.
+    pub fn shows(&self, outcome: Result<Status, String>, now: Timestamp) {
         let mut pinned = self.pinned();
-        pinned.running_since = None;
         let error = match outcome {
             Ok(status) => {
                 pinned.status = Some(Arc::new(status));
@@ -98,6 +96,13 @@ impl Board {
             Err(error) => Some(error),
         };
         pinned.last = Some(LastPass { ended: now, error });
+    }
+
+    /// A pass has ended so; `took` is its duration.
+    pub fn ends(&self, outcome: Result<Status, String>, took: Duration, now: Timestamp) {
+        self.durations.observe(took.as_secs_f64());
+        self.shows(outcome, now);
+        self.pinned().running_since = None;
     }
 
     /// How everything stood after the last pass that came about.
@@ -124,7 +129,7 @@ impl Board {
             (None, None) => Some("no pass has begun yet".to_owned()),
             (None, Some(_)) => Some("the first pass is under way".to_owned()),
             (Some(LastPass { error: Some(error), .. }), _) => Some(error.clone()),
-            (Some(_), None) if late => Some("no pass has begun for too long".to_owned()),
+            (Some(_), _) if late => Some("nothing was looked at for too long".to_owned()),
             (Some(_), _) => None,
         };
         Health {

@@ -327,3 +327,29 @@ async fn a_reload_takes_the_new_configuration_and_a_bad_one_changes_nothing() {
     signal(Signal::TERM);
     assert_eq!(running.await.unwrap().unwrap(), Ended::Terminated);
 }
+
+#[tokio::test]
+async fn a_pass_of_another_process_makes_the_loop_look_anew() {
+    let _alone = ALONE.lock().await;
+    let fleet = Fleet::declared();
+    let diary = Arc::new(Diary::default());
+    let running = tokio::spawn(daemon::run(open(&fleet), diary.clone()));
+    diary.until(1, "copy shop").await;
+    // What the loop has seen would be good enough for a commit's sake.
+    std::fs::remove_dir_all(fleet.path("stores/offsite/pavroto/shop")).unwrap();
+    let state = StateDir::open(fleet.path("state")).unwrap();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    let lock = loop {
+        match state.lock() {
+            Ok(lock) => break lock,
+            Err(busy) => assert!(tokio::time::Instant::now() < deadline, "{busy}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    state.begin_pass(None).unwrap();
+    drop(lock);
+    fleet.declare(&format!("{}\n# a change", fleet.declaration()));
+    diary.until(2, "copy shop").await;
+    signal(Signal::TERM);
+    assert_eq!(running.await.unwrap().unwrap(), Ended::Terminated);
+}

@@ -12,10 +12,10 @@ use std::{
 use async_trait::async_trait;
 use backstay::{
     apply::{
-        executor::{Bounds, Done, Effects, Failure, Halt, Listener, Outcome, execute},
+        executor::{Bounds, Done, Effects, Execution, Failure, Halt, Listener, Outcome},
         journal::Journal,
     },
-    artifact::{ArtifactId, Kind},
+    artifact::{ArtifactId, Kind, manifest::Manual},
     inventory::{Interrupted, Work},
     plan::{Action, Plan, Step, StepId, action::Capture},
     stores::Class,
@@ -141,6 +141,15 @@ fn plan(steps: Vec<(Action, &[u32])>) -> Plan {
     }
 }
 
+/// Adds a plan, and runs all to its end. The outcomes in the order of the steps' numbers.
+pub async fn to_the_end(execution: &mut Execution, plan: &Plan, effects: Arc<dyn Effects>) -> Vec<Outcome> {
+    execution.add(plan.steps.clone(), &effects);
+    while !execution.is_idle() {
+        execution.next().await;
+    }
+    execution.take_ended().into_iter().collect::<BTreeMap<_, _>>().into_values().collect()
+}
+
 struct Bench {
     effects: Arc<Pretended>,
     journal: Arc<Mutex<Journal>>,
@@ -162,12 +171,13 @@ impl Bench {
         }
     }
 
+    fn execution(&self) -> Execution {
+        let (bounds, journal, halt) = (self.bounds.clone(), self.journal.clone(), self.halt.clone());
+        Execution::new(bounds, journal, Arc::new(Deaf), halt)
+    }
+
     async fn run(&self, plan: &Plan) -> Vec<Outcome> {
-        let (effects, journal) = (self.effects.clone(), self.journal.clone());
-        execute(plan, &self.bounds, effects, journal, Arc::new(Deaf), &self.halt)
-            .await
-            .into_values()
-            .collect()
+        to_the_end(&mut self.execution(), plan, self.effects.clone()).await
     }
 
     fn log(&self) -> Vec<String> {
@@ -289,24 +299,103 @@ async fn what_could_not_be_cleaned_up_stays_in_the_journal_for_the_next_pass() {
     assert_eq!(bench.interrupted(), 0);
 }
 
+/// The steps of a plan with numbers from `first` on.
+fn from(first: u32, steps: Vec<(Action, &[u32])>) -> Vec<Step> {
+    let mut steps = plan(steps).steps;
+    for step in &mut steps {
+        step.id.0 += first;
+        step.after = step.after.iter().map(|id| StepId(id.0 + first)).collect();
+    }
+    steps
+}
+
 #[tokio::test]
-async fn a_newer_revision_ends_waiting_and_retries_but_not_what_is_under_way() {
+async fn what_waits_and_what_rests_is_taken_back_and_what_runs_or_was_asked_for_goes_on() {
     let (agama, logs) = (capture("agama", "vault"), capture("logs", "vault"));
-    let mut bench =
-        Bench::new(vec![(agama.clone(), vec![Act::Hang]), (logs.clone(), vec![Act::Fail(Class::Retry)])]);
-    bench.bounds.pause = Duration::from_secs(3600);
-    bench.bounds.longest_pause = Duration::from_secs(3600);
-    let plan = plan(vec![(agama, &[]), (logs, &[]), (push(0), &[1])]);
-    let (outcomes, ()) = tokio::join!(bench.run(&plan), async {
-        bench.effects.hanging.notified().await;
-        bench.halt.yield_soon.cancel();
-        // The capture still hangs: only a stop ends it.
+    let two = Arc::new(Barrier::new(2));
+    let mut bench = Bench::new(vec![
+        (agama.clone(), vec![Act::Meet(two.clone())]),
+        (logs.clone(), vec![Act::Fail(Class::Retry)]),
+    ]);
+    (bench.bounds.pause, bench.bounds.longest_pause) = (Duration::from_secs(3600), Duration::from_secs(3600));
+    let mut asked = capture("agama", "offsite");
+    if let Action::Capture(capture) = &mut asked {
+        capture.manual = Some(Manual { reason: None });
+    }
+    let mut execution = bench.execution();
+    let effects: Arc<dyn Effects> = bench.effects.clone();
+    execution.add(from(0, vec![(agama, &[]), (logs, &[]), (push(0), &[1])]), &effects);
+    let has_begun = |what: &str| bench.log().iter().any(|line| line.starts_with(what));
+    while !has_begun("capture full of agama") || !has_begun("capture full of logs") {
+        tokio::select! {
+            biased;
+            () = execution.next() => {}
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    execution.add(from(3, vec![(asked, &[])]), &effects);
+    while execution.in_flight().count() > 2 {
         tokio::task::yield_now().await;
-        bench.halt.stop.cancel();
+        execution.withdraw();
+        tokio::select! {
+            biased;
+            () = execution.next() => {}
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    tokio::join!(two.wait(), async {
+        while !execution.is_idle() {
+            execution.next().await;
+        }
     });
-    assert_eq!(outcomes[2], Outcome::Cancelled);
-    assert!(matches!(outcomes[1], Outcome::Cancelled | Outcome::Failed(_)));
-    assert_eq!(outcomes[0], Outcome::Cancelled);
+    assert_eq!(execution.take_ended(), [(StepId(0), done()), (StepId(3), done())]);
+}
+
+#[tokio::test]
+async fn steps_that_are_added_run_beside_those_under_way() {
+    let agama = capture("agama", "vault");
+    let bench = Bench::new(vec![(agama.clone(), vec![Act::Hang])]);
+    let effects: Arc<dyn Effects> = bench.effects.clone();
+    let mut execution = bench.execution();
+    execution.add(from(0, vec![(agama.clone(), &[])]), &effects);
+    tokio::select! {
+        () = execution.next() => panic!("it hangs"),
+        () = bench.effects.hanging.notified() => {}
+    }
+    execution.add(from(1, vec![(capture("logs", "vault"), &[]), (push(0), &[0])]), &effects);
+    execution.next().await;
+    assert_eq!(execution.take_ended(), [(StepId(1), done())]);
+    execution.next().await;
+    assert!(execution.could_do_more());
+    assert_eq!(execution.take_ended(), [(StepId(2), done())]);
+    assert_eq!(execution.in_flight().collect::<Vec<_>>(), [&agama]);
+    bench.halt.stop.cancel();
+    execution.next().await;
+    assert_eq!(execution.take_ended(), [(StepId(0), Outcome::Cancelled)]);
+    assert!(execution.is_idle());
+}
+
+#[tokio::test]
+async fn long_transfers_leave_a_place_for_an_incremental_and_one_for_a_log() {
+    let of_kind = |backup: &str, of: Kind| {
+        let Action::Capture(capture) = capture(backup, "vault") else { unreachable!() };
+        Action::Capture(Capture { kind: of, ..capture })
+    };
+    let fulls: Vec<Action> = (0..9).map(|n| capture(&format!("full-{n}"), "vault")).collect();
+    let incrementals = [0, 1].map(|n| of_kind(&format!("incremental-{n}"), Kind::Incremental));
+    let hanging = fulls.iter().chain(&incrementals).map(|action| (action.clone(), vec![Act::Hang]));
+    let bench = Bench::new(hanging.collect());
+    let mut execution = bench.execution();
+    let effects: Arc<dyn Effects> = bench.effects.clone();
+    let steps = fulls.iter().chain(&incrementals).map(|action| (action.clone(), &[][..])).collect();
+    execution.add(from(0, steps), &effects);
+    let log = of_kind("logs", Kind::Log);
+    execution.add(from(20, vec![(log, &[])]), &effects);
+    execution.next().await;
+    assert_eq!(execution.take_ended(), [(StepId(20), done())]);
+    // Of six places in the store.
+    let begun = |what: &str| bench.log().iter().filter(|line| line.starts_with(what)).count();
+    assert_eq!((begun("capture full"), begun("capture incremental"), begun("capture log")), (4, 1, 1));
 }
 
 #[tokio::test]

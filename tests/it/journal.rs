@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use backstay::{
     apply::{
-        executor::{Bounds, Done, Effects, Failure, Halt, Listener, Outcome, execute},
+        executor::{Bounds, Done, Effects, Execution, Failure, Halt, Listener, Outcome},
         journal::Journal,
     },
     artifact::{ArtifactId, Kind},
@@ -21,6 +21,8 @@ use backstay::{
     plan::{Action, Plan, Step, StepId, action::Capture},
 };
 use jiff::Timestamp;
+
+use crate::executor::to_the_end;
 
 const FOLDER: &str = "BACKSTAY_TEST_KILLED_IN";
 const POINT: &str = "BACKSTAY_TEST_KILLED_AT";
@@ -133,9 +135,9 @@ fn pass(folder: &Path, actions: Vec<Action>, killed_at: Option<String>) {
     let effects = Arc::new(Folder { path: folder.to_owned(), killed_at: killed_at.clone() });
     let listener = Arc::new(AtTheEnd(killed_at));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (bounds, halt) = (Bounds::default(), Halt::default());
-    let outcomes = runtime.block_on(execute(&plan(actions), &bounds, effects, journal, listener, &halt));
-    assert!(outcomes.values().all(|outcome| matches!(outcome, Outcome::Done(_))), "{outcomes:?}");
+    let mut execution = Execution::new(Bounds::default(), journal, listener, Halt::default());
+    let outcomes = runtime.block_on(to_the_end(&mut execution, &plan(actions), effects));
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done(_))), "{outcomes:?}");
 }
 
 /// Not a test of its own: the process that is killed.

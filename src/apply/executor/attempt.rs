@@ -55,6 +55,7 @@ async fn journaled(
         Ok(number) => number,
         Err(failure) => return Ran::Failed(failure),
     };
+    let _under_way = UnderWay { journal: &journal, number };
     let ran = tokio::select! {
         biased;
         () = halt.stop.cancelled() => Ran::Cancelled,
@@ -68,6 +69,19 @@ async fn journaled(
         },
     };
     conclude(step, ran, number, writes, &*effects, &journal).await
+}
+
+/// An attempt that goes on. However it ends, panics and aborts included, it is not under way any more: what it leaves open
+/// in the journal is to be cleaned up.
+struct UnderWay<'a> {
+    journal: &'a Mutex<Journal>,
+    number: Attempt,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner).leave(self.number);
+    }
 }
 
 /// Closes the intent, once nothing half-made is left. An intent that stays open is found by the next pass.

@@ -47,7 +47,7 @@ impl Listener for OneCheck {
     fn pauses(&self, _: &Step, _: &Failure, _: Duration) {}
     fn ended(&self, step: &Step, _: &Outcome) {
         if matches!(step.action, Action::Verify { .. }) {
-            self.0.yield_soon.cancel();
+            self.0.stop.cancel();
         }
     }
 }

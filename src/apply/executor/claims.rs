@@ -1,0 +1,149 @@
+//! What steps that are under way have for themselves: what may begin, or be planned, beside them.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    plan::Action,
+    spec::names::{BackupName, StoreName},
+};
+
+/// What some actions claim. Others stand beside them unless they repeat or contradict one of them.
+#[derive(Debug, Default)]
+pub struct Claims<'a>(BTreeMap<Option<&'a BackupName>, Vec<&'a Action>>);
+
+impl<'a> FromIterator<&'a Action> for Claims<'a> {
+    fn from_iter<T: IntoIterator<Item = &'a Action>>(actions: T) -> Self {
+        let mut claims: BTreeMap<Option<&'a BackupName>, Vec<&'a Action>> = BTreeMap::new();
+        for action in actions {
+            claims.entry(action.backup()).or_default().push(action);
+        }
+        Self(claims)
+    }
+}
+
+impl Claims<'_> {
+    /// Whether `action` neither repeats nor contradicts what is claimed.
+    pub fn allow(&self, action: &Action) -> bool {
+        let same_backup = self.0.get(&action.backup());
+        same_backup.is_none_or(|claimed| claimed.iter().all(|other| *other != action && agree(other, action)))
+    }
+
+    /// Whether `action` is among the claimed ones.
+    pub fn contain(&self, action: &Action) -> bool {
+        self.0.get(&action.backup()).is_some_and(|claimed| claimed.contains(&action))
+    }
+}
+
+/// What a step does to a backup in a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deed {
+    /// It reads what is committed.
+    Reads,
+    /// It commits something new.
+    Adds,
+    /// It replaces, deletes, or decides what is garbage.
+    Changes,
+}
+
+impl Deed {
+    /// What is read goes well with what is added; otherwise only readers go together.
+    fn agrees_with(self, other: Deed) -> bool {
+        use Deed::{Adds, Reads};
+        matches!((self, other), (Reads, Reads | Adds) | (Adds, Reads))
+    }
+}
+
+/// Whether two actions on one backup may be under way beside each other: of a backup one capture at a time, and in each
+/// of its stores one that changes it, or one that adds to it beside those that read.
+pub(super) fn agree(one: &Action, other: &Action) -> bool {
+    if let (Action::Capture(_), Action::Capture(_)) = (one, other) {
+        return one.backup() != other.backup();
+    }
+    if one.backup() != other.backup() {
+        return true;
+    }
+    deeds(one).all(|(store, deed)| {
+        deeds(other).filter(|(place, _)| *place == store).all(|(_, second)| deed.agrees_with(second))
+    })
+}
+
+/// The stores that an action uses.
+pub(super) fn stores(action: &Action) -> impl Iterator<Item = &StoreName> {
+    deeds(action).map(|(store, _)| store)
+}
+
+fn deeds(action: &Action) -> impl Iterator<Item = (&StoreName, Deed)> {
+    let (first, second) = match action {
+        Action::Arm(_) | Action::Disarm(_) | Action::Push { .. } => (None, None),
+        Action::Capture(capture) => (Some((&capture.store, Deed::Adds)), None),
+        Action::Copy { from, to, .. } => (Some((from, Deed::Reads)), Some((to, Deed::Adds))),
+        Action::Repair { store, from, .. } => (Some((from, Deed::Reads)), Some((store, Deed::Changes))),
+        Action::Delete { store, .. }
+        | Action::RecordUnreferenced { store, .. }
+        | Action::Sweep { store, .. }
+        | Action::CleanUp { store, .. }
+        | Action::Settle { store, .. } => (Some((store, Deed::Changes)), None),
+        Action::Verify { store, .. } => (Some((store, Deed::Reads)), None),
+        Action::Restore(restore) => (Some((&restore.store, Deed::Reads)), None),
+    };
+    first.into_iter().chain(second)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        artifact::{ArtifactId, Depth, Kind},
+        plan::action::Capture,
+    };
+
+    fn capture(backup: &str, store: &str, kind: Kind) -> Action {
+        let (backup, store) = (backup.parse().unwrap(), store.parse().unwrap());
+        Action::Capture(Capture { backup, kind, slot: None, manual: None, store, base: None })
+    }
+
+    fn id() -> ArtifactId {
+        ArtifactId::new(jiff::Timestamp::UNIX_EPOCH, 1)
+    }
+
+    fn copy(backup: &str, from: &str, to: &str) -> Action {
+        let backup = backup.parse().unwrap();
+        Action::Copy { backup, artifact: id(), from: from.parse().unwrap(), to: to.parse().unwrap() }
+    }
+
+    fn delete(backup: &str, store: &str) -> Action {
+        Action::Delete { backup: backup.parse().unwrap(), artifact: id(), store: store.parse().unwrap() }
+    }
+
+    fn verify(backup: &str, store: &str) -> Action {
+        let (backup, store) = (backup.parse().unwrap(), store.parse().unwrap());
+        Action::Verify { backup, artifact: id(), store, depth: Depth::Data }
+    }
+
+    #[test]
+    fn what_is_under_way_is_neither_repeated_nor_contradicted() {
+        let check = |held: &Action, action: &Action, expect: bool| {
+            assert_eq!(Claims::from_iter([held]).allow(action), expect, "{action} beside {held}");
+            assert_eq!(Claims::from_iter([action]).allow(held), expect, "{held} beside {action}");
+        };
+        let copying = copy("agama", "vault", "offsite");
+        check(&copying, &copying, false);
+        check(&copying, &capture("agama", "vault", Kind::Log), true);
+        check(&copying, &capture("agama", "offsite", Kind::Log), false);
+        check(&copying, &copy("agama", "vault", "third"), true);
+        check(&copying, &copy("agama", "third", "offsite"), false);
+        check(&copying, &delete("agama", "vault"), false);
+        check(&copying, &delete("agama", "offsite"), false);
+        check(&copying, &delete("agama", "third"), true);
+        check(&copying, &delete("orders", "vault"), true);
+        check(&copying, &verify("agama", "vault"), true);
+        check(&verify("agama", "vault"), &delete("agama", "vault"), false);
+        let capturing = capture("agama", "vault", Kind::Full);
+        check(&capturing, &capture("agama", "offsite", Kind::Log), false);
+        check(&capturing, &capture("orders", "vault", Kind::Full), true);
+        check(&capturing, &delete("agama", "vault"), false);
+        let push = Action::Push { mirror: "ssh://mirror".to_owned() };
+        check(&push, &push, false);
+        check(&push, &Action::Push { mirror: "ssh://other".to_owned() }, true);
+    }
+}
