@@ -126,7 +126,7 @@ fn sight(world: &World, dir: &Path) -> Sight {
         for (kind, cadence) in &backup.policy.schedules {
             let schedule =
                 ArmedSchedule { backup: backup.name.clone(), kind: *kind, cadence: cadence.clone() };
-            scheduler.arm(&schedule).expect("the timetable is written");
+            futures::executor::block_on(scheduler.arm(&schedule)).expect("the timetable is written");
         }
     }
     let look = |(name, store): (&&str, MemoryStore)| {

@@ -98,7 +98,7 @@ fn stored(world: &mut World) -> Inventory {
     let stores = std::mem::take(&mut world.stores);
     Inventory {
         stores: stores.into_iter().map(|(name, store)| (name, Observed::Known(store))).collect(),
-        armed: world.armed.clone(),
+        armed: Observed::Known(world.armed.clone().into()),
         infra: None,
         interrupted: Vec::new(),
     }

@@ -56,8 +56,8 @@ impl Effects for World {
     async fn apply(&self, step: &Step, writes: Option<&Interrupted>) -> Result<Done, Failure> {
         let name = || writes.map(|writes| writes.artifact).ok_or_else(|| world::stalled("no name was given"));
         match &step.action {
-            Action::Arm(schedule) => self.arm(schedule),
-            Action::Disarm(schedule) => self.disarm(schedule),
+            Action::Arm(schedule) => self.arm(schedule).await,
+            Action::Disarm(schedule) => self.disarm(schedule).await,
             Action::Capture(capture) => self.capture(step, capture, name()?).await,
             Action::Copy { backup, artifact, from, to } => self.copy(step, backup, *artifact, from, to).await,
             Action::Delete { backup, artifact, store } => self.delete(backup, *artifact, store).await,

@@ -29,6 +29,7 @@ mod restore;
 mod review;
 mod run;
 mod saying;
+mod scheduled;
 mod schema;
 mod status;
 mod suspend;

@@ -2,6 +2,7 @@
 //! host do.
 
 pub mod allow;
+mod schedules;
 mod schema;
 mod webhooks;
 
@@ -15,6 +16,7 @@ use std::{
 };
 
 pub use allow::{Allow, Refusal};
+pub use schedules::{Host, Schedules};
 pub use webhooks::{Forge, HostSecret};
 
 use crate::{
@@ -32,6 +34,8 @@ use crate::{
 /// The controller's own configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
+    /// The file that it was read from.
+    pub file: PathBuf,
     /// The cache.
     pub state_dir: PathBuf,
     /// The infra repo.
@@ -40,6 +44,8 @@ pub struct Config {
     pub http: Option<Http>,
     /// Keys.
     pub keys: Keys,
+    /// Where schedules are armed.
+    pub schedules: Schedules,
     /// What a commit may make this host do.
     pub allow: Allow,
 }
@@ -146,7 +152,12 @@ impl Config {
         for (key, hint) in mirror.repo.iter().flat_map(idle_keys) {
             single.error(["repo", key], format!("`repo.{key}` has no effect"), hint);
         }
-        let config = url.and_then(Result::ok).and_then(|url| lower(mirror, url, folder));
+        for key in mirror.schedules.iter().flat_map(schedules::misplaced) {
+            let message = format!("`schedules.{key}` means nothing to this scheduler");
+            single.error(["schedules", key], message, "take it out, or set `schedules.scheduler`");
+        }
+        let file = folder.join(Path::new(name).file_name().unwrap_or_default());
+        let config = url.and_then(Result::ok).and_then(|url| lower(mirror, url, folder, file));
         match (config, single.into_diagnostics()) {
             (Some(config), found) if found.is_empty() => Ok(config),
             (None, found) if found.is_empty() => Err(vec![incomplete(name)]),
@@ -156,11 +167,12 @@ impl Config {
 }
 
 /// The configuration, if nothing is missing.
-fn lower(mirror: schema::Config, url: RepoUrl, folder: &Path) -> Option<Config> {
+fn lower(mirror: schema::Config, url: RepoUrl, folder: &Path, file: PathBuf) -> Option<Config> {
     let (repo, keys) = (mirror.repo?, mirror.keys?);
     let path = |path: Text<LocalPath>| folder.join(path.0.0);
     let trust = trust_of(&repo, folder);
     Some(Config {
+        file,
         state_dir: path(mirror.state_dir?),
         repo: Repo {
             url,
@@ -187,6 +199,7 @@ fn lower(mirror: schema::Config, url: RepoUrl, folder: &Path) -> Option<Config> 
                 .map(|recipient| recipient.0.as_str().to_owned())
                 .collect(),
         },
+        schedules: schedules::schedules_of(mirror.schedules.unwrap_or_default(), folder),
         allow: allow_of(mirror.allow.unwrap_or_default(), folder)?,
     })
 }
@@ -305,6 +318,10 @@ dir = "/etc/backstay/keys"
 trusted = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIVnMCy81S084WqJgJrgh9RznS2CdSbyRhQYOmfjroqp"]
 identity = "/etc/backstay/identity.txt"
 must_recipients = ["age1mz893hld2gl76fjq3qawwlwjvkze8kezax6x0crg04cwcqq63feqtxzxlm"]
+[schedules]
+scheduler = "systemd"
+user = "backstay"
+on_failure = "alert@%n.service"
 [allow]
 read = ["/srv", "/etc/ansible"]
 write = ["/srv/restore"]
@@ -340,6 +357,9 @@ delete_share = 0.25
         assert_eq!(trust.signers, Some(PathBuf::from("/etc/backstay/allowed_signers")));
         assert_eq!(trust.keyring, Some(PathBuf::from("/etc/backstay/keyring.asc")));
         assert_eq!(trust.web_flow, Some(PathBuf::from("/etc/backstay/web-flow.asc")));
+        let host = Host { folder: None, user: "backstay".into(), program: None };
+        let on_failure = Some("alert@%n.service".to_owned());
+        assert_eq!(config.schedules, Schedules::Systemd { host, on_failure });
         assert_eq!(config.keys.trusted.len(), 1);
         assert_eq!(config.allow.read, [PathBuf::from("/srv"), PathBuf::from("/etc/ansible")]);
         assert_eq!(config.allow.secrets[1].secret, Allowed::Variable("OFFSITE".to_owned()));

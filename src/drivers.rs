@@ -12,10 +12,15 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    config::{Allow, allow},
+    config::{Allow, Config, Host, Schedules, allow},
     git::{Mirror, Tips},
-    plan::CannotRun,
-    schedulers::{Scheduler, controller::Timetable},
+    plan::{CannotRun, cannot_run},
+    schedulers::{
+        self, Scheduler,
+        controller::Timetable,
+        cron::{self, CronFolder},
+        systemd::{self, SystemdUnits},
+    },
     secrets::{Resolver, SecretError},
     sources::{
         Source, SourceError, files::FilesSource, git::GitSource, mysql::MysqlSource, sqlite::SqliteSource,
@@ -40,8 +45,8 @@ const CALLS: NonZeroUsize = NonZeroUsize::new(16).expect("sixteen is not zero");
 /// whoever brings another runs the same passes on other stores and sources.
 #[async_trait]
 pub trait Registry: Send + Sync {
-    /// Where schedules are armed.
-    fn scheduler(&self) -> Arc<dyn Scheduler>;
+    /// Where the schedules of a fleet are armed.
+    fn scheduler(&self, fleet: &spec::Fleet) -> Arc<dyn Scheduler>;
 
     /// A declared store; the same connection as long as its declaration stays the same.
     async fn store(&self, declared: &spec::Store) -> Result<Arc<dyn Store>, Refusal>;
@@ -67,7 +72,10 @@ pub struct Drivers {
     resolver: Resolver,
     /// Where databases are copied to when they can't be streamed.
     scratch: PathBuf,
-    scheduler: Arc<Timetable>,
+    timetable: Arc<Timetable>,
+    /// The scheduler in use, with the fleet that it is for.
+    scheduler: Mutex<Option<(spec::Fleet, Arc<dyn Scheduler>)>>,
+    config: Config,
     /// Open stores, by name, with what they were opened for: connections outlive a pass, but not a change of declaration.
     open: Mutex<BTreeMap<StoreName, Opened>>,
 }
@@ -118,13 +126,16 @@ impl fmt::Debug for Drivers {
 
 impl Drivers {
     /// The drivers of a host.
-    pub fn new(allow: Allow, identities: Vec<age::x25519::Identity>, state: &StateDir) -> Self {
+    pub fn new(config: Config, identities: Vec<age::x25519::Identity>, state: &StateDir) -> Self {
+        let allow = config.allow.clone();
         let resolver = Resolver::new(allow.secrets.clone(), allow.run.clone(), identities);
         Self {
             allow,
             resolver,
             scratch: state.root().to_owned(),
-            scheduler: Arc::new(Timetable::open(state.timetable())),
+            timetable: Arc::new(Timetable::open(state.timetable())),
+            scheduler: Mutex::default(),
+            config,
             open: Mutex::default(),
         }
     }
@@ -192,6 +203,52 @@ impl Drivers {
         })?)
     }
 
+    fn schedules(&self, fleet: &spec::Fleet) -> Arc<dyn Scheduler> {
+        match &self.config.schedules {
+            Schedules::Controller => self.timetable.clone(),
+            Schedules::Cron { host, mail_to } => {
+                let options = cron::Options {
+                    folder: host.folder.clone().unwrap_or_else(|| cron::FOLDER.into()),
+                    command: self.command(host),
+                    mail_to: mail_to.clone(),
+                    machine_zone: jiff::tz::TimeZone::system(),
+                };
+                Arc::new(CronFolder::new(options, fleet))
+            }
+            Schedules::Systemd { host, on_failure } => {
+                let written = [&self.config.state_dir, &self.config.keys.dir];
+                let options = systemd::Options {
+                    folder: host.folder.clone().unwrap_or_else(|| systemd::FOLDER.into()),
+                    command: self.command(host),
+                    on_failure: on_failure.clone(),
+                    write: written.into_iter().chain(&self.allow.write).cloned().collect(),
+                    read: self.allow.read.clone(),
+                };
+                Arc::new(SystemdUnits::new(options, fleet))
+            }
+        }
+    }
+
+    fn command(&self, host: &Host) -> schedulers::Command {
+        let running = || std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/bin/backstay"));
+        schedulers::Command {
+            program: host.program.clone().unwrap_or_else(running),
+            config: self.config.file.clone(),
+            user: host.user.clone(),
+        }
+    }
+
+    /// Schedules that the host's scheduler can't hold.
+    fn not_held(&self, spec: &Spec) -> Vec<CannotRun> {
+        let scheduler = self.scheduler(&spec.fleet);
+        let not_held = spec.schedules().filter_map(|schedule| {
+            let why = scheduler.can_hold(&schedule).err()?;
+            let resource = cannot_run::schedule_of(schedule.backup.as_str(), schedule.kind);
+            Some(CannotRun { resource, why })
+        });
+        not_held.collect()
+    }
+
     fn permit_store(&self, declared: &spec::Store) -> Result<(), Refusal> {
         match &declared.place {
             StorePlace::Local { path } => Ok(self.allow.check_write(path)?),
@@ -223,8 +280,16 @@ impl Drivers {
 
 #[async_trait]
 impl Registry for Drivers {
-    fn scheduler(&self) -> Arc<dyn Scheduler> {
-        self.scheduler.clone()
+    fn scheduler(&self, fleet: &spec::Fleet) -> Arc<dyn Scheduler> {
+        let mut scheduler = self.scheduler.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*scheduler {
+            Some((of, scheduler)) if of == fleet => scheduler.clone(),
+            _ => {
+                let new = self.schedules(fleet);
+                *scheduler = Some((fleet.clone(), new.clone()));
+                new
+            }
+        }
     }
 
     async fn store(&self, declared: &spec::Store) -> Result<Arc<dyn Store>, Refusal> {
@@ -271,7 +336,7 @@ impl Registry for Drivers {
             Ok(()) | Err(Refusal::NotBuilt(_)) => None,
             Err(refusal) => Some(CannotRun { resource, why: refusal.to_string() }),
         });
-        refused.collect()
+        refused.chain(self.not_held(spec)).collect()
     }
 }
 

@@ -25,11 +25,20 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
 
 /// Replaces a file's content: a reader sees the old or the new one, whenever the power fails. Only its user may read it.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace_with(path, content, 0o600)
+}
+
+/// The same, of a file that everybody may read. A link in its place is replaced, not followed.
+pub fn replace_public(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace_with(path, content, 0o644)
+}
+
+fn replace_with(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     // The parent of a bare name is empty.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut aside = tempfile::NamedTempFile::new_in(folder)?;
     aside.write_all(content)?;
-    aside.as_file().set_permissions(fs::Permissions::from_mode(0o600))?;
+    aside.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
     aside.as_file().sync_all()?;
     aside.persist(path).map_err(|e| e.error)?;
     File::open(folder)?.sync_all()

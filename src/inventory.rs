@@ -38,13 +38,20 @@ impl<T> Observed<T> {
     }
 }
 
+impl<T> Default for Observed<T> {
+    /// Nothing was looked at yet.
+    fn default() -> Self {
+        Observed::Unknown("it was not looked at yet".to_owned())
+    }
+}
+
 /// The actual state of a fleet.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
     /// Every declared store.
     pub stores: BTreeMap<StoreName, Observed<StoreInventory>>,
-    /// What is armed in the controller's own timetable.
-    pub armed: BTreeSet<ArmedSchedule>,
+    /// What the scheduler holds.
+    pub armed: Observed<Armed>,
     /// The infra repo as mirrored; `None` when the fleet has no `[infra]`.
     pub infra: Option<InfraInventory>,
     /// Captures and copies that an earlier pass began and never ended, from the journal.
@@ -316,6 +323,37 @@ pub struct ArmedSchedule {
     pub kind: Kind,
     /// When.
     pub cadence: Cadence,
+}
+
+impl Spec {
+    /// Every declared schedule.
+    pub fn schedules(&self) -> impl Iterator<Item = ArmedSchedule> {
+        self.backups.iter().flat_map(|(name, backup)| {
+            let schedules = backup.policy.schedules.iter();
+            schedules.map(|(kind, cadence)| ArmedSchedule {
+                backup: name.clone(),
+                kind: *kind,
+                cadence: cadence.clone(),
+            })
+        })
+    }
+}
+
+/// What a scheduler holds of a fleet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Armed {
+    /// What is armed, and reads as we write it.
+    pub schedules: BTreeSet<ArmedSchedule>,
+    /// What we armed and somebody changed: how it differs.
+    pub altered: BTreeMap<ArmedSchedule, String>,
+    /// What looks like ours and bears no proof of it, by its place: why it is left alone.
+    pub strangers: BTreeMap<String, String>,
+}
+
+impl From<BTreeSet<ArmedSchedule>> for Armed {
+    fn from(schedules: BTreeSet<ArmedSchedule>) -> Self {
+        Self { schedules, ..Self::default() }
+    }
 }
 
 /// The infra repo as mirrored, and the mirrors that are pushed to.

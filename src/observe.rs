@@ -17,7 +17,7 @@ use crate::{
         push::{PushError, PushMirror, position_seen},
         tips_position,
     },
-    inventory::{InfraInventory, Interrupted, Inventory, Observed},
+    inventory::{Armed, InfraInventory, Interrupted, Inventory, Observed},
     schedulers::Scheduler,
     spec::names::StoreName,
 };
@@ -74,13 +74,17 @@ pub async fn observe(sight: &Sight, seen: Seen, freshness: Freshness, now: Times
     refuse_what_is_behind(sight, &mut seen, &stale, now).await;
     seen.tick(now);
     seen.inventory.infra = infra;
-    seen.inventory.armed = sight.scheduler.list().unwrap_or_else(|error| {
-        // Nothing is armed or disarmed twice by mistake: both change nothing then.
-        tracing::warn!(%error, "the timetable is taken as empty");
-        Default::default()
-    });
+    seen.inventory.armed = armed(sight.scheduler.as_ref()).await;
     seen.inventory.interrupted = sight.interrupted.clone();
     seen
+}
+
+/// What the scheduler holds. What can't be seen is unknown: an unreadable folder is not an empty one.
+pub async fn armed(scheduler: &dyn Scheduler) -> Observed<Armed> {
+    match scheduler.list().await {
+        Ok(armed) => Observed::Known(armed),
+        Err(error) => Observed::Unknown(error.to_string()),
+    }
 }
 
 /// Refuses those of the stores `listed` just now that lack records which other stores have seen in them. Somebody may have

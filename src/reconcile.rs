@@ -17,6 +17,7 @@ mod pass;
 mod rounds;
 pub mod saved;
 mod saying;
+mod scheduled;
 mod survey;
 mod trust;
 mod under_way;
@@ -161,7 +162,7 @@ impl Controller {
         let keys = &config.keys;
         let keys = Arc::new(Keys::load_or_create(&keys.dir, &keys.trusted, keys.identity.as_deref())?);
         let mirror = Mirror::open(state.root(), config.repo.url.clone(), &config.repo.branch)?;
-        let drivers = Drivers::new(config.allow.clone(), keys.identities().to_vec(), &state);
+        let drivers = Drivers::new(config.clone(), keys.identities().to_vec(), &state);
         Ok(Self {
             cache: open_cache(&state, &keys),
             drivers: Arc::new(drivers),
@@ -329,6 +330,7 @@ impl Controller {
             Ask::Exactly(saved) | Ask::Agreed(saved) => {
                 saved::current(saved, plan::plan(spec, inventory, &limits, now))?
             }
+            Ask::Due(names) => scheduled::of_backups(plan::plan(spec, inventory, &limits, now), names),
             Ask::Backup(requests, _) => manual::manual(spec, inventory, &limits, requests, now)?,
             Ask::Verify(scope, depth) => verify::verify(spec, inventory, &limits, (scope, *depth), now),
             Ask::Repair(scope) => verify::repair(spec, inventory, &limits, scope, now),

@@ -77,7 +77,7 @@ impl Spec {
 }
 
 /// The fleet itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Fleet {
     /// Its name: the first folder in every store.
     pub name: FleetName,

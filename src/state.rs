@@ -137,6 +137,23 @@ impl StateDir {
         self.try_lock(&path)?.map_err(|holder| StateError::Busy { path, holder })
     }
 
+    /// Waits until nobody holds that leave; somebody else may take it again before the caller does.
+    pub fn wait_until_free(&self) -> Result<(), StateError> {
+        let path = self.root.join("lock");
+        let waited = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|file| {
+                flock(&file, FlockOperation::LockExclusive)?;
+                Ok(flock(&file, FlockOperation::Unlock)?)
+            });
+        waited.map_err(|source| io_error("wait for", &path, source))
+    }
+
     /// Leave to be the one controller that runs on this directory, held while it runs. Never waits.
     pub fn lock_controller(&self) -> Result<Lock, StateError> {
         let path = self.root.join("controller.lock");

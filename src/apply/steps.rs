@@ -10,13 +10,13 @@ use super::{
 use crate::{git::push::PushMirror, inventory::ArmedSchedule};
 
 impl World {
-    pub(super) fn arm(&self, schedule: &ArmedSchedule) -> Result<Done, Failure> {
-        self.drivers.scheduler().arm(schedule)?;
+    pub(super) async fn arm(&self, schedule: &ArmedSchedule) -> Result<Done, Failure> {
+        self.drivers.scheduler(&self.spec.fleet).arm(schedule).await?;
         Ok(Done::default())
     }
 
-    pub(super) fn disarm(&self, schedule: &ArmedSchedule) -> Result<Done, Failure> {
-        self.drivers.scheduler().disarm(schedule)?;
+    pub(super) async fn disarm(&self, schedule: &ArmedSchedule) -> Result<Done, Failure> {
+        self.drivers.scheduler(&self.spec.fleet).disarm(schedule).await?;
         Ok(Done::default())
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::bail;
 use clap::Args;
 
-use super::{apply, controller, exit::Exit, terminal::Terminal};
+use super::{apply, controller, exit::Exit, scheduled, terminal::Terminal};
 use crate::{
     artifact::Kind,
     daemon::requests::{self, Request},
@@ -32,6 +32,9 @@ pub(super) struct Backup {
     /// Keep the artifacts whatever the retention says
     #[arg(long)]
     hold: bool,
+    /// Make what is due, as a pass would, and nothing else: what cron and systemd start
+    #[arg(long, conflicts_with_all = ["kind", "reason", "hold"])]
+    scheduled: bool,
 }
 
 /// The kinds that can be made on demand.
@@ -57,6 +60,9 @@ impl From<KindArgument> for Kind {
 impl Backup {
     pub(super) fn run(self, config: &Path, terminal: &Terminal) -> anyhow::Result<Exit> {
         let controller = controller::open(config)?;
+        if self.scheduled {
+            return controller::block_on(scheduled::run(&controller, self.names, terminal));
+        }
         controller::block_on(async {
             match self.hand_over(&controller, terminal).await? {
                 Some(exit) => Ok(exit),

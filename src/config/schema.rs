@@ -28,8 +28,40 @@ pub(super) struct Config {
     /// Keys of the controller.
     #[schemars(required)]
     pub keys: Option<Keys>,
+    /// Where schedules are armed. Default: in the controller's own timetable, which `backstay run` watches.
+    pub schedules: Option<Schedules>,
     /// What a commit may make this host do; everything else is refused.
     pub allow: Option<Allow>,
+}
+
+/// Where schedules are armed.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Schedules {
+    /// Who starts what is due. Default: `controller`.
+    pub scheduler: Option<SchedulerKind>,
+    /// The folder of its files. Default: `/etc/cron.d` or `/etc/systemd/system`.
+    pub folder: Option<Text<LocalPath>>,
+    /// The user that runs are made as. Default: `root`.
+    pub user: Option<Text<Word>>,
+    /// The program that is started. Default: the one that arms the schedules.
+    pub program: Option<Text<LocalPath>>,
+    /// cron: who gets what a run says on stderr. Default: the user.
+    pub mail_to: Option<Text<Word>>,
+    /// systemd: the unit that is started when a run fails. Default: none.
+    pub on_failure: Option<Text<Word>>,
+}
+
+/// Who starts what is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum SchedulerKind {
+    /// `backstay run`, by its own timetable.
+    Controller,
+    /// cron, by files in a folder such as `/etc/cron.d`.
+    Cron,
+    /// systemd, by timers.
+    Systemd,
 }
 
 /// The infra repo.

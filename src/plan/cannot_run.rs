@@ -1,9 +1,13 @@
 //! What is declared and this build can't do.
 
 use super::{CannotRun, Limits};
-use crate::spec::{
-    Backup, Spec,
-    names::{BackupName, StoreName},
+use crate::{
+    artifact::Kind,
+    inventory::{Inventory, Observed},
+    spec::{
+        Backup, Spec,
+        names::{BackupName, StoreName},
+    },
 };
 
 /// Everything that `spec` declares and this build has no driver for. It never keeps the rest from running.
@@ -17,6 +21,19 @@ pub fn by_this_build(spec: &Spec) -> Vec<CannotRun> {
         CannotRun { resource, why: it.why }
     });
     cannot.collect()
+}
+
+/// The schedule of one kind of a backup, as a resource that the host's scheduler can't hold while the backup itself can run.
+pub fn schedule_of(backup: &str, kind: Kind) -> String {
+    format!("backup.{backup}.schedule.{kind}")
+}
+
+/// What the scheduler holds can't be seen: as long as that is so, nothing is armed.
+pub(super) fn by_scheduler(inventory: &Inventory) -> Option<CannotRun> {
+    match &inventory.armed {
+        Observed::Known(_) => None,
+        Observed::Unknown(why) => Some(CannotRun { resource: "schedules".to_owned(), why: why.clone() }),
+    }
 }
 
 /// The logs of a backup, as a resource that can't run while the backup itself can.

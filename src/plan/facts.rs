@@ -71,6 +71,7 @@ impl<'a> Facts<'a> {
         let mut cannot_run = cannot_run::by_this_build(spec);
         cannot_run.extend(limits.refused.iter().cloned());
         cannot_run.extend(cannot_run::by_identities(spec, limits));
+        cannot_run.extend(cannot_run::by_scheduler(inventory));
         cannot_run.sort_unstable();
         cannot_run.dedup();
         let suspensions = inventory.suspensions(spec).into_iter().filter(|it| it.is_on(now)).collect();

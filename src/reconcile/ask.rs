@@ -5,6 +5,7 @@ use crate::{
     artifact::Depth,
     observe::Freshness,
     plan::{Plan, manual, restore, verify::Scope},
+    spec::names::BackupName,
 };
 
 /// What a pass is asked to do.
@@ -12,6 +13,8 @@ use crate::{
 pub enum Ask {
     /// Whatever the declaration asks for.
     Everything,
+    /// Whatever the declaration asks for of these backups: what a scheduler outside starts at their slots.
+    Due(Vec<BackupName>),
     /// Exactly this plan, which must be what a pass would plan.
     Exactly(Plan),
     /// This plan, which a person agreed to and which must be what a pass would plan; then whatever follows from it.
@@ -30,7 +33,9 @@ impl Ask {
     pub(super) fn extent(&self) -> Extent {
         match self {
             Ask::Everything | Ask::Exactly(_) | Ask::Agreed(_) => Extent::Fleet,
-            Ask::Backup(..) | Ask::Verify(..) | Ask::Repair(_) | Ask::Restore(_) => Extent::Request,
+            Ask::Due(_) | Ask::Backup(..) | Ask::Verify(..) | Ask::Repair(_) | Ask::Restore(_) => {
+                Extent::Request
+            }
         }
     }
 }

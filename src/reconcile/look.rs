@@ -37,7 +37,7 @@ impl Controller {
     ) {
         let sight = Sight {
             stores: self.looks(spec).await,
-            scheduler: self.drivers.scheduler(),
+            scheduler: self.drivers.scheduler(&spec.fleet),
             infra: spec.infra.as_ref().map(|infra| InfraSight {
                 mirror: self.mirror.clone(),
                 pushed: infra.mirrors.iter().map(|url| (url.clone(), self.pushed(url))).collect(),

@@ -14,6 +14,7 @@ use super::{
     events,
     line::{Reply, Wanted},
     pass::{Begun, only},
+    scheduled::of_backups,
     under_way::{Occasion, UnderWay},
 };
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
     artifact::record::Event,
     git::stored::StoredTips,
     inventory::{Interrupted, Inventory, Observed, StoreInventory},
-    observe::{Freshness, seen::Seen},
+    observe::{Freshness, armed, seen::Seen},
     plan::{Action, Plan},
     spec::{
         Spec,
@@ -45,7 +46,7 @@ impl Controller {
     ) -> Result<Pass, PassError> {
         let mut seen = self.seen.lock().await;
         pass.begin_round(&mut occasion);
-        self.keep_up(pass, &mut seen);
+        self.keep_up(pass, &mut seen).await;
         if let Some(freshness) = occasion.freshness() {
             if occasion.is_commit() {
                 pass.execution.pause();
@@ -109,7 +110,7 @@ impl Controller {
             seen.leave_out(own);
         }
         // What the steps did meanwhile may not be in what was listed.
-        self.keep_up(pass, seen);
+        self.keep_up(pass, seen).await;
     }
 
     /// Looks again at stores of which a step of ours left unclear what they hold.
@@ -151,6 +152,10 @@ impl Controller {
                     |action| matches!(action, Action::Copy { backup, .. } if asked(backup)),
                 );
                 self.begin(pass, &desired, seen, copies, None).await?;
+            }
+            Ask::Due(names) => {
+                let due = of_backups(plan.clone(), names);
+                self.begin(pass, &desired, seen, due, None).await?;
             }
             Ask::Exactly(_) | Ask::Verify(..) | Ask::Repair(_) | Ask::Restore(_) => {}
         }
@@ -239,7 +244,7 @@ impl Controller {
     }
 
     /// Keeps up with what the steps did.
-    fn keep_up(&self, pass: &mut UnderWay<'_>, seen: &mut Seen) {
+    async fn keep_up(&self, pass: &mut UnderWay<'_>, seen: &mut Seen) {
         let now = self.clock.now();
         for (store, backup, change) in pass.deeds.changes() {
             seen.apply(&store, &backup, change, now);
@@ -249,8 +254,9 @@ impl Controller {
                 infra.mirrors.insert(mirror, Observed::Known(position));
             }
         }
-        if let Ok(armed) = self.drivers.scheduler().list() {
-            seen.inventory.armed = armed;
+        if let Some(desired) = &pass.desired {
+            let scheduler = self.drivers.scheduler(&desired.spec.fleet);
+            seen.inventory.armed = armed(scheduler.as_ref()).await;
         }
         pass.events.extend(pass.deeds.events());
         pass.note_ends();

@@ -6,10 +6,14 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{Scheduler, SchedulerError};
-use crate::{durable, inventory::ArmedSchedule};
+use crate::{
+    durable,
+    inventory::{Armed, ArmedSchedule},
+};
 
 /// The value of `format` in the file.
 const FORMAT: &str = "backstay.timetable/1";
@@ -59,17 +63,22 @@ impl Timetable {
     }
 }
 
+#[async_trait]
 impl Scheduler for Timetable {
-    fn list(&self) -> Result<BTreeSet<ArmedSchedule>, SchedulerError> {
-        Ok(self.armed.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    async fn list(&self) -> Result<Armed, SchedulerError> {
+        Ok(self.armed.lock().unwrap_or_else(PoisonError::into_inner).clone().into())
     }
 
-    fn arm(&self, schedule: &ArmedSchedule) -> Result<(), SchedulerError> {
+    async fn arm(&self, schedule: &ArmedSchedule) -> Result<(), SchedulerError> {
         self.change("arm", |armed| armed.insert(schedule.clone()))
     }
 
-    fn disarm(&self, schedule: &ArmedSchedule) -> Result<(), SchedulerError> {
+    async fn disarm(&self, schedule: &ArmedSchedule) -> Result<(), SchedulerError> {
         self.change("disarm", |armed| armed.remove(schedule))
+    }
+
+    fn can_hold(&self, _schedule: &ArmedSchedule) -> Result<(), String> {
+        Ok(())
     }
 }
 
@@ -88,19 +97,22 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_was_armed_is_there_after_a_restart_and_a_torn_file_is_an_empty_timetable() {
+    #[tokio::test]
+    async fn what_was_armed_is_there_after_a_restart_and_a_torn_file_is_an_empty_timetable() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("timetable.json");
         let timetable = Timetable::open(path.clone());
-        timetable.arm(&hourly("agama")).unwrap();
-        timetable.arm(&hourly("agama")).unwrap();
-        timetable.arm(&hourly("logs")).unwrap();
-        timetable.disarm(&hourly("logs")).unwrap();
-        timetable.disarm(&hourly("never-armed")).unwrap();
-        assert_eq!(Timetable::open(path.clone()).list().unwrap(), BTreeSet::from([hourly("agama")]));
+        timetable.arm(&hourly("agama")).await.unwrap();
+        timetable.arm(&hourly("agama")).await.unwrap();
+        timetable.arm(&hourly("logs")).await.unwrap();
+        timetable.disarm(&hourly("logs")).await.unwrap();
+        timetable.disarm(&hourly("never-armed")).await.unwrap();
+        assert_eq!(
+            Timetable::open(path.clone()).list().await.unwrap().schedules,
+            BTreeSet::from([hourly("agama")])
+        );
 
         std::fs::write(&path, "{\"format\":").unwrap();
-        assert!(Timetable::open(path).list().unwrap().is_empty());
+        assert!(Timetable::open(path).list().await.unwrap().schedules.is_empty());
     }
 }

@@ -55,6 +55,8 @@ const DRIVERS: &[&str] = &[
     "sources::mysql",
     "sources::git",
     "schedulers::controller",
+    "schedulers::cron",
+    "schedulers::systemd",
 ];
 
 /// One file of the crate: its module path (`plan::check`) and its code without comments and unit tests.

@@ -233,7 +233,7 @@ impl World {
         let infra = InfraInventory { position: self.position.clone(), mirrors: self.mirrors.clone() };
         Inventory {
             stores: self.stores.iter().map(look).collect(),
-            armed: self.armed.clone(),
+            armed: Observed::Known(self.armed.clone().into()),
             infra: self.spec.infra.is_some().then_some(infra),
             interrupted: self.interrupted.clone(),
         }

@@ -19,7 +19,7 @@ use backstay::{
     config::Config,
     drivers::{Refusal, Registry},
     git::{Mirror, Tips},
-    inventory::ArmedSchedule,
+    inventory::{self, ArmedSchedule},
     keys::Keys,
     plan::CannotRun,
     reconcile::Controller,
@@ -73,18 +73,23 @@ impl Vault {
 #[derive(Default)]
 struct Armed(Mutex<BTreeSet<ArmedSchedule>>);
 
+#[async_trait]
 impl Scheduler for Armed {
-    fn list(&self) -> Result<BTreeSet<ArmedSchedule>, SchedulerError> {
-        Ok(self.0.lock().unwrap().clone())
+    async fn list(&self) -> Result<inventory::Armed, SchedulerError> {
+        Ok(self.0.lock().unwrap().clone().into())
     }
 
-    fn arm(&self, schedule: &ArmedSchedule) -> Result<(), SchedulerError> {
+    async fn arm(&self, schedule: &ArmedSchedule) -> Result<(), SchedulerError> {
         self.0.lock().unwrap().insert(schedule.clone());
         Ok(())
     }
 
-    fn disarm(&self, schedule: &ArmedSchedule) -> Result<(), SchedulerError> {
+    async fn disarm(&self, schedule: &ArmedSchedule) -> Result<(), SchedulerError> {
         self.0.lock().unwrap().remove(schedule);
+        Ok(())
+    }
+
+    fn can_hold(&self, _schedule: &ArmedSchedule) -> Result<(), String> {
         Ok(())
     }
 }
@@ -98,7 +103,7 @@ struct InMemory {
 
 #[async_trait]
 impl Registry for InMemory {
-    fn scheduler(&self) -> Arc<dyn Scheduler> {
+    fn scheduler(&self, _fleet: &spec::Fleet) -> Arc<dyn Scheduler> {
         self.armed.clone()
     }
 

@@ -1,0 +1,62 @@
+//! Passes over one backup, started by a scheduler outside: cron or systemd.
+
+use std::{io, thread};
+
+use jiff::Timestamp;
+
+use super::{Controller, PassError, Terms};
+use crate::{
+    plan::Plan,
+    spec::{Schedule, names::BackupName},
+    state::StateError,
+};
+
+impl Controller {
+    /// When the slots that have come of a backup fall due, as far as its jitter still holds them back: a scheduler outside
+    /// starts at the slot itself, and knows of no jitter.
+    ///
+    /// # Errors
+    /// [`PassError::NothingInForce`].
+    pub async fn held_back_by_jitter(&self, backup: &BackupName) -> Result<Option<Timestamp>, PassError> {
+        if !self.state.is_busy() {
+            self.fetch().await;
+        }
+        let (desired, now) = (self.desired(&Terms::default()).await?, self.now());
+        let Some(declared) = desired.spec.backups.get(backup) else { return Ok(None) };
+        let (policy, zone) = (&declared.policy, &desired.spec.fleet.time_zone);
+        let due = policy.schedules.values().filter_map(|cadence| {
+            let schedule = Schedule::new(cadence.clone(), zone.clone(), backup, policy.jitter);
+            Some(schedule.due_at(schedule.latest_at_or_before(now)?))
+        });
+        Ok(due.filter(|due| *due > now).max())
+    }
+
+    /// Waits until no other process holds the state directory: schedulers start many passes at the same minute.
+    ///
+    /// # Errors
+    /// When the state directory can't be used.
+    pub async fn wait_for_others(&self) -> Result<(), StateError> {
+        let (state, (done, waits)) = (self.state.clone(), tokio::sync::oneshot::channel());
+        // A thread that nobody joins: the process may end while it waits.
+        let spawned = thread::Builder::new().spawn(move || done.send(state.wait_until_free()));
+        let failed =
+            |source| StateError::Io { operation: "wait for", path: self.state.root().to_owned(), source };
+        spawned.map_err(failed)?;
+        waits.await.unwrap_or_else(|_| Err(failed(io::ErrorKind::Interrupted.into())))
+    }
+}
+
+/// What of a plan concerns some backups.
+pub(super) fn of_backups(plan: Plan, names: &[BackupName]) -> Plan {
+    let concerns = |name: &BackupName| names.contains(name);
+    let mut plan = super::pass::only(plan, |action| action.backup().is_some_and(concerns));
+    plan.withheld.retain(|withheld| concerns(&withheld.backup));
+    plan.waiting.retain(|waiting| names.iter().any(|name| waiting.what.ends_with(&format!(" of {name}"))));
+    plan.cannot_run.retain(|cannot| {
+        names.iter().any(|name| match cannot.resource.strip_prefix(&format!("backup.{name}")) {
+            Some(rest) => rest.is_empty() || rest.starts_with('.'),
+            None => false,
+        })
+    });
+    plan
+}
