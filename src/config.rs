@@ -453,6 +453,6 @@ delete_share = 0.25
         let faulty = Config::load(&file).unwrap_err().to_string();
         assert!(faulty.contains("did you mean `poll`?") && faulty.contains("pol = \"5m\""), "{faulty}");
         std::fs::write(&file, WHOLE).unwrap();
-        assert_eq!(Config::load(&file).unwrap(), parse(WHOLE).unwrap());
+        assert_eq!(Config::load(&file).unwrap(), Config { file, ..parse(WHOLE).unwrap() });
     }
 }

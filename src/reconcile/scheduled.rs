@@ -4,7 +4,7 @@ use std::{io, thread};
 
 use jiff::Timestamp;
 
-use super::{Controller, PassError, Terms};
+use super::{Controller, PassError};
 use crate::{
     plan::Plan,
     spec::{Schedule, names::BackupName},
@@ -21,7 +21,7 @@ impl Controller {
         if !self.state.is_busy() {
             self.fetch().await;
         }
-        let (desired, now) = (self.desired(&Terms::default()).await?, self.now());
+        let (desired, now) = (self.desired().await?, self.now());
         let Some(declared) = desired.spec.backups.get(backup) else { return Ok(None) };
         let (policy, zone) = (&declared.policy, &desired.spec.fleet.time_zone);
         let due = policy.schedules.values().filter_map(|cadence| {

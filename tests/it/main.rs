@@ -26,6 +26,7 @@ mod records;
 mod restore;
 mod review;
 mod rewrite;
+mod schedulers;
 mod simulation;
 mod sources;
 mod status;

@@ -8,6 +8,7 @@ mod mishaps;
 mod reading;
 mod rounds;
 mod saying;
+mod scheduled;
 mod stand_in;
 mod undeclared;
 

@@ -10,4 +10,5 @@ mod local;
 mod main_job;
 mod mysql;
 mod s3;
+mod schedulers;
 mod sftp;

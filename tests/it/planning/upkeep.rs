@@ -1,10 +1,12 @@
 //! What keeps stores in order: checks, repairs, sweeps, and the ends of what was interrupted.
 
+use std::collections::BTreeMap;
+
 use backstay::{
     artifact::{ArtifactId, Depth, Kind},
-    inventory::{Interrupted, Lease, Work},
+    inventory::{Armed, Interrupted, Lease, Observed, Work},
     plan::{
-        Action,
+        Action, CannotRun, Plan,
         verify::{self, Scope},
     },
     spec::{Retention, Verify},
@@ -169,4 +171,43 @@ fn what_an_expired_one_requires_stays_as_long_as_the_store_locks_that_one() {
     world.spec.stores.get_mut(&store("a")).unwrap().immutable = None;
     world.limits.delete_share = 1.0;
     check(&world, &["delete agama a", "delete agama a"]);
+}
+
+/// What is planned about schedules when the scheduler shows `armed`.
+fn about_schedules(world: &World, armed: Observed<Armed>) -> Plan {
+    let mut inventory = world.inventory();
+    inventory.armed = armed;
+    backstay::plan::plan(&world.spec, &inventory, &world.limits, world.now)
+}
+
+#[test]
+fn what_somebody_changed_is_armed_anew_and_what_is_not_provably_ours_is_told_and_left_alone() {
+    let world = settled();
+    let schedule = world.spec.schedules().next().unwrap();
+    let armed = Armed {
+        altered: BTreeMap::from([(schedule, "line 6 is gone".to_owned())]),
+        strangers: BTreeMap::from([("/etc/cron.d/backstay-x".to_owned(), "it bears no marker".to_owned())]),
+        ..Armed::default()
+    };
+    let plan = about_schedules(&world, Observed::Known(armed));
+    assert_eq!(steps(&plan), ["arm full agama"]);
+    assert_eq!(plan.steps[0].reason, "changed by hand: line 6 is gone");
+    assert_eq!(plan.waiting[0].what, "removal of /etc/cron.d/backstay-x");
+}
+
+#[test]
+fn where_it_cannot_be_seen_what_is_armed_nothing_is_armed_or_disarmed_and_it_is_said() {
+    let world = settled();
+    let plan = about_schedules(&world, Observed::Unknown("permission denied".to_owned()));
+    assert_eq!(steps(&plan), Vec::<String>::new());
+    assert_eq!(plan.waiting[0].on, "permission denied");
+    assert_eq!(plan.cannot_run[0].resource, "schedules");
+}
+
+#[test]
+fn a_schedule_that_the_hosts_scheduler_cannot_hold_is_not_armed_and_its_backup_runs_all_the_same() {
+    let mut world = World::new(&["a"]).declare("agama", nightly());
+    let resource = "backup.agama.schedule.full".to_owned();
+    world.limits.refused.push(CannotRun { resource, why: "cron's clock is in UTC".to_owned() });
+    assert_eq!(steps(&world.plan()), ["full agama a"]);
 }

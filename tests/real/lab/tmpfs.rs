@@ -41,7 +41,7 @@ impl Drop for Tmpfs {
     }
 }
 
-fn privileged(program: &str) -> Command {
+pub fn privileged(program: &str) -> Command {
     if rustix::process::geteuid().is_root() {
         return Command::new(program);
     }
