@@ -71,7 +71,7 @@ impl Gates {
     /// A controller on its usual drivers behind these gates.
     pub fn before(&self, controller: Controller) -> Controller {
         let (config, keys) = (controller.config(), controller.keys());
-        let inner = Drivers::new(config.allow.clone(), keys.identities().to_vec(), controller.state());
+        let inner = Drivers::new(config.clone(), keys.identities().to_vec(), controller.state());
         controller.on(Arc::new(Gated { inner, gates: self.clone() }))
     }
 }
@@ -83,8 +83,8 @@ struct Gated {
 
 #[async_trait]
 impl Registry for Gated {
-    fn scheduler(&self) -> Arc<dyn Scheduler> {
-        self.inner.scheduler()
+    fn scheduler(&self, fleet: &spec::Fleet) -> Arc<dyn Scheduler> {
+        self.inner.scheduler(fleet)
     }
 
     async fn store(&self, declared: &spec::Store) -> Result<Arc<dyn Store>, Refusal> {
