@@ -1,6 +1,6 @@
 //! The text of the units.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::Options;
 use crate::{inventory::ArmedSchedule, spec::names::FleetName};
@@ -90,7 +90,7 @@ fn places(options: &Options) -> Result<String, String> {
     Ok(text)
 }
 
-fn plain(path: &PathBuf) -> Result<String, String> {
+fn plain(path: &Path) -> Result<String, String> {
     match path.to_str() {
         Some(text) if path.is_absolute() && !text.contains(char::is_control) => Ok(text.to_owned()),
         _ => Err(format!("{} must be absolute, and text without control characters", path.display())),
