@@ -58,8 +58,11 @@ fn systemd_in(folder: &Path, name: &str) -> Arc<dyn Scheduler> {
     Arc::new(SystemdUnits::new(options, &fleet(name)))
 }
 
+/// Opens the scheduler of a fleet in a folder.
+type Open = fn(&Path, &str) -> Arc<dyn Scheduler>;
+
 /// Both that write files, with the file that holds the times of a full of `agama`.
-const FILES: [(fn(&Path, &str) -> Arc<dyn Scheduler>, &str); 2] =
+const FILES: [(Open, &str); 2] =
     [(cron_in, "backstay-pavroto-agama-full"), (systemd_in, "backstay-pavroto-agama-full.timer")];
 
 fn nightly() -> ArmedSchedule {
