@@ -286,7 +286,7 @@ fn the_loop_backs_up_every_commit_and_keeps_the_last_good_revision_in_force() {
     assert_eq!(status["revisions"]["newest"], bad.as_str());
 
     let bundle = site.path("bundle");
-    site.expect(&["restore", "infra", "--to", bundle.to_str().unwrap()], 6);
+    site.expect(&["restore", "infra", "--to", bundle.to_str().unwrap()], 0);
     let log = Command::new("git").arg("-C").arg(&bundle).args(["rev-parse", "main"]).output().unwrap();
     assert_eq!(String::from_utf8(log.stdout).unwrap().trim(), bad, "the bad commit was not backed up");
     assert_eq!(running.terminate(), Some(143));
