@@ -136,8 +136,8 @@ pub enum Keep {
     Selected(Calendar),
     /// Not checked yet, so that no calendar rule could judge it.
     NotCheckedYet,
-    /// A calendar rule would select it if it were not damaged, or nothing here is good: damage is to be repaired, and no
-    /// reason to delete.
+    /// It would be kept if it were not damaged: a calendar rule would select it, nothing that is good is newer or nothing
+    /// is good at all. Damage is to be repaired, and no reason to delete.
     Damaged,
     /// The newest good one of its backup in this store.
     Newest,
@@ -199,12 +199,14 @@ pub fn decide(
         .map(|c| {
             let picked = selected.get(&c.id).map_or(&[][..], Vec::as_slice);
             let mut keep = own_reasons(rules, c, picked, replaced.contains_key(&c.id), now);
-            if newest == Some(c.id) {
+            if newest == Some(c.order()) {
                 keep.push(Keep::Newest);
             }
+            let would_be_kept =
+                selected_whole.contains_key(&c.id) || newest.is_none_or(|good| good < c.order());
+            let is_damaged = c.checked == Checked::Failed && !replaced.contains_key(&c.id);
             let is_all_there_is = newest.is_none();
-            let would_be_kept = c.checked == Checked::Failed && selected_whole.contains_key(&c.id);
-            if keep.is_empty() && (is_all_there_is || would_be_kept) {
+            if keep.is_empty() && (is_all_there_is || is_damaged && would_be_kept) {
                 keep.push(Keep::Damaged);
             }
             let verdict = match keep.is_empty() {
@@ -224,9 +226,10 @@ fn replaced(candidates: &[Candidate<'_>]) -> BTreeMap<ArtifactId, ArtifactId> {
     good.filter_map(|c| Some((c.supersedes?, c.id))).collect()
 }
 
-fn newest_good(candidates: &[Candidate<'_>], now: Timestamp) -> Option<ArtifactId> {
+/// The place in time of the newest good one.
+fn newest_good(candidates: &[Candidate<'_>], now: Timestamp) -> Option<(Timestamp, ArtifactId)> {
     let good = candidates.iter().filter(|c| c.checked != Checked::Failed && !c.is_from_the_future(now));
-    good.max_by_key(|c| c.order()).map(|c| c.id)
+    good.map(Candidate::order).max()
 }
 
 /// Reasons that an artifact has of its own, whatever becomes of others.
@@ -488,6 +491,15 @@ mod tests {
         let damaged = Candidate { checked: Checked::Failed, ..full(1) };
         check(keep.clone(), &[damaged, full(2), full(3)], &[1, 2]);
         check(keep, &[full(1), Candidate { checked: Checked::Failed, ..full(2) }], &[1]);
+    }
+
+    #[test]
+    fn what_is_damaged_and_newer_than_all_that_is_good_stays_however_old() {
+        let keep = Retention { full: Some(HOUR), ..Retention::default() };
+        let damaged = |hours| Candidate { checked: Checked::Failed, ..full(hours) };
+        check(keep.clone(), &[damaged(10), damaged(20), full(30), damaged(40)], &[10, 20, 30]);
+        let repaired = Candidate { supersedes: Some(id(20)), newest: id(20).time(), ..full(15) };
+        check(keep, &[damaged(20), repaired], &[15]);
     }
 
     #[test]

@@ -119,6 +119,21 @@ fn the_newest_good_artifact_is_withheld() {
 }
 
 #[test]
+fn what_is_damaged_and_newer_than_all_that_is_good_is_withheld_until_it_is_repaired() {
+    let (mut world, ids) = aged(2);
+    let stored = world.stored("a", "agama");
+    stored.artifacts.retain(|a| ids.contains(&a.id));
+    let newest = stored.artifact(ids[0]).unwrap().clone();
+    world.artifact_mut("a", "agama", newest.id).condition = damaged();
+    withheld(&world, vec![delete(newest.id, "a")], "newest-good");
+    let mut repaired = artifact(Kind::Full, world.now - MINUTE, 70);
+    (repaired.newest, repaired.supersedes) = (newest.newest, Some(newest.id));
+    world.put(&["a"], "agama", &repaired);
+    let judged = world.judge(planted(&world, vec![delete(newest.id, "a")]));
+    assert_eq!((judged.steps.len(), judged.withheld), (1, Vec::new()));
+}
+
+#[test]
 fn where_nothing_is_known_to_be_good_everything_is_withheld() {
     let (mut world, ids) = aged(2);
     world.stored("a", "agama").artifacts.iter_mut().for_each(|a| a.condition = damaged());

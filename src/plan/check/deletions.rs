@@ -105,6 +105,11 @@ impl<'a> Case<'a> {
         self.stored.artifacts.iter().filter(|a| !self.gone.contains_key(&a.id))
     }
 
+    /// Whether a good one that stays repairs and replaces it.
+    fn is_replaced(&self, artifact: &StoredArtifact) -> bool {
+        self.staying().any(|other| other.is_good() && other.supersedes == Some(artifact.id))
+    }
+
     /// The stores that the declaration gives the backup, if it is declared.
     fn declared_stores(&self) -> Option<&'a [StoreName]> {
         let spec = self.world.spec;
@@ -225,7 +230,13 @@ fn newest_good(case: &Case<'_>) -> Option<String> {
             "no artifact here is known to be good: what is damaged may be all that there is".to_owned(),
         );
     };
-    case.gone.contains_key(&newest.id).then(|| format!("{} is the newest good one", newest.id))
+    if case.gone.contains_key(&newest.id) {
+        return Some(format!("{} is the newest good one", newest.id));
+    }
+    // Found whole again or repaired, it would be the newest.
+    let newer = |a: &&StoredArtifact| (a.newest, a.id) > (newest.newest, newest.id) && !a.is_good();
+    let lost = case.going().find(|a| newer(a) && !case.is_replaced(a))?;
+    Some(format!("{} is damaged, and nothing that is good is as new", lost.id))
 }
 
 /// What an artifact that stays requires stays with it.
@@ -270,9 +281,7 @@ fn not_expired(case: &Case<'_>) -> Option<String> {
         return Some(format!("{} is younger than `delete_after`", early.id));
     }
     let rules = case.retention(case.store)?;
-    let replaced =
-        |a: &StoredArtifact| case.staying().any(|other| other.is_good() && other.supersedes == Some(a.id));
-    case.going().filter(|a| !replaced(a)).find_map(|a| match age_of_rule(rules.keep, a) {
+    case.going().filter(|a| !case.is_replaced(a)).find_map(|a| match age_of_rule(rules.keep, a) {
         Some(age) if young(a, age) => Some(format!("{} is younger than the rule of its kind", a.id)),
         None if !calendar_covers(rules, a) => Some(format!("no rule lets {} go", a.id)),
         _ => None,
