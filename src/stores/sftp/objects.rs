@@ -78,8 +78,13 @@ async fn link(place: &Place, session: &Session, path: &str, name: &ObjectName) -
     for _ in 0..FOLDER_ATTEMPTS {
         match session.answer(session.fs().hard_link(path, &object)).await {
             Ok(()) => return Ok(Put::Created),
-            Err(Fault::Absent) => make_folders(place, session, name).await?,
+            Err(Fault::Absent) => {}
             Err(Fault::Failure) if stat(place, session, name).await?.is_some() => return Ok(Put::Existed),
+            Err(fault) => return Err(fault),
+        }
+        match make_folders(place, session, name).await {
+            // A deletion may remove each of them as empty before its child is made, or looked at.
+            Ok(()) | Err(Fault::Absent | Fault::Failure) => {}
             Err(fault) => return Err(fault),
         }
     }
