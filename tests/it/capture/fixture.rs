@@ -1,7 +1,9 @@
 //! A controller's keys, sources by script, and a reader that is not the restore.
 
 use std::{
-    path::PathBuf,
+    fs::{DirBuilder, Permissions},
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -48,14 +50,23 @@ pub struct Lab {
     captures: AtomicU64,
 }
 
+/// Keys whose naming key is always the same, for it decides where streams are cut.
+fn keys(dir: &Path, identity: &Path) -> Keys {
+    let naming = dir.join("naming");
+    DirBuilder::new().mode(0o700).create(dir).unwrap();
+    std::fs::write(&naming, format!("{}\n", "07".repeat(32))).unwrap();
+    std::fs::set_permissions(&naming, Permissions::from_mode(0o600)).unwrap();
+    Keys::load_or_create(dir, &[], Some(identity)).unwrap()
+}
+
 impl Lab {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let generated = identity::generate(start());
         let path = dir.path().join("identity.txt");
         std::fs::write(&path, generated.file.as_bytes()).unwrap();
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-        let keys = Keys::load_or_create(&dir.path().join("keys"), &[], Some(&path)).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        let keys = keys(&dir.path().join("keys"), &path);
         Self {
             dir,
             keys: Arc::new(keys),
