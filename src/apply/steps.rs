@@ -11,12 +11,17 @@ use crate::{git::push::PushMirror, inventory::ArmedSchedule};
 
 impl World {
     pub(super) async fn arm(&self, schedule: &ArmedSchedule) -> Result<Done, Failure> {
-        self.drivers.scheduler(&self.spec.fleet).arm(schedule).await?;
+        let armed = self.drivers.scheduler(&self.spec.fleet).arm(schedule).await;
+        // A failure may come after the change.
+        self.deeds.rearm();
+        armed?;
         Ok(Done::default())
     }
 
     pub(super) async fn disarm(&self, schedule: &ArmedSchedule) -> Result<Done, Failure> {
-        self.drivers.scheduler(&self.spec.fleet).disarm(schedule).await?;
+        let disarmed = self.drivers.scheduler(&self.spec.fleet).disarm(schedule).await;
+        self.deeds.rearm();
+        disarmed?;
         Ok(Done::default())
     }
 

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::executor::{Failure, Listener};
@@ -64,6 +67,7 @@ pub struct Deeds {
     changes: Mutex<Vec<(StoreName, BackupName, Change)>>,
     pushed: Mutex<Vec<(String, String)>>,
     pages: Mutex<BTreeSet<StoreName>>,
+    rearmed: AtomicBool,
 }
 
 impl Deeds {
@@ -82,6 +86,16 @@ impl Deeds {
     pub(super) fn push(&self, mirror: &str, position: &str) {
         let mut pushed = self.pushed.lock().unwrap_or_else(PoisonError::into_inner);
         pushed.push((mirror.to_owned(), position.to_owned()));
+    }
+
+    /// What the scheduler holds may be another from now on.
+    pub(super) fn rearm(&self) {
+        self.rearmed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether what the scheduler holds may be another than when this was last asked.
+    pub fn has_rearmed(&self) -> bool {
+        self.rearmed.swap(false, Ordering::Relaxed)
     }
 
     /// Whether nobody in this pass has put the restore page into the store before.

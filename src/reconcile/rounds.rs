@@ -254,7 +254,9 @@ impl Controller {
                 infra.mirrors.insert(mirror, Observed::Known(position));
             }
         }
-        if let Some(desired) = &pass.desired {
+        if let Some(desired) = &pass.desired
+            && pass.deeds.has_rearmed()
+        {
             let scheduler = self.drivers.scheduler(&desired.spec.fleet);
             seen.inventory.armed = armed(scheduler.as_ref()).await;
         }
