@@ -63,6 +63,22 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// A fleet that declares nothing yet.
+    pub fn of(fleet: Fleet) -> Self {
+        Self {
+            fleet,
+            contacts: BTreeMap::new(),
+            stores: BTreeMap::new(),
+            backups: BTreeMap::new(),
+            infra: None,
+            vms: BTreeMap::new(),
+            recoveries: BTreeMap::new(),
+            drills: BTreeMap::new(),
+            orphans: BTreeMap::new(),
+            suspensions: BTreeMap::new(),
+        }
+    }
+
     /// Who can read what is written into a store: its own recipients, or else the fleet's.
     pub fn recipients_in(&self, store: &StoreName) -> &[Recipient] {
         let own = self.stores.get(store).and_then(|store| store.recipients.as_deref());

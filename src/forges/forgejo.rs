@@ -1,25 +1,22 @@
 //! Forgejo and Gitea (their API's own description, `/swagger.v1.json`: `repoCreateStatus`, `issueGetComments`,
 //! `issueCreateComment`, `issueEditComment`, `userGetCurrent`).
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     Call, Comment, Dialect, Method, Status,
-    github::{comment, status_body},
-    owner_and_name, segment,
+    github::{Github, comment},
 };
 
 /// Whom Actions write as.
 const CI_USERS: [&str; 2] = ["forgejo-actions", "gitea-actions"];
 
-/// One repository of a Forgejo or Gitea.
-pub struct Forgejo {
-    repo: String,
-}
+/// One repository of a Forgejo or Gitea: much of its API is GitHub's.
+pub struct Forgejo(Github);
 
 impl Forgejo {
     pub fn new(project: &str) -> Self {
-        Self { repo: format!("/repos/{}", owner_and_name(project)) }
+        Self(Github::new(project))
     }
 }
 
@@ -29,21 +26,20 @@ impl Dialect for Forgejo {
     }
 
     fn me(&self) -> Call {
-        Call::new(Method::Get, "/user".to_owned(), None)
+        self.0.me()
     }
 
     fn read_me(&self, answer: &Value) -> Option<String> {
-        answer["login"].as_str().map(str::to_owned)
+        self.0.read_me(answer)
     }
 
     fn status(&self, commit: &str, status: &Status) -> Call {
-        let path = format!("{}/statuses/{}", self.repo, segment(commit));
-        Call::new(Method::Post, path, Some(status_body(status)))
+        self.0.status(commit, status)
     }
 
     /// All comments come at once.
     fn comments(&self, change: u64, page: usize) -> Option<Call> {
-        let path = format!("{}/issues/{change}/comments", self.repo);
+        let path = format!("{}/issues/{change}/comments", self.0.repo);
         (page == 1).then(|| Call::new(Method::Get, path, None))
     }
 
@@ -53,22 +49,14 @@ impl Dialect for Forgejo {
     }
 
     fn create(&self, change: u64, body: &str) -> Call {
-        Call::new(
-            Method::Post,
-            format!("{}/issues/{change}/comments", self.repo),
-            Some(json!({ "body": body })),
-        )
+        self.0.create(change, body)
     }
 
-    fn update(&self, _change: u64, comment: u64, body: &str) -> Call {
-        Call::new(
-            Method::Patch,
-            format!("{}/issues/comments/{comment}", self.repo),
-            Some(json!({ "body": body })),
-        )
+    fn update(&self, change: u64, comment: u64, body: &str) -> Call {
+        self.0.update(change, comment, body)
     }
 
     fn longest_comment(&self) -> usize {
-        65_536
+        self.0.longest_comment()
     }
 }

@@ -6,7 +6,7 @@ use super::{CONTEXT, Call, Comment, Dialect, Method, PAGE, State, Status, owner_
 
 /// One repository of GitHub.
 pub struct Github {
-    repo: String,
+    pub(super) repo: String,
 }
 
 impl Github {
@@ -67,8 +67,7 @@ impl Dialect for Github {
     }
 }
 
-/// The body of a status, which Forgejo shares.
-pub fn status_body(status: &Status) -> Value {
+fn status_body(status: &Status) -> Value {
     let state = match status.state {
         State::Pending => "pending",
         State::Success => "success",

@@ -102,7 +102,7 @@ pub struct Change {
 pub fn review(before: Side<'_>, after: Side<'_>, at: Timestamp) -> Review {
     let mut draft = Draft::new(at);
     if let Some(new) = after.spec {
-        let nothing = nothing(new);
+        let nothing = Spec::of(new.fleet.clone());
         if before.spec.is_none() && !before.diagnostics.is_empty() {
             let text = "the revision that it is compared with has errors: what changes cannot be told";
             draft.note(Weight::Notice, "base-has-errors", ["fleet", ""], text);
@@ -122,22 +122,6 @@ pub fn review(before: Side<'_>, after: Side<'_>, at: Timestamp) -> Review {
     let fleet = after.spec.or(before.spec).map(|spec| spec.fleet.name.to_string());
     let verdict = verdict(after, &changes);
     Review { fleet, at, verdict, changes, new, resolved }
-}
-
-/// A declaration of nothing, by the same fleet.
-fn nothing(like: &Spec) -> Spec {
-    Spec {
-        fleet: like.fleet.clone(),
-        contacts: BTreeMap::new(),
-        stores: BTreeMap::new(),
-        backups: BTreeMap::new(),
-        infra: None,
-        vms: BTreeMap::new(),
-        recoveries: BTreeMap::new(),
-        drills: BTreeMap::new(),
-        orphans: BTreeMap::new(),
-        suspensions: BTreeMap::new(),
-    }
 }
 
 fn verdict(after: Side<'_>, changes: &[Change]) -> Verdict {

@@ -46,18 +46,7 @@ pub fn ago(now: Timestamp, hours: u64) -> Timestamp {
 
 /// A fleet without stores and backups.
 pub fn spec() -> Spec {
-    Spec {
-        fleet: Fleet { name: "pavroto".parse().unwrap(), time_zone: TimeZone::UTC, recipients: Vec::new() },
-        contacts: BTreeMap::new(),
-        stores: BTreeMap::new(),
-        backups: BTreeMap::new(),
-        infra: None,
-        vms: BTreeMap::new(),
-        recoveries: BTreeMap::new(),
-        drills: BTreeMap::new(),
-        orphans: BTreeMap::new(),
-        suspensions: BTreeMap::new(),
-    }
+    Spec::of(Fleet { name: "pavroto".parse().unwrap(), time_zone: TimeZone::UTC, recipients: Vec::new() })
 }
 
 pub fn local_store(name: &str) -> Store {
