@@ -1,11 +1,6 @@
 //! Schedules that a real cron starts, and units that the real systemd reads.
 
-use std::{
-    fs,
-    path::Path,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use backstay::{
     artifact::Kind,
@@ -61,6 +56,7 @@ async fn a_real_cron_starts_what_is_armed_with_the_very_arguments() {
     let (folder, started, program) =
         (dir.path().join("cron.d"), dir.path().join("started"), dir.path().join("a 100%"));
     fs::create_dir(&folder).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &started, rustix::fs::Mode::RWXU).unwrap();
     fs::write(&program, format!("#!/bin/sh\nprintf '%s|' \"$@\" >> '{}'\n", started.display())).unwrap();
     fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let options = cron::Options {
@@ -85,13 +81,12 @@ async fn a_real_cron_starts_what_is_armed_with_the_very_arguments() {
         "-c",
         &script,
     ]));
-    let deadline = Instant::now() + Duration::from_secs(150);
-    while !started.exists() {
-        assert!(cron.runs(), "cron ended");
-        assert!(Instant::now() < deadline, "cron did not start it");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    let arguments = fs::read_to_string(&started).unwrap();
+    // Reads once the program writes; left alone should it never do.
+    let (sender, told) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || sender.send(fs::read_to_string(&started)));
+    let told = tokio::time::timeout(Duration::from_secs(150), told).await;
+    assert!(cron.runs(), "cron ended");
+    let arguments = told.expect("cron did not start it").unwrap().unwrap();
     let expected = "--config|/etc/backstay/100% mine's.toml|--quiet|backup|agama.db|--scheduled|";
     assert!(arguments.starts_with(expected), "{arguments}");
     cron.kill().unwrap();
