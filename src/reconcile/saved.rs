@@ -1,6 +1,10 @@
 //! A plan that a person looked at and saved, to be applied exactly or not at all.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,11 +16,20 @@ use crate::{
 /// The value of `format` in the file.
 const FORMAT: &str = "backstay.plan/1";
 
+/// The largest saved plan that is read, bytes: some hundred thousand steps.
+pub const LARGEST: usize = 64 << 20;
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OnDisk {
     format: String,
     plan: Plan,
+}
+
+/// What every format of ours tells first.
+#[derive(Deserialize)]
+struct Envelope {
+    format: String,
 }
 
 /// A file that is no saved plan, or could not be written.
@@ -26,6 +39,20 @@ pub struct SavedError {
     operation: &'static str,
     path: PathBuf,
     reason: String,
+}
+
+/// Bytes that are no saved plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoPlan {
+    /// There are too many of them.
+    #[error("it has more than {LARGEST} bytes")]
+    TooLarge,
+    /// They are of another format, or of a newer version.
+    #[error("it is of the format `{}`, not {FORMAT}", .0.escape_debug())]
+    Format(String),
+    /// They are not JSON, or not of its form.
+    #[error("it is not of the format {FORMAT}: {0}")]
+    Malformed(String),
 }
 
 /// A saved plan that is not what a pass would do now.
@@ -61,14 +88,28 @@ pub fn save(path: &Path, plan: &Plan) -> Result<(), SavedError> {
 
 /// Reads a saved plan.
 pub fn load(path: &Path) -> Result<Plan, SavedError> {
-    match durable::read_json::<OnDisk>(path) {
-        Some(disk) if disk.format == FORMAT => Ok(disk.plan),
-        _ => Err(SavedError {
-            operation: "read",
-            path: path.to_owned(),
-            reason: format!("it is missing or not of the format {FORMAT}"),
-        }),
+    let failed = |reason: String| SavedError { operation: "read", path: path.to_owned(), reason };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| failed(error.to_string()))?;
+    file.take(LARGEST as u64 + 1).read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
+    parse(&bytes).map_err(|why| failed(why.to_string()))
+}
+
+/// The plan that the bytes of a saved one tell. Anybody may have written them: what comes of them is compared with a plan of
+/// our own ([`current`]) and never carried out itself.
+///
+/// # Errors
+/// [`NoPlan`] for everything else than what [`save`] writes.
+pub fn parse(bytes: &[u8]) -> Result<Plan, NoPlan> {
+    if bytes.len() > LARGEST {
+        return Err(NoPlan::TooLarge);
     }
+    let malformed = |error: serde_json::Error| NoPlan::Malformed(error.to_string());
+    let Envelope { format } = serde_json::from_slice(bytes).map_err(malformed)?;
+    if format != FORMAT {
+        return Err(NoPlan::Format(format.chars().take(80).collect()));
+    }
+    Ok(serde_json::from_slice::<OnDisk>(bytes).map_err(malformed)?.plan)
 }
 
 /// The plan that was made `now`, if it does what was `saved`. The moment of planning is no difference.
@@ -134,6 +175,19 @@ mod tests {
         let path = dir.path().join("plan.json");
         assert!(load(&path).is_err());
         std::fs::write(&path, "{\"format\": \"backstay.plan/2\"}").unwrap();
-        assert!(load(&path).is_err());
+        assert!(load(&path).unwrap_err().to_string().contains("`backstay.plan/2`"));
+    }
+
+    #[test]
+    fn bytes_that_are_no_plan_of_this_format_say_why() {
+        let whole =
+            serde_json::to_vec(&OnDisk { format: FORMAT.to_owned(), plan: plan("3b1e", &["a"]) }).unwrap();
+        assert_eq!(parse(&whole).map(|plan| plan.steps.len()), Ok(1));
+        assert!(matches!(parse(&whole[..whole.len() - 1]), Err(NoPlan::Malformed(_))));
+        let unknown = String::from_utf8(whole.clone()).unwrap().replacen("\"fleet\"", "\"fleets\"", 1);
+        assert!(matches!(parse(unknown.as_bytes()), Err(NoPlan::Malformed(_))));
+        assert!(matches!(parse(&b"[".repeat(1 << 20)), Err(NoPlan::Malformed(_))));
+        assert_eq!(parse(&vec![b' '; LARGEST + 1]), Err(NoPlan::TooLarge));
+        assert_eq!(parse(br#"{"format": "x"}"#), Err(NoPlan::Format("x".to_owned())));
     }
 }
