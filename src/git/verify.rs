@@ -190,10 +190,14 @@ impl Keys {
 
 /// The files of a [`Policy`] as they were read.
 pub struct Files<'a> {
-    policy: &'a Policy,
-    signers: Option<Vec<u8>>,
-    keyring: Option<Vec<u8>>,
-    web_flow: Option<Vec<u8>>,
+    /// Which files they are.
+    pub policy: &'a Policy,
+    /// What stands in [`Policy::signers`].
+    pub signers: Option<Vec<u8>>,
+    /// What stands in [`Policy::keyring`].
+    pub keyring: Option<Vec<u8>>,
+    /// What stands in [`Policy::web_flow`].
+    pub web_flow: Option<Vec<u8>>,
 }
 
 impl<'a> Files<'a> {
@@ -271,6 +275,17 @@ impl Trust {
     /// What it rests on: see [`Files::digest`].
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// Who signed the commit with these bytes, if that counts. A merge by the web page is not judged here: it takes its
+    /// parents.
+    pub fn commit(&self, raw: &[u8]) -> Result<Signer, Unverified> {
+        self.keys.check(&signed::commit(raw)?)
+    }
+
+    /// The same of an annotated tag; `None` when the bytes are none.
+    pub fn tag(&self, raw: &[u8]) -> Option<Result<Signer, Unverified>> {
+        Some(signed::tag(raw)?.signed.and_then(|signed| self.keys.check(&signed)))
     }
 
     /// What the branch that ends in `tip` proposes, if it may come into force after `base`.
@@ -387,18 +402,15 @@ impl Judge<'_> {
         if let Some(known) = verdicts().get(&id) {
             return known.clone();
         }
-        let verdict = self.signed(id).and_then(|signed| self.trust.keys.check(&signed));
+        let verdict = self.raw(id).and_then(|raw| self.trust.commit(&raw));
         verdicts().insert(id, verdict.clone());
         verdict
     }
 
     /// The key of the web page, if it made the signature of a commit.
     fn by_web_flow(&self, id: Oid) -> Option<Signer> {
-        self.trust.web_flow.check(&self.signed(id).ok()?).ok()
-    }
-
-    fn signed(&self, id: Oid) -> Result<Signed, Unverified> {
-        signed::commit(&self.raw(id)?)
+        let signed = signed::commit(&self.raw(id).ok()?).ok()?;
+        self.trust.web_flow.check(&signed).ok()
     }
 
     /// The bytes of a commit or tag.

@@ -122,8 +122,9 @@ impl Webhooks {
         Ok(Self { secrets, heard, replays: Mutex::default(), answers: Family::default() })
     }
 
-    /// Takes one delivery that came for the forge of this name; `body` is how far it could be read.
-    pub(super) fn take(
+    /// Takes one delivery that came for the forge of this name; `body` is how far it could be read. Says what it is
+    /// answered with.
+    pub fn take(
         &self,
         forge: &str,
         headers: &HeaderMap,

@@ -1,0 +1,1 @@
+npavroto/records/0000000012.json.sig

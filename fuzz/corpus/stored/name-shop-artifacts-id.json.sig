@@ -1,0 +1,1 @@
+npavroto/shop/artifacts/20261120T191238Z-shrwqnkc13.json.sig
