@@ -32,7 +32,8 @@ pub fn trust() -> &'static Trust {
         };
         let trust = files.trust().expect("files that were made for this");
         for object in SIGNED {
-            let signed = trust.commit(object).is_ok() || trust.tag(object).is_some_and(|verdict| verdict.is_ok());
+            let signed =
+                trust.commit(object).is_ok() || trust.tag(object).is_some_and(|verdict| verdict.is_ok());
             assert!(signed, "what is trusted must be so to begin with: run fuzz/seeds again");
         }
         trust

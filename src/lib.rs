@@ -30,6 +30,7 @@
 //! schedule names. *Pass*: one run of observe, plan, check, apply, record.
 
 // Core: pure, synchronous.
+pub mod adopt;
 pub mod artifact;
 pub mod diagnostic;
 pub mod inventory;

@@ -71,7 +71,8 @@ impl History {
         let author = Signature::new("Ä", "a@example.org", &now).expect("a valid author");
         let parents: Vec<_> = parents.iter().collect();
         let tree = self.repo.find_tree(tree).expect("just written");
-        let id = self.repo.commit(None, &author, &author, "c", &tree, &parents).expect("a commit can be written");
+        let id =
+            self.repo.commit(None, &author, &author, "c", &tree, &parents).expect("a commit can be written");
         self.commits.borrow_mut().push(id);
         if which % 2 == 0 {
             self.set("refs/heads/main", id);
@@ -94,7 +95,8 @@ impl History {
     fn tag(&self, which: usize) {
         let Some(id) = self.chosen(which) else { return };
         let object = self.repo.find_object(id, None).expect("made before");
-        let object = if which % 5 == 0 { object.peel(ObjectType::Tree).expect("of a commit") } else { object };
+        let object =
+            if which % 5 == 0 { object.peel(ObjectType::Tree).expect("of a commit") } else { object };
         let tagger = Signature::new("T", "t@example.org", &Time::new(7, 0)).expect("a valid tagger");
         let name = format!("v{}", which % 7);
         let tag = self.repo.tag(&name, &object, &tagger, "t", true).expect("a tag can be written");
@@ -137,7 +139,8 @@ fn written(repo: &Path, tips: &Tips, known: &Tips) -> Vec<u8> {
 /// Takes the bundle's pack into a repository that has its prerequisites, and looks for all that it must have then.
 fn take_in(repo: &Repository, bundle: &[u8], tips: &Tips) {
     let mut pack = bundle;
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without any driver");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime without any driver");
     let header = runtime.block_on(unbundle::read_header(&mut pack)).expect("a header of ours");
     assert_eq!(header.tips, *tips);
     let odb = repo.odb().expect("an object store");

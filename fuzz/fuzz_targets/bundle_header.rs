@@ -6,7 +6,8 @@ use backstay::git::unbundle::read_header;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without any driver");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime without any driver");
     let mut stream = input;
     let Ok(header) = runtime.block_on(read_header(&mut stream)) else { return };
     for (name, id) in header.tips.references() {

@@ -22,10 +22,17 @@ fuzz_target!(|input: &[u8]| {
         (0..).map(|n| format!("{n}.toml")).zip(split(input).into_iter().map(<[u8]>::to_vec)).collect();
     let parsed = parse(&files);
     let errors = parsed.diagnostics.iter().filter(|found| found.severity == Severity::Error).count();
-    assert_eq!(parsed.spec.is_none(), errors > 0, "a revision may come into force exactly when it has no error");
+    assert_eq!(
+        parsed.spec.is_none(),
+        errors > 0,
+        "a revision may come into force exactly when it has no error"
+    );
     for at in parsed.diagnostics.iter().filter_map(|found| found.location.as_ref()) {
         let content = &files[&at.file];
-        assert!(at.span.start <= at.span.end && at.span.end <= content.len(), "{at:?} is no place of the file");
+        assert!(
+            at.span.start <= at.span.end && at.span.end <= content.len(),
+            "{at:?} is no place of the file"
+        );
     }
     diagnostics::text(&parsed.diagnostics, &files, Palette::Plain);
     diagnostics::json(&parsed.diagnostics, &files);

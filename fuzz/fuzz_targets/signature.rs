@@ -20,7 +20,8 @@ fuzz_target!(|input: &[u8]| {
 fn with_signature(commit: &[u8], label: &str, signature: &[u8]) -> Vec<u8> {
     let text = std::str::from_utf8(commit).expect("commits of the corpus are text");
     let (before, rest) = text.split_once("gpgsig ").expect("commits of the corpus are signed");
-    let (_, after) = rest.split_once("-----END ").and_then(|(_, rest)| rest.split_once('\n')).expect("and whole");
+    let (_, after) =
+        rest.split_once("-----END ").and_then(|(_, rest)| rest.split_once('\n')).expect("and whole");
     let mut armored = format!("{before}gpgsig -----BEGIN {label}-----\n");
     if label.starts_with("PGP") {
         armored.push_str(" \n");

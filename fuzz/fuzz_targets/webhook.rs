@@ -4,7 +4,9 @@
 //! An input is a request without its first line: the forge, then headers, an empty line, and the body.
 #![no_main]
 
-use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Arc, sync::LazyLock};
+use std::{
+    collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, path::PathBuf, sync::Arc, sync::LazyLock,
+};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use backstay::{
@@ -89,7 +91,8 @@ impl Delivery {
     fn may_prove(&self, signing: bool) -> bool {
         let key = if signing { SIGNING.as_bytes() } else { TOKEN.as_bytes() };
         let text = |name: &str| self.headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default();
-        let signed = [text("webhook-id"), b".", text("webhook-timestamp"), b".", self.body.as_slice()].concat();
+        let signed =
+            [text("webhook-id"), b".", text("webhook-timestamp"), b".", self.body.as_slice()].concat();
         let proofs = [
             key.to_vec(),
             hex::encode(digest(key, &self.body)).into_bytes(),
@@ -136,5 +139,10 @@ impl Delivery {
 }
 
 fn digest(key: &[u8], text: &[u8]) -> Vec<u8> {
-    Hmac::<Sha256>::new_from_slice(key).expect("any length").chain_update(text).finalize().into_bytes().to_vec()
+    Hmac::<Sha256>::new_from_slice(key)
+        .expect("any length")
+        .chain_update(text)
+        .finalize()
+        .into_bytes()
+        .to_vec()
 }

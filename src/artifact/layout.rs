@@ -218,8 +218,8 @@ pub fn classify(fleet: &FleetName, name: &ObjectName) -> Option<Object> {
     match parts.as_slice() {
         ["RESTORE.md"] => Some(Object::RestorePage),
         ["records", file] => match file.strip_suffix(".sig") {
-            Some(file) => Some(Object::RecordSignature(file.strip_suffix(".json")?.parse().ok()?)),
-            None => Some(Object::Record(file.strip_suffix(".json")?.parse().ok()?)),
+            Some(file) => sequence(file).map(Object::RecordSignature),
+            None => sequence(file).map(Object::Record),
         },
         [backup, "artifacts", file] => match file.strip_suffix(".sig") {
             Some(file) => Some(Object::ManifestSignature(
@@ -238,6 +238,13 @@ pub fn classify(fleet: &FleetName, name: &ObjectName) -> Option<Object> {
         }
         _ => None,
     }
+}
+
+/// Reads `<sequence>.json` as [`record`] writes it: another number of zeros is another object.
+fn sequence(file: &str) -> Option<u64> {
+    let digits = file.strip_suffix(".json")?;
+    let sequence: u64 = digits.parse().ok()?;
+    (format!("{sequence:010}") == digits).then_some(sequence)
 }
 
 #[cfg(test)]
@@ -271,7 +278,13 @@ mod tests {
         for bad in ["", "/", "a//b", "../x", "a/../b", "a/.b", "a/b\0", "a b"] {
             assert!(ObjectName::parse(bad).is_err(), "{bad:?}");
         }
-        let foreign = ObjectName::parse("pavroto/agama/notes.txt").unwrap();
-        assert_eq!(classify(&"pavroto".parse().unwrap(), &foreign), None);
+        let fleet = "pavroto".parse().unwrap();
+        let records = ["3.json", "+000000003.json", "00000000003.json", "3.json.sig", "00000000003.json.sig"];
+        let records = records.map(|file| format!("pavroto/records/{file}"));
+        for foreign in ["pavroto/agama/notes.txt"].into_iter().chain(records.iter().map(String::as_str)) {
+            // A store may list names that nobody can write.
+            let name = ObjectName(foreign.to_owned());
+            assert_eq!(classify(&fleet, &name), None, "{foreign}");
+        }
     }
 }

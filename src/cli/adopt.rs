@@ -1,4 +1,6 @@
-//! `backstay adopt`: a refused store is used again.
+//! `backstay adopt`: a refused store is used again; or what crontabs and timers dump already is declared.
+
+mod dumps;
 
 use std::path::Path;
 
@@ -8,18 +10,36 @@ use serde::Serialize;
 use super::{Output, controller, exit::Exit, terminal::Terminal};
 use crate::spec::names::StoreName;
 
-/// Take over a store that is refused
+/// Take over a store that is refused, or dumps that crontabs and timers make already
 ///
 /// A store is refused when it is not empty and holds nothing that a trusted key signed, when its records are altered or
 /// gone, or when they are older than the other stores show. Look into it first: `backstay status` says why.
+///
+/// With --crontab, --system-crontab or --timers nothing is changed and no store is touched: the dumps that are recognised
+/// are printed as a declaration, with comments where a person must look. What is not taken over is told on stderr. Secrets
+/// that stand on command lines are never printed.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  backstay adopt offsite --reason 'brought back from the tape of Sunday'")]
+#[command(
+    after_help = "Example:\n  backstay adopt offsite --reason 'brought back from the tape of Sunday'\n  \
+                        crontab -l | backstay adopt --crontab - --system-crontab /etc/cron.d --timers /etc/systemd/system \
+                        --store offsite --out backup/adopted.toml"
+)]
 pub(super) struct Adopt {
+    #[command(flatten)]
+    refused: Refused,
+    #[command(flatten)]
+    dumps: dumps::Dumps,
+}
+
+/// A refused store.
+#[derive(Debug, Args)]
+struct Refused {
     /// The store
-    store: StoreName,
+    #[arg(value_name = "STORE", requires = "reason", conflicts_with = "dumps")]
+    refused: Option<StoreName>,
     /// Why it may be used; kept in its records
-    #[arg(long, value_name = "TEXT")]
-    reason: String,
+    #[arg(long, value_name = "TEXT", requires = "refused")]
+    reason: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -31,16 +51,19 @@ struct Adopted<'a> {
 
 impl Adopt {
     pub(super) fn run(self, config: &Path, terminal: &Terminal) -> anyhow::Result<Exit> {
-        let controller = controller::open(config)?;
-        let was_refused =
-            controller::block_on(async { Ok(controller.adopt(&self.store, &self.reason).await?) })?;
-        let Self { store, reason } = &self;
-        match terminal.output {
-            Output::Text => {
-                terminal.data(&format!("Adopted {store}. It had been refused: {was_refused}.\n"))?
-            }
-            Output::Json => terminal.json("backstay.adoption/1", &Adopted { store, reason, was_refused })?,
+        match (&self.refused.refused, &self.refused.reason) {
+            (Some(store), Some(reason)) => adopt(store, reason, config, terminal),
+            _ => self.dumps.run(terminal),
         }
-        Ok(Exit::Done)
     }
+}
+
+fn adopt(store: &StoreName, reason: &str, config: &Path, terminal: &Terminal) -> anyhow::Result<Exit> {
+    let controller = controller::open(config)?;
+    let was_refused = controller::block_on(async { Ok(controller.adopt(store, reason).await?) })?;
+    match terminal.output {
+        Output::Text => terminal.data(&format!("Adopted {store}. It had been refused: {was_refused}.\n"))?,
+        Output::Json => terminal.json("backstay.adoption/1", &Adopted { store, reason, was_refused })?,
+    }
+    Ok(Exit::Done)
 }

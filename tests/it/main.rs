@@ -1,5 +1,6 @@
 //! Tests that need no server.
 
+mod adopt;
 mod architecture;
 mod artifacts;
 mod capture;

@@ -123,7 +123,7 @@ impl<'a> Delivery<'a> {
     }
 
     fn marked_by(self, ids: &[&'static str]) -> Vec<Mark> {
-        let id = self.first(ids).and_then(|name| self.header(name));
+        let id = self.first(ids).and_then(|name| self.headers.get(name));
         id.map(|id| Mark::of(self.forge, "id", id.as_bytes())).into_iter().collect()
     }
 }
@@ -141,6 +141,8 @@ fn same(claimed: &str, secret: &Secret) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     const BODY: &[u8] = b"Hello, World!";
@@ -148,7 +150,7 @@ mod tests {
     fn proven(forge: Forge, secret: &str, headers: &[(&'static str, &str)], body: &[u8]) -> Option<usize> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.insert(*name, value.parse().unwrap());
+            map.insert(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         let now = Timestamp::from_second(1_674_087_231).unwrap();
         let delivery = Delivery { forge, headers: &map, body };
@@ -212,6 +214,8 @@ mod tests {
         }
         let identified = [("x-gitlab-token", secret), ("idempotency-key", "1")];
         assert_eq!(proven(Forge::GitLab, secret, &identified, BODY), Some(1));
+        let no_text = [("x-gitlab-token", secret), ("idempotency-key", "\u{e4}")];
+        assert_eq!(proven(Forge::GitLab, secret, &no_text, BODY), Some(1), "an id that is no text is one");
         assert_eq!(proven(Forge::Git, secret, &[("authorization", secret)], BODY), None);
     }
 
