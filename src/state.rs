@@ -118,7 +118,7 @@ impl StateDir {
 
     /// The controller's own timetable.
     pub fn timetable(&self) -> PathBuf {
-        self.root.join("timetable.json")
+        self.root.join("timetable")
     }
 
     /// Where a running controller takes requests.
@@ -173,12 +173,16 @@ impl StateDir {
     /// Marks the beginning of a pass that changes something, and tells whether the one before it was `own`: whatever
     /// another process did, this one has not seen. Called under [`StateDir::lock`].
     pub fn begin_pass(&self, own: Option<u64>) -> Result<(u64, Before), StateError> {
-        let path = self.root.join("last-pass.json");
-        let before = durable::read_json::<u64>(&path);
+        let (path, before) = (self.root.join("last-pass.json"), self.last_pass());
         let mark: u64 = rand::random();
         durable::write_json(&path, &mark).map_err(|source| io_error("write", &path, source))?;
         let ours = own.is_some() && before == own;
         Ok((mark, if ours { Before::Ours } else { Before::Anothers }))
+    }
+
+    /// The mark of the last pass that changed something.
+    pub fn last_pass(&self) -> Option<u64> {
+        durable::read_json(&self.root.join("last-pass.json"))
     }
 
     fn try_lock(&self, path: &Path) -> Result<Result<Lock, Option<u32>>, StateError> {

@@ -1,5 +1,5 @@
 //! The journal: what is about to be done, written before it is, and what became of it. JSON lines in the state
-//! directory, each durable before the effect that it announces.
+//! directory, each durable before the effect that it announces if that could leave something behind.
 //!
 //! ```text
 //! {"began":{"attempt":12,"at":"…","what":"capture full of agama into vault","writes":{…}}}
@@ -63,6 +63,13 @@ pub struct Attempt(u64);
 enum Line {
     Began { attempt: Attempt, intent: Intent },
     Ended { attempt: Attempt, how: Ended },
+}
+
+impl Line {
+    /// Whether it must survive the loss of power: without it nobody would know of what was left behind.
+    fn must_last(&self) -> bool {
+        matches!(self, Line::Began { intent: Intent { writes: Some(_), .. }, .. })
+    }
 }
 
 /// A failed write or read of the journal. Nothing is begun without it.
@@ -135,7 +142,8 @@ impl Journal {
         self.under_way.remove(&attempt);
     }
 
-    /// Announces an effect. Once this returns, the intent survives the loss of power, and the effect may begin.
+    /// Announces an effect. Once this returns, the effect may begin: an intent that [writes](Intent::writes) survives the
+    /// loss of power.
     pub fn begin(&mut self, intent: Intent) -> Result<Attempt, JournalError> {
         let attempt = Attempt(self.next);
         self.append(&Line::Began { attempt, intent: intent.clone() })?;
@@ -145,7 +153,7 @@ impl Journal {
         Ok(attempt)
     }
 
-    /// Tells how an attempt ended.
+    /// Tells how an attempt ended. Should the power fail before that is on the disk, the next pass finds out by itself.
     pub fn end(&mut self, attempt: Attempt, how: Ended) -> Result<(), JournalError> {
         self.append(&Line::Ended { attempt, how })?;
         self.open.remove(&attempt);
@@ -179,7 +187,10 @@ impl Journal {
     fn append(&mut self, line: &Line) -> Result<(), JournalError> {
         let mut bytes = serde_json::to_vec(line).map_err(|e| self.error("write", e.into()))?;
         bytes.push(b'\n');
-        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
+        let written = self.file.write_all(&bytes).and_then(|()| match line.must_last() {
+            true => self.file.sync_data(),
+            false => Ok(()),
+        });
         if let Err(source) = written {
             // A part of the line may stand there; the next line must not be glued to it.
             let _ = self.file.set_len(self.length);

@@ -72,7 +72,7 @@ fn nightly() -> ArmedSchedule {
 #[tokio::test]
 async fn the_controllers_timetable_conforms() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("timetable.json");
+    let path = dir.path().join("timetable");
     let open = Box::new(move || Arc::new(Timetable::open(path.clone())) as Arc<dyn Scheduler>);
     conformance::run(Subject { open, neighbour: None }).await;
 }
