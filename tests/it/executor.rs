@@ -21,7 +21,7 @@ use backstay::{
     stores::Class,
 };
 use jiff::Timestamp;
-use tokio::sync::{Barrier, Notify};
+use tokio::sync::{Barrier, Semaphore};
 
 /// What the effect of one step does, try after try; the last one is repeated.
 #[derive(Clone)]
@@ -34,6 +34,22 @@ enum Act {
     Panic,
 }
 
+/// Counts the steps that hang.
+struct Hanging(Semaphore);
+
+impl Default for Hanging {
+    fn default() -> Self {
+        Self(Semaphore::new(0))
+    }
+}
+
+impl Hanging {
+    /// Waits until so many more hang.
+    async fn come(&self, number: u32) {
+        self.0.acquire_many(number).await.unwrap().forget();
+    }
+}
+
 #[derive(Default)]
 struct Pretended {
     acts: Mutex<BTreeMap<String, Vec<Act>>>,
@@ -41,7 +57,7 @@ struct Pretended {
     running: AtomicUsize,
     most: AtomicUsize,
     named: AtomicUsize,
-    hanging: Notify,
+    hanging: Hanging,
     clean_up_fails: bool,
 }
 
@@ -81,7 +97,7 @@ impl Effects for Pretended {
             }
             Act::Fail(class) => Err(Failure { class, message: "failed to do it".into() }),
             Act::Hang => {
-                self.hanging.notify_one();
+                self.hanging.0.add_permits(1);
                 std::future::pending().await
             }
             Act::Panic => panic!("a fault in the driver"),
@@ -273,7 +289,7 @@ async fn stopping_cuts_off_what_runs_cleans_up_after_it_and_begins_nothing_more(
     let bench = Bench::new(vec![(agama.clone(), vec![Act::Hang])]);
     let plan = plan(vec![(agama, &[]), (push(0), &[0])]);
     let (outcomes, ()) = tokio::join!(bench.run(&plan), async {
-        bench.effects.hanging.notified().await;
+        bench.effects.hanging.come(1).await;
         bench.halt.stop.cancel();
     });
     assert_eq!(outcomes, [Outcome::Cancelled, Outcome::Cancelled]);
@@ -360,7 +376,7 @@ async fn steps_that_are_added_run_beside_those_under_way() {
     execution.add(from(0, vec![(agama.clone(), &[])]), &effects);
     tokio::select! {
         () = execution.next() => panic!("it hangs"),
-        () = bench.effects.hanging.notified() => {}
+        () = bench.effects.hanging.come(1) => {}
     }
     execution.add(from(1, vec![(capture("logs", "vault"), &[]), (push(0), &[0])]), &effects);
     execution.next().await;
@@ -393,6 +409,8 @@ async fn long_transfers_leave_a_place_for_an_incremental_and_one_for_a_log() {
     execution.add(from(20, vec![(log, &[])]), &effects);
     execution.next().await;
     assert_eq!(execution.take_ended(), [(StepId(20), done())]);
+    let in_time = tokio::time::timeout(Duration::from_secs(60), bench.effects.hanging.come(5)).await;
+    assert!(in_time.is_ok(), "{:?}", bench.log());
     // Of six places in the store.
     let begun = |what: &str| bench.log().iter().filter(|line| line.starts_with(what)).count();
     assert_eq!((begun("capture full"), begun("capture incremental"), begun("capture log")), (4, 1, 1));
