@@ -1,8 +1,8 @@
-//! A pass with nothing to do, from the cache: 1,000 backups with 14 artifacts in each of 2 stores.
+//! A pass with nothing to do, from the cache: 1,000 backups with 14 artifacts in each of 2 stores, and 10,000 with 3.
 //! `cargo bench --bench pass`.
 //!
-//! Prints the processor time of a look at the stores, of what a pass does with what it sees (plan, judge, status, the
-//! next due moment), and of both. The daemon looks anew only after `Freshness` has run out; between two looks a pass
+//! Prints the processor time of reading the declaration, of a look at the stores, of what a pass does with what it sees
+//! (plan, judge, status, the next due moment), of both, and of planning for one backup that a commit touched. The daemon looks anew only after `Freshness` has run out; between two looks a pass
 //! takes what was seen. The aim is under 100 ms for such a pass.
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
@@ -22,9 +22,9 @@ use backstay::{
         seen::Seen,
         stores::Look,
     },
-    plan,
+    plan::{self, part::Part},
     schedulers::{Scheduler, controller::Timetable},
-    spec::{Verify, names::BackupName},
+    spec::{Verify, names::BackupName, parse},
     status::{Revisions, Status},
     stores::memory::MemoryStore,
 };
@@ -36,22 +36,37 @@ mod world;
 
 use world::{DAY, World, nightly, steps, t};
 
-const BACKUPS: u64 = 1000;
-const ARTIFACTS: u32 = 14;
 const PASSES: u32 = 50;
 const STORES: [&str; 2] = ["a", "b"];
 
-fn main() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime starts").block_on(run());
+/// A fleet: so many backups, with so many artifacts in each store.
+#[derive(Clone, Copy)]
+struct Size {
+    backups: u64,
+    artifacts: u32,
 }
 
-async fn run() {
-    let dir = tempfile::tempdir().expect("a temporary folder is made");
-    let world = declared();
-    let sight = sight(&world, dir.path());
-    println!("{BACKUPS} backups, {ARTIFACTS} artifacts in each of {} stores; processor time", STORES.len());
+fn main() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    for size in [Size { backups: 1000, artifacts: 14 }, Size { backups: 10_000, artifacts: 3 }] {
+        runtime.block_on(run(size));
+    }
+}
 
+async fn run(size: Size) {
+    let Size { backups, artifacts } = size;
+    println!("{backups} backups, {artifacts} artifacts in each of {} stores; processor time", STORES.len());
+    let files = files(backups);
+    measure("read the declaration", 3, async || {
+        let parsed = parse(&files);
+        assert!(parsed.spec.is_some(), "{:?}", parsed.diagnostics);
+    })
+    .await;
+
+    let dir = tempfile::tempdir().expect("a temporary folder is made");
+    let world = declared(size);
+    let sight = sight(&world, artifacts, dir.path());
     let mut seen = Seen::default();
     measure("first look, every manifest read and verified", 1, async || {
         seen = observe(&sight, Seen::default(), Freshness::Now, world.now).await;
@@ -65,6 +80,14 @@ async fn run() {
         let before = std::mem::take(&mut seen);
         seen = observe(&sight, before, Freshness::Within(DAY), world.now).await;
         conclude(&world, &seen);
+    })
+    .await;
+    let mut touched = world.spec.clone();
+    touched.backups.values_mut().next_back().expect("there are backups").description = Some("new".to_owned());
+    measure("plan for the one backup that a commit touched", PASSES, async || {
+        let part = Part::touched(&world.spec, &touched).expect("only a backup differs");
+        let (spec, inventory) = (part.spec(&touched), part.inventory(&seen.inventory));
+        std::hint::black_box(plan::plan(&spec, &inventory, &world.limits, world.now));
     })
     .await;
 }
@@ -97,27 +120,27 @@ fn processor() -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-fn declared() -> World {
+fn declared(size: Size) -> World {
     let mut policy = nightly();
     // The checks of one pass are the next one's records; here there is nothing to do.
     policy.verify = Verify::default();
-    policy.keep.full = Some(DAY * (ARTIFACTS + 1));
+    policy.keep.full = Some(DAY * (size.artifacts + 1));
     let mut world = World::new(&STORES);
-    for number in 0..BACKUPS {
+    for number in 0..size.backups {
         world = world.declare(&format!("backup-{number}"), policy.clone());
     }
     world
 }
 
 /// Two stores that hold what is declared, by signed manifests; and a cache in a file.
-fn sight(world: &World, dir: &Path) -> Sight {
+fn sight(world: &World, artifacts: u32, dir: &Path) -> Sight {
     let keys = Arc::new(Keys::load_or_create(&dir.join("keys"), &[], None).expect("the keys are made"));
     let cache = SqliteCache::open(&dir.join("objects.db"), &keys.trusted_keys()).expect("a cache is made");
     let cache: Arc<dyn ObjectCache> = Arc::new(cache);
     let now = world.now;
     let held: Vec<MemoryStore> = STORES.iter().map(|_| MemoryStore::new(Arc::new(move || now))).collect();
     for backup in world.spec.backups.keys() {
-        for day in 0..ARTIFACTS {
+        for day in 0..artifacts {
             put(world, backup, t("2026-11-20T01:00:00Z") - DAY * day, &keys, &held);
         }
     }
@@ -185,4 +208,30 @@ fn put(world: &World, backup: &BackupName, at: Timestamp, keys: &Keys, stores: &
         store.overwrite(&layout::manifest_signature(fleet, backup, &id), signature.clone());
         store.overwrite(&layout::manifest(fleet, backup, &id), bytes.clone());
     }
+}
+
+/// A declaration of as many backups, a hundred a file.
+fn files(backups: u64) -> BTreeMap<String, Vec<u8>> {
+    let fleet = r#"
+[fleet]
+name = "pavroto"
+recipients = ["age1mz893hld2gl76fjq3qawwlwjvkze8kezax6x0crg04cwcqq63feqtxzxlm"]
+[store.a]
+local.path = "/srv/a"
+[store.b]
+local.path = "/srv/b"
+[policy.nightly]
+rpo = "26h"
+full = "0 1 * * *"
+jitter = "5m"
+keep = { full = "14d" }
+"#;
+    let of = |n: u64| {
+        format!(
+            "[backup.backup-{n}]\npolicy = \"nightly\"\nstores = [\"a\", \"b\"]\nfiles.paths = [\"/srv/{n}\"]\n"
+        )
+    };
+    let file = |first: u64| (first..backups.min(first + 100)).map(of).collect::<String>().into_bytes();
+    let of_backups = (0..backups).step_by(100).map(|first| (format!("{first}.toml"), file(first)));
+    of_backups.chain([("fleet.toml".to_owned(), fleet.as_bytes().to_vec())]).collect()
 }

@@ -36,6 +36,22 @@ impl<T> Observed<T> {
             Observed::Unknown(_) => None,
         }
     }
+
+    /// The same, by reference.
+    pub fn as_ref(&self) -> Observed<&T> {
+        match self {
+            Observed::Known(found) => Observed::Known(found),
+            Observed::Unknown(why) => Observed::Unknown(why.clone()),
+        }
+    }
+
+    /// What follows from what was found.
+    pub fn map<U>(self, follows: impl FnOnce(T) -> U) -> Observed<U> {
+        match self {
+            Observed::Known(found) => Observed::Known(follows(found)),
+            Observed::Unknown(why) => Observed::Unknown(why),
+        }
+    }
 }
 
 impl<T> Default for Observed<T> {

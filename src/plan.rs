@@ -16,6 +16,7 @@ mod interrupted;
 mod lineage;
 pub mod manual;
 mod orphans;
+pub mod part;
 pub mod restore;
 mod retention;
 pub mod review;

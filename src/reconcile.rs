@@ -18,11 +18,13 @@ mod rounds;
 pub mod saved;
 mod saying;
 mod scheduled;
+mod settled;
 mod survey;
 mod trust;
 mod under_way;
 
 use std::{
+    ops::ControlFlow,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -40,6 +42,7 @@ use crate::{
     config::{Config, ConfigError},
     drivers::{Drivers, Registry},
     git::{Mirror, MirrorError, Trust},
+    inventory::Inventory,
     keys::{Keys, KeysError},
     observe::{
         cache::{MemoryCache, ObjectCache, SqliteCache},
@@ -49,6 +52,7 @@ use crate::{
         self, Limits, Plan,
         check::{Malformed, check, withhold_deletions},
         manual::{self, CannotCapture},
+        part::Part,
         restore::{self, CannotRestore},
         verify,
     },
@@ -62,10 +66,11 @@ use desired::{Desired, NothingInForce};
 use hand::Hand;
 use line::News;
 pub use line::{Line, Reply, Wanted};
-use pass::Begun;
+use pass::{Begun, only};
 pub use pass::{Ending, Extent, Pass};
 use saved::Stale;
 pub use saying::{Recorded, SayError, Saying};
+use settled::Settled;
 pub use survey::{Signature, Survey, Trace, TraceError};
 use under_way::{Occasion, UnderWay};
 
@@ -85,6 +90,10 @@ pub struct Controller {
     last_pass: Mutex<Option<u64>>,
     /// The last answer to which revision is in force, with what it rests on.
     known: Mutex<Option<(Basis, Arc<Desired>)>>,
+    /// What the last pass over everything was planned for.
+    planned_for: Mutex<Option<Arc<Desired>>>,
+    /// What the last pass over everything left, if that was nothing to do.
+    settled: Mutex<Option<Settled>>,
     /// How the infra repo answered last.
     contact: Mutex<Contact>,
     /// Whose signatures count, by the files of the host as they were read last.
@@ -170,6 +179,8 @@ impl Controller {
             seen: tokio::sync::Mutex::default(),
             last_pass: Mutex::default(),
             known: Mutex::default(),
+            planned_for: Mutex::default(),
+            settled: Mutex::default(),
             contact: Mutex::new(state.contact()),
             trust: Mutex::default(),
             config,
@@ -248,7 +259,7 @@ impl Controller {
         let desired = self.desired().await?;
         let interrupted = if busy { Vec::new() } else { Journal::peek(&self.state.journal())? };
         self.look(seen, &desired.spec, interrupted, terms.freshness).await;
-        let plan = self.planned(ask, &desired, seen)?;
+        let plan = self.planned(ask, &desired, &seen.inventory)?;
         let left = plan.clone();
         let pass = self.described(Begun::of(plan, ask.extent(), unreachable), &desired, &left, seen);
         Ok((pass, desired))
@@ -276,12 +287,17 @@ impl Controller {
         listener: &Arc<dyn Listener>,
     ) -> Result<Pass, PassError> {
         let mut news = line.take();
+        let fetched = match self.nothing_new(ask, news.as_ref()).await {
+            ControlFlow::Break(pass) => return Ok(pass),
+            ControlFlow::Continue(fetched) => fetched,
+        };
         let freshness = news.as_ref().and_then(|news| news.look).unwrap_or(terms.freshness);
         let begun = Hand::take(&self.state, ask, halt, listener)
             .and_then(|hand| Ok((hand, self.freshness_after_others(ask, freshness)?)))
             .inspect_err(|error| line::refuse(news.take().map_or(Vec::new(), |news| news.wanted), error));
         let (hand, freshness) = begun?;
         let mut pass = UnderWay::new(hand, ask, line, &self.bounds);
+        pass.fetched = fetched;
         let mut occasion = match news {
             Some(news) => Occasion::News(News { look: Some(freshness), ..news }),
             None => Occasion::Begin(freshness),
@@ -302,6 +318,7 @@ impl Controller {
                 pass.refuse(error);
             }
             if pass.is_over() {
+                controller.settle(ask, &pass, &round);
                 return round;
             }
             pass.tell(round);
@@ -322,26 +339,38 @@ impl Controller {
     }
 
     /// The plan of what is asked, checked.
-    fn planned(&self, ask: &Ask, desired: &Desired, seen: &Seen) -> Result<Plan, PassError> {
-        let (spec, inventory, now) = (&desired.spec, &seen.inventory, self.clock.now());
+    fn planned(&self, ask: &Ask, desired: &Desired, inventory: &Inventory) -> Result<Plan, PassError> {
+        let (spec, now) = (&desired.spec, self.clock.now());
         let limits = self.limits(desired);
         let plan = match ask {
             Ask::Everything => plan::plan(spec, inventory, &limits, now),
             Ask::Exactly(saved) | Ask::Agreed(saved) => {
                 saved::current(saved, plan::plan(spec, inventory, &limits, now))?
             }
-            Ask::Due(names) => scheduled::of_backups(plan::plan(spec, inventory, &limits, now), names),
+            Ask::Due(names) => {
+                let part = Part::Backups(names.iter().cloned().collect());
+                let plan = self.planned_of(&part, desired, inventory)?;
+                return Ok(only(plan, |action| action.backup().is_some()));
+            }
             Ask::Backup(requests, _) => manual::manual(spec, inventory, &limits, requests, now)?,
             Ask::Verify(scope, depth) => verify::verify(spec, inventory, &limits, (scope, *depth), now),
             Ask::Repair(scope) => verify::repair(spec, inventory, &limits, scope, now),
             Ask::Restore(request) => restore::restore(spec, inventory, &limits, request, now)?,
         };
-        self.checked(plan, desired, seen)
+        self.checked(plan, desired, inventory)
+    }
+
+    /// The plan of whatever the declaration asks for of a part of the fleet, checked; in proportion to that part.
+    fn planned_of(&self, part: &Part, desired: &Desired, inventory: &Inventory) -> Result<Plan, PassError> {
+        let desired = Desired { spec: Arc::new(part.spec(&desired.spec)), ..desired.clone() };
+        let mut plan = self.planned(&Ask::Everything, &desired, &part.inventory(inventory))?;
+        plan.cannot_run.retain(|cannot| cannot.resource.starts_with("backup."));
+        Ok(plan)
     }
 
     /// A plan as the rules judge it now.
-    fn checked(&self, plan: Plan, desired: &Desired, seen: &Seen) -> Result<Plan, PassError> {
-        let plan = check(plan, &desired.spec, &seen.inventory, &self.limits(desired), self.clock.now())?;
+    fn checked(&self, plan: Plan, desired: &Desired, inventory: &Inventory) -> Result<Plan, PassError> {
+        let plan = check(plan, &desired.spec, inventory, &self.limits(desired), self.clock.now())?;
         Ok(match &desired.stands_in_for {
             Some(lost) => {
                 withhold_deletions(plan, &format!("revision {lost}, which was in force, can't be read"))

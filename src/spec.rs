@@ -115,7 +115,7 @@ impl Recipient {
 }
 
 /// Whom to call.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Contact {
     /// For people.
     pub name: String,
@@ -128,7 +128,7 @@ pub struct Contact {
 }
 
 /// A place that holds artifacts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Store {
     /// Its name.
     pub name: StoreName,
@@ -158,7 +158,7 @@ pub struct Budget {
 }
 
 /// How a store is reached.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum StorePlace {
     /// A folder of the controller's host.
     Local { path: PathBuf },
@@ -179,7 +179,7 @@ pub enum StorePlace {
 }
 
 /// A folder of a host, by SFTP with a key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Sftp {
     /// Name or address.
     pub host: String,
@@ -196,7 +196,7 @@ pub struct Sftp {
 }
 
 /// A bucket of anything that speaks S3.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct S3 {
     /// The bucket's name.
     pub bucket: String,
@@ -222,7 +222,7 @@ pub enum Addressing {
 }
 
 /// An access key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct S3Credentials {
     /// Its public half.
     pub access_key_id: SecretRef,
@@ -245,7 +245,7 @@ pub enum SecretRef {
 }
 
 /// Schedules, retention and objectives; reusable.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
     /// Its name.
     pub name: PolicyName,
@@ -336,7 +336,7 @@ pub struct Verify {
 }
 
 /// What is protected, how, and where.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Backup {
     /// Its name.
     pub name: BackupName,
@@ -362,7 +362,7 @@ impl Backup {
 }
 
 /// The protected data.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Source {
     /// Folders of the controller's host.
     Files(Files),
@@ -447,7 +447,7 @@ pub enum Tls {
 }
 
 /// The infra repo's own backup: a bundle on every commit.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Infra {
     /// Where bundles go, each written directly.
     pub stores: Vec<StoreName>,
@@ -460,7 +460,7 @@ pub struct Infra {
 }
 
 /// A machine that can be rebuilt.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Vm {
     /// The template, from the infra repo's `templates/` or built in.
     pub template: String,
@@ -482,14 +482,14 @@ pub struct Ansible {
 }
 
 /// An ordered plan that rebuilds machines and restores data.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Recovery {
     /// Its steps, as declared.
     pub steps: Vec<RecoveryStep>,
 }
 
 /// One step of a recovery.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RecoveryStep {
     /// What is done.
     pub action: RecoveryAction,
@@ -498,7 +498,7 @@ pub struct RecoveryStep {
 }
 
 /// What one step of a recovery does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum RecoveryAction {
     /// Rebuilds a machine.
     Rebuild(VmName),
@@ -509,7 +509,7 @@ pub enum RecoveryAction {
 }
 
 /// A scheduled restore test.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Drill {
     /// What is tried.
     pub subject: DrillSubject,

@@ -73,6 +73,11 @@ impl Seen {
         stores.any(|store| !self.inventory.stores.contains_key(store))
     }
 
+    /// Whether a look would list nothing.
+    pub fn is_all_fresh(&self, freshness: Freshness, now: Timestamp) -> bool {
+        self.inventory.stores.keys().all(|store| self.is_fresh(store, freshness, now))
+    }
+
     pub(super) fn is_fresh(&self, store: &StoreName, freshness: Freshness, now: Timestamp) -> bool {
         let Some(listing) = self.listings.get(store) else { return false };
         match freshness {

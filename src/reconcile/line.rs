@@ -28,6 +28,13 @@ pub(super) struct News {
     pub(super) controller: Option<Arc<Controller>>,
 }
 
+impl News {
+    /// Whether it asks for nothing but a look.
+    pub(super) fn is_only_a_look(&self) -> bool {
+        self.wanted.is_empty() && self.controller.is_none()
+    }
+}
+
 /// Backups that a person asks for.
 #[derive(Debug)]
 pub struct Wanted {

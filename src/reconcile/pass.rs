@@ -143,6 +143,14 @@ impl Pass {
     }
 }
 
+/// The pass without what it did, as one that found the same and did nothing.
+pub(super) fn without_steps(mut pass: Pass) -> Pass {
+    pass.plan.steps.clear();
+    pass.outcomes.clear();
+    pass.looks = 1;
+    pass
+}
+
 /// A pass under way: its plan grows by what its steps lead to, and by what falls due meanwhile.
 #[derive(Clone)]
 pub(super) struct Begun {

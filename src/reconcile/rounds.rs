@@ -13,8 +13,8 @@ use super::{
     desired::Desired,
     events,
     line::{Reply, Wanted},
+    lock,
     pass::{Begun, only},
-    scheduled::of_backups,
     under_way::{Occasion, UnderWay},
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     git::stored::StoredTips,
     inventory::{Interrupted, Inventory, Observed, StoreInventory},
     observe::{Freshness, armed, seen::Seen},
-    plan::{Action, Plan},
+    plan::{Action, Plan, part::Part},
     spec::{
         Spec,
         names::{BackupName, StoreName},
@@ -55,6 +55,7 @@ impl Controller {
             pass.execution.resume();
             gone_by?;
             self.back_up_infra_first(pass, &mut seen).await?;
+            self.arm_what_is_touched(pass, &seen).await?;
             let interrupted = pass.hand.interrupted();
             self.look_meanwhile(pass, &mut seen, freshness, interrupted).await;
         }
@@ -69,7 +70,10 @@ impl Controller {
     /// Fetches and finds the revision that is planned for from now on. What waits to begin was planned for another one, and
     /// is taken back; what runs goes on.
     async fn go_by_newest_revision(&self, pass: &mut UnderWay<'_>) -> Result<(), PassError> {
-        pass.unreachable = UnderWay::meanwhile(&mut pass.execution, self.fetch()).await;
+        pass.unreachable = match pass.fetched.take() {
+            Some(unreachable) => unreachable,
+            None => UnderWay::meanwhile(&mut pass.execution, self.fetch()).await,
+        };
         let desired = UnderWay::meanwhile(&mut pass.execution, self.desired()).await?;
         self.keep_in_force(&desired)?;
         if pass.desired.as_ref().is_some_and(|before| before.revision.id != desired.revision.id) {
@@ -87,12 +91,22 @@ impl Controller {
             return Ok(());
         }
         self.look_meanwhile(pass, seen, Freshness::AsSeen, Vec::new()).await;
-        let plan = only(self.planned(&Ask::Everything, &desired, seen)?, |action| match action {
-            Action::Capture(capture) => capture.backup.is_infra(),
-            Action::Push { .. } => true,
-            _ => false,
-        });
-        self.begin(pass, &desired, seen, plan, None).await
+        let plan = self.planned_of(&Part::Infra, &desired, &seen.inventory)?;
+        let adds = |action: &Action| matches!(action, Action::Capture(_) | Action::Push { .. });
+        self.begin(pass, &desired, seen, only(plan, adds), None).await
+    }
+
+    /// Arms what this revision schedules otherwise than the one that was planned for last, while the rest of the fleet is
+    /// still to be looked at and planned for.
+    async fn arm_what_is_touched(&self, pass: &mut UnderWay<'_>, seen: &Seen) -> Result<(), PassError> {
+        let Some(desired) = pass.desired.clone() else { return Ok(()) };
+        let before = lock(&self.planned_for).clone();
+        let before = before.filter(|before| !Arc::ptr_eq(before, &desired));
+        let touched = before.and_then(|before| Part::touched(&before.spec, &desired.spec));
+        let Some(part) = touched.filter(|_| matches!(pass.ask, Ask::Everything)) else { return Ok(()) };
+        let plan = self.planned_of(&part, &desired, &seen.inventory)?;
+        let arms = |action: &Action| matches!(action, Action::Arm(_) | Action::Disarm(_));
+        self.begin(pass, &desired, seen, only(plan, arms), None).await
     }
 
     async fn look_meanwhile(
@@ -135,14 +149,15 @@ impl Controller {
     ) -> Result<Plan, PassError> {
         let desired = pass.desired.clone().ok_or_else(|| PassError::Broken("no revision".to_owned()))?;
         if matches!(occasion, Occasion::Begin(_)) {
-            let plan = self.planned(pass.ask, &desired, seen)?;
+            let plan = self.planned(pass.ask, &desired, &seen.inventory)?;
             self.begin(pass, &desired, seen, plan.clone(), None).await?;
             return match pass.ask {
                 Ask::Everything | Ask::Exactly(_) | Ask::Agreed(_) => Ok(plan),
-                _ => self.planned(&Ask::Everything, &desired, seen),
+                _ => self.planned(&Ask::Everything, &desired, &seen.inventory),
             };
         }
-        let plan = self.planned(&Ask::Everything, &desired, seen)?;
+        let plan = self.planned(&Ask::Everything, &desired, &seen.inventory)?;
+        *lock(&self.planned_for) = Some(desired.clone());
         match pass.ask {
             Ask::Everything | Ask::Agreed(_) => self.begin(pass, &desired, seen, plan.clone(), None).await?,
             Ask::Backup(requests, _) => {
@@ -154,7 +169,7 @@ impl Controller {
                 self.begin(pass, &desired, seen, copies, None).await?;
             }
             Ask::Due(names) => {
-                let due = of_backups(plan.clone(), names);
+                let due = self.planned(&Ask::Due(names.clone()), &desired, &seen.inventory)?;
                 self.begin(pass, &desired, seen, due, None).await?;
             }
             Ask::Exactly(_) | Ask::Verify(..) | Ask::Repair(_) | Ask::Restore(_) => {}
@@ -176,7 +191,8 @@ impl Controller {
                 pass.wanted.push(wanted);
                 continue;
             }
-            match self.planned(&Ask::Backup(wanted.requests.clone(), wanted.keep.clone()), &desired, seen) {
+            let ask = Ask::Backup(wanted.requests.clone(), wanted.keep.clone());
+            match self.planned(&ask, &desired, &seen.inventory) {
                 Ok(plan) if pass.addable(plan.clone()).steps.len() < plan.steps.len() => {
                     say(Reply::Waits("waiting for what is under way in its store".to_owned()));
                     pass.wanted.push(wanted);
@@ -202,7 +218,7 @@ impl Controller {
         // A part of a plan that was checked is judged as a plan of its own.
         let addable = match addable.steps.len() == number || addable.steps.is_empty() {
             true => addable,
-            false => self.checked(addable, desired, seen)?,
+            false => self.checked(addable, desired, &seen.inventory)?,
         };
         let (extent, unreachable) = (pass.extent(), pass.unreachable.clone());
         let begun = pass.begun.get_or_insert_with(|| Begun::of(emptied(plan.clone()), extent, None));

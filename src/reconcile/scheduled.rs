@@ -6,7 +6,6 @@ use jiff::Timestamp;
 
 use super::{Controller, PassError};
 use crate::{
-    plan::Plan,
     spec::{Schedule, names::BackupName},
     state::StateError,
 };
@@ -44,19 +43,4 @@ impl Controller {
         spawned.map_err(failed)?;
         waits.await.unwrap_or_else(|_| Err(failed(io::ErrorKind::Interrupted.into())))
     }
-}
-
-/// What of a plan concerns some backups.
-pub(super) fn of_backups(plan: Plan, names: &[BackupName]) -> Plan {
-    let concerns = |name: &BackupName| names.contains(name);
-    let mut plan = super::pass::only(plan, |action| action.backup().is_some_and(concerns));
-    plan.withheld.retain(|withheld| concerns(&withheld.backup));
-    plan.waiting.retain(|waiting| names.iter().any(|name| waiting.what.ends_with(&format!(" of {name}"))));
-    plan.cannot_run.retain(|cannot| {
-        names.iter().any(|name| match cannot.resource.strip_prefix(&format!("backup.{name}")) {
-            Some(rest) => rest.is_empty() || rest.starts_with('.'),
-            None => false,
-        })
-    });
-    plan
 }

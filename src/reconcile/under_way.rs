@@ -75,6 +75,8 @@ pub(super) struct UnderWay<'a> {
     /// The revision that further steps are planned for.
     pub(super) desired: Option<Arc<Desired>>,
     pub(super) begun: Option<Begun>,
+    /// How the infra repo answered just now, before the first round.
+    pub(super) fetched: Option<Option<String>>,
     /// Why the infra repo could not be asked, if so.
     pub(super) unreachable: Option<String>,
     /// What is to be told in stores' records.
@@ -115,6 +117,7 @@ impl<'a> UnderWay<'a> {
             deeds: Arc::default(),
             desired: None,
             begun: None,
+            fetched: None,
             unreachable: None,
             events: Vec::new(),
             wanted: Vec::new(),

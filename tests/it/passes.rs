@@ -9,6 +9,7 @@ mod reading;
 mod rounds;
 mod saying;
 mod scheduled;
+mod settled;
 mod stand_in;
 mod undeclared;
 

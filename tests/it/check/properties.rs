@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use backstay::{
     artifact::{ArtifactId, Kind},
     inventory::{Condition, Observed, Origin, Standing, StoredArtifact},
-    plan::{self, Action, Plan},
+    plan::{self, Action, Plan, part::Part},
     spec::{Policy, Retention},
 };
 use proptest::prelude::*;
@@ -277,6 +277,35 @@ proptest! {
         };
         let (tight, loose) = (world_of(&here, &here, &keep), world_of(&here, &here, &looser));
         prop_assert!(deletions(&loose.unjudged()).is_subset(&deletions(&tight.unjudged())));
+    }
+
+    #[test]
+    fn a_part_of_a_fleet_is_planned_for_as_the_whole_is(
+        here in history(), there in history(), keep in retention(), doubt in proptest::option::of(doubt()), at in 0..2usize,
+    ) {
+        let mut world = world_of(&here, &there, &keep).declare("till", Policy { keep: keep.clone(), ..nightly() });
+        there.iter().for_each(|a| world.put(&["a"], "till", a));
+        if let Some(doubt) = doubt {
+            world = doubted(world, doubt, ["a", "b"][at]);
+        }
+        let whole = world.plan();
+        for name in ["agama", "till"] {
+            let part = Part::Backups(BTreeSet::from([backup(name)]));
+            let (spec, inventory) = (part.spec(&world.spec), part.inventory(&world.inventory()));
+            let plan = plan::plan(&spec, &inventory, &world.limits, world.now);
+            let plan = plan::check::check(plan, &spec, &inventory, &world.limits, world.now).unwrap();
+            let of_it = |plan: &Plan| {
+                let steps = plan.steps.iter().filter(|step| match &step.action {
+                    Action::Arm(schedule) | Action::Disarm(schedule) => schedule.backup.as_str() == name,
+                    action => action.backup().is_some_and(|backup| backup.as_str() == name),
+                });
+                steps.map(|step| (step.action.to_string(), step.reason.clone())).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(of_it(&plan), of_it(&whole));
+            prop_assert_eq!(of_it(&plan).len(), plan.steps.len(), "nothing of another backup");
+            let withheld = whole.withheld.iter().filter(|withheld| withheld.backup.as_str() == name);
+            prop_assert_eq!(plan.withheld.iter().collect::<Vec<_>>(), withheld.collect::<Vec<_>>());
+        }
     }
 
     #[test]

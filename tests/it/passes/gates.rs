@@ -33,7 +33,7 @@ enum Gate {
 }
 
 impl Gates {
-    /// Shuts the gate for whatever has `part` in its name: a source's file, or `store/object`.
+    /// Shuts the gate for whatever has `part` in its name: a source's file, `store/object`, or `list of store`.
     pub fn shut(&self, part: &'static str) {
         self.0.lock().unwrap().insert(part, watch::Sender::new(Gate::Shut));
     }
@@ -133,6 +133,7 @@ impl Store for GatedStore {
     }
 
     async fn list(&self, under: &ObjectName) -> Result<Vec<Listed>, StoreError> {
+        self.gates.pass(&format!("list of {}", self.name)).await;
         self.inner.list(under).await
     }
 

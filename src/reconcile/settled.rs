@@ -1,0 +1,90 @@
+//! Nothing new: where another pass would find what the last one left, it costs one look at the infra repo's tips.
+
+use std::{ops::ControlFlow, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{
+    Ask, Controller, Pass, PassError, desired::Desired, line::News, lock, pass::without_steps,
+    under_way::UnderWay,
+};
+use crate::{
+    observe::{Freshness, armed},
+    status::Status,
+};
+
+/// What the last pass over everything left, when that was nothing to do.
+pub(super) struct Settled {
+    desired: Arc<Desired>,
+    pass: Pass,
+    /// From when on time alone may have changed something.
+    until: Option<Timestamp>,
+}
+
+impl Settled {
+    fn holds(&self, now: Timestamp) -> bool {
+        // Before it there is no time but after the clock was set back.
+        self.pass.status.at <= now && self.until.is_none_or(|until| now < until)
+    }
+}
+
+impl Controller {
+    /// What the last pass left, where another one would find the same: no newer revision, nothing that has fallen due, no
+    /// listing that is too old, no schedule that somebody changed, nothing that another process did. Otherwise how the infra repo answered, if it was asked.
+    pub(super) async fn nothing_new(
+        &self,
+        ask: &Ask,
+        news: Option<&News>,
+    ) -> ControlFlow<Pass, Option<Option<String>>> {
+        let go_on = ControlFlow::Continue(None);
+        let Some(freshness) = news.filter(|news| news.is_only_a_look()).and_then(|news| news.look) else {
+            return go_on;
+        };
+        if !matches!(ask, Ask::Everything) || !self.is_settled(freshness).await {
+            return go_on;
+        }
+        let unreachable = self.fetch().await;
+        let desired = self.desired().await.ok();
+        match &*lock(&self.settled) {
+            Some(settled)
+                if unreachable.is_none()
+                    && desired.is_some_and(|desired| Arc::ptr_eq(&desired, &settled.desired)) =>
+            {
+                ControlFlow::Break(settled.pass.clone())
+            }
+            _ => ControlFlow::Continue(Some(unreachable)),
+        }
+    }
+
+    /// Whether nothing but a newer revision could give a pass something to do.
+    async fn is_settled(&self, freshness: Freshness) -> bool {
+        let now = self.now();
+        let settled =
+            lock(&self.settled).as_ref().map(|settled| (settled.holds(now), settled.desired.clone()));
+        let Some((true, desired)) = settled else { return false };
+        if self.state.is_busy() || self.state.last_pass() != *lock(&self.last_pass) {
+            return false;
+        }
+        let seen = self.seen.lock().await;
+        let scheduler = self.drivers.scheduler(&desired.spec.fleet);
+        seen.is_all_fresh(freshness, now) && armed(scheduler.as_ref()).await == seen.inventory.armed
+    }
+
+    /// Takes note of what a pass left.
+    pub(super) fn settle(&self, ask: &Ask, pass: &UnderWay<'_>, ended: &Result<Pass, PassError>) {
+        let left_nothing =
+            |pass: &&Pass| pass.status.pending == 0 && pass.try_again().is_none() && !pass.has_blind_spots();
+        let settled = ended.as_ref().ok().filter(left_nothing).and_then(|ended| {
+            let desired = pass.desired.clone()?;
+            let until = [ended.next_due, next_breach(&ended.status)].into_iter().flatten().min();
+            Some(Settled { desired, pass: without_steps(ended.clone()), until })
+        });
+        *lock(&self.settled) = settled.filter(|_| matches!(ask, Ask::Everything));
+    }
+}
+
+/// When the first objective that holds is breached unless something is done.
+fn next_breach(status: &Status) -> Option<Timestamp> {
+    let objectives = status.backups.values().filter_map(|backup| backup.objective.as_ref());
+    objectives.filter_map(|objective| objective.breached_at).filter(|at| *at > status.at).min()
+}
