@@ -11,6 +11,7 @@ mod declaration;
 mod demo;
 pub mod exit;
 mod explain;
+mod fleet;
 mod folder;
 mod git;
 mod hold;
@@ -39,14 +40,14 @@ mod validate;
 mod verify;
 mod wake;
 
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use exit::Exit;
+use fleet::{Choice, WrongChoice};
 use terminal::Terminal;
+
+use crate::spec::names::FleetName;
 
 /// Keeps backups in step with what a Git repository declares.
 #[derive(Debug, Parser)]
@@ -61,15 +62,18 @@ struct Cli {
 /// Options of every command.
 #[derive(Debug, Args)]
 struct Global {
-    /// The controller's own configuration
+    /// The controller's own configuration, or a folder with one for each of several fleets
     #[arg(
         long,
         global = true,
-        value_name = "FILE",
+        value_name = "FILE|DIR",
         env = "BACKSTAY_CONFIG",
         default_value = "/etc/backstay/backstay.toml"
     )]
     config: PathBuf,
+    /// The fleet that is meant, of a folder of several: `shop` for shop.toml
+    #[arg(long, global = true, value_name = "NAME", env = "BACKSTAY_FLEET")]
+    fleet: Option<FleetName>,
     /// What data on stdout looks like
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -141,37 +145,38 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     };
     let terminal = Terminal::new(&cli.global);
     log(&cli.global);
-    run_command(cli.command, &cli.global.config, &terminal).unwrap_or_else(|error| {
+    let choice = Choice::new(&cli.global.config, cli.global.fleet.as_ref());
+    run_command(cli.command, choice, &terminal).unwrap_or_else(|error| {
         terminal.error(&error);
-        Exit::Failed
+        if error.is::<WrongChoice>() { Exit::Usage } else { Exit::Failed }
     })
 }
 
-fn run_command(command: Command, config: &Path, terminal: &Terminal) -> anyhow::Result<Exit> {
+fn run_command(command: Command, choice: Choice<'_>, terminal: &Terminal) -> anyhow::Result<Exit> {
     match command {
         Command::Demo(command) => command.run(terminal),
         Command::Init(command) => command.run(terminal),
         Command::Validate(command) => command.run(terminal),
-        Command::Plan(command) => command.run(config, terminal),
-        Command::Apply(command) => command.run(config, terminal),
-        Command::Run(command) => command.run(config, terminal),
-        Command::Status(command) => command.run(config, terminal),
-        Command::List(command) => command.run(config, terminal),
-        Command::Explain(command) => command.run(config, terminal),
-        Command::Trace(command) => command.run(config, terminal),
-        Command::Backup(command) => command.run(config, terminal),
-        Command::Restore(command) => command.run(config, terminal),
-        Command::Verify(command) => command.run(config, terminal),
-        Command::Suspend(command) => command.run(config, terminal),
-        Command::Resume(command) => command.run(config, terminal),
-        Command::Hold(command) => command.run(config, terminal),
-        Command::Release(command) => command.run(config, terminal),
+        Command::Plan(command) => command.run(choice, terminal),
+        Command::Apply(command) => command.run(&choice.one()?, terminal),
+        Command::Run(command) => command.run(choice, terminal),
+        Command::Status(command) => command.run(choice, terminal),
+        Command::List(command) => command.run(choice, terminal),
+        Command::Explain(command) => command.run(&choice.one()?, terminal),
+        Command::Trace(command) => command.run(&choice.one()?, terminal),
+        Command::Backup(command) => command.run(&choice.one()?, terminal),
+        Command::Restore(command) => command.run(&choice.one()?, terminal),
+        Command::Verify(command) => command.run(&choice.one()?, terminal),
+        Command::Suspend(command) => command.run(&choice.one()?, terminal),
+        Command::Resume(command) => command.run(&choice.one()?, terminal),
+        Command::Hold(command) => command.run(&choice.one()?, terminal),
+        Command::Release(command) => command.run(&choice.one()?, terminal),
         Command::Keygen(command) => command.run(terminal),
-        Command::Adopt(command) => command.run(config, terminal),
-        Command::Approve(command) => command.run(config, terminal),
-        Command::Kit(command) => command.run(config, terminal),
-        Command::Hook(command) => command.run(config, terminal),
-        Command::Wake(command) => command.run(config, terminal),
+        Command::Adopt(command) => command.run(&choice.one()?, terminal),
+        Command::Approve(command) => command.run(&choice.one()?, terminal),
+        Command::Kit(command) => command.run(&choice.one()?, terminal),
+        Command::Hook(command) => command.run(choice, terminal),
+        Command::Wake(command) => command.run(choice, terminal),
         Command::Schema(command) => command.run(terminal),
         Command::Completions(command) => command.run(terminal),
     }

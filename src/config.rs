@@ -2,6 +2,7 @@
 //! host do.
 
 pub mod allow;
+pub mod fleets;
 mod schedules;
 mod schema;
 mod webhooks;
@@ -46,6 +47,8 @@ pub struct Config {
     pub keys: Keys,
     /// Where schedules are armed.
     pub schedules: Schedules,
+    /// How much is done at a time.
+    pub bounds: Bounds,
     /// What a commit may make this host do.
     pub allow: Allow,
 }
@@ -85,6 +88,15 @@ pub struct Keys {
     pub identity: Option<PathBuf>,
     /// age public keys without which no commit comes into force.
     pub must_recipients: Vec<String>,
+}
+
+/// How much is done at a time, where the host says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Steps at a time, at least one.
+    pub steps: Option<usize>,
+    /// Steps at a time that use one store, at least one.
+    pub per_store: Option<usize>,
 }
 
 /// A configuration that can't be used.
@@ -200,8 +212,13 @@ fn lower(mirror: schema::Config, url: RepoUrl, folder: &Path, file: PathBuf) -> 
                 .collect(),
         },
         schedules: schedules::schedules_of(mirror.schedules.unwrap_or_default(), folder),
+        bounds: bounds_of(&mirror.bounds.unwrap_or_default()),
         allow: allow_of(mirror.allow.unwrap_or_default(), folder)?,
     })
+}
+
+fn bounds_of(mirror: &schema::Bounds) -> Bounds {
+    Bounds { steps: mirror.steps.map(usize::from), per_store: mirror.per_store.map(usize::from) }
 }
 
 fn webhooks_of(mirror: schema::Webhooks, folder: &Path) -> Option<BTreeMap<Forge, HostSecret>> {
@@ -322,6 +339,8 @@ must_recipients = ["age1mz893hld2gl76fjq3qawwlwjvkze8kezax6x0crg04cwcqq63feqtxzx
 scheduler = "systemd"
 user = "backstay"
 on_failure = "alert@%n.service"
+[bounds]
+steps = 4
 [allow]
 read = ["/srv", "/etc/ansible"]
 write = ["/srv/restore"]
@@ -360,6 +379,7 @@ delete_share = 0.25
         let host = Host { folder: None, user: "backstay".into(), program: None };
         let on_failure = Some("alert@%n.service".to_owned());
         assert_eq!(config.schedules, Schedules::Systemd { host, on_failure });
+        assert_eq!(config.bounds, Bounds { steps: Some(4), per_store: None });
         assert_eq!(config.keys.trusted.len(), 1);
         assert_eq!(config.allow.read, [PathBuf::from("/srv"), PathBuf::from("/etc/ansible")]);
         assert_eq!(config.allow.secrets[1].secret, Allowed::Variable("OFFSITE".to_owned()));

@@ -175,7 +175,7 @@ impl Controller {
         Ok(Self {
             cache: open_cache(&state, &keys),
             drivers: Arc::new(drivers),
-            bounds: Bounds::default(),
+            bounds: bounds_of(&config, 1),
             seen: tokio::sync::Mutex::default(),
             last_pass: Mutex::default(),
             known: Mutex::default(),
@@ -190,6 +190,11 @@ impl Controller {
             chance: Arc::new(SystemChance),
             mirror,
         })
+    }
+
+    /// The same, in a process that runs so many fleets.
+    pub fn among(self, fleets: usize) -> Self {
+        Self { bounds: bounds_of(&self.config, fleets), ..self }
     }
 
     /// The same, within other bounds.
@@ -309,6 +314,7 @@ impl Controller {
             {
                 // What waits was planned by what another configuration allows.
                 pass.withdraw();
+                pass.execution.keep_within(controller.bounds.clone());
                 replaced = Some(controller);
             }
             let controller = replaced.as_deref().unwrap_or(self);
@@ -394,6 +400,16 @@ impl Controller {
         let status = Status::of(spec, inventory, &limits, left, revisions, now);
         let next_due = plan::next_due(spec, inventory, &limits, now);
         Pass::of(begun, desired, status, next_due)
+    }
+}
+
+/// What the host says of them, or else the fleet's part.
+fn bounds_of(config: &Config, fleets: usize) -> Bounds {
+    let part = Bounds::among(fleets);
+    Bounds {
+        steps: config.bounds.steps.unwrap_or(part.steps),
+        per_store: config.bounds.per_store.unwrap_or(part.per_store),
+        ..part
     }
 }
 

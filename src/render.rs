@@ -3,6 +3,7 @@
 pub mod artifacts;
 pub mod diagnostics;
 pub mod explanation;
+pub mod fleets;
 pub mod outcomes;
 pub mod plan;
 pub mod review;

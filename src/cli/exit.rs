@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 /// How a command ended. When several apply, the first in this list that does is reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// 130: interrupted by a person (SIGINT).
     Interrupted,

@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use self::script::{CHAINED, MARK, Way};
-use super::{Output, exit::Exit, terminal::Terminal};
+use super::{Output, exit::Exit, fleet::Choice, terminal::Terminal};
 use crate::git::url::git_dir;
 
 /// The hook that Git runs when a push is through (githooks(5)).
@@ -80,11 +80,11 @@ enum Did {
 }
 
 impl Hook {
-    pub(super) fn run(self, config: &Path, terminal: &Terminal) -> anyhow::Result<Exit> {
+    pub(super) fn run(self, choice: Choice<'_>, terminal: &Terminal) -> anyhow::Result<Exit> {
         match self.command {
             Command::Install { repo, way } => {
                 let hooks = hooks_of(&repo)?;
-                let way = way.way(config)?;
+                let way = way.way(choice)?;
                 if let Way::Web { token, .. } = &way {
                     check_token(token, terminal)?;
                 }
@@ -92,7 +92,7 @@ impl Hook {
             }
             Command::Remove { repo } => report(terminal, &remove(&hooks_of(&repo)?)?),
             Command::Print { way } => {
-                terminal.data(&script::text(&way.way(config)?))?;
+                terminal.data(&script::text(&way.way(choice)?))?;
                 Ok(Exit::Done)
             }
         }
@@ -100,12 +100,12 @@ impl Hook {
 }
 
 impl WayArguments {
-    fn way(self, config: &Path) -> anyhow::Result<Way> {
+    fn way(self, choice: Choice<'_>) -> anyhow::Result<Way> {
         Ok(match (self.url, self.token) {
             (Some(url), Some(token)) => Way::Web { url, token: std::path::absolute(token)? },
             _ => {
                 let program = std::env::current_exe().context("failed to find this program's own file")?;
-                Way::Local { program, config: std::path::absolute(config)? }
+                Way::Local { program, config: std::path::absolute(choice.one_or_folder()?)? }
             }
         })
     }

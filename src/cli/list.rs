@@ -4,7 +4,13 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::{Output, controller, exit::Exit, names, terminal::Terminal};
+use super::{
+    controller,
+    exit::Exit,
+    fleet::{Choice, Chosen, Telling},
+    names,
+    terminal::{Terminal, json_text},
+};
 use crate::{reconcile::Terms, render::artifacts::Listing, spec::names::BackupName};
 
 /// List artifacts: what can be restored, and where it is
@@ -16,7 +22,15 @@ pub(super) struct List {
 }
 
 impl List {
-    pub(super) fn run(self, config: &Path, terminal: &Terminal) -> anyhow::Result<Exit> {
+    pub(super) fn run(self, choice: Choice<'_>, terminal: &Terminal) -> anyhow::Result<Exit> {
+        let chosen = match self.name {
+            Some(_) => Chosen::One(choice.one()?),
+            None => choice.all()?,
+        };
+        chosen.tell(terminal, |config| self.look(config, terminal))
+    }
+
+    fn look(&self, config: &Path, terminal: &Terminal) -> anyhow::Result<Telling> {
         let controller = controller::open(config)?;
         let survey = controller::block_on(async { Ok(controller.survey(&Terms::default()).await?) })?;
         let wanted = |backup: &BackupName| self.name.as_ref().is_none_or(|name| name == backup);
@@ -25,10 +39,11 @@ impl List {
             return Err(names::no_backup(name, &survey.pass.status));
         }
         let listing = Listing::of(&survey.inventory, &survey.spec.fleet.time_zone, wanted);
-        match terminal.output {
-            Output::Text => terminal.data(&listing.text(terminal.stdout))?,
-            Output::Json => terminal.json("backstay.list/1", &listing)?,
-        }
-        Ok(if listing.unknown.is_empty() { Exit::Done } else { Exit::Partial })
+        Ok(Telling {
+            notes: Vec::new(),
+            text: listing.text(terminal.stdout),
+            json: json_text("backstay.list/1", &listing)?,
+            exit: if listing.unknown.is_empty() { Exit::Done } else { Exit::Partial },
+        })
     }
 }

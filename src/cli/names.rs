@@ -26,7 +26,8 @@ pub(super) fn no_store(name: &StoreName, spec: &Spec) -> anyhow::Error {
     anyhow!("the revision in force declares no store {name}; {hint}")
 }
 
-fn hint<'a>(given: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+/// What was probably meant, or else what there is.
+pub(super) fn hint<'a>(given: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     if let Some(meant) = closest(given, known.clone()) {
         return format!("did you mean `{meant}`?");
     }

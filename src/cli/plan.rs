@@ -4,7 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{Output, controller, exit::Exit, report, review::Comparison, terminal::Terminal};
+use super::{
+    controller,
+    exit::Exit,
+    fleet::{Choice, Chosen, Telling},
+    report,
+    review::Comparison,
+    terminal::{Terminal, json_text},
+};
 use crate::{
     reconcile::{Ask, Terms, saved},
     render,
@@ -27,22 +34,31 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn run(self, config: &Path, terminal: &Terminal) -> anyhow::Result<Exit> {
+    pub(super) fn run(self, choice: Choice<'_>, terminal: &Terminal) -> anyhow::Result<Exit> {
         if let Some(against) = &self.comparison.against {
-            return self.comparison.run(against, config, terminal);
+            return self.comparison.run(against, choice, terminal);
         }
+        let chosen = match self.out {
+            Some(_) => Chosen::One(choice.one()?),
+            None => choice.all()?,
+        };
+        chosen.tell(terminal, |config| self.look(config, terminal))
+    }
+
+    fn look(&self, config: &Path, terminal: &Terminal) -> anyhow::Result<Telling> {
         let controller = controller::open(config)?;
         let pass =
             controller::block_on(async { Ok(controller.plan(&Ask::Everything, &Terms::default()).await?) })?;
-        report::circumstances(&pass, terminal);
-        match terminal.output {
-            Output::Text => terminal.data(&render::plan::text(&pass.plan, terminal.stdout))?,
-            Output::Json => terminal.json("backstay.plan/1", &pass.plan)?,
+        let mut notes = report::notes(&pass, terminal);
+        if let Some(out) = &self.out {
+            saved::save(out, &pass.plan)?;
+            notes.push(format!("Saved. To do exactly this: backstay apply {}", out.display()));
         }
-        if let Some(out) = self.out {
-            saved::save(&out, &pass.plan)?;
-            terminal.note(&format!("Saved. To do exactly this: backstay apply {}", out.display()));
-        }
-        Ok(report::planned(&pass))
+        Ok(Telling {
+            notes,
+            text: render::plan::text(&pass.plan, terminal.stdout),
+            json: json_text("backstay.plan/1", &pass.plan)?,
+            exit: report::planned(&pass),
+        })
     }
 }

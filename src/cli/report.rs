@@ -13,17 +13,19 @@ use crate::{
 
 /// Tells on stderr what people must know of the pass besides its plan.
 pub(super) fn circumstances(pass: &Pass, terminal: &Terminal) {
-    if let Some(why) = &pass.unreachable {
-        terminal.note(&format!("{} {why}; what was fetched before is in force", terminal.stderr.warn("!")));
-    }
-    if let Some(obstacle) = &pass.obstacle {
+    notes(pass, terminal).iter().for_each(|note| terminal.note(note));
+}
+
+/// What people must know of the pass besides its plan.
+pub(super) fn notes(pass: &Pass, terminal: &Terminal) -> Vec<String> {
+    let unreachable =
+        pass.unreachable.as_ref().map(|why| format!("{why}; what was fetched before is in force"));
+    let obstacle = pass.obstacle.as_ref().map(|obstacle| {
         let in_force = render::short_revision(&pass.revision.id);
-        terminal
-            .note(&format!("{} {obstacle}\n  revision {in_force} stays in force", terminal.stderr.warn("!")));
-    }
-    for fault in &pass.unrecorded {
-        terminal.note(&format!("{} {fault}", terminal.stderr.warn("!")));
-    }
+        format!("{obstacle}\n  revision {in_force} stays in force")
+    });
+    let all = unreachable.into_iter().chain(obstacle).chain(pass.unrecorded.iter().cloned());
+    all.map(|note| format!("{} {note}", terminal.stderr.warn("!"))).collect()
 }
 
 /// Shows what a pass did.

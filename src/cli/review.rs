@@ -10,6 +10,7 @@ use super::{
     checkout::{Checkout, Files},
     controller,
     exit::Exit,
+    fleet::Choice,
     post::{Host, Post},
     terminal::Terminal,
 };
@@ -78,7 +79,7 @@ const COMMENT: usize = 65_536;
 
 impl Comparison {
     /// Compares with `against`.
-    pub(super) fn run(&self, against: &str, config: &Path, terminal: &Terminal) -> anyhow::Result<Exit> {
+    pub(super) fn run(&self, against: &str, choice: Choice<'_>, terminal: &Terminal) -> anyhow::Result<Exit> {
         let checkout = Checkout::at(&self.path)?;
         let sides = self.sides(&checkout, against, terminal)?;
         if sides.head.1.is_empty() && sides.base.1.is_empty() {
@@ -90,7 +91,7 @@ impl Comparison {
         }
         let post = self.post.map(Post::open).transpose()?;
         let begun = post.as_ref().map(Post::pending).transpose();
-        let told = self.told(sides, config)?;
+        let told = self.told(sides, choice)?;
         self.show(&told, terminal)?;
         let exit = self.exit(&told.review);
         begun?;
@@ -129,11 +130,11 @@ impl Comparison {
         })
     }
 
-    fn told(&self, sides: Sides, config: &Path) -> anyhow::Result<Told> {
+    fn told(&self, sides: Sides, choice: Choice<'_>) -> anyhow::Result<Told> {
         let (before, after) = (base(&sides.base.1), parse(&sides.head.1));
         let now = SystemClock.now();
         let review = review::review(side(&before), side(&after), now);
-        let gone = if self.actual { Some(actually_gone(&before, &after, config)?) } else { None };
+        let gone = if self.actual { Some(actually_gone(&before, &after, &choice.one()?)?) } else { None };
         Ok(Told { against: sides.base.0, revision: sides.head.0, review, gone })
     }
 

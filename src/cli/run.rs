@@ -1,15 +1,10 @@
 //! `backstay run`: the loop.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use clap::Args;
 
-use super::{Output, controller, exit::Exit, report, terminal::Terminal};
+use super::{Output, controller, exit::Exit, fleet::Choice, report, terminal::Terminal};
 use crate::{
     apply::executor::{Failure, Listener, Outcome},
     daemon::{self, Audience, Ended},
@@ -27,8 +22,8 @@ use crate::{
 pub(super) struct Run {}
 
 impl Run {
-    pub(super) fn run(self, config: &Path, terminal: &Terminal) -> anyhow::Result<Exit> {
-        let config: PathBuf = config.to_owned();
+    pub(super) fn run(self, choice: Choice<'_>, terminal: &Terminal) -> anyhow::Result<Exit> {
+        let config = choice.one()?;
         let open = Box::new(move || Controller::load(&config));
         let told = Arc::new(Told { terminal: *terminal });
         let ended = controller::block_on(async { Ok(daemon::run(open, told).await?) })?;

@@ -4,7 +4,13 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::{Output, controller, exit::Exit, names, report, terminal::Terminal};
+use super::{
+    controller,
+    exit::Exit,
+    fleet::{Choice, Chosen, Telling},
+    names, report,
+    terminal::Terminal,
+};
 use crate::{
     reconcile::{Ask, Terms},
     render,
@@ -20,7 +26,15 @@ pub(super) struct Status {
 }
 
 impl Status {
-    pub(super) fn run(self, config: &Path, terminal: &Terminal) -> anyhow::Result<Exit> {
+    pub(super) fn run(self, choice: Choice<'_>, terminal: &Terminal) -> anyhow::Result<Exit> {
+        let chosen = match self.name {
+            Some(_) => Chosen::One(choice.one()?),
+            None => choice.all()?,
+        };
+        chosen.tell(terminal, |config| self.look(config, terminal))
+    }
+
+    fn look(&self, config: &Path, terminal: &Terminal) -> anyhow::Result<Telling> {
         let controller = controller::open(config)?;
         let pass =
             controller::block_on(async { Ok(controller.plan(&Ask::Everything, &Terms::default()).await?) })?;
@@ -28,20 +42,20 @@ impl Status {
         if let Some(name) = self.name.as_ref().filter(|name| !status.backups.contains_key(*name)) {
             return Err(names::no_backup(name, status));
         }
-        match (terminal.output, &self.name) {
-            (Output::Json, _) => terminal.data(&format!("{}\n", serde_json::to_string_pretty(status)?))?,
-            (Output::Text, Some(name)) => {
-                terminal.data(&render::status::of_backup(status, name, terminal.stdout))?;
-            }
-            (Output::Text, None) => terminal.data(&render::status::text(status, terminal.stdout))?,
-        }
-        if let Some(why) = &pass.unreachable {
-            terminal
-                .note(&format!("{} {why}; what was fetched before is in force", terminal.stderr.warn("!")));
-        }
-        Ok(match report::looked(status.overall) {
-            Exit::Done if pass.unreachable.is_some() => Exit::Partial,
-            exit => exit,
+        let unreachable = pass.unreachable.as_ref();
+        let note = unreachable
+            .map(|why| format!("{} {why}; what was fetched before is in force", terminal.stderr.warn("!")));
+        Ok(Telling {
+            notes: note.into_iter().collect(),
+            text: match &self.name {
+                Some(name) => render::status::of_backup(status, name, terminal.stdout),
+                None => render::status::text(status, terminal.stdout),
+            },
+            json: serde_json::to_string_pretty(status)? + "\n",
+            exit: match report::looked(status.overall) {
+                Exit::Done if unreachable.is_some() => Exit::Partial,
+                exit => exit,
+            },
         })
     }
 }

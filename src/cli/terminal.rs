@@ -51,9 +51,7 @@ impl Terminal {
 
     /// Writes one JSON object to stdout, its `format` first.
     pub(super) fn json<T: Serialize>(&self, format: &'static str, body: &T) -> anyhow::Result<()> {
-        let mut text = serde_json::to_string_pretty(&Envelope { format, body })?;
-        text.push('\n');
-        Ok(self.data(&text)?)
+        Ok(self.data(&json_text(format, body)?)?)
     }
 
     /// Writes one JSON object on a line of its own to stdout, its `format` first.
@@ -79,6 +77,11 @@ impl Terminal {
         // Nothing better can be done when even stderr is closed.
         let _ = writeln!(io::stderr().lock(), "{text}");
     }
+}
+
+/// One JSON object as text, its `format` first.
+pub(super) fn json_text<T: Serialize>(format: &'static str, body: &T) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(&Envelope { format, body })? + "\n")
 }
 
 fn palette<S: anstream::stream::RawStream>(wanted: Color, stream: &S) -> Palette {

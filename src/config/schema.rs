@@ -30,6 +30,8 @@ pub(super) struct Config {
     pub keys: Option<Keys>,
     /// Where schedules are armed. Default: in the controller's own timetable, which `backstay run` watches.
     pub schedules: Option<Schedules>,
+    /// How much is done at a time.
+    pub bounds: Option<Bounds>,
     /// What a commit may make this host do; everything else is refused.
     pub allow: Option<Allow>,
 }
@@ -62,6 +64,18 @@ pub(super) enum SchedulerKind {
     Cron,
     /// systemd, by timers.
     Systemd,
+}
+
+/// How much is done at a time.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bounds {
+    /// Steps at a time. Default: 10; with several fleets in one process an equal part of that, but not less than 4.
+    #[schemars(range(min = 1, max = 1000))]
+    pub steps: Option<u16>,
+    /// Steps at a time that use one store. Default: 6; with several fleets in one process 4.
+    #[schemars(range(min = 1, max = 1000))]
+    pub per_store: Option<u16>,
 }
 
 /// The infra repo.

@@ -12,6 +12,7 @@ mod daemon;
 mod declaration;
 mod examples;
 mod executor;
+mod fleets;
 mod forges;
 mod git;
 mod golden;

@@ -51,6 +51,18 @@ impl Default for Bounds {
     }
 }
 
+/// The least places that a fleet has: long steps take two of them, so that one that lasts holds up no other.
+const LEAST_PART: usize = 4;
+
+impl Bounds {
+    /// An equal part for each of so many fleets in one process: whatever is due of one, it takes no place of another.
+    pub fn among(fleets: usize) -> Self {
+        let all = Self::default();
+        let part = |whole: usize| whole.div_ceil(fleets.max(1)).max(LEAST_PART);
+        Self { steps: part(all.steps), per_store: part(all.per_store), ..all }
+    }
+}
+
 impl Limits {
     pub(super) fn of(&self, action: &Action) -> Duration {
         match action {
@@ -120,4 +132,17 @@ impl Turn {
 
 fn is_urgent(capture: &Capture) -> bool {
     capture.manual.is_some() || capture.backup.is_infra()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fleet_alone_has_everything_and_several_have_equal_parts_with_room_for_two_long_steps() {
+        let parts: Vec<(usize, usize)> =
+            [1, 2, 3, 100].map(Bounds::among).map(|bounds| (bounds.steps, bounds.per_store)).into();
+        assert_eq!(parts, [(10, 6), (5, 4), (4, 4), (4, 4)]);
+        assert_eq!(Length::Long.share(LEAST_PART), 2);
+    }
 }

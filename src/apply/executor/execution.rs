@@ -96,6 +96,11 @@ impl Execution {
         withdrawn
     }
 
+    /// Goes by other bounds from now on. What runs goes on, even if there are more of it.
+    pub fn keep_within(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+    }
+
     /// Begins nothing until it is resumed. What runs goes on.
     pub fn pause(&mut self) {
         self.is_paused = true;
