@@ -206,7 +206,7 @@ impl Several {
 }
 
 fn show(name: &FleetName, told: anyhow::Result<Telling>, terminal: &Terminal) -> anyhow::Result<()> {
-    terminal.data(&format!("{}\n\n", terminal.stdout.strong(&format!("── {name} ──"))))?;
+    terminal.data(&format!("{}\n\n", terminal.stdout.strong(format!("── {name} ──"))))?;
     match told {
         Ok(told) => {
             told.notes.iter().for_each(|note| terminal.note(&format!("{name}: {note}")));
