@@ -144,8 +144,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Err(error) => return refuse(&error),
     };
     let terminal = Terminal::new(&cli.global);
-    log(&cli.global);
     let choice = Choice::new(&cli.global.config, cli.global.fleet.as_ref());
+    log(&cli, choice);
     run_command(cli.command, choice, &terminal).unwrap_or_else(|error| {
         terminal.error(&error);
         if error.is::<WrongChoice>() { Exit::Usage } else { Exit::Failed }
@@ -182,8 +182,9 @@ fn run_command(command: Command, choice: Choice<'_>, terminal: &Terminal) -> any
     }
 }
 
-/// Sends the log to stderr, as much of it as was asked for.
-fn log(global: &Global) {
+/// Sends the log to stderr, as much of it as was asked for. Threads are called after their fleet, where there are several.
+fn log(cli: &Cli, choice: Choice<'_>) {
+    let global = &cli.global;
     let level = match (global.quiet, global.verbose) {
         (true, _) => "error",
         (false, 0) => "warn",
@@ -193,6 +194,7 @@ fn log(global: &Global) {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(level))
         .with_writer(std::io::stderr)
+        .with_thread_names(matches!(cli.command, Command::Run(_)) && choice.folder().is_some())
         .with_ansi(global.color != Color::Never)
         .init();
 }

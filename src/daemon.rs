@@ -2,7 +2,10 @@
 //! same; only a person's request is more than "look now".
 
 mod events;
+pub mod fleets;
 mod knocks;
+mod orders;
+mod pages;
 pub mod poll;
 pub mod queue;
 pub mod requests;
@@ -22,11 +25,14 @@ use crate::{
     observe::Freshness,
     plan::manual,
     reconcile::{Ask, Controller, Keep as Kept, Line, OpenError, Pass, PassError, Reply, Terms, Wanted},
+    spec::names::FleetName,
     state::StateError,
     web::{self, Board, ListenError, Webhooks, webhooks::WebhookError},
 };
 pub use events::Event;
 use events::Events;
+use orders::{Order, Orders, Signals};
+use pages::Pages;
 use queue::{Pace, Queue, Why};
 use requests::{Answer, Asked, Keep, RequestError};
 
@@ -80,11 +86,21 @@ pub trait Audience: Listener {
 
 /// Runs the loop until a signal ends it. `open` reads the configuration.
 pub async fn run(open: Open, audience: Arc<dyn Audience>) -> Result<Ended, DaemonError> {
+    run_by(open, audience, Orders::Signals(Signals::listen()?), Window::Own).await
+}
+
+/// Runs the loop until one of `orders` ends it.
+async fn run_by(
+    open: Open,
+    audience: Arc<dyn Audience>,
+    orders: Orders,
+    window: Window,
+) -> Result<Ended, DaemonError> {
     let controller = Arc::new(open()?);
     let _one = controller.state().lock_controller()?;
     let webhooks = Arc::new(Notify::new());
-    let (board, page) = page(&controller, webhooks.clone()).await?;
-    let events = Events::open(&controller, webhooks)?;
+    let (board, page) = page(&controller, webhooks.clone(), window).await?;
+    let events = Events::open(&controller, webhooks, orders)?;
     audience.listens(page.address);
     let queue = Queue::new(Pace::default(), Instant::now());
     let (tell, rounds) = mpsc::unbounded_channel();
@@ -101,7 +117,19 @@ struct Page {
     stop: CancellationToken,
 }
 
-async fn page(controller: &Controller, heard: Arc<Notify>) -> Result<(Arc<Board>, Page), DaemonError> {
+/// Where a loop is shown.
+enum Window {
+    /// On an address of its own.
+    Own,
+    /// With those of other fleets.
+    Shared { pages: Arc<Pages>, fleet: FleetName },
+}
+
+async fn page(
+    controller: &Controller,
+    heard: Arc<Notify>,
+    window: Window,
+) -> Result<(Arc<Board>, Page), DaemonError> {
     let poll = controller.config().repo.poll;
     let board = Arc::new(Board::new(poll.saturating_mul(3).saturating_add(FRESH)));
     let stop = CancellationToken::new();
@@ -109,11 +137,17 @@ async fn page(controller: &Controller, heard: Arc<Notify>) -> Result<(Arc<Board>
         return Ok((board, Page { address: None, stop }));
     };
     let webhooks = Arc::new(Webhooks::open(http.webhooks.clone(), heard)?);
-    let listener: TcpListener = web::listen(http.listen).await?;
-    let address = listener.local_addr().ok();
-    tracing::info!(?address, "the web page listens");
     let shown = web::Shown { board: board.clone(), webhooks, clock: controller.clock() };
-    tokio::spawn(web::serve(listener, shown, stop.clone()));
+    let address = match window {
+        Window::Own => {
+            let listener: TcpListener = web::listen(http.listen).await?;
+            let address = listener.local_addr().ok();
+            tracing::info!(?address, "the web page listens");
+            tokio::spawn(web::serve(listener, shown, stop.clone()));
+            address
+        }
+        Window::Shared { pages, fleet } => pages.show(&fleet, http.listen, shown).await?,
+    };
     Ok((board, Page { address, stop }))
 }
 
@@ -149,11 +183,11 @@ impl Run {
             match events.next(self.queue.next(), &mut self.rounds, pass).await {
                 Event::Wake(why) => self.wake(why),
                 Event::Due => {}
-                Event::Reload => self.reload(),
                 Event::Asked(asked) => self.ask(asked),
                 Event::Round(result) => self.round(*result),
                 Event::PassEnded(result) => self.pass_ended(*result),
-                Event::Stop(ended) => {
+                Event::Told(Order::Reload) => self.reload(),
+                Event::Told(Order::Stop(ended)) => {
                     self.stop().await;
                     return ended;
                 }

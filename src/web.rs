@@ -2,6 +2,7 @@
 //! Reads what the loop pinned to the [`Board`], and never a driver.
 
 pub mod board;
+pub mod fleets;
 mod metrics;
 mod server;
 pub mod webhooks;
@@ -35,6 +36,12 @@ pub struct ListenError {
     source: io::Error,
 }
 
+impl ListenError {
+    pub(crate) fn new(address: SocketAddr, source: io::Error) -> Self {
+        Self { address, source }
+    }
+}
+
 /// What requests are answered from.
 #[derive(Clone)]
 pub struct Shown {
@@ -46,9 +53,15 @@ pub struct Shown {
     pub clock: Arc<dyn Clock>,
 }
 
+impl Shown {
+    fn health(&self) -> board::Health {
+        self.board.health(self.clock.now())
+    }
+}
+
 /// Listens on `address`; port 0 takes any that is free.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
-    TcpListener::bind(address).await.map_err(|source| ListenError { address, source })
+    TcpListener::bind(address).await.map_err(|source| ListenError::new(address, source))
 }
 
 /// Answers requests until `stop` is cancelled.
@@ -65,7 +78,7 @@ pub async fn serve(listener: TcpListener, shown: Shown, stop: CancellationToken)
 
 /// 200 while the loop makes passes that come about, else 503; with the reason as JSON.
 async fn health(State(shown): State<Shown>) -> Response {
-    let health = shown.board.health(shown.clock.now());
+    let health = shown.health();
     let code = if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(health)).into_response()
 }

@@ -8,14 +8,19 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::exit::Exit;
 use crate::{apply::executor::Halt, reconcile::Controller};
 
+/// Threads of a command, on however small a machine.
+const LEAST_THREADS: usize = 2;
+
 /// Opens the controller that the configuration describes.
 pub(super) fn open(config: &Path) -> anyhow::Result<Controller> {
     Ok(Controller::load(config)?)
 }
 
-/// Runs a command's work on a runtime of its own.
+/// Runs a command's work on a runtime of its own. Also on one processor what reckons does not hold up what answers.
 pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let threads = std::thread::available_parallelism().map_or(LEAST_THREADS, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.max(LEAST_THREADS))
         .enable_all()
         .build()
         .context("failed to start the threads that work needs")?;

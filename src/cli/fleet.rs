@@ -178,7 +178,7 @@ impl Several {
 
     /// Says what is wrong with files that are no fleet's.
     pub(super) fn complain_of_others(&self, terminal: &Terminal) -> Exit {
-        self.fleets.misnamed.iter().for_each(|fault| terminal.error(&anyhow!("{fault}")));
+        self.fleets.misnamed.values().for_each(|fault| terminal.error(&anyhow!("{fault}")));
         if self.fleets.misnamed.is_empty() { Exit::Done } else { Exit::Failed }
     }
 

@@ -8,6 +8,7 @@ use crate::{
     plan::{Plan, Step},
     reconcile::{Ending, Pass},
     render,
+    spec::names::FleetName,
     status::Overall,
 };
 
@@ -40,14 +41,16 @@ pub(super) fn pass(pass: &Pass, terminal: &Terminal) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes what a pass did to stdout as JSON on one line.
-pub(super) fn line(pass: &Pass, terminal: &Terminal) -> anyhow::Result<()> {
-    terminal.json_line("backstay.pass/1", &Told::of(pass))
+/// Writes what a pass did to stdout as JSON on one line; of which fleet, where there are several.
+pub(super) fn line(fleet: Option<&FleetName>, pass: &Pass, terminal: &Terminal) -> anyhow::Result<()> {
+    terminal.json_line("backstay.pass/1", &Told { fleet, ..Told::of(pass) })
 }
 
 /// A pass for programs.
 #[derive(Serialize)]
 struct Told<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fleet: Option<&'a FleetName>,
     revision: &'a str,
     newest: &'a str,
     ended: Ending,
@@ -74,6 +77,7 @@ impl<'a> Told<'a> {
         let steps = pass.plan.steps.iter().filter_map(|step| Some(told(step, pass.outcomes.get(&step.id)?)));
         let newest = pass.obstacle.as_ref().and_then(|obstacle| obstacle.revision());
         Self {
+            fleet: None,
             revision: &pass.revision.id,
             newest: newest.unwrap_or(&pass.revision.id),
             ended: pass.ending(),

@@ -18,8 +18,8 @@ const SUFFIX: &str = "toml";
 pub struct Fleets {
     /// Each with its configuration, or with why it can't be used.
     pub by_name: BTreeMap<FleetName, Result<Config, FleetError>>,
-    /// Files whose names are no names of fleets.
-    pub misnamed: Vec<FleetError>,
+    /// Files whose names are no names of fleets, by these.
+    pub misnamed: BTreeMap<String, FleetError>,
 }
 
 /// A folder that tells nothing of fleets.
@@ -92,43 +92,51 @@ impl Fleets {
     /// # Errors
     /// [`FolderError`], when the folder can't be read, or there is none.
     pub fn read(folder: &Path) -> Result<Self, FolderError> {
-        let mut fleets = Self { by_name: BTreeMap::new(), misnamed: Vec::new() };
+        Self::read_beside(folder, &BTreeMap::new())
+    }
+
+    /// The same, where fleets that run go on under the configuration that they have as long as theirs is faulty.
+    ///
+    /// # Errors
+    /// As [`Fleets::read`].
+    pub fn read_beside(folder: &Path, in_force: &BTreeMap<FleetName, Config>) -> Result<Self, FolderError> {
+        let mut fleets = Self { by_name: BTreeMap::new(), misnamed: BTreeMap::new() };
         for file in files(folder).map_err(|reason| FolderError::Read { folder: folder.to_owned(), reason })? {
             match name_of(&file) {
                 Some(name) => {
                     fleets.by_name.insert(name, Config::load(&file).map_err(FleetError::from));
                 }
-                None => fleets.misnamed.push(FleetError::Misnamed(file)),
+                None => {
+                    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    fleets.misnamed.insert(name, FleetError::Misnamed(file));
+                }
             }
         }
         if fleets.by_name.is_empty() && fleets.misnamed.is_empty() {
             return Err(FolderError::Empty(folder.to_owned()));
         }
-        fleets.keep_apart();
+        fleets.keep_apart(in_force);
         Ok(fleets)
     }
 
     /// Every fault, of whichever fleet.
     pub fn faults(&self) -> impl Iterator<Item = &FleetError> {
-        self.by_name.values().filter_map(|fleet| fleet.as_ref().err()).chain(&self.misnamed)
+        self.by_name.values().filter_map(|fleet| fleet.as_ref().err()).chain(self.misnamed.values())
     }
 
     /// Takes those that are not isolated from another one as faulty.
-    fn keep_apart(&mut self) {
-        let sound: Vec<(&FleetName, Reach)> = self
-            .by_name
-            .iter()
-            .filter_map(|(name, config)| Some((name, Reach::of(config.as_ref().ok()?))))
-            .collect();
-        let faults: Vec<(FleetName, FleetError)> = sound
-            .iter()
-            .filter_map(|one| {
-                let others = sound.iter().filter(|other| other.0 != one.0);
-                let fault = others.into_iter().find_map(|other| fault(one, other))?;
-                Some((one.0.clone(), fault))
-            })
-            .collect();
-        self.by_name.extend(faults.into_iter().map(|(name, fault)| (name, Err(fault))));
+    fn keep_apart(&mut self, in_force: &BTreeMap<FleetName, Config>) {
+        let effective = |(name, read): (&'_ FleetName, &Result<Config, FleetError>)| {
+            let config = read.as_ref().ok().or_else(|| in_force.get(name))?;
+            Some((name.clone(), Reach::of(config)))
+        };
+        let all: Vec<(FleetName, Reach)> = self.by_name.iter().filter_map(effective).collect();
+        for one in &all {
+            let fault = all.iter().filter(|other| other.0 != one.0).find_map(|other| fault(one, other));
+            if let (Some(fault), Some(read @ Ok(_))) = (fault, self.by_name.get_mut(&one.0)) {
+                *read = Err(fault);
+            }
+        }
     }
 }
 
@@ -175,9 +183,9 @@ impl Reach {
 }
 
 /// Why `one` is not isolated from `other`, if so.
-fn fault((fleet, one): &(&FleetName, Reach), (other, others): &(&FleetName, Reach)) -> Option<FleetError> {
+fn fault((fleet, one): &(FleetName, Reach), (other, others): &(FleetName, Reach)) -> Option<FleetError> {
     let met = |place: &Path| others.own.iter().find(|(_, own)| overlap(place, own)).map(|(key, _)| *key);
-    let (fleet, other) = ((*fleet).clone(), (*other).clone());
+    let (fleet, other) = (fleet.clone(), other.clone());
     if let Some((mine, place, theirs)) = first(&one.own, met) {
         return Some(FleetError::Overlaps { fleet, mine, place, other, theirs });
     }
@@ -249,7 +257,7 @@ mod tests {
             fleets(&[("shop.toml", &own("shop")), ("site.toml", "state_dir = 1"), ("My Site.toml", "")]);
         assert!(fleets.by_name["shop"].is_ok());
         assert!(matches!(fleets.by_name["site"], Err(FleetError::Config(_))));
-        assert!(matches!(&fleets.misnamed[..], [FleetError::Misnamed(_)]));
+        assert!(matches!(fleets.misnamed.get("My Site.toml"), Some(FleetError::Misnamed(_))));
     }
 
     #[test]

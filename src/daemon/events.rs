@@ -3,15 +3,15 @@
 use std::{future::pending, sync::Arc};
 
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
     sync::{Notify, mpsc},
     task::{JoinError, JoinHandle},
     time::Instant,
 };
 
 use super::{
-    DaemonError, Ended,
+    DaemonError,
     knocks::Knocks,
+    orders::{Order, Orders},
     poll::Poll,
     queue::Why,
     requests::{self, Asked},
@@ -28,16 +28,14 @@ pub enum Event {
     Wake(Why),
     /// The moment that the queue named has come.
     Due,
-    /// SIGHUP: read the configuration, and look.
-    Reload,
     /// A command asks for something.
     Asked(Asked),
     /// The pass under way has come so far.
     Round(Box<Result<Pass, PassError>>),
     /// The pass under way has ended.
     PassEnded(Box<Result<Pass, PassError>>),
-    /// SIGINT or SIGTERM.
-    Stop(Ended),
+    /// A signal, most often.
+    Told(Order),
 }
 
 /// Where events come from.
@@ -49,15 +47,17 @@ pub(super) struct Events {
     next_poll: Instant,
     /// Whether nothing has told yet how the infra repo answered the last poll.
     awaits_answer: bool,
-    hangup: Signal,
-    interrupt: Signal,
-    terminate: Signal,
+    orders: Orders,
     asked: mpsc::Receiver<Asked>,
 }
 
 impl Events {
-    /// Begins to listen, to `webhooks` as well. Must be called within a Tokio runtime.
-    pub(super) fn open(controller: &Controller, webhooks: Arc<Notify>) -> Result<Self, DaemonError> {
+    /// Begins to listen, to `webhooks` and `orders` as well. Must be called within a Tokio runtime.
+    pub(super) fn open(
+        controller: &Controller,
+        webhooks: Arc<Notify>,
+        orders: Orders,
+    ) -> Result<Self, DaemonError> {
         let repo = &controller.config().repo;
         let ((send, asked), hooks) = (mpsc::channel(16), Arc::new(Notify::new()));
         let listener = requests::bind(&controller.state().socket())?;
@@ -75,9 +75,7 @@ impl Events {
             poll,
             next_poll,
             awaits_answer: false,
-            hangup: signal(SignalKind::hangup())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
+            orders,
             asked,
         })
     }
@@ -90,9 +88,7 @@ impl Events {
         pass: Option<&mut JoinHandle<Result<Pass, PassError>>>,
     ) -> Event {
         tokio::select! {
-            Some(_) = self.terminate.recv() => Event::Stop(Ended::Terminated),
-            Some(_) = self.interrupt.recv() => Event::Stop(Ended::Interrupted),
-            Some(_) = self.hangup.recv() => Event::Reload,
+            order = self.orders.next() => Event::Told(order),
             Some(asked) = self.asked.recv() => Event::Asked(asked),
             Some(round) = rounds.recv() => self.round(round),
             ended = ended(pass) => self.pass_ended(ended),

@@ -68,6 +68,13 @@ impl Default for Pace {
     }
 }
 
+impl Pace {
+    /// The pause after so many failures in a row before the last one.
+    pub fn pause_after(&self, failures: u32) -> Duration {
+        self.backoff.saturating_mul(1 << failures.min(16)).min(self.longest_backoff)
+    }
+}
+
 /// The passes to come.
 #[derive(Debug)]
 pub struct Queue {
@@ -97,9 +104,8 @@ impl Queue {
         if self.retry.is_some() {
             return;
         }
-        let pause = self.pace.backoff.saturating_mul(1 << self.failures.min(16));
+        let pause = self.pace.pause_after(self.failures);
         self.failures += 1;
-        let pause = pause.min(self.pace.longest_backoff);
         self.retry = Some(now + least.map_or(pause, |least| pause.max(least)));
     }
 

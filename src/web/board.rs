@@ -65,6 +65,19 @@ pub struct Health {
     pub last_pass_age_seconds: Option<i64>,
 }
 
+impl Health {
+    /// Of a fleet that has no loop at present.
+    pub(super) fn not_ready(why: String) -> Self {
+        Self {
+            ready: false,
+            why: Some(why),
+            running_since: None,
+            last_pass: None,
+            last_pass_age_seconds: None,
+        }
+    }
+}
+
 impl Board {
     /// An empty board of a loop that begins a pass every `patience` at least.
     pub fn new(patience: Duration) -> Self {

@@ -1,5 +1,7 @@
 //! The status as metrics, in the words of the design; written anew for every scrape, so that what is gone is gone.
 
+mod several;
+
 use jiff::Timestamp;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -7,6 +9,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
+pub(super) use self::several::Several;
 use super::{Board, Webhooks};
 use crate::{
     plan::due::Dueness,

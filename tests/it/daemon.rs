@@ -27,15 +27,15 @@ use tokio::{
 use crate::passes::{Deaf, Fleet};
 
 /// Signals are to the process and not to a test: of these tests one runs at a time.
-static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+pub static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Keeps what was done, and wakes who waits for it.
 #[derive(Default)]
-struct Diary {
-    done: Mutex<Vec<String>>,
-    woken: Mutex<Vec<Why>>,
+pub struct Diary {
+    pub done: Mutex<Vec<String>>,
+    pub woken: Mutex<Vec<Why>>,
     address: Mutex<Option<SocketAddr>>,
-    news: Notify,
+    pub news: Notify,
 }
 
 impl Listener for Diary {
@@ -68,7 +68,7 @@ impl Audience for Deaf {
 
 impl Diary {
     /// Waits until the web page listens.
-    async fn address(&self) -> SocketAddr {
+    pub async fn address(&self) -> SocketAddr {
         loop {
             if let Some(address) = *self.address.lock().unwrap() {
                 return address;
@@ -78,11 +78,11 @@ impl Diary {
     }
 
     /// Waits until so many steps that begin with `what` have ended.
-    async fn until(&self, number: usize, what: &str) {
+    pub async fn until(&self, number: usize, what: &str) {
         self.wait(|| self.number_of(what) >= number, &format!("{number} of {what}")).await;
     }
 
-    fn number_of(&self, what: &str) -> usize {
+    pub fn number_of(&self, what: &str) -> usize {
         self.done.lock().unwrap().iter().filter(|line| line.starts_with(what)).count()
     }
 
@@ -92,7 +92,7 @@ impl Diary {
         self.wait(|| asked() >= number, "a reload").await;
     }
 
-    async fn wait(&self, happened: impl Fn() -> bool, what: &str) {
+    pub async fn wait(&self, happened: impl Fn() -> bool, what: &str) {
         let waited = async {
             while !happened() {
                 self.news.notified().await;
@@ -103,7 +103,7 @@ impl Diary {
     }
 }
 
-fn signal(signal: Signal) {
+pub fn signal(signal: Signal) {
     rustix::process::kill_process(rustix::process::getpid(), signal).unwrap();
 }
 
@@ -112,7 +112,7 @@ fn open(fleet: &Fleet) -> daemon::Open {
     Box::new(move || Controller::open(config.clone(), Arc::new(SystemClock)))
 }
 
-async fn get(address: SocketAddr, path: &str) -> String {
+pub async fn get(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -123,7 +123,7 @@ async fn get(address: SocketAddr, path: &str) -> String {
 
 /// Checks that `text` is what a scraper of OpenMetrics 1.0 takes: families that are declared once and whole, samples that
 /// belong to them, labels that are quoted, numbers, nothing twice, and the mark of the end.
-fn open_metrics(text: &str) {
+pub fn open_metrics(text: &str) {
     let (mut families, mut samples) = (Vec::<(&str, &str)>::new(), std::collections::BTreeSet::new());
     let body = text.strip_suffix("# EOF\n").expect("the mark of the end");
     for line in body.lines() {
