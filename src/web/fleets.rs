@@ -96,14 +96,17 @@ impl Door {
             .collect()
     }
 
-    /// The fleet that a path names, or what is answered in its place.
-    fn find(&self, fleet: &str) -> Result<Shown, Response> {
+    /// What `answer` says of the fleet that a path names; 404 where there is none, and 503 while its loop does not run.
+    async fn answer<A>(&self, fleet: &str, answer: impl FnOnce(State<Shown>) -> A) -> Response
+    where
+        A: Future<Output = Response>,
+    {
         match self.shown().remove(fleet) {
-            Some(Standing::Runs(shown)) => Ok(shown),
+            Some(Standing::Runs(shown)) => answer(State(shown)).await,
             Some(Standing::Rests(why)) => {
-                Err((StatusCode::SERVICE_UNAVAILABLE, Json(Health::not_ready(why))).into_response())
+                (StatusCode::SERVICE_UNAVAILABLE, Json(Health::not_ready(why))).into_response()
             }
-            None => Err(StatusCode::NOT_FOUND.into_response()),
+            None => StatusCode::NOT_FOUND.into_response(),
         }
     }
 }
@@ -200,34 +203,23 @@ async fn status(State(door): State<Door>) -> Response {
 }
 
 async fn health_of(State(door): State<Door>, Path(fleet): Path<String>) -> Response {
-    match door.find(&fleet) {
-        Ok(shown) => super::health(State(shown)).await,
-        Err(answer) => answer,
-    }
+    door.answer(&fleet, super::health).await
 }
 
 async fn metrics_of(State(door): State<Door>, Path(fleet): Path<String>) -> Response {
-    match door.find(&fleet) {
-        Ok(shown) => super::metrics(State(shown)).await,
-        Err(answer) => answer,
-    }
+    door.answer(&fleet, super::metrics).await
 }
 
 async fn status_of(State(door): State<Door>, Path(fleet): Path<String>) -> Response {
-    match door.find(&fleet) {
-        Ok(shown) => super::status(State(shown)).await,
-        Err(answer) => answer,
-    }
+    door.answer(&fleet, super::status).await
 }
 
+/// Why a fleet rests is for its operators, and not for whoever may post here.
 async fn hook_of(
     State(door): State<Door>,
     Path((fleet, forge)): Path<(String, String)>,
     request: Request,
 ) -> StatusCode {
-    match door.find(&fleet) {
-        Ok(shown) => super::hook(State(shown), Path(forge), request).await,
-        // Why it rests is for its operators and not for whoever may post here.
-        Err(answer) => answer.status(),
-    }
+    let take = |shown| async move { super::hook(shown, Path(forge), request).await.into_response() };
+    door.answer(&fleet, take).await.status()
 }
