@@ -46,6 +46,19 @@ pub(super) enum Source {
     Unclear,
 }
 
+impl Told {
+    /// What is copied beside the dump of a database may be that dump, on its way elsewhere.
+    fn doubt_copies(&mut self) {
+        let is_copy = |dump: &Dump| matches!(dump.source, Source::Files { .. } | Source::Unclear);
+        if self.dumps.iter().any(is_copy) && !self.dumps.iter().all(is_copy) {
+            for copy in self.dumps.iter_mut().filter(|dump| is_copy(dump)) {
+                copy.remarks
+                    .push("it may only carry the dump of that line elsewhere: then leave it out".to_owned());
+            }
+        }
+    }
+}
+
 /// How deep shells may start each other.
 const DEEPEST: u8 = 3;
 
@@ -57,6 +70,7 @@ pub(super) fn told(line: &str) -> Result<Told, words::Unclosed> {
     let mut told = Told::default();
     read(line, 0, &mut told)?;
     told.others.dedup();
+    told.doubt_copies();
     Ok(told)
 }
 

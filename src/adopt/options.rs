@@ -2,7 +2,7 @@
 
 use super::words::Word;
 
-/// Which options of a program take a value. All others are taken for flags.
+/// Which options of a program take a value.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grammar {
     /// Letters whose value is the rest of the word, or the next word.
@@ -11,15 +11,64 @@ pub(super) struct Grammar {
     pub attached: &'static str,
     /// Names whose value stands behind `=`, or is the next word.
     pub names: &'static [&'static str],
-    /// Names of flags, and what they begin with; a name that is in neither list may take a value or not.
+    /// Letters of flags.
+    pub switches: &'static str,
+    /// Names of flags, or what they begin with.
     pub flags: &'static [&'static str],
-    /// Whether names begin with a single dash.
-    pub single_dash: bool,
+    /// What an option is that stands nowhere above.
+    pub other: Other,
+    /// With how many dashes names begin.
+    pub dashes: Dashes,
+}
+
+/// What an option is that is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Other {
+    /// A flag.
+    Flag,
+    /// It may take a value, which may be a secret.
+    Doubtful,
+}
+
+/// How the names of a program's options begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dashes {
+    /// `-host`; there are no letters.
+    One,
+    /// `--host`.
+    Two,
 }
 
 impl Grammar {
-    pub(super) const PLAIN: Grammar =
-        Grammar { letters: "", attached: "", names: &[], flags: &[], single_dash: false };
+    /// A program whose options are all flags.
+    pub(super) const PLAIN: Grammar = Grammar {
+        letters: "",
+        attached: "",
+        names: &[],
+        switches: "",
+        flags: &[],
+        other: Other::Flag,
+        dashes: Dashes::Two,
+    };
+
+    /// A program on whose command line secrets may stand.
+    pub(super) const WARY: Grammar = Grammar { other: Other::Doubtful, ..Self::PLAIN };
+
+    /// The option's name, if the word is one by name.
+    fn name_in<'w>(&self, dashed: &'w str) -> Option<&'w str> {
+        match self.dashes {
+            Dashes::One => Some(dashed.trim_start_matches('-')),
+            Dashes::Two => dashed.strip_prefix('-'),
+        }
+    }
+
+    fn is_flag(&self, name: &str) -> bool {
+        self.other == Other::Flag || self.flags.iter().any(|flag| name.starts_with(flag))
+    }
+
+    fn is_switch(&self, letter: char) -> bool {
+        self.other == Other::Flag || self.switches.contains(letter)
+    }
 }
 
 /// Words of a command, told apart.
@@ -28,64 +77,62 @@ pub(super) struct Options {
     given: Vec<(String, Option<Word>)>,
     /// What is no option.
     pub rest: Vec<Word>,
-    /// Words that may be the value of an option that is not known: whoever must not pass on a secret leaves them alone.
-    pub doubtful: Vec<Word>,
+    /// Whether there were words that may be the value of an option that is not known. They are left out.
+    pub has_doubtful: bool,
 }
+
+type Words<'w> = std::iter::Peekable<std::slice::Iter<'w, Word>>;
 
 impl Options {
     pub(super) fn read(grammar: &Grammar, words: &[Word]) -> Self {
         let mut options = Self::default();
-        let mut words = words.iter().cloned().peekable();
+        let mut words = words.iter().peekable();
         while let Some(word) = words.next() {
-            let Some(dashed) = word.text.strip_prefix('-').filter(|text| !text.is_empty()) else {
-                options.rest.push(word);
-                continue;
-            };
-            let name = if grammar.single_dash {
-                Some(dashed.trim_start_matches('-'))
-            } else {
-                dashed.strip_prefix('-')
-            };
-            match name {
-                Some("") => {
-                    options.rest.extend(words);
-                    break;
-                }
-                Some(name) => match name.split_once('=') {
-                    Some((name, value)) => options.give(name, Some(part(&word, value))),
-                    None if grammar.names.contains(&name) => options.give(name, words.next()),
-                    None => {
-                        options.give(name, None);
-                        let flag = grammar.flags.iter().any(|flag| name.starts_with(flag));
-                        let unclear = !flag && words.peek().is_some_and(|next| !next.text.starts_with('-'));
-                        options.doubtful.extend(unclear.then(|| words.next()).flatten());
-                    }
-                },
-                None => options.letters(grammar, &word, dashed, &mut words),
+            let dashed = word.text.strip_prefix('-').filter(|text| !text.is_empty());
+            match dashed.map(|dashed| (dashed, grammar.name_in(dashed))) {
+                None => options.rest.push(word.clone()),
+                Some((_, Some(""))) => options.rest.extend(words.by_ref().cloned()),
+                Some((_, Some(name))) => options.named(grammar, word, name, &mut words),
+                Some((letters, None)) => options.letters(grammar, word, letters, &mut words),
             }
         }
         options
     }
 
-    fn letters(
-        &mut self,
-        grammar: &Grammar,
-        word: &Word,
-        letters: &str,
-        words: &mut impl Iterator<Item = Word>,
-    ) {
+    fn named(&mut self, grammar: &Grammar, word: &Word, name: &str, words: &mut Words<'_>) {
+        match name.split_once('=') {
+            Some((name, value)) => self.give(name, Some(part(word, value))),
+            None if grammar.names.contains(&name) => self.give(name, words.next().cloned()),
+            None => {
+                self.give(name, None);
+                if !grammar.is_flag(name) {
+                    self.doubt(words);
+                }
+            }
+        }
+    }
+
+    fn letters(&mut self, grammar: &Grammar, word: &Word, letters: &str, words: &mut Words<'_>) {
         for (at, letter) in letters.char_indices() {
             let name = letter.to_string();
             let after = &letters[at + letter.len_utf8()..];
             let value = (!after.is_empty()).then(|| part(word, after));
             if grammar.letters.contains(letter) {
-                return self.give(&name, value.or_else(|| words.next()));
+                return self.give(&name, value.or_else(|| words.next().cloned()));
             }
             if grammar.attached.contains(letter) {
                 return self.give(&name, value);
             }
             self.give(&name, None);
+            if !grammar.is_switch(letter) {
+                return self.doubt(words);
+            }
         }
+    }
+
+    /// Leaves out a word that may be the value of an option that is not known.
+    fn doubt(&mut self, words: &mut Words<'_>) {
+        self.has_doubtful |= words.next_if(|next| !next.text.starts_with('-')).is_some();
     }
 
     fn give(&mut self, name: &str, value: Option<Word>) {
@@ -135,19 +182,23 @@ mod tests {
             letters: "hu",
             attached: "p",
             names: &["host"],
+            switches: "q",
             flags: &["quick", "skip-"],
-            single_dash: false,
+            ..Grammar::WARY
         };
         let read = |line: &str| Options::read(&grammar, &words::commands(line).unwrap()[0]);
         let options =
             read("-qh db -ubackup -psecret --host=x --host y --quick a --skip-lock b --odd c -- -d");
         let texts = |words: &[Word]| words.iter().map(|word| word.text.clone()).collect::<Vec<_>>();
         assert_eq!(texts(&options.rest), ["a", "b", "-d"]);
-        assert_eq!(texts(&options.doubtful), ["c"]);
+        assert!(options.has_doubtful);
         assert_eq!(options.value(&["h", "host"]).unwrap().text, "y");
         assert_eq!(options.value(&["u"]).unwrap().text, "backup");
         assert_eq!(options.value(&["p"]).unwrap().text, "secret");
         assert!(options.has(&["q"]) && options.has(&["odd"]) && !options.has(&["x"]));
         assert_eq!(read("-p b").value(&["p"]), None);
+        assert_eq!((texts(&read("-x b c").rest), read("-q b").has_doubtful), (vec!["c".to_owned()], false));
+        let lenient = Options::read(&Grammar::PLAIN, &words::commands("--odd a -x b").unwrap()[0]);
+        assert_eq!(texts(&lenient.rest), ["a", "b"]);
     }
 }

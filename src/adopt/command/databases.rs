@@ -83,7 +83,7 @@ impl Draft {
     fn new(engine: Engine, options: &Options) -> Self {
         let server =
             Server { engine, host: None, port: None, socket: None, user: None, databases: Vec::new() };
-        Self { server, remarks: Vec::new(), lost: !options.doubtful.is_empty() }
+        Self { server, remarks: Vec::new(), lost: options.has_doubtful }
     }
 
     /// The host, port, user and socket that options of these names give.
@@ -212,7 +212,7 @@ fn mongodump(arguments: &[Word]) -> Dump {
     }
     draft.databases(options.value(&["d", "db"]));
     // A connection string may be the only word that is no option.
-    if let [uri] = options.rest.as_slice() {
+    if let Some(uri) = options.rest.iter().find(|word| word.text.contains("://")) {
         draft.reach(uri);
     }
     if options.has(&["c", "collection", "q", "query"]) {

@@ -50,8 +50,6 @@ const TAR: Grammar = Grammar {
         "use-compress-program",
         "volno-file",
     ],
-    // Only paths are taken over from what follows a flag.
-    flags: &[""],
     ..Grammar::PLAIN
 };
 
@@ -140,7 +138,6 @@ const RSYNC: Grammar = Grammar {
         "timeout",
         "usermap",
     ],
-    flags: &[""],
     ..Grammar::PLAIN
 };
 
@@ -186,7 +183,6 @@ const RESTIC: Grammar = Grammar {
         "time",
         "tls-client-cert",
     ],
-    flags: &[""],
     ..Grammar::PLAIN
 };
 
@@ -215,7 +211,6 @@ const BORG: Grammar = Grammar {
         "upload-buffer",
         "upload-ratelimit",
     ],
-    flags: &[""],
     ..Grammar::PLAIN
 };
 
@@ -265,14 +260,13 @@ const AWS: Grammar = Grammar {
         "sse-kms-key-id",
         "storage-class",
     ],
-    flags: &[""],
     ..Grammar::PLAIN
 };
 
 fn aws(arguments: &[Word]) -> Option<Dump> {
     let options = Options::read(&AWS, arguments);
     let [s3, sync, from, ..] = options.rest.as_slice() else { return None };
-    if s3.text != "s3" || !matches!(sync.text.as_str(), "sync" | "cp" | "mv") {
+    if s3.text != "s3" || !matches!(sync.text.as_str(), "sync" | "cp") {
         return None;
     }
     let Some(place) = from.text.strip_prefix("s3://") else {

@@ -45,7 +45,6 @@ const FORGET: Grammar = Grammar {
         "repository-file",
         "password-command",
     ],
-    flags: &[""],
     ..Grammar::PLAIN
 };
 

@@ -118,6 +118,9 @@ fn what_may_be_a_secret_is_not_passed_on_either() {
         "mysqldump --new-option hunter2",
         "pg_dump --new-option hunter2 -h db2",
         "mongodump --new-option hunter2",
+        "mongodump -x hunter2",
+        "mongodump 'mongodb://h/db?x=@hunter2'",
+        "sshpass -p hunter2 rsync -a /srv nas:/b",
         "restic --password-file /p backup /srv && curl -u hunter2 https://example.org",
         "openssl-enc -k hunter2",
         "tar cz /srv | openssl enc -k hunter2",
@@ -165,6 +168,15 @@ fn folders_are_read_off_archivers_and_copiers() {
     ] {
         assert_eq!(told(line).unwrap().dumps, [], "{line}");
     }
+}
+
+#[test]
+fn copies_beside_a_dump_are_doubted() {
+    let told = told("pg_dump -h db2 shop > /b/shop && rsync -a /b/ nas:/b").unwrap();
+    assert!(
+        told.dumps[1].remarks[0].contains("leave it out") && told.dumps[0].remarks.is_empty(),
+        "{told:?}"
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::adopt::words::Word;
 /// Words of shells before a command.
 const KEYWORDS: [&str; 10] = ["!", "{", "}", "do", "elif", "else", "if", "then", "until", "while"];
 /// Programs that only start another one, on the same machine.
-const WRAPPERS: [&str; 16] = [
+const WRAPPERS: [&str; 17] = [
     "nice",
     "ionice",
     "chrt",
@@ -20,6 +20,7 @@ const WRAPPERS: [&str; 16] = [
     "time",
     "nohup",
     "setsid",
+    "sshpass",
     "systemd-run",
     "systemd-cat",
     "systemd-inhibit",

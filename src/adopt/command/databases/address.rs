@@ -54,6 +54,10 @@ impl Address {
             Some((login, place)) => (Some(login), place),
             None => (None, rest),
         };
+        if login.is_some_and(|login| login.contains('?')) {
+            // Nobody can tell where the password ends and the query begins.
+            return Self { has_secret: true, lost: true, ..Self::default() };
+        }
         let place = place.split(['?', '#']).next().unwrap_or_default();
         let (hosts, database) = place.split_once('/').unwrap_or((place, ""));
         let mut address = Self::of_host(hosts.split(',').next().unwrap_or_default()).unwrap_or_default();

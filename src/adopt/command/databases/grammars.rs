@@ -1,12 +1,13 @@
 //! Options of the dumping programs that take a value, and the flags that do not, by their manual pages. What is missing
 //! here is taken for an option that may or may not take a value.
 
-use crate::adopt::options::Grammar;
+use crate::adopt::options::{Dashes, Grammar};
 
 /// mysqldump(1), mariadb-dump(1), mariabackup(1).
 pub(super) const MYSQL: Grammar = Grammar {
     letters: "hPSurwT",
     attached: "p#",
+    switches: "AaBCcEeFfIiKklNnQqRtVvXxYy?",
     names: &[
         "backup-dir",
         "bind-address",
@@ -110,13 +111,13 @@ pub(super) const MYSQL: Grammar = Grammar {
         "verbose",
         "xml",
     ],
-    single_dash: false,
+    ..Grammar::WARY
 };
 
 /// pg_dump(1) and pg_dumpall(1).
 pub(super) const PG_DUMP: Grammar = Grammar {
     letters: "dEfFhjlnNpSTtUZe",
-    attached: "",
+    switches: "abBcCgORsvVwWxX?",
     names: &[
         "compress",
         "database",
@@ -176,13 +177,13 @@ pub(super) const PG_DUMP: Grammar = Grammar {
         "use-set-",
         "verbose",
     ],
-    single_dash: false,
+    ..Grammar::WARY
 };
 
 /// pg_basebackup(1).
 pub(super) const PG_BASEBACKUP: Grammar = Grammar {
     letters: "DFrtTXZcdhlpsSUi",
-    attached: "",
+    switches: "CgkNPRvVwWz?",
     names: &[
         "checkpoint",
         "compress",
@@ -215,13 +216,13 @@ pub(super) const PG_BASEBACKUP: Grammar = Grammar {
         "verify-",
         "write-",
     ],
-    single_dash: false,
+    ..Grammar::WARY
 };
 
 /// mongodump, MongoDB Database Tools.
 pub(super) const MONGODUMP: Grammar = Grammar {
     letters: "hupdcqoj",
-    attached: "",
+    switches: "v",
     names: &[
         "authenticationDatabase",
         "authenticationMechanism",
@@ -262,15 +263,15 @@ pub(super) const MONGODUMP: Grammar = Grammar {
         "verbose",
         "viewsAs",
     ],
-    single_dash: false,
+    ..Grammar::WARY
 };
 
 /// `influxd backup` of InfluxDB 1.
 pub(super) const INFLUXD: Grammar = Grammar {
     names: &["database", "db", "end", "host", "retention", "rp", "shard", "since", "start"],
     flags: &["portable", "skip-errors"],
-    single_dash: true,
-    ..Grammar::PLAIN
+    dashes: Dashes::One,
+    ..Grammar::WARY
 };
 
 /// `influx backup` of InfluxDB 2.
@@ -289,14 +290,13 @@ pub(super) const INFLUX: Grammar = Grammar {
         "token",
     ],
     flags: &["skip-verify"],
-    ..Grammar::PLAIN
+    ..Grammar::WARY
 };
 
 /// redis-cli.
 pub(super) const REDIS: Grammar = Grammar {
     letters: "hpsanur",
     names: &["rdb", "functions-rdb", "user", "pass", "cacert", "cert", "key", "sni", "tls-ciphers"],
-    flags: &["tls", "no-auth-warning", "askpass", "insecure"],
     ..Grammar::PLAIN
 };
 
@@ -316,7 +316,6 @@ pub(super) const ETCD: Grammar = Grammar {
         "user",
         "write-out",
     ],
-    flags: &["debug", "hex", "insecure"],
     letters: "w",
     ..Grammar::PLAIN
 };
