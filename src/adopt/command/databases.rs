@@ -9,7 +9,7 @@ use address::Address;
 
 /// A kind of server, by the table of the declaration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Engine {
+pub(crate) enum Engine {
     MySql,
     Postgres,
     MongoDb,
@@ -18,7 +18,7 @@ pub enum Engine {
 
 impl Engine {
     /// The table that declares it.
-    pub fn table(self) -> &'static str {
+    pub(crate) fn table(self) -> &'static str {
         match self {
             Engine::MySql => "mysql",
             Engine::Postgres => "postgres",
@@ -30,10 +30,12 @@ impl Engine {
 
 /// A database server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
+pub(crate) struct Server {
     pub engine: Engine,
+    /// Name or address.
     pub host: Option<String>,
     pub port: Option<u16>,
+    /// A path of this machine, instead of host and port.
     pub socket: Option<String>,
     pub user: Option<String>,
     /// Empty for all.
