@@ -30,8 +30,7 @@ const SHELLS: [&str; 6] = ["sh", "bash", "dash", "zsh", "su", "runuser"];
 const CONTAINERS: [&str; 8] =
     ["docker", "podman", "kubectl", "docker-compose", "lxc", "nsenter", "chroot", "machinectl"];
 
-const SECRET: &str = "a secret stands in that line and was not taken over: change it, since every user of the host could \
-                      read it, and put the new one where `password` says";
+const SECRET: &str = "a secret stands in that line and was not taken over: make a new one, since every user of the host could read it";
 
 /// A command without what stands around it.
 #[derive(Debug, Default)]
