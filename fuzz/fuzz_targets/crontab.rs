@@ -1,5 +1,5 @@
-//! Any crontab or folder of units is declared without a panic, in a way that the front end takes; and a password where
-//! passwords stand is not in it. The first byte says which of them the rest is.
+//! Any crontab or folder of units is declared without a panic, in a way that the front end takes. The first byte says
+//! which of them the rest is.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -28,13 +28,6 @@ fuzz_target!(|input: &[u8]| {
     };
     let adopted = adopt::declare(&entries, &["s".parse().expect("a name")]);
     taken_by_the_front_end(&adopted);
-    for password in ["-phunter2", "--password=hunter2", ":hunter2@"] {
-        let shown = || format!("{adopted:?}");
-        // Elsewhere the same letters may be a name.
-        let only_there =
-            text.contains(password) && text.matches("hunter2").count() == text.matches(password).count();
-        assert!(!only_there || !shown().contains("hunter2"), "{}", shown());
-    }
 });
 
 fn units(text: &str) -> BTreeMap<String, String> {
