@@ -59,7 +59,7 @@ pub struct CronFolder {
 impl CronFolder {
     /// The schedules of `fleet`.
     pub fn new(options: Options, fleet: &spec::Fleet) -> Self {
-        let folder = Folder::new(options.folder.clone(), fleet.name.clone());
+        let folder = Folder::new(options.folder.clone(), fleet.name.clone(), options.command.config.clone());
         Self { options, folder, zone: fleet.time_zone.clone(), changing: Mutex::default() }
     }
 

@@ -1,8 +1,9 @@
 //! Files that bear a marker: which of a folder's are a fleet's own, how they differ from what they should be, and their
 //! durable replacement.
 //!
-//! The first line of each is `# backstay-schedule` and JSON that names the fleet and the schedule. Only what bears it, for
-//! this fleet, is ever replaced or removed. Links are not followed.
+//! The first line of each is `# backstay-schedule` and JSON that names the fleet, the controller's configuration and the
+//! schedule. Only what bears it, for this fleet, is ever replaced or removed: a commit that calls its fleet as another one of
+//! this host is called does not reach that one's files. Links are not followed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -39,6 +40,8 @@ const MODE: u32 = 0o644;
 #[serde(deny_unknown_fields)]
 struct Marker {
     fleet: FleetName,
+    /// The controller's configuration that the fleet is declared to.
+    config: String,
     schedule: ArmedSchedule,
 }
 
@@ -56,6 +59,7 @@ pub(super) struct Piece {
 pub(super) struct Folder {
     path: PathBuf,
     fleet: FleetName,
+    config: PathBuf,
 }
 
 /// What is found under a name.
@@ -67,8 +71,9 @@ enum Found {
 }
 
 impl Folder {
-    pub(super) fn new(path: PathBuf, fleet: FleetName) -> Self {
-        Self { path, fleet }
+    /// The files in `path` of a fleet that is declared to the controller of `config`.
+    pub(super) fn new(path: PathBuf, fleet: FleetName, config: PathBuf) -> Self {
+        Self { path, fleet, config }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -179,7 +184,7 @@ impl Folder {
 
     fn foreign(&self, name: &str, found: &Found) -> SchedulerError {
         let why = match found {
-            Found::AnotherFleets => "belongs to another fleet",
+            Found::AnotherFleets => "belongs to another fleet of this host",
             Found::Strange(why) => why,
             Found::Nothing | Found::Ours { .. } => "can't be replaced",
         };
@@ -187,7 +192,11 @@ impl Folder {
     }
 
     fn text(&self, schedule: &ArmedSchedule, body: &str) -> String {
-        let marker = Marker { fleet: self.fleet.clone(), schedule: schedule.clone() };
+        let marker = Marker {
+            fleet: self.fleet.clone(),
+            config: self.config.to_string_lossy().into_owned(),
+            schedule: schedule.clone(),
+        };
         let marker = serde_json::to_string(&marker).expect("names and cadences are JSON");
         format!(
             "{MARK}{marker}\n# Backstay keeps this file as the infra repo declares it: changes made here are undone.\n{body}"
@@ -252,11 +261,24 @@ impl Folder {
         let Some(marker) = marker(&bytes) else {
             return Ok(Found::Strange("it bears no marker of this fleet"));
         };
-        if marker.fleet != self.fleet {
+        if marker.fleet != self.fleet || is_anothers(Path::new(&marker.config), &self.config) {
             return Ok(Found::AnotherFleets);
         }
         let text = String::from_utf8_lossy(&bytes).into_owned();
         Ok(Found::Ours { schedule: marker.schedule, text, fault: fault(&metadata) })
+    }
+}
+
+/// Whether a file that names the configuration `named` is that of another controller than the one of `own`. What names one
+/// that is gone, since it was moved, is nobody else's.
+fn is_anothers(named: &Path, own: &Path) -> bool {
+    if named == own {
+        return false;
+    }
+    match (named.canonicalize(), own.canonicalize()) {
+        (Ok(named), Ok(own)) => named != own,
+        (Err(e), _) => e.kind() != io::ErrorKind::NotFound,
+        (Ok(_), Err(_)) => true,
     }
 }
 

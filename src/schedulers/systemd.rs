@@ -69,7 +69,7 @@ impl SystemdUnits {
     /// The schedules of `fleet`.
     pub fn new(options: Options, fleet: &spec::Fleet) -> Self {
         Self {
-            folder: Folder::new(options.folder.clone(), fleet.name.clone()),
+            folder: Folder::new(options.folder.clone(), fleet.name.clone(), options.command.config.clone()),
             manager: Manager::of(&options.folder),
             options,
             fleet: fleet.name.clone(),

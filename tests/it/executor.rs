@@ -1,5 +1,7 @@
 //! Plans run by the executor over effects that only pretend.
 
+mod bounds;
+
 use std::{
     collections::BTreeMap,
     sync::{

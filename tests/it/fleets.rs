@@ -3,6 +3,7 @@
 mod bounds;
 mod commands;
 mod loops;
+mod schedules;
 
 use std::{
     collections::BTreeMap,

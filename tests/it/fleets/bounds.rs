@@ -1,6 +1,7 @@
 //! What is due of one fleet takes no place of another.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{Arc, Condvar, Mutex},
     time::Duration,
@@ -14,13 +15,14 @@ use backstay::{
     spec::names::FleetName,
 };
 
-use super::{Diaries, Host, terminate};
+use super::{Host, terminate};
 use crate::{
     daemon::{ALONE, Diary},
     passes::Fleet,
 };
 
 const MANY: usize = 40;
+const FEW: usize = 3;
 /// Of five places, which are a half of ten, long steps leave two free.
 const PART: usize = 3;
 
@@ -35,7 +37,7 @@ struct Counter {
 #[derive(Default)]
 struct Captures {
     begun: usize,
-    under_way: usize,
+    under_way: BTreeSet<String>,
     most: usize,
     is_released: bool,
 }
@@ -58,9 +60,9 @@ impl Listener for Counter {
         }
         let mut captures = self.captures.lock().unwrap();
         captures.begun += 1;
-        captures.under_way += 1;
-        captures.most = captures.most.max(captures.under_way);
-        if captures.under_way >= PART {
+        captures.under_way.insert(step.action.to_string());
+        captures.most = captures.most.max(captures.under_way.len());
+        if captures.under_way.len() >= PART && !captures.is_released {
             self.diary.news.notify_one();
             // The thread that plans and begins steps stands still: that of this fleet alone.
             let limit = Duration::from_secs(60);
@@ -71,7 +73,7 @@ impl Listener for Counter {
     fn pauses(&self, _: &Step, _: &Failure, _: Duration) {}
     fn ended(&self, step: &Step, outcome: &Outcome) {
         if is_of_database(step) {
-            self.captures.lock().unwrap().under_way -= 1;
+            self.captures.lock().unwrap().under_way.remove(&step.action.to_string());
         }
         self.diary.ended(step, outcome);
     }
@@ -88,22 +90,22 @@ impl Audience for Counter {
 
 struct Counted {
     shop: Arc<Counter>,
-    others: Diaries,
+    site: Arc<Counter>,
 }
 
 impl Audiences for Counted {
     fn of(&self, fleet: &FleetName) -> Arc<dyn Audience> {
-        if fleet.as_str() == "shop" { self.shop.clone() } else { self.others.of(fleet) }
+        if fleet.as_str() == "shop" { self.shop.clone() } else { self.site.clone() }
     }
     fn fault(&self, fault: &str) {
-        self.others.fault(fault);
+        panic!("{fault}");
     }
 }
 
-fn with_many_databases() -> Fleet {
+fn with_databases(number: usize) -> Fleet {
     let fleet = Fleet::new();
     let database = fleet.path("data/shop.db");
-    let branches = (0..MANY).map(|number| {
+    let branches = (0..number).map(|number| {
         let store = ["vault", "offsite"][number % 2];
         format!(
             "[backup.branch-{number}]\npolicy = \"often\"\nstores = [\"{store}\"]\nsqlite = {{ path = \"{}\" }}\n",
@@ -117,21 +119,21 @@ fn with_many_databases() -> Fleet {
 #[tokio::test]
 async fn many_due_backups_of_one_fleet_take_its_part_and_another_fleets_backup_is_made_meanwhile() {
     let _alone = ALONE.lock().await;
-    let (host, shop, site) = (Host::new(), with_many_databases(), Fleet::declared());
+    let (host, shop, site) = (Host::new(), with_databases(MANY), with_databases(FEW));
     host.add("shop", &shop, "");
     host.add("site", &site, "[bounds]\nsteps = 1");
-    let counter = Arc::new(Counter::default());
-    let audiences = Arc::new(Counted { shop: counter.clone(), others: Diaries::default() });
-    let running = host.run(audiences.clone());
-    let stands_still = || counter.captures.lock().unwrap().under_way == PART;
+    let (counter, other) = (Arc::new(Counter::default()), Arc::new(Counter::default()));
+    other.release();
+    let running = host.run(Arc::new(Counted { shop: counter.clone(), site: other.clone() }));
+    let stands_still = || counter.captures.lock().unwrap().under_way.len() == PART;
     counter.diary.wait(stands_still, "captures up to its part").await;
 
     // Whatever the other fleet does from here on, it does beside that.
-    site.sell(1);
-    site.declare(&format!("{}\n# a change", site.declaration()));
-    let of_site = audiences.others.diary("site");
-    of_site.until(1, "copy shop").await;
-    of_site.wait(|| site.manifests("vault", "infra").len() == 2, "the commit's bundle").await;
+    other.diary.until(1, "copy shop").await;
+    other.diary.until(FEW, "capture full of branch").await;
+    site.repo.commit("README", "a change");
+    other.diary.wait(|| site.manifests("vault", "infra").len() == 2, "the commit's bundle").await;
+    assert_eq!(other.captures.lock().unwrap().most, 1, "it is bound to one step at a time");
     assert_eq!(counter.captures.lock().unwrap().begun, PART, "the rest still waits");
 
     counter.release();

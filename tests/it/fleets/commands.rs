@@ -104,6 +104,25 @@ fn a_faulty_configuration_is_told_and_holds_back_no_other_fleet() {
 }
 
 #[test]
+fn a_hook_wakes_the_fleet_that_is_named_or_all_that_the_folder_will_hold() {
+    let (host, _shop, _site) = two();
+    let printed = |arguments: &[&str]| {
+        let run = on(&host, arguments);
+        assert!(run.status.success(), "{}", stderr(&run));
+        String::from_utf8(run.stdout).unwrap()
+    };
+    let all = format!("wake --quiet --config '{}'\n", host.folder().display());
+    assert!(printed(&["hook", "print"]).contains(&all));
+    let one = format!("wake --quiet --config '{}'\n", host.file("site").display());
+    assert!(printed(&["--fleet", "site", "hook", "print"]).contains(&one));
+    let run = on(&host, &["wake"]);
+    assert_eq!(run.status.code(), Some(1));
+    for fleet in ["fleet shop: failed to wake", "fleet site: failed to wake"] {
+        assert!(stderr(&run).contains(fleet), "{}", stderr(&run));
+    }
+}
+
+#[test]
 fn fleets_that_share_their_state_are_refused_by_every_command() {
     let (host, shop, _) = two();
     host.add("site", &shop, "");
