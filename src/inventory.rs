@@ -4,7 +4,7 @@ mod chronicle;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -292,16 +292,31 @@ pub struct Lease {
     pub controller: String,
 }
 
+/// How long after it was put a lease that cannot be understood counts: longer than any is taken for.
+const LONGEST_LEASE: SignedDuration = SignedDuration::from_hours(24);
+/// In the place of the key of whom nobody knows. It is none.
+const UNKNOWN: &str = "unknown";
+
+/// When a lease that cannot be understood ends, by the store's clock.
+fn end_of_unreadable(put: Timestamp) -> Timestamp {
+    put.checked_add(LONGEST_LEASE).unwrap_or(Timestamp::MAX)
+}
+
 impl Lease {
-    /// A lease that cannot be understood: it never ends, and may concern any epoch.
-    pub fn unreadable() -> Self {
+    /// A lease that cannot be understood: it may concern any epoch.
+    pub fn unreadable(put: Timestamp) -> Self {
         let epoch = ArtifactId::new(Timestamp::UNIX_EPOCH, 0);
-        Self { epoch, until: Timestamp::MAX, controller: "unknown".to_owned() }
+        Self { epoch, until: end_of_unreadable(put), controller: UNKNOWN.to_owned() }
     }
 
-    /// Whether what it writes may share packs of `epoch`. No lease that was understood lasts for ever.
+    /// Whether it could be understood.
+    pub fn is_readable(&self) -> bool {
+        self.controller != UNKNOWN
+    }
+
+    /// Whether what it writes may share packs of `epoch`.
     pub fn concerns(&self, epoch: ArtifactId) -> bool {
-        self.epoch == epoch || self.until == Timestamp::MAX
+        self.epoch == epoch || !self.is_readable()
     }
 }
 
@@ -318,14 +333,14 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// A lease that cannot be understood: it never ends, and may be of anything.
-    pub fn unreadable() -> Self {
-        Self { artifacts: BTreeSet::new(), until: Timestamp::MAX, controller: "unknown".to_owned() }
+    /// A lease that cannot be understood: it may be of anything.
+    pub fn unreadable(put: Timestamp) -> Self {
+        Self { artifacts: BTreeSet::new(), until: end_of_unreadable(put), controller: UNKNOWN.to_owned() }
     }
 
-    /// Whether it may read `artifact`. No lease that was understood lasts for ever.
+    /// Whether it may read `artifact`.
     pub fn concerns(&self, artifact: ArtifactId) -> bool {
-        self.artifacts.contains(&artifact) || self.until == Timestamp::MAX
+        self.artifacts.contains(&artifact) || self.controller == UNKNOWN
     }
 }
 

@@ -66,12 +66,16 @@ pub enum LeaseError {
         until: Timestamp,
     },
     /// What is in its place is no lease that we can read: somebody else may be writing.
-    #[error("failed to write {artifact}: {object} is no lease; see who else writes into this store")]
+    #[error(
+        "failed to write {artifact}: {object} is no lease that can be read, and counts as one until {until:.0}; see who else writes into this store"
+    )]
     Unreadable {
         /// The artifact.
         artifact: ArtifactId,
         /// What is there.
         object: ObjectName,
+        /// When it counts no more.
+        until: Timestamp,
     },
     /// It could not be renewed in time.
     #[error(
@@ -93,8 +97,7 @@ impl LeaseError {
     pub fn class(&self) -> Class {
         match self {
             LeaseError::Store(error) => error.class(),
-            LeaseError::Taken { .. } => LATER,
-            LeaseError::Unreadable { .. } => Class::Stalled,
+            LeaseError::Taken { .. } | LeaseError::Unreadable { .. } => LATER,
             LeaseError::Lapsed { .. } => Class::Retry,
         }
     }
@@ -125,11 +128,11 @@ impl<'a> Held<'a> {
         let mut listed = leases::listed(folder).await?;
         listed.retain(|other, _| *other == holder);
         if let Some(lease) = leases::read(folder, &listed).await?.writers.remove(&artifact) {
-            if lease == Lease::unreadable() {
+            if !lease.is_readable() && lease.until > clock.now() {
                 let turns = listed.remove(&holder).unwrap_or_default();
                 let object = turns.into_values().next_back().map(|turn| turn.name);
                 let object = object.unwrap_or_else(|| folder.lease(holder, 0));
-                return Err(LeaseError::Unreadable { artifact, object });
+                return Err(LeaseError::Unreadable { artifact, object, until: lease.until });
             }
             if lease.controller != controller && lease.until > clock.now() {
                 return Err(LeaseError::Taken { artifact, until: lease.until });

@@ -15,8 +15,8 @@ use crate::{
     },
 };
 
-/// A lease that ends later than this from now, or that can't be read and whose work began earlier, makes nobody wait:
-/// leases last for an hour at a time, so that it is none that anybody keeps up.
+/// A lease that ends later than this from now makes nobody wait: leases last for an hour at a time, so that it is none that
+/// anybody keeps up.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 /// How far a store's clock may be from the controller's before nothing is deleted.
 pub(crate) const CLOCK_TOLERANCE: Duration = Duration::from_secs(600);
@@ -183,17 +183,15 @@ impl<'a> Facts<'a> {
         self.live_leases(backup, store).pop()
     }
 
-    /// A capture that another one waits for. A lease from the future, which a clock that jumped left behind, and one
-    /// that can't be read and is a day old are not believed for that: they would hold captures up for ever. They keep things from being deleted all the same.
+    /// A capture that another one waits for. A lease from the future, which a clock that jumped left behind, is not believed
+    /// for that: it would hold captures up for ever. It keeps things from being deleted all the same.
     pub(crate) fn capture_under_way(
         &self,
         backup: &BackupName,
         store: &StoreName,
     ) -> Option<(ArtifactId, &'a Lease)> {
         let soon = self.now.checked_add(LONGEST_WAIT).unwrap_or(Timestamp::MAX);
-        let young = |id: ArtifactId| id.time().checked_add(LONGEST_WAIT).map_or(true, |end| end > self.now);
-        let believed =
-            |(id, lease): &(ArtifactId, &Lease)| id.time() <= self.now && (lease.until <= soon || young(*id));
+        let believed = |(id, lease): &(ArtifactId, &Lease)| id.time() <= self.now && lease.until <= soon;
         self.live_leases(backup, store).into_iter().find(believed)
     }
 

@@ -271,10 +271,13 @@ fn what_is_held_locked_leased_or_in_use_is_withheld() {
     let lease = Lease { epoch: ids[0], until: world.now + HOUR, controller: "other".to_owned() };
     leased.stored("a", "agama").leases.insert(ArtifactId::new(world.now, 79), lease);
     withheld(&leased, vec![delete(ids[0], "a")], "leased");
-    leased.stored("a", "agama").leases.insert(ArtifactId::new(world.now, 79), Lease::unreadable());
+    leased
+        .stored("a", "agama")
+        .leases
+        .insert(ArtifactId::new(world.now, 79), Lease::unreadable(world.now - HOUR));
     withheld(&leased, vec![delete(ids[0], "a")], "leased");
 
-    for reading in [reading(&world, ids[0]), Reading::unreadable()] {
+    for reading in [reading(&world, ids[0]), Reading::unreadable(world.now - HOUR)] {
         let mut read = world.clone();
         read.stored("a", "agama").readings.insert(ArtifactId::new(world.now, 79), reading);
         withheld(&read, vec![delete(ids[0], "a")], "read");

@@ -397,3 +397,15 @@ async fn the_newest_turn_counts_and_one_that_vanishes_while_it_is_read_has_a_nex
     let read = leases::now(&folder).await.unwrap();
     assert_eq!(read.writers.get(&id).map(|lease| lease.until), Some(late));
 }
+
+#[tokio::test]
+async fn a_lease_that_cannot_be_read_counts_for_a_day_and_no_longer() {
+    let ((clock, store), lab) = (timed(), Lab::new());
+    let (folder, id) = (lab.folder(Arc::new(store.clone())), ArtifactId::new(start(), 7));
+    store.overwrite(&folder.lease(Holder::Writer(id), 0), Bytes::from_static(b"{"));
+    clock.set(hours(24) - SignedDuration::from_secs(1));
+    let refused = Held::take(&folder, id, id, &lab.keys, &*clock).await.err().unwrap();
+    assert!(matches!(refused, LeaseError::Unreadable { until, .. } if until == hours(24)), "{refused}");
+    clock.set(hours(24));
+    Held::take(&folder, id, id, &lab.keys, &*clock).await.unwrap();
+}

@@ -241,7 +241,6 @@ impl Simulation {
         for _ in 0..8 {
             self.advance(HOUR * 12);
             self.adopt().await;
-            self.remove_unreadable_leases();
             self.pass(&Ask::Everything, Crash::Never).await;
         }
         let mut left = Vec::new();

@@ -6,10 +6,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    artifact::{
-        ArtifactId,
-        layout::{Holder, ObjectName},
-    },
+    artifact::{ArtifactId, layout::Holder},
     committed::BackupFolder,
     inventory::{Lease, Reading},
     observe::listing::FleetListing,
@@ -26,8 +23,7 @@ pub(crate) const LONGEST: u64 = 1 << 20;
 /// in many minutes, so that the second one finds its next turn.
 const LISTINGS: usize = 4;
 
-/// The leases of a backup in a store, lapsed ones among them, each as its newest turn says. One that cannot be understood
-/// never ends.
+/// The leases of a backup in a store, lapsed ones among them, each as its newest turn says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leases {
     /// By the artifacts that are written.
@@ -79,14 +75,14 @@ pub(crate) async fn read(folder: &BackupFolder, turns: &Turns) -> Result<Leases,
 async fn read_once(folder: &BackupFolder, turns: &Turns) -> Result<Option<Leases>, StoreError> {
     let mut leases = Leases::default();
     for (holder, turns) in turns {
-        let names = turns.values().rev().map(|turn| &turn.name);
+        let turns = turns.values().rev();
         match holder {
             Holder::Writer(id) => {
-                let Some(lease) = newest(folder, names).await? else { return Ok(None) };
+                let Some(lease) = newest(folder, turns).await? else { return Ok(None) };
                 leases.writers.insert(*id, lease.unwrap_or_else(Lease::unreadable));
             }
             Holder::Reader(id) => {
-                let Some(reading) = newest(folder, names).await? else { return Ok(None) };
+                let Some(reading) = newest(folder, turns).await? else { return Ok(None) };
                 leases.readers.insert(*id, reading.unwrap_or_else(Reading::unreadable));
             }
         }
@@ -94,16 +90,16 @@ async fn read_once(folder: &BackupFolder, turns: &Turns) -> Result<Option<Leases
     Ok(Some(leases))
 }
 
-/// The first of `names` that is there, or `Some(None)` where that cannot be understood.
-async fn newest<T: DeserializeOwned>(
+/// The first of `turns` that is there; or, where it cannot be understood, when it was put.
+async fn newest<'a, T: DeserializeOwned>(
     folder: &BackupFolder,
-    names: impl Iterator<Item = &ObjectName>,
-) -> Result<Option<Option<T>>, StoreError> {
-    for name in names {
+    turns: impl Iterator<Item = &'a Listed>,
+) -> Result<Option<Result<T, Timestamp>>, StoreError> {
+    for Listed { name, modified, .. } in turns {
         match folder.store.get(name, None, LONGEST).await {
-            Ok(bytes) => return Ok(Some(serde_json::from_slice(&bytes).ok())),
+            Ok(bytes) => return Ok(Some(serde_json::from_slice(&bytes).map_err(|_| *modified))),
             Err(error) if error.kind == ErrorKind::NotFound => {}
-            Err(error) if error.kind == ErrorKind::Protocol => return Ok(Some(None)),
+            Err(error) if error.kind == ErrorKind::Protocol => return Ok(Some(Err(*modified))),
             Err(error) => return Err(error),
         }
     }

@@ -213,18 +213,6 @@ impl Simulation {
         self.leases.push((folder.clone(), name, epoch, until));
     }
 
-    /// A person sees to what was spoilt of leases, of which nobody can know whose they are.
-    pub(super) fn remove_unreadable_leases(&mut self) {
-        for vault in self.fleet.stores.values() {
-            for (name, content) in vault.memory.objects_now() {
-                let is_lease = name.as_str().contains("/open/");
-                if is_lease && serde_json::from_slice::<Lease>(&content).is_err() {
-                    vault.memory.lose(&name);
-                }
-            }
-        }
-    }
-
     /// A person takes over what stores are refused.
     pub(super) async fn adopt(&mut self) {
         let controller = self.controller.take().unwrap_or_else(|| self.fleet.controller());
