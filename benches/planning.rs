@@ -101,6 +101,7 @@ fn stored(world: &mut World) -> Inventory {
         armed: Observed::Known(world.armed.clone().into()),
         infra: None,
         interrupted: Vec::new(),
+        made: Default::default(),
     }
 }
 

@@ -9,6 +9,7 @@ mod completions;
 mod controller;
 mod declaration;
 mod demo;
+mod drift;
 pub mod exit;
 mod explain;
 mod fleet;
@@ -119,6 +120,7 @@ enum Command {
     Status(status::Status),
     List(list::List),
     Explain(explain::Explain),
+    Drift(drift::Drift),
     Trace(trace::Trace),
     Backup(backup::Backup),
     Restore(restore::Restore),
@@ -163,6 +165,7 @@ fn run_command(command: Command, choice: Choice<'_>, terminal: &Terminal) -> any
         Command::Status(command) => command.run(choice, terminal),
         Command::List(command) => command.run(choice, terminal),
         Command::Explain(command) => command.run(&choice.one()?, terminal),
+        Command::Drift(command) => command.run(&choice.one()?, terminal),
         Command::Trace(command) => command.run(&choice.one()?, terminal),
         Command::Backup(command) => command.run(&choice.one()?, terminal),
         Command::Restore(command) => command.run(&choice.one()?, terminal),

@@ -1,6 +1,7 @@
 //! The actual state: what was observed, and what could not be.
 
 mod chronicle;
+mod made;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +17,8 @@ use crate::{
     },
 };
 
-pub use chronicle::{Chronicle, InForce, Ruling};
+pub use chronicle::{Chronicle, Healed, InForce, Ruling};
+pub use made::{Made, MirrorMade, StoreMade};
 
 /// Something that was looked at. What could not be seen is unknown, never absent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +74,8 @@ pub struct Inventory {
     pub infra: Option<InfraInventory>,
     /// Captures and copies that an earlier pass began and never ended, from the journal.
     pub interrupted: Vec<Interrupted>,
+    /// What Backstay made and how it left it, as far as this host remembers.
+    pub made: Made,
 }
 
 impl Inventory {
@@ -152,6 +156,9 @@ pub struct StoredBackup {
     pub candidates: BTreeMap<ArtifactId, Timestamp>,
     /// When artifacts were deleted here, from the records of the last 24 hours.
     pub deletions: Vec<Timestamp>,
+    /// Artifacts that its records saw whole here, which Backstay did not delete, and of which no manifest is left; with the
+    /// moment when they were last seen so.
+    pub lost: BTreeMap<ArtifactId, Timestamp>,
     /// Bytes of everything in the backup's folder.
     pub bytes: u64,
 }
@@ -218,6 +225,7 @@ impl StoredBackup {
         unreferenced: BTreeMap::new(),
         candidates: BTreeMap::new(),
         deletions: Vec::new(),
+        lost: BTreeMap::new(),
         bytes: 0,
     };
 
@@ -357,6 +365,12 @@ pub struct ArmedSchedule {
 }
 
 impl Spec {
+    /// Whether a schedule is declared exactly so.
+    pub fn declares(&self, schedule: &ArmedSchedule) -> bool {
+        let backup = self.backups.get(&schedule.backup);
+        backup.and_then(|backup| backup.policy.schedules.get(&schedule.kind)) == Some(&schedule.cadence)
+    }
+
     /// Every declared schedule.
     pub fn schedules(&self) -> impl Iterator<Item = ArmedSchedule> {
         self.backups.iter().flat_map(|(name, backup)| {
@@ -373,6 +387,8 @@ impl Spec {
 /// What a scheduler holds of a fleet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Armed {
+    /// Which scheduler it is, by which configuration of this host and which version: of another one everything may differ.
+    pub by: String,
     /// What is armed, and reads as we write it.
     pub schedules: BTreeSet<ArmedSchedule>,
     /// What we armed and somebody changed: how it differs.
@@ -394,6 +410,10 @@ pub struct InfraInventory {
     pub position: String,
     /// The position that each push mirror was found at, by URL.
     pub mirrors: BTreeMap<String, Observed<String>>,
+    /// The commits of all references at that position.
+    pub tips: BTreeMap<String, String>,
+    /// Mirrors that somebody else moved since Backstay pushed to them, and how.
+    pub moved: BTreeMap<String, String>,
 }
 
 /// Work that an earlier pass began and never ended.

@@ -9,7 +9,7 @@
 //!                                                                       render · web · metrics
 //! ```
 //!
-//! The *core* (`adopt`, `artifact`, `diagnostic`, `spec`, `inventory`, `plan`) is pure and synchronous: time and
+//! The *core* (`adopt`, `artifact`, `diagnostic`, `spec`, `inventory`, `drift`, `plan`) is pure and synchronous: time and
 //! randomness come in as values. *Drivers* (`sources`, `stores`, `schedulers`) touch the outside world
 //! behind one trait a family. The *shell* observes, asks the core for a plan, and applies it.
 //!
@@ -33,6 +33,7 @@
 pub mod adopt;
 pub mod artifact;
 pub mod diagnostic;
+pub mod drift;
 pub mod inventory;
 pub mod plan;
 pub mod spec;

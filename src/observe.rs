@@ -17,7 +17,7 @@ use crate::{
         push::{PushError, PushMirror, position_seen},
         tips_position,
     },
-    inventory::{Armed, InfraInventory, Interrupted, Inventory, Observed},
+    inventory::{Armed, InfraInventory, Interrupted, Inventory, Made, MirrorMade, Observed},
     schedulers::Scheduler,
     spec::names::StoreName,
 };
@@ -35,6 +35,10 @@ pub struct Sight {
     pub stores: BTreeMap<StoreName, Result<Look, String>>,
     /// Where schedules are armed.
     pub scheduler: Arc<dyn Scheduler>,
+    /// Which scheduler that is, by which configuration and version.
+    pub scheduled_by: String,
+    /// What Backstay made, as this host remembers it.
+    pub made: Made,
     /// The infra repo, when its own backup is declared.
     pub infra: Option<InfraSight>,
     /// What an earlier pass left, from the journal.
@@ -74,15 +78,17 @@ pub async fn observe(sight: &Sight, seen: Seen, freshness: Freshness, now: Times
     refuse_what_is_behind(sight, &mut seen, &stale, now).await;
     seen.tick(now);
     seen.inventory.infra = infra;
-    seen.inventory.armed = armed(sight.scheduler.as_ref()).await;
+    seen.inventory.armed = armed(sight.scheduler.as_ref(), &sight.scheduled_by).await;
+    seen.inventory.made = sight.made.clone();
     seen.inventory.interrupted = sight.interrupted.clone();
     seen
 }
 
-/// What the scheduler holds. What can't be seen is unknown: an unreadable folder is not an empty one.
-pub async fn armed(scheduler: &dyn Scheduler) -> Observed<Armed> {
+/// What the scheduler, which is known as `by`, holds. What can't be seen is unknown: an unreadable folder is not an empty
+/// one.
+pub async fn armed(scheduler: &dyn Scheduler, by: &str) -> Observed<Armed> {
     match scheduler.list().await {
-        Ok(armed) => Observed::Known(armed),
+        Ok(armed) => Observed::Known(Armed { by: by.to_owned(), ..armed }),
         Err(error) => Observed::Unknown(error.to_string()),
     }
 }
@@ -129,31 +135,40 @@ async fn infra(sight: &Sight, before: &Inventory, freshness: Freshness) -> Optio
             return None;
         }
     };
-    let positions = infra.pushed.iter().map(|(url, mirror)| {
-        let before = before.infra.as_ref().and_then(|infra| infra.mirrors.get(url));
-        position(mirror, before, &ours, freshness)
+    let before = before.infra.as_ref();
+    let looks = infra.pushed.iter().map(|(url, mirror)| {
+        let seen_before = before.and_then(|infra| Some((infra.mirrors.get(url)?, infra.moved.get(url))));
+        mirror_look(mirror, seen_before, sight.made.mirrors.get(url), &ours, freshness)
     });
-    let positions = join_all(positions).await;
-    let mirrors = infra.pushed.keys().cloned().zip(positions).collect();
-    Some(InfraInventory { position: tips_position(&ours), mirrors })
+    let (mut mirrors, mut moved) = (BTreeMap::new(), BTreeMap::new());
+    for (url, (position, difference)) in infra.pushed.keys().zip(join_all(looks).await) {
+        mirrors.insert(url.clone(), position);
+        moved.extend(difference.map(|difference| (url.clone(), difference)));
+    }
+    Some(InfraInventory { position: tips_position(&ours), mirrors, tips: ours.0, moved })
 }
 
-async fn position(
+/// Where a mirror stands, and how somebody else moved it since it was left.
+async fn mirror_look(
     mirror: &Result<PushMirror, PushError>,
-    before: Option<&Observed<String>>,
+    before: Option<(&Observed<String>, Option<&String>)>,
+    made: Option<&MirrorMade>,
     ours: &Tips,
     freshness: Freshness,
-) -> Observed<String> {
+) -> (Observed<String>, Option<String>) {
     match (mirror, before, freshness) {
-        (Err(why), _, _) => Observed::Unknown(why.to_string()),
-        (Ok(_), Some(Observed::Known(before)), Freshness::Within(_) | Freshness::AsSeen) => {
-            Observed::Known(before.clone())
+        (Err(why), _, _) => (Observed::Unknown(why.to_string()), None),
+        (Ok(_), Some((Observed::Known(before), moved)), Freshness::Within(_) | Freshness::AsSeen) => {
+            (Observed::Known(before.clone()), moved.cloned())
         }
-        (Ok(_), _, Freshness::AsSeen) => Observed::Unknown("it was not asked yet".to_owned()),
+        (Ok(_), _, Freshness::AsSeen) => (Observed::Unknown("it was not asked yet".to_owned()), None),
         (Ok(mirror), _, _) => match tokio::time::timeout(MIRROR_LIMIT, mirror.tips()).await {
-            Ok(Ok(theirs)) => Observed::Known(position_seen(ours, &theirs)),
-            Ok(Err(error)) => Observed::Unknown(error.to_string()),
-            Err(_) => Observed::Unknown(format!("no answer within {}s", MIRROR_LIMIT.as_secs())),
+            Ok(Ok(theirs)) => {
+                let moved = made.and_then(|made| made.difference(&theirs.0));
+                (Observed::Known(position_seen(ours, &theirs)), moved)
+            }
+            Ok(Err(error)) => (Observed::Unknown(error.to_string()), None),
+            Err(_) => (Observed::Unknown(format!("no answer within {}s", MIRROR_LIMIT.as_secs())), None),
         },
     }
 }

@@ -11,6 +11,7 @@ mod copies;
 mod draft;
 pub mod due;
 pub(crate) mod facts;
+pub mod heal;
 mod infra;
 mod interrupted;
 mod lineage;
@@ -38,7 +39,7 @@ use crate::{
     artifact::Depth,
     inventory::Inventory,
     spec::{
-        Spec,
+        Healable, Spec,
         names::{BackupName, FleetName, StoreName},
     },
 };
@@ -63,6 +64,7 @@ pub fn plan(spec: &Spec, inventory: &Inventory, limits: &Limits, now: Timestamp)
     verification::plan(&facts, &expired, &mut draft);
     sweeps::plan(&facts, &mut draft);
     suspensions::hold_back(&facts, &mut draft);
+    heal::go_easy(&facts, &mut draft);
     draft.finish(&facts)
 }
 
@@ -80,6 +82,8 @@ pub struct Limits {
     pub identities: Vec<String>,
     /// How many artifacts of a store a pass checks, by depth.
     pub checks: ChecksAPass,
+    /// What a person wants healed now, whatever the declaration says of its self-heal.
+    pub heal: BTreeSet<Healable>,
     /// What the host does not allow, besides what this build can't do (see [`cannot_run::by_this_build`]).
     pub refused: Vec<CannotRun>,
 }
@@ -115,6 +119,7 @@ impl Limits {
             deepest_check: Depth::Data,
             identities: Vec::new(),
             checks: ChecksAPass { metadata: 500, data: 50, plaintext: 20 },
+            heal: BTreeSet::new(),
             refused: Vec::new(),
         }
     }

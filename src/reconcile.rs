@@ -12,6 +12,7 @@ mod hand;
 mod in_force;
 mod line;
 mod look;
+mod made;
 mod memory;
 mod pass;
 mod rounds;
@@ -51,6 +52,7 @@ use crate::{
     plan::{
         self, Limits, Plan,
         check::{Malformed, check, withhold_deletions},
+        heal,
         manual::{self, CannotCapture},
         part::Part,
         restore::{self, CannotRestore},
@@ -361,6 +363,7 @@ impl Controller {
             Ask::Backup(requests, _) => manual::manual(spec, inventory, &limits, requests, now)?,
             Ask::Verify(scope, depth) => verify::verify(spec, inventory, &limits, (scope, *depth), now),
             Ask::Repair(scope) => verify::repair(spec, inventory, &limits, scope, now),
+            Ask::Heal(resources) => heal::heal(spec, inventory, &limits, resources, now),
             Ask::Restore(request) => restore::restore(spec, inventory, &limits, request, now)?,
         };
         self.checked(plan, desired, inventory)

@@ -2,6 +2,7 @@
 
 pub mod artifacts;
 pub mod diagnostics;
+pub mod drift;
 pub mod explanation;
 pub mod fleets;
 pub mod outcomes;

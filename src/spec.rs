@@ -13,6 +13,7 @@ pub mod retention;
 mod runnable;
 pub mod schedule;
 pub mod schema;
+mod self_heal;
 pub(crate) mod single;
 pub(crate) mod suggest;
 pub mod suspension;
@@ -34,6 +35,7 @@ use names::*;
 pub use parse::{Parsed, parse};
 pub use runnable::{CannotRun, Resource};
 pub use schedule::{Cadence, Schedule};
+pub use self_heal::{Healable, SelfHeal};
 pub use suspension::Suspension;
 pub use window::Window;
 
@@ -142,6 +144,8 @@ pub struct Store {
     pub budget: Option<Budget>,
     /// Its own recipients, instead of the fleet's.
     pub recipients: Option<Vec<Recipient>>,
+    /// Whether what drifted in it is healed without being asked.
+    pub self_heal: SelfHeal,
     /// How it is reached.
     pub place: StorePlace,
 }
@@ -352,6 +356,8 @@ pub struct Backup {
     pub keep_in: BTreeMap<StoreName, Retention>,
     /// Whom to call.
     pub contact: Option<ContactName>,
+    /// Whether what drifted of it is healed without being asked.
+    pub self_heal: SelfHeal,
 }
 
 impl Backup {
@@ -457,6 +463,8 @@ pub struct Infra {
     pub keep: Retention,
     /// Retention of single stores.
     pub keep_in: BTreeMap<StoreName, Retention>,
+    /// Whether what drifted of its bundles and mirrors is healed without being asked.
+    pub self_heal: SelfHeal,
 }
 
 /// A machine that can be rebuilt.

@@ -11,7 +11,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::{durable, status::Contact};
+use crate::{durable, inventory::Made, status::Contact};
 
 /// A controller's state directory, private to its user.
 #[derive(Clone, Debug)]
@@ -213,6 +213,17 @@ impl StateDir {
     pub fn set_contact(&self, now: &Contact) -> Result<(), StateError> {
         let path = self.root.join("contact.json");
         durable::write_json(&path, now).map_err(|source| io_error("write", &path, source))
+    }
+
+    /// What Backstay made, as far as this directory remembers.
+    pub fn made(&self) -> Made {
+        durable::read_json(&self.root.join("made.json")).unwrap_or_default()
+    }
+
+    /// Remembers what Backstay made.
+    pub fn set_made(&self, made: &Made) -> Result<(), StateError> {
+        let path = self.root.join("made.json");
+        durable::write_json(&path, made).map_err(|source| io_error("write", &path, source))
     }
 
     /// The revision in force, as far as this directory knows. What cannot be read counts as not known: the stores' own

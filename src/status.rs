@@ -5,6 +5,7 @@
 mod backup;
 pub mod conditions;
 mod contact;
+pub mod drifted;
 pub mod explain;
 mod store;
 pub mod words;
@@ -17,6 +18,7 @@ use serde::Serialize;
 pub use backup::{BackupStatus, Declared, Objective, ObjectiveState, RestorePoint, StoredStatus};
 pub use conditions::{Concern, Condition};
 pub use contact::{Contact, Silence};
+use drifted::Report;
 pub use store::{Cost, StoreState, StoreStatus};
 
 use crate::{
@@ -64,6 +66,8 @@ pub struct Status {
     pub suspensions: Vec<Suspension>,
     /// What is declared and can't be done here.
     pub cannot_run: Vec<CannotRun>,
+    /// What differs from how Backstay left it, what becomes of it, and what was put back within the last 24 hours.
+    pub drift: Report,
 }
 
 /// The revision in force and the newest one.
@@ -154,6 +158,7 @@ impl Status {
             withheld: plan.withheld.clone(),
             suspensions: facts.suspensions.clone(),
             cannot_run: plan.cannot_run.clone(),
+            drift: drifted::report(spec, inventory, plan, now),
         };
         status.conditions = conditions::of(&status);
         status.overall =

@@ -9,10 +9,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{ArtifactId, Depth, layout::PackName};
-use crate::spec::{
-    Suspension,
-    names::{BackupName, FleetName, StoreName},
-    suspension::Scope,
+use crate::{
+    inventory::Healed,
+    spec::{
+        Suspension,
+        names::{BackupName, FleetName, StoreName},
+        suspension::Scope,
+    },
 };
 
 /// The value of [`Record::format`].
@@ -97,12 +100,22 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         packs: Vec<PackName>,
     },
+    /// An artifact was committed of which no check is declared that would tell of it.
+    Committed {
+        /// Its backup.
+        backup: BackupName,
+        /// The artifact.
+        artifact: ArtifactId,
+    },
     /// An artifact was written in the place of a damaged one. Every pack that it shares was compared with its digest.
     Repaired {
         /// Its backup.
         backup: BackupName,
         /// The artifact that replaces the damaged one.
         artifact: ArtifactId,
+        /// The damaged one, which is no more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaces: Option<ArtifactId>,
     },
     /// An artifact was deleted here.
     Deleted {
@@ -160,6 +173,8 @@ pub enum Event {
     },
     /// The rewritten branch was accepted by a person's word: exactly this step, once.
     RewriteApproved(RewriteApproval),
+    /// What somebody had changed was put back as Backstay had made it.
+    Healed(Healed),
     /// A non-empty store was taken over by a person's word.
     Adopted {
         /// Why.

@@ -15,6 +15,7 @@ use crate::{
     apply::executor::Listener,
     reconcile::{Ask, Controller, Terms, saved},
     render,
+    spec::Healable,
 };
 
 /// Do what a pass would do, once; or exactly a saved plan
@@ -22,7 +23,7 @@ use crate::{
 /// On a terminal the plan is shown, and done when you say so, with whatever follows from it, such as copies of what was
 /// captured. With `--yes`, or without a terminal, nobody is asked. What falls due while it lasts is done as well.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  backstay apply --yes")]
+#[command(after_help = "Example:\n  backstay apply --yes\n  backstay apply --heal store.offsite")]
 pub(super) struct Apply {
     /// A plan saved by `plan --out`; refused when it is no longer what a pass would do
     #[arg(value_name = "FILE")]
@@ -30,6 +31,9 @@ pub(super) struct Apply {
     /// Do not ask
     #[arg(long)]
     yes: bool,
+    /// Only put back what drifted of this resource, once, even where its self-heal is off or slowed down; `drift` names them
+    #[arg(long, value_name = "RESOURCE", conflicts_with = "plan")]
+    heal: Vec<Healable>,
 }
 
 impl Apply {
@@ -40,6 +44,7 @@ impl Apply {
         controller::block_on(async {
             let ask = match saved {
                 Some(plan) => Ask::Exactly(plan),
+                None if !self.heal.is_empty() => Ask::Heal(self.heal.into_iter().collect()),
                 None if self.yes || !io::stdin().is_terminal() => Ask::Everything,
                 None => match agreed(&controller, &terms, terminal).await? {
                     Some(ask) => ask,

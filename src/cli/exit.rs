@@ -27,7 +27,7 @@ pub enum Exit {
     Withheld,
     /// 4: some steps failed, or a resource can't run here.
     Partial,
-    /// 10: `plan` or `drift` found changes to make, or a review what it was told to fail on.
+    /// 10: `plan` found changes to make, `drift` that something drifted, or a review what it was told to fail on.
     Pending,
     /// 0: done, and nothing left to say.
     Done,

@@ -6,12 +6,14 @@
 //! that very testimony: then a writer has seen both and went on, as after an adoption, or where an empty store took the
 //! place of a lost one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     artifact::record::{Event, Mark, Record, RewriteApproval},
+    drift::Kind,
     spec::{Suspension, names::StoreName, suspension::Scope},
 };
 
@@ -25,7 +27,21 @@ pub struct Chronicle {
     in_force: Option<InForce>,
     rewrites: Vec<RewriteApproval>,
     rulings: BTreeMap<Scope, Ruling>,
+    heals: BTreeMap<Healed, BTreeSet<Timestamp>>,
 }
+
+/// Something that drifted and was put back: the same as long as it is the same thing in the same way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Healed {
+    /// What had drifted, for people.
+    pub subject: String,
+    /// How.
+    pub kind: Kind,
+}
+
+/// Heals older than this, as counted from the newest one, are forgotten.
+const HEALS_COUNT: SignedDuration = SignedDuration::from_hours(24);
 
 /// A person's last word on whether something stands still.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,10 +81,33 @@ impl Chronicle {
             };
             self.rulings.insert(scope.clone(), Ruling { at: record.at, suspension });
         }
+        self.add_heals(record);
         self.rewrites.extend(record.events.iter().filter_map(|event| match event {
             Event::RewriteApproved(approval) => Some(approval.clone()),
             _ => None,
         }));
+    }
+
+    fn add_heals(&mut self, record: &Record) {
+        let healed = record.events.iter().filter_map(|event| match event {
+            Event::Healed(healed) => Some(healed),
+            _ => None,
+        });
+        for healed in healed {
+            let times = self.heals.entry(healed.clone()).or_default();
+            times.insert(record.at);
+            times.retain(|at| record.at.duration_since(*at) < HEALS_COUNT);
+        }
+    }
+
+    /// What was put back, and when: the last 24 hours before the newest time, of each thing.
+    pub fn heals(&self) -> &BTreeMap<Healed, BTreeSet<Timestamp>> {
+        &self.heals
+    }
+
+    /// Whether some record tells of one that was seen in the store `name`.
+    pub fn knows(&self, name: &StoreName) -> bool {
+        self.seen.values().any(|seen| seen.contains_key(name))
     }
 
     /// The newest record.
@@ -107,7 +146,8 @@ impl Chronicle {
         Some(format!("store {other} has seen its record {}, and {why}", lost.sequence))
     }
 
-    fn has(&self, mark: &Mark) -> bool {
+    /// Whether this record is among them.
+    pub fn has(&self, mark: &Mark) -> bool {
         self.own.get(&mark.sequence) == Some(&mark.digest)
     }
 }

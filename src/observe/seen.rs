@@ -161,6 +161,7 @@ impl Seen {
         let stored = found.backups.entry(backup.clone()).or_default();
         match change {
             Change::Committed(artifact) => {
+                let id = artifact.id;
                 // A listing made meanwhile may have found it already.
                 if stored.artifact(artifact.id).is_none() {
                     (stored.bytes, found.bytes) =
@@ -168,11 +169,13 @@ impl Seen {
                     let place = stored.artifacts.partition_point(|other| other.id < artifact.id);
                     stored.artifacts.insert(place, *artifact);
                 }
+                stored.lost.remove(&id);
                 // Also what was empty holds something of ours now; whatever commits puts the page as well.
                 (found.standing, found.restore_page) = (Standing::Ours, RestorePage::There);
             }
             Change::Deleted(id) => {
                 stored.artifacts.retain(|artifact| artifact.id != id);
+                stored.lost.remove(&id);
                 stored.deletions.push(now);
             }
             Change::Checked { artifact, depth, damage } => {

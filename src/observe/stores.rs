@@ -4,6 +4,7 @@
 pub mod leases;
 mod remembered;
 mod standing;
+mod witnessed;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -91,6 +92,7 @@ impl Look {
         }
         let standing = standing::judge(&listing, &backups, &chain);
         remembered::apply(&mut backups, &users, &chain.records, now);
+        witnessed::apply(&mut backups, &chain.records);
         let (restore_page, bytes) = (listing.restore_page, listing.bytes);
         Ok(StoreInventory { clock, standing, records: chain.chronicle, restore_page, backups, bytes })
     }

@@ -151,7 +151,9 @@ pub fn next_due(spec: &Spec, inventory: &Inventory, limits: &Limits, now: Timest
     let stored = facts.protected.keys().filter_map(|name| next_in_stores(&facts, name)).min();
     let suspensions = inventory.suspensions(spec).into_iter().flat_map(|it| [it.from, Some(it.until)]);
     let suspensions = suspensions.flatten().filter(|at| *at > now).min();
-    captures.into_iter().chain(stored).chain(suspensions).min()
+    let heals =
+        inventory.heals(now).into_values().filter_map(|heals| heals.again_at()).filter(|at| *at > now).min();
+    captures.into_iter().chain(stored).chain(suspensions).chain(heals).min()
 }
 
 fn next_captures(facts: &Facts<'_>, backup: &Backup) -> Vec<Timestamp> {

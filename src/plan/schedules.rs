@@ -30,7 +30,7 @@ pub(super) fn plan(facts: &Facts<'_>, draft: &mut Draft) {
 
 fn why(armed: &Armed, wanted: &ArmedSchedule) -> String {
     match armed.altered.get(wanted) {
-        Some(difference) => format!("changed by hand: {difference}"),
+        Some(difference) => format!("it reads otherwise than declared: {difference}"),
         None => format!("declared: {}", wanted.cadence),
     }
 }

@@ -1,11 +1,13 @@
 //! What a pass is asked to do, and on which terms.
 
+use std::collections::BTreeSet;
+
 use super::Extent;
 use crate::{
     artifact::Depth,
     observe::Freshness,
     plan::{Plan, manual, restore, verify::Scope},
-    spec::names::BackupName,
+    spec::{Healable, names::BackupName},
 };
 
 /// What a pass is asked to do.
@@ -25,6 +27,8 @@ pub enum Ask {
     Verify(Scope, Depth),
     /// Repairs of what is known to be damaged.
     Repair(Scope),
+    /// What drifted of these is put back, whatever the declaration says of their self-heal.
+    Heal(BTreeSet<Healable>),
     /// A restore.
     Restore(restore::Request),
 }
@@ -33,9 +37,12 @@ impl Ask {
     pub(super) fn extent(&self) -> Extent {
         match self {
             Ask::Everything | Ask::Exactly(_) | Ask::Agreed(_) => Extent::Fleet,
-            Ask::Due(_) | Ask::Backup(..) | Ask::Verify(..) | Ask::Repair(_) | Ask::Restore(_) => {
-                Extent::Request
-            }
+            Ask::Due(_)
+            | Ask::Backup(..)
+            | Ask::Verify(..)
+            | Ask::Repair(_)
+            | Ask::Heal(_)
+            | Ask::Restore(_) => Extent::Request,
         }
     }
 }

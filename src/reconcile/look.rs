@@ -38,6 +38,8 @@ impl Controller {
         let sight = Sight {
             stores: self.looks(spec).await,
             scheduler: self.drivers.scheduler(&spec.fleet),
+            scheduled_by: self.scheduled_by(),
+            made: self.made(seen, freshness),
             infra: spec.infra.as_ref().map(|infra| InfraSight {
                 mirror: self.mirror.clone(),
                 pushed: infra.mirrors.iter().map(|url| (url.clone(), self.pushed(url))).collect(),

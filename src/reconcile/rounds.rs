@@ -26,7 +26,7 @@ use crate::{
     git::stored::StoredTips,
     inventory::{Interrupted, Inventory, Observed, StoreInventory},
     observe::{Freshness, armed, seen::Seen},
-    plan::{Action, Plan, part::Part},
+    plan::{Action, Plan, heal, part::Part},
     spec::{
         Spec,
         names::{BackupName, StoreName},
@@ -63,6 +63,7 @@ impl Controller {
         let plan = self.begin_what_is_due(pass, &seen, &occasion).await?;
         self.begin_what_is_wanted(pass, &seen).await?;
         self.record_events(pass, &mut seen).await;
+        self.remember_what_was_made(pass, &mut seen);
         pass.answer();
         self.concluded(pass, &plan, &seen)
     }
@@ -172,7 +173,7 @@ impl Controller {
                 let due = self.planned(&Ask::Due(names.clone()), &desired, &seen.inventory)?;
                 self.begin(pass, &desired, seen, due, None).await?;
             }
-            Ask::Exactly(_) | Ask::Verify(..) | Ask::Repair(_) | Ask::Restore(_) => {}
+            Ask::Exactly(_) | Ask::Verify(..) | Ask::Repair(_) | Ask::Heal(_) | Ask::Restore(_) => {}
         }
         Ok(plan)
     }
@@ -228,6 +229,7 @@ impl Controller {
         }
         let steps = begun.add(addable.steps.clone());
         if !steps.is_empty() {
+            pass.healing.extend(heal::healed(&desired.spec, &seen.inventory, &steps));
             let effects: Arc<dyn Effects> = Arc::new(self.world(pass, desired, seen, &addable).await);
             pass.execution.add(steps.clone(), &effects);
         }
@@ -267,6 +269,7 @@ impl Controller {
         }
         if let Some(infra) = &mut seen.inventory.infra {
             for (mirror, position) in pass.deeds.pushed() {
+                infra.moved.remove(&mirror);
                 infra.mirrors.insert(mirror, Observed::Known(position));
             }
         }
@@ -274,7 +277,7 @@ impl Controller {
             && pass.deeds.has_rearmed()
         {
             let scheduler = self.drivers.scheduler(&desired.spec.fleet);
-            seen.inventory.armed = armed(scheduler.as_ref()).await;
+            seen.inventory.armed = armed(scheduler.as_ref(), &self.scheduled_by()).await;
         }
         pass.events.extend(pass.deeds.events());
         pass.note_ends();
@@ -286,7 +289,8 @@ impl Controller {
         if matches!(pass.ask, Ask::Restore(_)) {
             return;
         }
-        let events = events::to_record(std::mem::take(&mut pass.events), &desired, &seen.inventory);
+        let (happened, healed) = (std::mem::take(&mut pass.events), std::mem::take(&mut pass.healed));
+        let events = events::to_record(happened, &healed, &desired, &seen.inventory);
         if events.is_empty() {
             return;
         }

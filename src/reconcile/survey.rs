@@ -19,7 +19,10 @@ use crate::{
         Spec,
         names::{BackupName, StoreName},
     },
-    status::explain::{self, ArtifactExplanation, BackupExplanation},
+    status::{
+        drifted::{self, Report},
+        explain::{self, ArtifactExplanation, BackupExplanation},
+    },
 };
 
 /// Everything that a look shows.
@@ -44,6 +47,11 @@ impl Survey {
     /// Why an artifact is kept or may go; `None` when no store that can be seen has it.
     pub fn explain_artifact(&self, id: ArtifactId) -> Option<ArtifactExplanation> {
         explain::artifact(&self.spec, &self.inventory, &self.limits, id, self.pass.plan.at)
+    }
+
+    /// What differs from how Backstay left it, each with what becomes of it; and what could not be seen.
+    pub fn drift(&self) -> Report {
+        drifted::report(&self.spec, &self.inventory, &self.pass.plan, self.pass.plan.at)
     }
 
     /// The backup of an artifact and a store that has it, a good copy before a damaged one.

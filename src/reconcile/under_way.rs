@@ -22,6 +22,7 @@ use crate::{
     },
     artifact::{ArtifactId, record::Event},
     clock::Clock,
+    inventory::Healed,
     observe::Freshness,
     plan::{Action, Plan, Step, StepId, manual},
     spec::names::{BackupName, StoreName},
@@ -81,6 +82,10 @@ pub(super) struct UnderWay<'a> {
     pub(super) unreachable: Option<String>,
     /// What is to be told in stores' records.
     pub(super) events: Vec<(StoreName, Event)>,
+    /// What steps put back that had drifted.
+    pub(super) healing: BTreeMap<StepId, Healed>,
+    /// What was put back and is to be told in stores' records: each once a round, in however many steps.
+    pub(super) healed: BTreeSet<Healed>,
     /// What a person asked for and could not be begun yet.
     pub(super) wanted: Vec<Wanted>,
     /// What a person asked for, and is under way.
@@ -120,6 +125,8 @@ impl<'a> UnderWay<'a> {
             fetched: None,
             unreachable: None,
             events: Vec::new(),
+            healing: BTreeMap::new(),
+            healed: BTreeSet::new(),
             wanted: Vec::new(),
             manual: Vec::new(),
             held: BTreeMap::new(),
@@ -236,6 +243,11 @@ impl<'a> UnderWay<'a> {
     /// Takes note of what has ended, for the pass and for who asked.
     pub(super) fn note_ends(&mut self) {
         for (id, outcome) in self.execution.take_ended() {
+            if let (Some(healed), Outcome::Done(_)) = (self.healing.remove(&id), &outcome) {
+                // What else heals the same is part of the same healing.
+                self.healing.retain(|_, other| *other != healed);
+                self.healed.insert(healed);
+            }
             let Some(begun) = &mut self.begun else { continue };
             if let Some(step) = begun.step(id) {
                 for manual in &mut self.manual {

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, str::FromStr};
 use jiff::tz::TimeZone;
 
 use super::{
-    Contact, Fleet, Infra, Orphan, Policy, Retention, Spec, Verify, Window,
+    Contact, Fleet, Infra, Orphan, Policy, Retention, SelfHeal, Spec, Verify, Window,
     names::{FleetName, PolicyName, StoreName},
     parse::Names,
     places::{Path, Places, path},
@@ -179,6 +179,7 @@ impl Lower<'_> {
             keep: infra.keep.map(retention).unwrap_or_default(),
             keep_in: self.keep_in(&at, infra.keep_in, &stores),
             mirrors: infra.mirrors.unwrap_or_default().into_iter().map(|url| url.0.0).collect(),
+            self_heal: SelfHeal::declared(infra.self_heal),
             stores,
         }
     }

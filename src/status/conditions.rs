@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     BackupStatus, Declared, Hold, ObjectiveState, Overall, Status, StoreState,
+    drifted::Healing,
     words::{count, duration},
 };
 use crate::{plan::due::SlotState, spec::names::BackupName};
@@ -57,6 +58,10 @@ pub enum Concern {
     Overdue,
     /// Something declared can't be done here.
     CannotRun,
+    /// Something undoes again and again what Backstay does.
+    Fought,
+    /// Something differs from how Backstay left it, and is not put back by itself.
+    Drifted,
     /// A store is nearly full.
     NearlyFull,
     /// A store costs nearly what it may.
@@ -85,7 +90,9 @@ impl Concern {
             | Concern::ClockApart
             | Concern::InfraUnreachable
             | Concern::Overdue
-            | Concern::CannotRun => Overall::Partial,
+            | Concern::CannotRun
+            | Concern::Fought
+            | Concern::Drifted => Overall::Partial,
             Concern::NearlyFull
             | Concern::NearBudget
             | Concern::CopiesMissing
@@ -110,6 +117,8 @@ impl Concern {
             Concern::InfraUnreachable => "infra-unreachable",
             Concern::Overdue => "overdue",
             Concern::CannotRun => "cannot-run",
+            Concern::Fought => "fought",
+            Concern::Drifted => "drifted",
             Concern::NearlyFull => "nearly-full",
             Concern::NearBudget => "near-budget",
             Concern::CopiesMissing => "copies-missing",
@@ -131,6 +140,7 @@ pub(super) fn of(status: &Status) -> Vec<Condition> {
         let message = format!("{suspension}; until {}", suspension.until);
         found.push(condition(Concern::Suspended, suspension.scope.to_string(), message));
     }
+    drift(status, &mut found);
     for withheld in &status.withheld {
         let message = format!(
             "deletions in {} are held back by rule `{}`: {}",
@@ -211,6 +221,30 @@ fn stores(status: &Status, found: &mut Vec<Condition>) {
         if let Some(cost) = store.cost.filter(|cost| cost.is_high()) {
             say(Concern::NearBudget, format!("it costs {:.2} a month, of {:.2}", cost.month, cost.limit));
         }
+    }
+}
+
+/// What fights back, and what nothing puts back by itself. Of damage and of refused stores other conditions tell.
+fn drift(status: &Status, found: &mut Vec<Condition>) {
+    for fight in status.drift.heals.iter().filter(|heals| heals.is_fight) {
+        let message = format!(
+            "{}, last at {:.0}: something undoes it ({}); find out what, or switch its self-heal off",
+            fight.told,
+            fight.last,
+            fight.kind.as_str()
+        );
+        found.push(condition(Concern::Fought, fight.subject.clone(), message));
+    }
+    for drifted in status.drift.drifts.iter().filter(|drifted| !drifted.is_told_otherwise()) {
+        let message = match &drifted.healing {
+            Healing::Next { .. } | Healing::Later { .. } => continue,
+            Healing::Off { resource } => format!(
+                "{}; self-heal of {resource} is off: `backstay apply --heal {resource}` heals it once",
+                drifted.drift.found
+            ),
+            Healing::None { remedy } => format!("{}; {remedy}", drifted.drift.found),
+        };
+        found.push(condition(Concern::Drifted, drifted.drift.subject.clone(), message));
     }
 }
 

@@ -37,6 +37,17 @@ struct ConditionLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DriftLabels {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HealLabels {
+    kind: &'static str,
+    subject: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RevisionLabels {
     revision: String,
     newest: String,
@@ -72,6 +83,7 @@ fn register(registry: &mut Registry, status: &Status, now: Timestamp) {
         conditions.get_or_create(&labels).set(1);
     }
     registry.register("condition", "1 for everything that somebody should know", conditions);
+    drift(registry, status);
     let revisions = RevisionLabels {
         revision: status.revisions.in_force.clone().unwrap_or_default(),
         newest: status.revisions.newest.clone().unwrap_or_default(),
@@ -82,6 +94,20 @@ fn register(registry: &mut Registry, status: &Status, now: Timestamp) {
         registry.register("infra_contact_timestamp_seconds", "When the infra repo last answered", contact);
     }
     registry.register("revision", "The revision in force and the newest one", Info::new(revisions));
+}
+
+fn drift(registry: &mut Registry, status: &Status) {
+    let drifted = Family::<DriftLabels, Gauge>::default();
+    for drifts in status.drift.drifts.iter() {
+        drifted.get_or_create(&DriftLabels { kind: drifts.drift.kind.as_str() }).inc();
+    }
+    registry.register("drift", "How much differs from how Backstay left it", drifted);
+    let healed = Family::<HealLabels, Gauge>::default();
+    for heals in &status.drift.heals {
+        let labels = HealLabels { kind: heals.kind.as_str(), subject: heals.subject.clone() };
+        healed.get_or_create(&labels).set(i64::try_from(heals.times).unwrap_or(i64::MAX));
+    }
+    registry.register("drift_heals", "How often it was put back within the last 24 hours", healed);
 }
 
 fn schedules(registry: &mut Registry, status: &Status) {

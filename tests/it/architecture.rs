@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 /// Modules that are pure and synchronous.
-const CORE: &[&str] = &["adopt", "artifact", "diagnostic", "inventory", "plan", "spec", "status"];
+const CORE: &[&str] = &["adopt", "artifact", "diagnostic", "drift", "inventory", "plan", "spec", "status"];
 
 /// External crates that the core may name: none of them touches the world.
 const PURE_CRATES: &[&str] = &[

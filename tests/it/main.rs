@@ -10,6 +10,7 @@ mod ci_files;
 mod cli;
 mod daemon;
 mod declaration;
+mod drift;
 mod examples;
 mod executor;
 mod fleets;

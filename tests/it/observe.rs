@@ -263,7 +263,12 @@ async fn a_pack_found_damaged_is_damage_of_all_that_name_it_until_each_is_checke
     assert_eq!(damaged().await, [id(2, 2), id(4, 4)]);
     scene.record(now(), vec![found_in_a_shared_pack(&scene)]).await;
     assert_eq!(damaged().await, [id(1, 1), id(2, 2), id(4, 4)], "found again");
-    scene.record(now(), vec![Event::Repaired { backup: "agama".parse().unwrap(), artifact: id(4, 4) }]).await;
+    scene
+        .record(
+            now(),
+            vec![Event::Repaired { backup: "agama".parse().unwrap(), artifact: id(4, 4), replaces: None }],
+        )
+        .await;
     assert_eq!(damaged().await, [id(1, 1), id(2, 2)], "only what was repaired");
 }
 

@@ -1,6 +1,7 @@
 //! Passes end to end: a real Git repository, a real database, two stores in folders.
 
 mod damage;
+mod drift;
 mod gates;
 mod history;
 mod memory;

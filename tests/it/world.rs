@@ -11,13 +11,13 @@ use std::{
 use backstay::{
     artifact::{ArtifactId, Depth, Kind},
     inventory::{
-        Condition, InfraInventory, Interrupted, Inventory, Lease, Observed, Origin, RestorePage, Standing,
-        StoreInventory, StoredArtifact, StoredBackup, Verified, Work,
+        Condition, InfraInventory, Interrupted, Inventory, Lease, Made, Observed, Origin, RestorePage,
+        Standing, StoreInventory, StoredArtifact, StoredBackup, Verified, Work,
     },
     plan::{self, Action, Limits, Plan, action::Capture},
     spec::{
-        Backup, Cadence, CatchUp, Files, Fleet, Infra, Policy, Retention, Source, Spec, Store, StorePlace,
-        Verify, Window,
+        Backup, Cadence, CatchUp, Files, Fleet, Infra, Policy, Retention, SelfHeal, Source, Spec, Store,
+        StorePlace, Verify, Window,
         names::{BackupName, StoreName},
     },
 };
@@ -57,6 +57,7 @@ pub fn local_store(name: &str) -> Store {
         immutable: None,
         budget: None,
         recipients: None,
+        self_heal: SelfHeal::On,
         place: StorePlace::Local { path: PathBuf::from("/srv").join(name) },
     }
 }
@@ -131,7 +132,11 @@ pub struct World {
     /// The position of the infra repo, and of each mirror.
     pub position: String,
     pub mirrors: BTreeMap<String, Observed<String>>,
+    /// Mirrors that somebody else moved, and how.
+    pub moved: BTreeMap<String, String>,
     pub interrupted: Vec<Interrupted>,
+    /// What the host remembers of what Backstay made.
+    pub made: Made,
     captures: u64,
 }
 
@@ -149,7 +154,9 @@ impl World {
             armed: BTreeSet::new(),
             position: "p0".to_owned(),
             mirrors: BTreeMap::new(),
+            moved: BTreeMap::new(),
             interrupted: Vec::new(),
+            made: Made::default(),
             captures: 0,
         };
         for name in stores {
@@ -178,6 +185,7 @@ impl World {
             stores: self.spec.stores.keys().cloned().collect(),
             keep_in: BTreeMap::new(),
             contact: None,
+            self_heal: SelfHeal::On,
         };
         self.spec.backups.insert(backup(name), declared);
         self
@@ -190,6 +198,7 @@ impl World {
             mirrors: mirrors.iter().map(|m| (*m).to_owned()).collect(),
             keep: Retention { daily: Some(30), last: Some(100), ..Retention::default() },
             keep_in: BTreeMap::new(),
+            self_heal: SelfHeal::On,
         });
         self
     }
@@ -219,12 +228,18 @@ impl World {
             };
             (name.clone(), seen)
         };
-        let infra = InfraInventory { position: self.position.clone(), mirrors: self.mirrors.clone() };
+        let infra = InfraInventory {
+            position: self.position.clone(),
+            mirrors: self.mirrors.clone(),
+            tips: BTreeMap::new(),
+            moved: self.moved.clone(),
+        };
         Inventory {
             stores: self.stores.iter().map(look).collect(),
             armed: Observed::Known(self.armed.clone().into()),
             infra: self.spec.infra.is_some().then_some(infra),
             interrupted: self.interrupted.clone(),
+            made: self.made.clone(),
         }
     }
 
@@ -325,6 +340,7 @@ impl World {
                 self.interrupted.retain(|i| i.artifact != *artifact || i.store != *store);
             }
             Action::Push { mirror } => {
+                self.moved.remove(mirror);
                 self.mirrors.insert(mirror.clone(), Observed::Known(self.position.clone()));
             }
             Action::Restore(_) => {}

@@ -21,7 +21,10 @@ use crate::{
         action::{Capture, Destination, Restore},
     },
     sources::{Place, Restored, Source},
-    spec::names::{BackupName, StoreName},
+    spec::{
+        Verify,
+        names::{BackupName, StoreName},
+    },
 };
 
 impl World {
@@ -51,8 +54,17 @@ impl World {
         }
         self.leave_restore_page(&capture.store).await;
         self.deeds.change(&capture.store, &capture.backup, Change::Committed(Box::new(as_stored(&manifest))));
+        self.bear_witness(&capture.store, &capture.backup, artifact);
         let note = captured(&manifest);
         Ok(Done { note: Some(note), artifact: Some(artifact), ..Done::default() })
+    }
+
+    /// Has a store's records tell of an artifact of which no check will, so that its loss shows.
+    fn bear_witness(&self, store: &StoreName, backup: &BackupName, artifact: ArtifactId) {
+        let declared = self.spec.backups.get(backup);
+        if declared.is_some_and(|declared| declared.policy.verify == Verify::default()) {
+            self.deeds.tell(store, Event::Committed { backup: backup.clone(), artifact });
+        }
     }
 
     /// The source of a capture. A bundle whose base can't be built upon any more, since this host forgot what it holds, is
@@ -151,6 +163,7 @@ impl World {
             Ok(read) => self.deeds.change(to, backup, Change::Committed(Box::new(as_stored(&read.manifest)))),
             Err(_) => self.deeds.change(to, backup, Change::Unclear),
         }
+        self.bear_witness(to, backup, artifact);
         Ok(Done { artifact: Some(artifact), ..noted(counted(copied.objects, "object", copied.bytes)) })
     }
 
@@ -170,7 +183,8 @@ impl World {
         let repaired =
             repair::repair(order, &place, &source, &audience, &self.keys, clock, progress.as_ref()).await?;
         self.leave_restore_page(store).await;
-        let event = Event::Repaired { backup: backup.clone(), artifact: repaired.artifact };
+        let event =
+            Event::Repaired { backup: backup.clone(), artifact: repaired.artifact, replaces: Some(damaged) };
         self.record_at_once(store, backup, event).await?;
         let note = format!("by {}: {}", repaired.artifact, counted(repaired.packs, "pack", repaired.bytes));
         Ok(Done { artifact: Some(repaired.artifact), ..noted(note) })

@@ -70,7 +70,7 @@ fn weigh_event<'a>(found: &mut Found<'a>, users: &BTreeMap<BackupName, Users>, e
             }
         }
         // What a repair shares was compared, whatever had been found before.
-        Event::Repaired { backup, artifact } => weigh(found, (backup, *artifact), Depth::Data, None),
+        Event::Repaired { backup, artifact, .. } => weigh(found, (backup, *artifact), Depth::Data, None),
         _ => {}
     }
 }
@@ -153,11 +153,13 @@ fn apply_event(
             }
         }
         Event::Verified { .. }
+        | Event::Committed { .. }
         | Event::Repaired { .. }
         | Event::Suspended(_)
         | Event::Resumed { .. }
         | Event::InForce { .. }
         | Event::RewriteApproved(_)
+        | Event::Healed(_)
         | Event::Adopted { .. } => {}
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{Lower, below, line, store::secret, word};
 use crate::spec::{
-    Backup, Files, Mysql, Policy, Server, Source, Tls,
+    Backup, Files, Mysql, Policy, SelfHeal, Server, Source, Tls,
     names::{BackupName, INFRA, PolicyName},
     places::{Path, path},
     schema,
@@ -34,6 +34,7 @@ impl Lower<'_> {
             .take()
             .and_then(|Text(Name(policy))| self.reference("policy", &below(&at, ["policy"]), &policy));
         let description = line(backup.description.take());
+        let self_heal = SelfHeal::declared(backup.self_heal);
         let source = self.source(&at, backup);
         Some(Backup {
             name: name.clone(),
@@ -43,6 +44,7 @@ impl Lower<'_> {
             stores,
             keep_in,
             contact,
+            self_heal,
         })
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Lower, below, length, line, word};
 use crate::spec::{
-    Addressing, Budget, S3, S3Credentials, SecretRef, Sftp, Store, StorePlace,
+    Addressing, Budget, S3, S3Credentials, SecretRef, SelfHeal, Sftp, Store, StorePlace,
     names::StoreName,
     places::{Path, path},
     schema,
@@ -36,6 +36,7 @@ impl Lower<'_> {
             immutable: length(store.immutable),
             budget: store.budget.and_then(budget),
             recipients: store.recipients.map(|list| list.into_iter().map(|recipient| recipient.0).collect()),
+            self_heal: SelfHeal::declared(store.self_heal),
             place,
         })
     }

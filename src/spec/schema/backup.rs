@@ -32,6 +32,8 @@ pub struct Backup {
     pub keep_in: BTreeMap<String, Keep>,
     /// Name of the contact.
     pub contact: Option<Text<Name>>,
+    /// Whether what somebody changed of its artifacts and schedules is put back by itself. Default: true.
+    pub self_heal: Option<bool>,
     /// Folders of the controller's host.
     pub files: Option<Files>,
     /// An SQLite database of the controller's host.
@@ -164,4 +166,6 @@ pub struct Infra {
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "name" }))]
     pub keep_in: BTreeMap<String, Keep>,
+    /// Whether what somebody changed of its bundles and mirrors is put back by itself. Default: true.
+    pub self_heal: Option<bool>,
 }

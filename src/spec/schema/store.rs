@@ -29,6 +29,8 @@ pub struct Store {
     /// Age public keys of those who can read this store's artifacts, instead of the fleet's.
     #[schemars(length(min = 1))]
     pub recipients: Option<Vec<Text<Recipient>>>,
+    /// Whether what somebody took away in it is put back by itself. Default: true.
+    pub self_heal: Option<bool>,
     /// A folder of the controller's host.
     pub local: Option<Local>,
     /// A folder of a host, by SFTP with a key.

@@ -11,7 +11,7 @@ use backstay::{
 use super::{Fleet, all_done, apply, pass};
 
 /// The fleet's configuration with its schedules in cron.
-fn with_cron(fleet: &Fleet) -> Config {
+pub fn with_cron(fleet: &Fleet) -> Config {
     let folder = fleet.path("cron.d");
     fs::create_dir_all(&folder).unwrap();
     let host = Host { folder: Some(folder), user: "root".into(), program: Some("/usr/bin/backstay".into()) };
