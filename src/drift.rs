@@ -58,6 +58,8 @@ pub enum Kind {
     StoreEmptied,
     /// A store that was ours is set back, or holds what no trusted key signed.
     StoreRefused,
+    /// A store goes by rules of its own that take objects away, or that protect them less than before.
+    StoreRules,
     /// An artifact is gone.
     ArtifactGone,
     /// An artifact is not whole any more.
@@ -80,6 +82,7 @@ impl Kind {
         match self {
             Kind::StoreEmptied => "store-emptied",
             Kind::StoreRefused => "store-refused",
+            Kind::StoreRules => "store-rules",
             Kind::ArtifactGone => "artifact-gone",
             Kind::ArtifactDamaged => "artifact-damaged",
             Kind::ArtifactUntrusted => "artifact-untrusted",
@@ -95,6 +98,9 @@ impl Kind {
         match self {
             Kind::StoreEmptied => "it fills again with what other stores and the next captures bring",
             Kind::StoreRefused => "look into it, then `backstay adopt STORE --reason WHY`",
+            Kind::StoreRules => {
+                "set the store's rules right; where they are meant so, `backstay adopt STORE --reason WHY`"
+            }
             Kind::ArtifactGone | Kind::ArtifactDamaged | Kind::ArtifactUntrusted => {
                 "no other store has it whole; find out who did it, then `backstay adopt STORE --reason WHY`"
             }
@@ -127,6 +133,13 @@ pub enum Thing {
     Mirror(String),
     /// A store as a whole.
     Store(StoreName),
+    /// A rule of a store.
+    Rule {
+        /// Whose.
+        store: StoreName,
+        /// Its name there.
+        name: String,
+    },
 }
 
 /// Something that could not be looked at.
@@ -143,7 +156,12 @@ pub fn drift(spec: &Spec, inventory: &Inventory) -> Found {
     let mut found = Found::default();
     for (name, store) in &inventory.stores {
         match store {
-            Observed::Known(store) => seen::store(inventory, name, store, &mut found.drifts),
+            Observed::Known(store) => {
+                seen::store(inventory, name, store, &mut found.drifts);
+                if let Observed::Unknown(why) = &store.rules {
+                    found.miss(format_args!("rules of store.{name}"), why);
+                }
+            }
             Observed::Unknown(why) => found.miss(Healable::Store(name.clone()), why),
         }
     }

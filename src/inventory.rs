@@ -2,6 +2,7 @@
 
 mod chronicle;
 mod made;
+mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +20,7 @@ use crate::{
 
 pub use chronicle::{Chronicle, Healed, InForce, Ruling};
 pub use made::{Made, MirrorMade, StoreMade};
+pub use rules::{DefaultLock, LockMode, StoreRules, Versioning};
 
 /// Something that was looked at. What could not be seen is unknown, never absent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +110,8 @@ pub struct StoreInventory {
     pub standing: Standing,
     /// What its trusted records tell of its past.
     pub records: Chronicle,
+    /// What of its own rules bears on what lies there.
+    pub rules: Observed<StoreRules>,
     /// Whether the page that tells how to restore without Backstay lies in it.
     pub restore_page: RestorePage,
     /// Every backup found, declared or not.

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::artifact::layout::ObjectName;
+use crate::{artifact::layout::ObjectName, inventory::StoreRules};
 
 /// A place that holds objects: bytes under a name, written once and never changed.
 ///
@@ -58,6 +58,9 @@ pub trait Store: Send + Sync {
 
     /// What the store was found to hold to, probed once at first use.
     async fn capabilities(&self) -> Result<Capabilities, StoreError>;
+
+    /// What of the store's own rules bears on objects below the folder `under`.
+    async fn rules(&self, under: &ObjectName) -> Result<StoreRules, StoreError>;
 }
 
 /// What became of a put.

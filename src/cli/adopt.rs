@@ -1,4 +1,5 @@
-//! `backstay adopt`: a refused store is used again; or what crontabs and timers dump already is declared.
+//! `backstay adopt`: a refused store is used again, and what was lost in a store counts no more; or what crontabs and
+//! timers dump already is declared.
 
 mod dumps;
 
@@ -10,10 +11,11 @@ use serde::Serialize;
 use super::{Output, controller, exit::Exit, terminal::Terminal};
 use crate::spec::names::StoreName;
 
-/// Take over a store that is refused, or dumps that crontabs and timers make already
+/// Take a store as it is, refused or robbed; or declare dumps that crontabs and timers make already
 ///
 /// A store is refused when it is not empty and holds nothing that a trusted key signed, when its records are altered or
-/// gone, or when they are older than the other stores show. Look into it first: `backstay status` says why.
+/// gone, or when they are older than the other stores show. Look into it first: `backstay status` says why. What somebody
+/// deleted in a store, and no other store has, is shown by `backstay drift` until the store is adopted.
 ///
 /// With --crontab, --system-crontab or --timers nothing is changed and no store is touched: the dumps that are recognised
 /// are printed as a declaration, with comments where a person must look. What is not taken over is told on stderr. Secrets
@@ -46,7 +48,7 @@ struct Refused {
 struct Adopted<'a> {
     store: &'a StoreName,
     reason: &'a str,
-    was_refused: String,
+    before: String,
 }
 
 impl Adopt {
@@ -60,10 +62,10 @@ impl Adopt {
 
 fn adopt(store: &StoreName, reason: &str, config: &Path, terminal: &Terminal) -> anyhow::Result<Exit> {
     let controller = controller::open(config)?;
-    let was_refused = controller::block_on(async { Ok(controller.adopt(store, reason).await?) })?;
+    let before = controller::block_on(async { Ok(controller.adopt(store, reason).await?) })?;
     match terminal.output {
-        Output::Text => terminal.data(&format!("Adopted {store}. It had been refused: {was_refused}.\n"))?,
-        Output::Json => terminal.json("backstay.adoption/1", &Adopted { store, reason, was_refused })?,
+        Output::Text => terminal.data(&format!("Adopted {store} as it is. Before: {before}.\n"))?,
+        Output::Json => terminal.json("backstay.adoption/1", &Adopted { store, reason, before })?,
     }
     Ok(Exit::Done)
 }

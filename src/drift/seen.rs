@@ -49,8 +49,33 @@ pub(super) fn store(
             }
         }
     }
+    rules(inventory, name, store, drifts);
     for (backup, stored) in &store.backups {
         artifacts(backup, name, stored, drifts);
+    }
+}
+
+/// Rules of the store's own that nobody agreed to.
+fn rules(inventory: &Inventory, name: &StoreName, store: &StoreInventory, drifts: &mut Vec<Drift>) {
+    let Observed::Known(rules) = &store.rules else { return };
+    let of = |rule: &str, subject: String, expected: &str, found: String, evidence: &str| Drift {
+        kind: Kind::StoreRules,
+        subject,
+        resources: vec![Healable::Store(name.clone())],
+        expected: expected.to_owned(),
+        found,
+        evidence: evidence.to_owned(),
+        thing: Thing::Rule { store: name.clone(), name: rule.to_owned() },
+    };
+    for (rule, harm) in &rules.takes {
+        let (subject, evidence) =
+            (format!("rule {rule:?} of store {name}"), "the store's own lifecycle rules");
+        drifts.push(of(rule, subject, "nobody but Backstay deletes", harm.clone(), evidence));
+    }
+    let before = inventory.made.stores.get(name).and_then(|made| made.rules.as_ref());
+    if let Some(weaker) = before.and_then(|before| rules.weaker_than(before)) {
+        let (subject, evidence) = (format!("protection of store {name}"), "what this host remembers of it");
+        drifts.push(of("", subject, "as strict as it was", weaker, evidence));
     }
 }
 

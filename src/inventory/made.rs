@@ -1,15 +1,15 @@
 //! What Backstay itself made, and how it left it: what this host remembers of that, so that what somebody changed since is
 //! told from what is declared anew. A cache: what is not remembered is taken as it is found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ArmedSchedule, Inventory, Observed, Standing, StoreInventory};
+use super::{ArmedSchedule, Inventory, Observed, Standing, StoreInventory, StoreRules};
 use crate::{
     artifact::record::Mark,
-    spec::{SelfHeal, Spec, names::StoreName},
+    spec::{Healable, SelfHeal, Spec, names::StoreName},
 };
 
 /// What Backstay left behind when it last changed something.
@@ -55,6 +55,9 @@ impl MirrorMade {
 pub struct StoreMade {
     /// Its newest record.
     pub mark: Mark,
+    /// The rules that it goes by itself, at their strictest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<StoreRules>,
 }
 
 impl Made {
@@ -63,14 +66,21 @@ impl Made {
         !self.scheduler.is_empty() && self.scheduler != by
     }
 
-    /// What is to be remembered of what `inventory` shows, at `now`. What drifted stays as it was left until it is healed.
-    pub fn after(&self, spec: &Spec, inventory: &Inventory, now: Timestamp) -> Made {
+    /// What is to be remembered of what `inventory` shows, at `now`. What drifted stays as it was left until it is healed:
+    /// without being asked, or since a person `asked` for it.
+    pub fn after(
+        &self,
+        spec: &Spec,
+        inventory: &Inventory,
+        asked: &BTreeSet<Healable>,
+        now: Timestamp,
+    ) -> Made {
         let (scheduler, armed) = self.armed_after(spec, inventory, now);
         Made {
             scheduler,
             armed,
             mirrors: self.mirrors_after(spec, inventory, now),
-            stores: self.stores_after(spec, inventory),
+            stores: self.stores_after(spec, inventory, asked),
         }
     }
 
@@ -114,26 +124,37 @@ impl Made {
         declared.filter_map(|url| Some((url.clone(), left(url)?))).collect()
     }
 
-    fn stores_after(&self, spec: &Spec, inventory: &Inventory) -> BTreeMap<StoreName, StoreMade> {
-        let left = |name: &StoreName, heals: SelfHeal| {
+    fn stores_after(
+        &self,
+        spec: &Spec,
+        inventory: &Inventory,
+        asked: &BTreeSet<Healable>,
+    ) -> BTreeMap<StoreName, StoreMade> {
+        let left = |name: &StoreName| {
             let before = self.stores.get(name);
             let Some(Observed::Known(found)) = inventory.stores.get(name) else { return before.cloned() };
-            match (found.records.last(), before) {
-                (Some(mark), before) if may_remember(found, before, heals) => Some(StoreMade { mark }),
-                (_, before) => before.cloned(),
+            let resource = Healable::Store(name.clone());
+            let heals = spec.self_heal(&resource) == SelfHeal::On || asked.contains(&resource);
+            let goes_on = before.is_none_or(|before| found.records.has(&before.mark));
+            match found.records.last() {
+                Some(mark) if found.standing == Standing::Ours && (goes_on || heals) => {
+                    Some(StoreMade { mark, rules: rules_left(found, before) })
+                }
+                _ => before.cloned(),
             }
         };
-        spec.stores
-            .iter()
-            .filter_map(|(name, store)| Some((name.clone(), left(name, store.self_heal)?)))
-            .collect()
+        spec.stores.keys().filter_map(|name| Some((name.clone(), left(name)?))).collect()
     }
 }
 
-/// Whether a store as it is found takes the place of how it was left: it goes on from there, or what was lost is made anew.
-fn may_remember(found: &StoreInventory, before: Option<&StoreMade>, heals: SelfHeal) -> bool {
-    let goes_on = before.is_none_or(|before| found.records.has(&before.mark));
-    found.standing == Standing::Ours && (goes_on || heals == SelfHeal::On)
+/// The rules to be remembered: those of before, until they protect more.
+fn rules_left(found: &StoreInventory, before: Option<&StoreMade>) -> Option<StoreRules> {
+    let before = before.and_then(|before| before.rules.clone());
+    match (found.rules.known(), before) {
+        (Some(now), Some(before)) if now.weaker_than(&before).is_some() => Some(before),
+        (Some(now), _) => Some(StoreRules { takes: BTreeMap::new(), ..now.clone() }),
+        (None, before) => before,
+    }
 }
 
 /// Enough of a commit's id for people.

@@ -68,8 +68,11 @@ pub async fn observe(look: &Look, now: Timestamp) -> Observed<StoreInventory> {
 impl Look {
     async fn observe(&self, now: Timestamp) -> Result<StoreInventory, StoreError> {
         let clock = self.store.clock().await?;
-        let listed = self.store.list(&layout::fleet(&self.fleet)).await?;
-        let listing = FleetListing::sort(&self.fleet, listed);
+        let under = layout::fleet(&self.fleet);
+        let (listed, rules) = tokio::join!(self.store.list(&under), self.store.rules(&under));
+        let listing = FleetListing::sort(&self.fleet, listed?);
+        // Not everybody who may write may read the rules: the rest can be seen all the same.
+        let rules = rules.map_or_else(|error| Observed::Unknown(error.to_string()), Observed::Known);
         let chain = self.records().read(&listing.records, &self.keys, self.cache.as_ref()).await?;
         let suspects = remembered::suspects(&chain.records);
         let looks: Vec<_> = listing
@@ -94,7 +97,7 @@ impl Look {
         remembered::apply(&mut backups, &users, &chain.records, now);
         witnessed::apply(&mut backups, &chain.records);
         let (restore_page, bytes) = (listing.restore_page, listing.bytes);
-        Ok(StoreInventory { clock, standing, records: chain.chronicle, restore_page, backups, bytes })
+        Ok(StoreInventory { clock, standing, records: chain.chronicle, rules, restore_page, backups, bytes })
     }
 
     /// The fleet's records in this store.

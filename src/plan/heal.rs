@@ -111,15 +111,18 @@ fn reason(drift: &Drift, otherwise: &str) -> String {
         Kind::ScheduleGone => "removed by hand".to_owned(),
         Kind::MirrorMoved => format!("somebody moved it: {}", drift.found),
         Kind::StoreEmptied => format!("{}: {otherwise}", drift.found),
-        Kind::ArtifactDamaged | Kind::ArtifactUntrusted | Kind::StoreRefused | Kind::ScheduleStranger => {
-            otherwise.to_owned()
-        }
+        Kind::ArtifactDamaged
+        | Kind::ArtifactUntrusted
+        | Kind::StoreRefused
+        | Kind::StoreRules
+        | Kind::ScheduleStranger => otherwise.to_owned(),
     }
 }
 
 fn store_of(thing: &Thing) -> &str {
     match thing {
         Thing::Artifact { store, .. } | Thing::Store(store) => store.as_str(),
+        Thing::Rule { store, .. } => store.as_str(),
         Thing::Schedule(_) | Thing::Place(_) | Thing::Mirror(_) => "its place",
     }
 }

@@ -37,7 +37,7 @@ fn record(
             || facts.inventory.interrupted.iter().any(|i| i.artifact == *id && i.store == *store)
     };
     let new = stored.unreferenced.keys().filter(|id| !stored.candidates.contains_key(id) && !under_way(id));
-    let captures: Vec<ArtifactId> = new.copied().collect();
+    let captures: Vec<ArtifactId> = new.filter(|id| !stored.lost.contains_key(id)).copied().collect();
     if !captures.is_empty() {
         let reason = format!("{} captures have packs that no manifest names", captures.len());
         let (backup, store) = (backup.clone(), store.clone());
@@ -80,11 +80,13 @@ fn is_copied(draft: &Draft, (name, store): (&BackupName, &StoreName), id: Artifa
     })
 }
 
-/// Captures whose packs were unreferenced a day before `now` and still are.
+/// Captures whose packs were unreferenced a day before `now` and still are. What is left of an artifact whose manifest
+/// somebody deleted stays: its copy need not be carried again, and may be all that there is.
 fn ripe(stored: &StoredBackup, now: Timestamp) -> Vec<ArtifactId> {
     let old = |since: Timestamp| since.checked_add(SWEEP_AFTER).is_ok_and(|ripe| ripe <= now);
     let candidates = stored.candidates.iter().filter(|(id, since)| {
-        old(**since) && stored.unreferenced.contains_key(id) && stored.artifact(**id).is_none()
+        let nobodys = stored.unreferenced.contains_key(id) && !stored.lost.contains_key(id);
+        old(**since) && nobodys && stored.artifact(**id).is_none()
     });
     candidates.map(|(id, _)| *id).collect()
 }

@@ -1,12 +1,13 @@
-//! Adoption: a person's word that a refused store may be used.
+//! Adoption: a person's word that a refused store may be used, or that what somebody changed in a store is to stay so.
 
 use super::{Controller, desired::NothingInForce};
 use crate::{
     artifact::record::Event,
-    inventory::{Observed, Standing},
+    drift::{Kind, Thing, drift},
+    inventory::{Inventory, Observed, Standing},
     observe::Freshness,
     records::AppendError,
-    spec::names::StoreName,
+    spec::{Spec, names::StoreName},
     state::StateError,
 };
 
@@ -31,7 +32,9 @@ pub enum AdoptError {
         why: String,
     },
     /// There is nothing to adopt.
-    #[error("failed to adopt store {0}: it is not refused; nothing needs to be done")]
+    #[error(
+        "failed to adopt store {0}: it is not refused, and nothing in it drifted; nothing needs to be done"
+    )]
     NotRefused(StoreName),
     /// It could not be written down.
     #[error(transparent)]
@@ -39,8 +42,9 @@ pub enum AdoptError {
 }
 
 impl Controller {
-    /// Takes over a store that is refused, for a person's `reason`: it is used from the next pass on. Returns why it had been
-    /// refused. What no trusted key signed stays unreadable, and nothing beside it is deleted.
+    /// Takes a store as it is, for a person's `reason`: one that is refused is used from the next pass on, and what was lost
+    /// in one, or protects it less, counts as drift no more. Returns why there was something to adopt. What no trusted key
+    /// signed stays unreadable, and nothing beside it is deleted.
     pub async fn adopt(&self, store: &StoreName, reason: &str) -> Result<String, AdoptError> {
         let _lock = self.state.lock()?;
         // What was fetched before says where the stores are, too.
@@ -48,14 +52,15 @@ impl Controller {
         let desired = self.desired().await?;
         let mut seen = self.seen.lock().await;
         self.look(&mut seen, &desired.spec, Vec::new(), Freshness::Now).await;
-        let refused = match seen.inventory.stores.get(store) {
+        let why = match seen.inventory.stores.get(store) {
             None => return Err(AdoptError::Undeclared(store.clone())),
             Some(Observed::Unknown(why)) => {
                 return Err(AdoptError::Unseen { store: store.clone(), why: why.clone() });
             }
             Some(Observed::Known(found)) => match &found.standing {
                 Standing::Refused(why) => why.clone(),
-                Standing::Ours | Standing::Empty => return Err(AdoptError::NotRefused(store.clone())),
+                Standing::Ours | Standing::Empty => drifted(&desired.spec, &seen.inventory, store)
+                    .ok_or_else(|| AdoptError::NotRefused(store.clone()))?,
             },
         };
         let unseen = |why: String| AdoptError::Unseen { store: store.clone(), why };
@@ -64,7 +69,27 @@ impl Controller {
         let records = look.as_ref().map_err(|why| unseen(why.clone()))?.records();
         let events = vec![Event::Adopted { reason: reason.to_owned() }];
         records.append_knowing(&self.keys, self.now(), events, seen.siblings(store)).await?;
+        let mut made = self.state.made();
+        made.stores.remove(store);
+        self.state.set_made(&made)?;
+        seen.inventory.made = made;
         seen.forget(store);
-        Ok(refused)
+        Ok(why)
     }
+}
+
+/// What drifted in a store and a person's word can let be so.
+fn drifted(spec: &Spec, inventory: &Inventory, store: &StoreName) -> Option<String> {
+    let mut drifts = drift(spec, inventory).drifts;
+    drifts.retain(|drift| match &drift.thing {
+        Thing::Artifact { store: of, .. } => of == store && drift.kind == Kind::ArtifactGone,
+        Thing::Rule { store: of, name } => of == store && name.is_empty(),
+        Thing::Store(of) => of == store,
+        Thing::Schedule(_) | Thing::Place(_) | Thing::Mirror(_) => false,
+    });
+    let first = drifts.first()?;
+    Some(match drifts.len() {
+        1 => first.to_string(),
+        number => format!("{first}; and {} more", number - 1),
+    })
 }

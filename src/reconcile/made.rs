@@ -1,5 +1,7 @@
 //! What Backstay made and how it left it: read before a look, and remembered after each round that changed something.
 
+use std::collections::BTreeSet;
+
 use super::{Ask, Controller, under_way::UnderWay};
 use crate::{
     config::Schedules,
@@ -23,8 +25,12 @@ impl Controller {
         let Some(desired) = pass.desired.as_ref().filter(|_| !matches!(pass.ask, Ask::Restore(_))) else {
             return;
         };
+        let asked = match pass.ask {
+            Ask::Heal(resources) => resources.clone(),
+            _ => BTreeSet::new(),
+        };
         let before = &seen.inventory.made;
-        let made = before.after(&desired.spec, &seen.inventory, self.clock.now());
+        let made = before.after(&desired.spec, &seen.inventory, &asked, self.clock.now());
         if made == *before {
             return;
         }

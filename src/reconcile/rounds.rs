@@ -343,6 +343,7 @@ fn about(inventory: &Inventory, plan: &Plan) -> Inventory {
             clock: store.clock,
             standing: store.standing.clone(),
             records: Default::default(),
+            rules: Observed::default(),
             restore_page: store.restore_page,
             backups: of_plan.collect(),
             bytes: store.bytes,

@@ -244,6 +244,7 @@ impl<'a> UnderWay<'a> {
     pub(super) fn note_ends(&mut self) {
         for (id, outcome) in self.execution.take_ended() {
             if let (Some(healed), Outcome::Done(_)) = (self.healing.remove(&id), &outcome) {
+                tracing::info!(subject = %healed.subject, kind = healed.kind.as_str(), "put back what somebody had changed");
                 // What else heals the same is part of the same healing.
                 self.healing.retain(|_, other| *other != healed);
                 self.healed.insert(healed);

@@ -15,7 +15,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::sync::watch;
 
 use super::{Capabilities, ErrorKind, Listed, Put, Stat, Store, StoreError};
-use crate::artifact::layout::ObjectName;
+use crate::{artifact::layout::ObjectName, inventory::StoreRules};
 
 /// The calls of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -334,5 +334,9 @@ impl Store for FaultyStore {
     async fn capabilities(&self) -> Result<Capabilities, StoreError> {
         let fault = self.faults.meet(Call::Capabilities, "its capabilities").await?;
         answer(fault, "its capabilities", self.inner.capabilities().await?)
+    }
+
+    async fn rules(&self, under: &ObjectName) -> Result<StoreRules, StoreError> {
+        self.inner.rules(under).await
     }
 }

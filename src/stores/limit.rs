@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{Capabilities, Listed, Put, Stat, Store, StoreError};
-use crate::artifact::layout::ObjectName;
+use crate::{artifact::layout::ObjectName, inventory::StoreRules};
 
 /// A store that is given a bounded number of calls at once; the others wait for their turn, in order.
 pub struct LimitedStore {
@@ -67,5 +67,10 @@ impl Store for LimitedStore {
     async fn capabilities(&self) -> Result<Capabilities, StoreError> {
         let _turn = self.turn().await;
         self.inner.capabilities().await
+    }
+
+    async fn rules(&self, under: &ObjectName) -> Result<StoreRules, StoreError> {
+        let _turn = self.turn().await;
+        self.inner.rules(under).await
     }
 }

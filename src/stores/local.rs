@@ -29,7 +29,7 @@ use tokio::sync::OnceCell;
 
 use self::{fault::Fault, tree::Root};
 use super::{Capabilities, ErrorKind, Held, Listed, Put, Stat, Store, StoreError, extent::extent, probe};
-use crate::artifact::layout::ObjectName;
+use crate::{artifact::layout::ObjectName, inventory::StoreRules};
 
 /// A folder of the controller's host.
 #[derive(Clone)]
@@ -165,6 +165,10 @@ impl Store for LocalStore {
             })
         };
         self.place.capabilities.get_or_try_init(probe).await.copied()
+    }
+
+    async fn rules(&self, _under: &ObjectName) -> Result<StoreRules, StoreError> {
+        Ok(StoreRules::default())
     }
 }
 

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::{Capabilities, ErrorKind, Held, Listed, Put, Stat, Store, StoreError, extent::extent};
-use crate::artifact::layout::ObjectName;
+use crate::{artifact::layout::ObjectName, inventory::StoreRules};
 
 /// What tells the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -141,5 +141,9 @@ impl Store for MemoryStore {
 
     async fn capabilities(&self) -> Result<Capabilities, StoreError> {
         Ok(Capabilities { conditional_put: Held::Yes, checksums: Held::Untried, object_lock: Held::Untried })
+    }
+
+    async fn rules(&self, _under: &ObjectName) -> Result<StoreRules, StoreError> {
+        Ok(StoreRules::default())
     }
 }

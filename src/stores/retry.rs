@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::{Capabilities, Class, Listed, Put, Stat, Store, StoreError};
-use crate::artifact::layout::ObjectName;
+use crate::{artifact::layout::ObjectName, inventory::StoreRules};
 
 /// How often and how fast calls are tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,5 +120,9 @@ impl Store for RetryStore {
 
     async fn capabilities(&self) -> Result<Capabilities, StoreError> {
         self.again(|| self.inner.capabilities()).await
+    }
+
+    async fn rules(&self, under: &ObjectName) -> Result<StoreRules, StoreError> {
+        self.again(|| self.inner.rules(under)).await
     }
 }

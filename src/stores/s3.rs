@@ -8,6 +8,7 @@ mod fault;
 mod probe;
 mod put;
 mod read;
+mod rules;
 
 use std::{fmt, ops::Range, time::Duration};
 
@@ -20,7 +21,7 @@ use zeroize::Zeroizing;
 
 use self::fault::Fault;
 use super::{Capabilities, Held, Listed, Put, Stat, Store, StoreError};
-use crate::{artifact::layout::ObjectName, spec::Addressing};
+use crate::{artifact::layout::ObjectName, inventory::StoreRules, spec::Addressing};
 
 /// How a bucket is reached.
 #[derive(Clone, Debug)]
@@ -144,6 +145,11 @@ impl Store for S3Store {
 
     async fn capabilities(&self) -> Result<Capabilities, StoreError> {
         self.probed().await.map_err(|fault| self.failed("probe", None, fault))
+    }
+
+    async fn rules(&self, under: &ObjectName) -> Result<StoreRules, StoreError> {
+        let found = rules::rules(self, &format!("{}/", self.key(under))).await;
+        found.map_err(|fault| self.failed("read the rules of", None, fault))
     }
 }
 

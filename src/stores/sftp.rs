@@ -31,7 +31,7 @@ use zeroize::Zeroizing;
 
 use self::{fault::Fault, login::Login, session::Session};
 use super::{Capabilities, Held, Listed, Put, Stat, Store, StoreError, probe};
-use crate::artifact::layout::ObjectName;
+use crate::{artifact::layout::ObjectName, inventory::StoreRules};
 
 /// How a folder of another host is reached.
 #[derive(Clone)]
@@ -244,5 +244,9 @@ impl Store for SftpStore {
             })
         };
         self.place.capabilities.get_or_try_init(probe).await.copied()
+    }
+
+    async fn rules(&self, _under: &ObjectName) -> Result<StoreRules, StoreError> {
+        Ok(StoreRules::default())
     }
 }

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Capabilities, ErrorKind, Listed, Put, Stat, Store, StoreError};
-use crate::artifact::layout::ObjectName;
+use crate::{artifact::layout::ObjectName, inventory::StoreRules};
 
 /// A store whose puts, once begun, are not cut off by dropping their futures; [`Store::list`] and [`Store::delete`] wait
 /// for those that nobody waits for any more.
@@ -109,6 +109,10 @@ impl Store for WholeStore {
 
     async fn capabilities(&self) -> Result<Capabilities, StoreError> {
         self.inner.capabilities().await
+    }
+
+    async fn rules(&self, under: &ObjectName) -> Result<StoreRules, StoreError> {
+        self.inner.rules(under).await
     }
 }
 

@@ -8,9 +8,9 @@ use backstay::{
         record::{Event, FORMAT, Mark, Record},
     },
     drift::{Kind, drift},
-    inventory::{Armed, Inventory, MirrorMade, Observed, Standing, StoreMade},
-    plan::{self, Plan, heal, next_due},
-    spec::{Healable, SelfHeal, names::BackupName},
+    inventory::{Armed, Inventory, MirrorMade, Observed, Standing, StoreMade, StoreRules, Versioning},
+    plan::{self, Action, Plan, heal, next_due},
+    spec::{Healable, SelfHeal, names::BackupName, suspension::Scope},
     status::{Concern, Revisions, Status, drifted::Healing},
 };
 use jiff::Timestamp;
@@ -24,7 +24,7 @@ fn settled() -> World {
     let mut world = World::new(&["a", "b"]).declare("agama", nightly()).declare_infra(&["/srv/mirror.git"]);
     world.put(&["a", "b"], "agama", &artifact(Made::Full, t(LAST_NIGHT), 1));
     world.settle(4);
-    world.made = world.made.after(&world.spec, &world.inventory(), world.now);
+    world.made = world.made.after(&world.spec, &world.inventory(), &BTreeSet::new(), world.now);
     assert_eq!(kinds(&world), []);
     world
 }
@@ -43,6 +43,11 @@ fn lose(world: &mut World, at: &str, name: &str, id: ArtifactId) {
 
 fn kinds(world: &World) -> Vec<Kind> {
     drift(&world.spec, &world.inventory()).drifts.into_iter().map(|drift| drift.kind).collect()
+}
+
+/// A store of which this host remembers a record.
+fn remembered() -> StoreMade {
+    StoreMade { mark: Mark { sequence: 7, digest: "7".to_owned() }, rules: None }
 }
 
 /// What is planned, with why.
@@ -88,6 +93,27 @@ fn an_artifact_that_somebody_deleted_is_copied_again_and_the_plan_says_why() {
 }
 
 #[test]
+fn what_is_left_of_a_deleted_artifact_is_not_swept() {
+    let mut world = settled();
+    lose(&mut world, "a", "agama", newest());
+    lose(&mut world, "b", "agama", newest());
+    let (now, stored) = (world.now, world.stored("b", "agama"));
+    stored.unreferenced.insert(newest(), 1000);
+    stored.candidates.insert(newest(), ago(now, 25));
+    let sweeps = |world: &World| {
+        let all = planned(&world.plan()).into_iter().map(|(step, _)| step);
+        all.filter(|step| step.starts_with("sweep") || step.starts_with("record")).count()
+    };
+    assert_eq!(sweeps(&world), 0);
+    let mut plan = world.unjudged();
+    let (backup, store, captures) = (backup("agama"), store("b"), vec![newest()]);
+    plan.steps[0].action = Action::Sweep { backup, store, captures };
+    assert_eq!(world.judge(plan).withheld[0].rule, "lost", "the rules know it, too");
+    world.stored("b", "agama").lost.clear();
+    assert_eq!(sweeps(&world), 1, "what nobody bears witness of goes");
+}
+
+#[test]
 fn what_no_other_store_has_is_for_a_person() {
     let mut world = settled();
     lose(&mut world, "a", "agama", newest());
@@ -117,7 +143,7 @@ fn damage_and_a_manifest_that_is_not_ours_are_drift_and_what_a_repair_replaced_i
 #[test]
 fn an_emptied_store_is_one_drift_by_what_this_host_remembers_or_another_store_knows() {
     let mut world = settled();
-    world.made.stores.insert(store("b"), StoreMade { mark: Mark { sequence: 7, digest: "7".to_owned() } });
+    world.made.stores.insert(store("b"), remembered());
     world.stores.get_mut(&store("b")).unwrap().standing = Standing::Empty;
     world.stored("b", "agama").artifacts.clear();
     assert_eq!(kinds(&world), [Kind::StoreEmptied]);
@@ -149,8 +175,43 @@ fn a_store_that_was_ours_and_is_refused_has_drifted_and_a_strangers_has_not() {
     world.stores.get_mut(&store("b")).unwrap().standing =
         Standing::Refused("nothing is signed there".to_owned());
     assert_eq!(kinds(&world), []);
-    world.made.stores.insert(store("b"), StoreMade { mark: Mark { sequence: 7, digest: "7".to_owned() } });
+    world.made.stores.insert(store("b"), remembered());
     assert_eq!(kinds(&world), [Kind::StoreRefused]);
+}
+
+#[test]
+fn a_rule_that_takes_objects_is_drift_from_the_first_look_and_less_protection_from_the_second() {
+    let mut world = settled();
+    let now = world.now;
+    tell(&mut world, "b", now, Event::Resumed { scope: Scope::Everything });
+    let rules = |takes: &[(&str, &str)], versioning| StoreRules {
+        takes: takes.iter().map(|(rule, harm)| (rule.to_string(), harm.to_string())).collect(),
+        versioning,
+        lock: None,
+    };
+    let set =
+        |world: &mut World, rules| world.stores.get_mut(&store("b")).unwrap().rules = Observed::Known(rules);
+    set(&mut world, rules(&[("tidy", "it deletes objects after 30 days")], Versioning::On));
+    assert_eq!(kinds(&world), [Kind::StoreRules]);
+    assert_eq!(world.plan().steps, [], "nothing heals it but a person");
+    let told = status(&world);
+    assert!(
+        told.conditions.iter().any(|c| c.concern == Concern::Drifted && c.message.contains("after 30 days"))
+    );
+
+    set(&mut world, rules(&[], Versioning::On));
+    for _ in 0..2 {
+        world.made = world.made.after(&world.spec, &world.inventory(), &BTreeSet::new(), world.now);
+        assert_eq!(kinds(&world), []);
+    }
+    set(&mut world, rules(&[], Versioning::Suspended));
+    for _ in 0..2 {
+        assert_eq!(kinds(&world), [Kind::StoreRules]);
+        world.made = world.made.after(&world.spec, &world.inventory(), &BTreeSet::new(), world.now);
+    }
+    world.stores.get_mut(&store("b")).unwrap().rules = Observed::Unknown("not allowed".to_owned());
+    let found = drift(&world.spec, &world.inventory());
+    assert_eq!((found.drifts.len(), found.unseen[0].subject.as_str()), (0, "rules of store.b"));
 }
 
 #[test]

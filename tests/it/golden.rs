@@ -3,7 +3,7 @@
 
 use backstay::{
     artifact::Kind,
-    inventory::{Inventory, RestorePage, Standing, StoreInventory},
+    inventory::{Inventory, Observed, RestorePage, Standing, StoreInventory, StoreRules},
     plan::Plan,
     render::{Palette, artifacts::Listing, explanation, plan, status},
     spec::parse::parse,
@@ -18,7 +18,15 @@ fn fleet(example: &str) -> World {
     world.spec = parse(&examples::files(example)).spec.unwrap();
     let (clock, standing, restore_page) = (world.now, Standing::Empty, RestorePage::There);
     let (records, backups) = Default::default();
-    let empty = StoreInventory { clock, standing, records, restore_page, backups, bytes: 0 };
+    let empty = StoreInventory {
+        clock,
+        standing,
+        rules: Observed::Known(StoreRules::default()),
+        records,
+        restore_page,
+        backups,
+        bytes: 0,
+    };
     world.stores = world.spec.stores.keys().map(|name| (name.clone(), empty.clone())).collect();
     world
 }

@@ -19,7 +19,7 @@ use backstay::{
     },
     clock::{Clock, ManualClock},
     committed::BackupFolder,
-    inventory::Lease,
+    inventory::{Lease, StoreRules},
     observe::stores::leases,
     progress::Unseen,
     sources::{CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError},
@@ -129,6 +129,10 @@ impl<F: Fn(Call, &ObjectName) + Send + Sync> Store for Watched<F> {
     async fn capabilities(&self) -> Result<Capabilities, StoreError> {
         self.memory.capabilities().await
     }
+
+    async fn rules(&self, under: &ObjectName) -> Result<StoreRules, StoreError> {
+        self.memory.rules(under).await
+    }
 }
 
 #[async_trait]
@@ -162,6 +166,10 @@ impl Store for Slowed {
 
     async fn capabilities(&self) -> Result<Capabilities, StoreError> {
         self.memory.capabilities().await
+    }
+
+    async fn rules(&self, under: &ObjectName) -> Result<StoreRules, StoreError> {
+        self.memory.rules(under).await
     }
 }
 

@@ -12,7 +12,7 @@ use backstay::{
     artifact::{ArtifactId, Depth, Kind},
     inventory::{
         Condition, InfraInventory, Interrupted, Inventory, Lease, Made, Observed, Origin, RestorePage,
-        Standing, StoreInventory, StoredArtifact, StoredBackup, Verified, Work,
+        Standing, StoreInventory, StoreRules, StoredArtifact, StoredBackup, Verified, Work,
     },
     plan::{self, Action, Limits, Plan, action::Capture},
     spec::{
@@ -165,6 +165,7 @@ impl World {
                 clock: now,
                 standing: Standing::Ours,
                 records: Default::default(),
+                rules: Observed::Known(StoreRules::default()),
                 restore_page: RestorePage::There,
                 backups: BTreeMap::new(),
                 bytes: 0,

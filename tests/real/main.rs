@@ -5,6 +5,7 @@ mod store_conformance;
 
 mod lab;
 
+mod buckets;
 mod git;
 mod local;
 mod main_job;

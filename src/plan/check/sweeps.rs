@@ -60,6 +60,9 @@ fn unconfirmed(stored: &StoredBackup, id: ArtifactId, now: Timestamp) -> Fault {
     if let Some(fault) = committed(stored, id) {
         return Some(fault);
     }
+    if stored.lost.contains_key(&id) {
+        return Some(("lost", format!("somebody else deleted the manifest of {id}")));
+    }
     if !stored.unreadable.is_empty() {
         return Some(("unreadable", "a manifest that can't be read may name these packs".to_owned()));
     }

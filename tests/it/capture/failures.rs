@@ -13,6 +13,7 @@ use backstay::{
         Kind,
         layout::{Holder, ObjectName},
     },
+    inventory::StoreRules,
     observe::stores::Look,
     stores::{
         Capabilities, Class, Listed, Put, Stat, Store, StoreError,
@@ -216,6 +217,10 @@ impl Store for SlowStore {
 
     async fn capabilities(&self) -> Result<Capabilities, StoreError> {
         self.memory.capabilities().await
+    }
+
+    async fn rules(&self, under: &ObjectName) -> Result<StoreRules, StoreError> {
+        self.memory.rules(under).await
     }
 }
 

@@ -14,6 +14,7 @@ use std::{
 use async_trait::async_trait;
 use backstay::{
     artifact::layout::ObjectName,
+    inventory::StoreRules,
     stores::{Capabilities, Listed, Put, Stat, Store, StoreError},
 };
 use bytes::Bytes;
@@ -257,5 +258,9 @@ impl Store for GatedStore {
 
     async fn capabilities(&self) -> Result<Capabilities, StoreError> {
         self.call("ask", "the capabilities", self.inner.capabilities()).await
+    }
+
+    async fn rules(&self, under: &ObjectName) -> Result<StoreRules, StoreError> {
+        self.inner.rules(under).await
     }
 }

@@ -66,16 +66,29 @@ async fn a_deleted_artifact_is_named_copied_again_and_drifts_no_more_with_or_wit
 }
 
 #[tokio::test]
-async fn what_retention_deletes_and_what_a_repair_replaces_is_no_drift() {
+async fn a_loss_that_nothing_heals_is_drift_until_a_person_takes_the_store_as_it_is() {
     let fleet = Fleet::declared();
     all_done(&fleet.pass().await);
-    for _ in 0..16 {
-        fleet.later(Duration::from_secs(24 * 3600));
-        all_done(&fleet.pass().await);
+    for store in ["vault", "offsite"] {
+        delete_manifest(&fleet, store, "shop");
     }
-    assert!(fleet.manifests("vault", "shop").len() < 17, "some have expired");
+    // A new full is due, and does not bring back the old one.
+    fleet.pass().await;
+    let found = drifted(&fleet).await;
+    assert_eq!(kinds(&found), [Kind::ArtifactGone, Kind::ArtifactGone]);
+    assert!(found.iter().all(|drifted| matches!(drifted.healing, Healing::None { .. })), "{found:?}");
+    for store in ["vault", "offsite"] {
+        let because = fleet.controller().adopt(&store.parse().unwrap(), "kai deleted it").await.unwrap();
+        assert!(because.contains("somebody deleted it"), "{because}");
+    }
     assert_eq!(drifted(&fleet).await, []);
+    assert!(fleet.controller().adopt(&"vault".parse().unwrap(), "once more").await.is_err());
+}
 
+#[tokio::test]
+async fn a_missing_pack_is_damage_and_what_its_repair_replaces_is_no_drift() {
+    let fleet = Fleet::declared();
+    all_done(&fleet.pass().await);
     let packs = objects_below(&fleet.path("stores/vault/pavroto/shop/packs"));
     let last = packs.iter().max().unwrap();
     fs::remove_file(last).unwrap();
@@ -87,6 +100,8 @@ async fn what_retention_deletes_and_what_a_repair_replaces_is_no_drift() {
 #[tokio::test]
 async fn an_emptied_store_is_one_drift_and_is_filled_again() {
     let fleet = Fleet::declared();
+    all_done(&fleet.pass().await);
+    fleet.later(Duration::from_secs(24 * 3600));
     all_done(&fleet.pass().await);
     let emptied = fleet.path("stores/offsite/pavroto");
     fs::remove_dir_all(&emptied).unwrap();
@@ -232,7 +247,7 @@ async fn what_fights_back_is_counted_also_by_a_controller_that_lost_its_state_an
         fleet.later(Duration::from_secs(20));
         let healed = fleet.pass().await;
         all_done(&healed);
-        assert_eq!(healed.plan.steps.len(), 1);
+        assert_eq!(steps(&healed).iter().filter(|step| step.starts_with("copy")).count(), 1);
         fs::remove_dir_all(fleet.path("state")).unwrap();
     }
     delete_manifest(&fleet, "offsite", "shop");

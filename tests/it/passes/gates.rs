@@ -10,6 +10,7 @@ use backstay::{
     artifact::layout::ObjectName,
     drivers::{Drivers, Refusal, Registry},
     git::{Mirror, Tips},
+    inventory::StoreRules,
     plan::CannotRun,
     reconcile::Controller,
     schedulers::Scheduler,
@@ -147,6 +148,10 @@ impl Store for GatedStore {
 
     async fn capabilities(&self) -> Result<Capabilities, StoreError> {
         self.inner.capabilities().await
+    }
+
+    async fn rules(&self, under: &ObjectName) -> Result<StoreRules, StoreError> {
+        self.inner.rules(under).await
     }
 }
 
