@@ -74,7 +74,7 @@ mod tests {
         let expected = [None, None, None, Some(1), Some(2), Some(4), Some(8), Some(16), Some(32), Some(60)];
         assert_eq!(pauses[..10], expected);
         assert_eq!(pauses[10..], [Some(60), Some(60)]);
-        assert_eq!(heals(100_000).again_at().is_some(), true);
+        assert!(heals(100_000).again_at().is_some());
     }
 
     #[test]
