@@ -163,7 +163,9 @@ fn sight(world: &World, artifacts: u32, dir: &Path) -> Sight {
         (look.name.clone(), Ok(look))
     };
     let stores: BTreeMap<_, _> = STORES.iter().zip(held).map(look).collect();
-    Sight { stores, scheduler: Arc::new(scheduler), infra: None, interrupted: Vec::new() }
+    let scheduled_by = "controller".to_owned();
+    let (infra, interrupted, made) = (None, Vec::new(), Default::default());
+    Sight { stores, scheduler: Arc::new(scheduler), scheduled_by, infra, interrupted, made }
 }
 
 /// Puts one artifact into every store: a pack, an index, and the manifest that names them.
