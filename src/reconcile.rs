@@ -58,6 +58,7 @@ use crate::{
         restore::{self, CannotRestore},
         verify,
     },
+    spec::Undeclared,
     state::{InForce, StateDir, StateError},
     status::{Contact, Status},
 };
@@ -150,6 +151,9 @@ pub enum PassError {
     /// A backup on demand is not possible.
     #[error(transparent)]
     CannotCapture(#[from] CannotCapture),
+    /// Nothing of that name can be healed.
+    #[error(transparent)]
+    Undeclared(#[from] Undeclared),
     /// There is nothing to restore.
     #[error(transparent)]
     CannotRestore(#[from] CannotRestore),
@@ -363,7 +367,7 @@ impl Controller {
             Ask::Backup(requests, _) => manual::manual(spec, inventory, &limits, requests, now)?,
             Ask::Verify(scope, depth) => verify::verify(spec, inventory, &limits, (scope, *depth), now),
             Ask::Repair(scope) => verify::repair(spec, inventory, &limits, scope, now),
-            Ask::Heal(resources) => heal::heal(spec, inventory, &limits, resources, now),
+            Ask::Heal(resources) => heal::heal(spec, inventory, &limits, resources, now)?,
             Ask::Restore(request) => restore::restore(spec, inventory, &limits, request, now)?,
         };
         self.checked(plan, desired, inventory)

@@ -35,7 +35,7 @@ use names::*;
 pub use parse::{Parsed, parse};
 pub use runnable::{CannotRun, Resource};
 pub use schedule::{Cadence, Schedule};
-pub use self_heal::{Healable, SelfHeal};
+pub use self_heal::{Healable, SelfHeal, Undeclared};
 pub use suspension::Suspension;
 pub use window::Window;
 

@@ -26,8 +26,8 @@ impl Drift {
         let survey = controller::block_on(async { Ok(controller.survey(&Terms::default()).await?) })?;
         report::circumstances(&survey.pass, terminal);
         let mut found = survey.drift();
-        if let Some(resource) = &self.resource {
-            found = of(found, resource);
+        if let Some(named) = &self.resource {
+            found = of(found, &survey.spec.healable(named)?);
         }
         match terminal.output {
             Output::Text => {

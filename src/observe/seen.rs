@@ -170,6 +170,7 @@ impl Seen {
                     stored.artifacts.insert(place, *artifact);
                 }
                 stored.lost.remove(&id);
+                stored.unreferenced.remove(&id);
                 // Also what was empty holds something of ours now; whatever commits puts the page as well.
                 (found.standing, found.restore_page) = (Standing::Ours, RestorePage::There);
             }

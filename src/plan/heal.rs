@@ -9,7 +9,7 @@ use super::{Action, Limits, Plan, Step, StepId, draft::Draft, facts::Facts, plan
 use crate::{
     drift::{Drift, Heals, Kind, Thing, drift},
     inventory::{Healed, Inventory, Observed, StoredArtifact},
-    spec::{Healable, Spec, names::StoreName},
+    spec::{Healable, Spec, Undeclared, names::StoreName},
 };
 
 /// What becomes of something that drifted.
@@ -195,13 +195,18 @@ pub fn healed<'a>(
 }
 
 /// What heals these resources now, whatever the declaration says of their self-heal, and nothing else.
+///
+/// # Errors
+/// When one of them is not declared.
 pub fn heal(
     spec: &Spec,
     inventory: &Inventory,
     limits: &Limits,
     resources: &BTreeSet<Healable>,
     now: Timestamp,
-) -> Plan {
+) -> Result<Plan, Undeclared> {
+    let resources: BTreeSet<Healable> =
+        resources.iter().map(|named| spec.healable(named)).collect::<Result<_, _>>()?;
     let limits = Limits { heal: resources.clone(), ..limits.clone() };
     let mut plan = plan(spec, inventory, &limits, now);
     let found = drift(spec, inventory);
@@ -219,5 +224,5 @@ pub fn heal(
     plan.waiting.clear();
     plan.withheld.clear();
     plan.cannot_run.clear();
-    plan
+    Ok(plan)
 }

@@ -71,7 +71,29 @@ impl FromStr for Healable {
     }
 }
 
+/// A resource that nothing declares.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("failed to find {0}: the revision in force does not declare it; `backstay drift` names what drifted")]
+pub struct Undeclared(pub Healable);
+
 impl Spec {
+    /// The declared resource that a person means: of a bare name the backup, or else the store.
+    ///
+    /// # Errors
+    /// When nothing of that name is declared.
+    pub fn healable(&self, named: &Healable) -> Result<Healable, Undeclared> {
+        let store_of_that_name =
+            |name: &BackupName| name.as_str().parse().ok().filter(|store| self.stores.contains_key(store));
+        match named {
+            Healable::Schedules => Some(Healable::Schedules),
+            Healable::Store(name) => self.stores.contains_key(name).then(|| named.clone()),
+            Healable::Backup(name) if name.is_infra() => self.infra.is_some().then(|| named.clone()),
+            Healable::Backup(name) if self.backups.contains_key(name) => Some(named.clone()),
+            Healable::Backup(name) => store_of_that_name(name).map(Healable::Store),
+        }
+        .ok_or_else(|| Undeclared(named.clone()))
+    }
+
     /// Whether what drifted of `resource` is put back without being asked. What is no longer declared is nobody's choice.
     pub fn self_heal(&self, resource: &Healable) -> SelfHeal {
         let declared = match resource {

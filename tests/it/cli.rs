@@ -270,6 +270,31 @@ fn the_infra_repo_is_restored_whole_after_many_commits_and_a_rewrite() {
 }
 
 #[test]
+fn drift_has_an_exit_code_of_its_own_and_is_healed_by_apply() {
+    let fleet = Fleet::new();
+    fleet.run(&["plan"], 10);
+    assert!(fleet.run(&["drift"], 0).contains("Nothing drifted."), "what is declared anew is none");
+    fleet.run(&["apply", "--yes"], 0);
+    let second = fleet.path("fleet/stores/second");
+    fs::rename(&second, fleet.path("away")).unwrap();
+    assert!(fleet.run(&["drift"], 4).contains("store.second could not be seen"));
+    fs::rename(fleet.path("away"), &second).unwrap();
+    for entry in fs::read_dir(&second).unwrap() {
+        fs::remove_dir_all(entry.unwrap().path()).unwrap();
+    }
+    let found = fleet.json(&["drift", "store.second"], 10);
+    assert_eq!(
+        (&found["format"], &found["drifts"][0]["kind"]),
+        (&"backstay.drift/1".into(), &"store-emptied".into())
+    );
+    fleet.run(&["drift", "data"], 0);
+    fleet.run(&["drift", "nothing"], 1);
+    fleet.run(&["apply", "--heal", "nothing"], 1);
+    assert!(fleet.run(&["apply", "--heal", "second"], 0).contains("copy data"));
+    assert!(fleet.run(&["drift"], 0).contains("Nothing drifted."));
+}
+
+#[test]
 fn everything_that_has_a_name_is_explained() {
     let fleet = Fleet::new();
     assert!(fleet.run(&["explain", "infra"], 0).contains("due now: full into primary: position"));

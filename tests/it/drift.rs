@@ -327,7 +327,7 @@ fn what_is_left_alone_waits_and_shows_and_is_healed_when_a_person_asks() {
 
         let asked = |resource: &str| {
             let resources = BTreeSet::from([resource.parse::<Healable>().unwrap()]);
-            heal::heal(&world.spec, &world.inventory(), &world.limits, &resources, world.now)
+            heal::heal(&world.spec, &world.inventory(), &world.limits, &resources, world.now).unwrap()
         };
         assert_eq!(planned(&asked("store.a")), []);
         assert_eq!(asked(resource).steps.len(), 1);
@@ -341,9 +341,12 @@ fn healing_on_demand_does_nothing_else() {
     world.now = t("2026-11-21T02:00:00Z");
     assert!(world.plan().steps.len() > 1, "a backup is due");
     let resources = BTreeSet::from(["agama".parse::<Healable>().unwrap()]);
-    let plan = heal::heal(&world.spec, &world.inventory(), &world.limits, &resources, world.now);
+    let plan = heal::heal(&world.spec, &world.inventory(), &world.limits, &resources, world.now).unwrap();
     assert_eq!(planned(&plan)[0].0, format!("copy agama {} from a to b", newest()));
     assert_eq!(plan.steps.len(), 1);
+    let unknown = BTreeSet::from(["shop".parse::<Healable>().unwrap()]);
+    assert!(heal::heal(&world.spec, &world.inventory(), &world.limits, &unknown, world.now).is_err());
+    assert_eq!(world.spec.healable(&"b".parse().unwrap()).unwrap().to_string(), "store.b");
 }
 
 #[test]

@@ -118,6 +118,29 @@ async fn systemd_finds_no_fault_in_our_units() {
     assert!(String::from_utf8_lossy(&faulty.stderr).contains("Nonsense"), "a fault shows");
 }
 
+#[tokio::test]
+async fn a_timer_that_systemctl_disables_is_told_as_altered_and_enabled_again() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("etc/systemd/system");
+    fs::create_dir_all(&folder).unwrap();
+    let (scheduler, schedule) = (units(&folder, "UTC"), cron_schedule("0 1 * * *"));
+    scheduler.arm(&schedule).await.unwrap();
+    let timer = "backstay-pavroto-agama.db-full.timer";
+    let systemctl = |verb: &str| {
+        let root = format!("--root={}", root.path().display());
+        let output =
+            Command::new("systemctl").args([&root, verb, timer]).output().expect("systemctl is installed");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    assert_eq!(systemctl("is-enabled"), "enabled");
+    assert!(scheduler.list().await.unwrap().altered.is_empty());
+    systemctl("disable");
+    let altered = scheduler.list().await.unwrap().altered;
+    assert!(altered[&schedule].contains("is disabled"), "{altered:?}");
+    scheduler.arm(&schedule).await.unwrap();
+    assert_eq!(systemctl("is-enabled"), "enabled");
+}
+
 /// The next moments that systemd finds for one `OnCalendar`, after `from`.
 fn elapses(event: &str, from: Timestamp, number: usize) -> Vec<Timestamp> {
     let base = from.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
