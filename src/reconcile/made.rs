@@ -26,7 +26,7 @@ impl Controller {
             return;
         };
         let asked = match pass.ask {
-            Ask::Heal(resources) => resources.clone(),
+            Ask::Heal(named) => named.iter().filter_map(|named| desired.spec.healable(named).ok()).collect(),
             _ => BTreeSet::new(),
         };
         let before = &seen.inventory.made;
