@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    inventory::{Armed, Inventory, Observed, StoreInventory},
+    inventory::{Armed, Inventory, Made, Observed, StoreInventory},
     spec::{
         Spec,
         names::{BackupName, StoreName},
@@ -59,6 +59,7 @@ impl Part {
             armed: whole.armed.as_ref().map(|armed| self.armed(armed)),
             infra: whole.infra.clone(),
             interrupted: whole.interrupted.iter().filter(|left| self.has(&left.backup)).cloned().collect(),
+            made: self.made(&whole.made),
         }
     }
 
@@ -75,6 +76,7 @@ impl Part {
             clock: store.clock,
             standing: store.standing.clone(),
             records: store.records.clone(),
+            rules: store.rules.clone(),
             restore_page: store.restore_page,
             backups: match self {
                 Part::Infra => stored(&BackupName::infra()).into_iter().collect(),
@@ -84,10 +86,21 @@ impl Part {
         }
     }
 
+    fn made(&self, made: &Made) -> Made {
+        let armed = made.armed.iter().filter(|(schedule, _)| self.has(&schedule.backup));
+        Made {
+            scheduler: made.scheduler.clone(),
+            armed: armed.map(|(schedule, since)| (schedule.clone(), *since)).collect(),
+            mirrors: made.mirrors.clone(),
+            stores: made.stores.clone(),
+        }
+    }
+
     fn armed(&self, armed: &Armed) -> Armed {
         let schedules = armed.schedules.iter().filter(|schedule| self.has(&schedule.backup));
         let altered = armed.altered.iter().filter(|(schedule, _)| self.has(&schedule.backup));
         Armed {
+            by: armed.by.clone(),
             schedules: schedules.cloned().collect(),
             altered: altered.map(|(schedule, how)| (schedule.clone(), how.clone())).collect(),
             strangers: BTreeMap::new(),

@@ -67,7 +67,8 @@ impl Controller {
         }
         let seen = self.seen.lock().await;
         let scheduler = self.drivers.scheduler(&desired.spec.fleet);
-        seen.is_all_fresh(freshness, now) && armed(scheduler.as_ref()).await == seen.inventory.armed
+        seen.is_all_fresh(freshness, now)
+            && armed(scheduler.as_ref(), &self.scheduled_by()).await == seen.inventory.armed
     }
 
     /// Takes note of what a pass left.
