@@ -165,7 +165,7 @@ fn run_command(command: Command, choice: Choice<'_>, terminal: &Terminal) -> any
         Command::Status(command) => command.run(choice, terminal),
         Command::List(command) => command.run(choice, terminal),
         Command::Explain(command) => command.run(&choice.one()?, terminal),
-        Command::Drift(command) => command.run(&choice.one()?, terminal),
+        Command::Drift(command) => command.run(choice, terminal),
         Command::Trace(command) => command.run(&choice.one()?, terminal),
         Command::Backup(command) => command.run(&choice.one()?, terminal),
         Command::Restore(command) => command.run(&choice.one()?, terminal),

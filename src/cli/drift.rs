@@ -4,7 +4,13 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::{Output, controller, exit::Exit, report, terminal::Terminal};
+use super::{
+    controller,
+    exit::Exit,
+    fleet::{Choice, Chosen, Telling},
+    report,
+    terminal::{Terminal, json_text},
+};
 use crate::{reconcile::Terms, render, spec::Healable, status::drifted::Report};
 
 /// Show what somebody changed of what Backstay had made, how that is known, and what heals it; changes nothing
@@ -21,24 +27,30 @@ pub(super) struct Drift {
 }
 
 impl Drift {
-    pub(super) fn run(self, config: &Path, terminal: &Terminal) -> anyhow::Result<Exit> {
+    pub(super) fn run(self, choice: Choice<'_>, terminal: &Terminal) -> anyhow::Result<Exit> {
+        let chosen = match self.resource {
+            Some(_) => Chosen::One(choice.one()?),
+            None => choice.all()?,
+        };
+        chosen.tell(terminal, |config| self.look(config, terminal))
+    }
+
+    fn look(&self, config: &Path, terminal: &Terminal) -> anyhow::Result<Telling> {
         let controller = controller::open(config)?;
         let survey = controller::block_on(async { Ok(controller.survey(&Terms::default()).await?) })?;
-        report::circumstances(&survey.pass, terminal);
         let mut found = survey.drift();
         if let Some(named) = &self.resource {
             found = of(found, &survey.spec.healable(named)?);
         }
-        match terminal.output {
-            Output::Text => {
-                terminal.data(&render::drift::text(&found, &survey.spec.fleet.time_zone, terminal.stdout))?;
-            }
-            Output::Json => terminal.json("backstay.drift/1", &found)?,
-        }
-        Ok(match (found.drifts.is_empty(), found.unseen.is_empty()) {
-            (false, _) => Exit::Pending,
-            (true, false) => Exit::Partial,
-            (true, true) => Exit::Done,
+        Ok(Telling {
+            notes: report::notes(&survey.pass, terminal),
+            text: render::drift::text(&found, &survey.spec.fleet.time_zone, terminal.stdout),
+            json: json_text("backstay.drift/1", &found)?,
+            exit: match (found.drifts.is_empty(), found.unseen.is_empty()) {
+                (false, _) => Exit::Pending,
+                (true, false) => Exit::Partial,
+                (true, true) => Exit::Done,
+            },
         })
     }
 }
