@@ -162,14 +162,20 @@ fn retention_waits_for_a_restore_and_goes_on_after_it() {
     };
     assert!(deletes(&world));
     let reader = ArtifactId::new(world.now, 79);
-    let mut reads = |artifacts: BTreeSet<ArtifactId>, until| {
-        let reading = inventory::Reading { artifacts, until, controller: "another".to_owned() };
+    let now = world.now;
+    let mut beside = |reading| {
         world.stored("a", "agama").readings.insert(reader, reading);
         deletes(&world)
     };
+    let of = |artifact, until| inventory::Reading {
+        artifacts: BTreeSet::from([artifact]),
+        until,
+        controller: "another".to_owned(),
+    };
     let until = t("2027-01-01T00:00:00Z");
-    assert!(!reads(BTreeSet::from([old.id]), until));
-    assert!(reads(BTreeSet::from([reader]), until), "another artifact is read");
-    assert!(reads(BTreeSet::from([old.id]), t("2026-01-01T00:00:00Z")), "it has lapsed");
-    assert!(!reads(BTreeSet::new(), jiff::Timestamp::MAX), "one that cannot be read may be of anything");
+    assert!(!beside(of(old.id, until)));
+    assert!(beside(of(reader, until)), "another artifact is read");
+    assert!(beside(of(old.id, t("2026-01-01T00:00:00Z"))), "it has lapsed");
+    assert!(!beside(inventory::Reading::unreadable(now)), "one that cannot be read may be of anything");
+    assert!(beside(inventory::Reading::unreadable(ago(now, 24))), "for a day");
 }
