@@ -1,5 +1,6 @@
 //! Artifacts: what one capture of one backup left in one store, and how artifacts hang together.
 
+pub mod approval;
 pub mod index;
 pub mod layout;
 pub mod manifest;

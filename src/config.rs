@@ -66,6 +66,8 @@ pub struct Repo {
     pub poll: Duration,
     /// What must be signed, and by whom; `None` verifies nothing.
     pub trust: Option<Policy>,
+    /// Whose commits may approve plans, in either format of keys; `None` is nobody's.
+    pub approvers: Option<PathBuf>,
 }
 
 /// Where health and metrics are served and webhooks taken.
@@ -192,6 +194,7 @@ fn lower(mirror: schema::Config, url: RepoUrl, folder: &Path, file: PathBuf) -> 
             path: repo.path.map(|path| path.0.0).unwrap_or_default(),
             poll: repo.poll.map_or(DEFAULT_POLL, |poll| poll.0.0),
             trust,
+            approvers: repo.approvers.map(path),
         },
         http: match mirror.http {
             Some(http) => Some(Http {
@@ -325,6 +328,7 @@ keyring = "/etc/backstay/keyring.asc"
 verify = "tag"
 tag = "backup-*"
 web_flow = "/etc/backstay/web-flow.asc"
+approvers = "/etc/backstay/approvers"
 [http]
 listen = "127.0.0.1:9180"
 [http.webhooks]
@@ -376,6 +380,7 @@ delete_share = 0.25
         assert_eq!(trust.signers, Some(PathBuf::from("/etc/backstay/allowed_signers")));
         assert_eq!(trust.keyring, Some(PathBuf::from("/etc/backstay/keyring.asc")));
         assert_eq!(trust.web_flow, Some(PathBuf::from("/etc/backstay/web-flow.asc")));
+        assert_eq!(config.repo.approvers, Some(PathBuf::from("/etc/backstay/approvers")));
         let host = Host { folder: None, user: "backstay".into(), program: None };
         let on_failure = Some("alert@%n.service".to_owned());
         assert_eq!(config.schedules, Schedules::Systemd { host, on_failure });

@@ -13,6 +13,7 @@
 
 pub mod bundle;
 mod history;
+mod introduced;
 pub mod mirror;
 pub mod program;
 pub mod push;

@@ -10,7 +10,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    artifact::{ArtifactId, Depth, Kind},
+    artifact::{
+        ArtifactId, Depth, Kind,
+        approval::{PlanApproval, PlanHash},
+    },
     spec::{
         Cadence, Spec, Suspension,
         names::{BackupName, StoreName},
@@ -86,6 +89,13 @@ impl Inventory {
         spec.suspensions.values().cloned().chain(self.recorded_suspensions()).collect()
     }
 
+    /// Every plan that a person approved on a host, as the records of the stores tell that can be believed.
+    pub fn plan_approvals(&self) -> impl Iterator<Item = &PlanApproval> {
+        let stores = self.stores.values().filter_map(Observed::known);
+        let believed = stores.filter(|store| store.standing == Standing::Ours);
+        believed.flat_map(|store| store.records.plan_approvals())
+    }
+
     /// What a person's word suspended, of which no store knows a newer one.
     pub fn recorded_suspensions(&self) -> Vec<Suspension> {
         let mut recorded: BTreeMap<&Scope, &Ruling> = BTreeMap::new();
@@ -158,11 +168,13 @@ pub struct StoredBackup {
     pub unreferenced: BTreeMap<ArtifactId, u64>,
     /// When an earlier complete listing recorded a capture's packs as unreferenced, by the store's records.
     pub candidates: BTreeMap<ArtifactId, Timestamp>,
-    /// When artifacts were deleted here, from the records of the last 24 hours.
+    /// When artifacts were deleted here, from the records of the last 24 hours; without those that a person approved.
     pub deletions: Vec<Timestamp>,
     /// Artifacts that its records saw whole here, which Backstay did not delete, and of which no manifest is left; with the
     /// moment when they were last seen so.
     pub lost: BTreeMap<ArtifactId, Timestamp>,
+    /// What was let go here by approvals, from the moment on that the first of it goes.
+    pub let_go: BTreeMap<PlanHash, BTreeSet<ArtifactId>>,
     /// Bytes of everything in the backup's folder.
     pub bytes: u64,
 }
@@ -230,6 +242,7 @@ impl StoredBackup {
         candidates: BTreeMap::new(),
         deletions: Vec::new(),
         lost: BTreeMap::new(),
+        let_go: BTreeMap::new(),
         bytes: 0,
     };
 

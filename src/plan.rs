@@ -27,7 +27,7 @@ mod sweeps;
 mod verification;
 pub mod verify;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
@@ -36,7 +36,10 @@ pub use action::Action;
 pub use due::next_due;
 
 use crate::{
-    artifact::Depth,
+    artifact::{
+        ArtifactId, Depth,
+        approval::{PlanApproval, PlanHash, Warrant},
+    },
     inventory::Inventory,
     spec::{
         Healable, Spec,
@@ -86,6 +89,12 @@ pub struct Limits {
     pub heal: BTreeSet<Healable>,
     /// What the host does not allow, besides what this build can't do (see [`cannot_run::by_this_build`]).
     pub refused: Vec<CannotRun>,
+    /// The digest of what is declared (see [`crate::spec::declared`]): what approvals are bound to.
+    pub declaration: String,
+    /// Approvals by signed commits, besides those that the inventory's records tell.
+    pub approvals: Vec<PlanApproval>,
+    /// Approvals in the infra repo that do not count here, and why.
+    pub void_approvals: BTreeMap<PlanHash, String>,
 }
 
 /// How many artifacts of a store a pass checks at most, so that thousands do not come due at once.
@@ -121,6 +130,9 @@ impl Limits {
             checks: ChecksAPass { metadata: 500, data: 50, plaintext: 20 },
             heal: BTreeSet::new(),
             refused: Vec::new(),
+            declaration: String::new(),
+            approvals: Vec::new(),
+            void_approvals: BTreeMap::new(),
         }
     }
 }
@@ -148,6 +160,9 @@ pub struct Plan {
     pub withheld: Vec<Withheld>,
     /// What is declared and can't be done by this build or on this host.
     pub cannot_run: Vec<CannotRun>,
+    /// Deletions among the steps that a safety rule would hold back, had a person not approved them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approved: Vec<Approved>,
 }
 
 fn utc() -> TimeZone {
@@ -197,6 +212,42 @@ pub struct Withheld {
     pub rule: String,
     /// Why, for people.
     pub reason: String,
+    /// What a person would have to approve; absent where they could not be judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanHash>,
+    /// Whether a person's approval of that would let them go: no rule holds them back that nobody may overrule.
+    #[serde(default)]
+    pub approvable: bool,
+    /// What would go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<ArtifactId>,
+}
+
+impl Withheld {
+    /// What `rule` holds back without anybody being able to tell what exactly, so that nobody can approve it.
+    pub fn by_rule(backup: BackupName, store: StoreName, rule: &str, reason: impl Into<String>) -> Self {
+        let (rule, reason) = (rule.to_owned(), reason.into());
+        Self { backup, store, rule, reason, plan: None, approvable: false, artifacts: Vec::new() }
+    }
+
+    /// What a person may approve, if they may.
+    pub fn to_approve(&self) -> Option<PlanHash> {
+        self.plan.filter(|_| self.approvable)
+    }
+}
+
+/// Deletions that a safety rule would hold back, had a person not approved them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approved {
+    /// The backup whose artifacts go.
+    pub backup: BackupName,
+    /// The store in which they go.
+    pub store: StoreName,
+    /// By whose word.
+    pub warrant: Warrant,
+    /// The last moment at which the approval counts.
+    pub until: Timestamp,
 }
 
 /// Something declared that can't be done by this build or on this host.

@@ -4,8 +4,9 @@
 //! something. Both answer with a [`Pass`], which is all that the command line, the daemon and the web page show.
 
 mod adopt;
-mod approve;
+pub mod approve;
 mod ask;
+mod departed;
 pub mod desired;
 mod events;
 mod hand;
@@ -63,8 +64,9 @@ use crate::{
     status::{Contact, Status},
 };
 pub use adopt::AdoptError;
-pub use approve::{ApproveError, Approved, Word};
+pub use approve::{ApproveError, ApprovePlanError, Approved, PlanApprovals, Word};
 pub use ask::{Ask, Keep, Terms};
+pub use departed::Departure;
 use desired::{Desired, NothingInForce};
 use hand::Hand;
 use line::News;
@@ -112,6 +114,8 @@ struct Basis {
     before: Option<InForce>,
     /// Whose signatures count.
     trust: String,
+    /// Whose commits may approve.
+    approvers: String,
     /// The last approval on this host.
     approval: Option<u64>,
 }
@@ -346,6 +350,9 @@ impl Controller {
             deepest_check: if identities.is_empty() { Depth::Data } else { Depth::Plaintext },
             identities: identities.iter().map(|identity| identity.to_public().to_string()).collect(),
             refused: self.drivers.refused(&desired.spec),
+            declaration: desired.declaration.clone(),
+            approvals: desired.by_commit.approvals.clone(),
+            void_approvals: desired.by_commit.void.clone(),
             ..Limits::new(desired.revision.id.clone())
         }
     }

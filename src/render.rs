@@ -1,6 +1,7 @@
 //! Plans, inventories and conditions as text for people. Nothing here prints; nothing here decides.
 
 pub mod artifacts;
+pub mod departures;
 pub mod diagnostics;
 pub mod drift;
 pub mod explanation;

@@ -2,7 +2,9 @@
 //!
 //! A [`Spec`] holds references to secrets, never secrets.
 
+pub mod approvals;
 pub mod cron;
+mod declared;
 pub(crate) mod document;
 mod lint;
 mod lower;
@@ -31,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::Kind;
 pub use cron::Cron;
+pub use declared::declared;
 use names::*;
 pub use parse::{Parsed, parse};
 pub use runnable::{CannotRun, Resource};

@@ -22,9 +22,9 @@ use drifted::Report;
 pub use store::{Cost, StoreState, StoreStatus};
 
 use crate::{
-    artifact::record::Signer,
+    artifact::{approval::PlanHash, record::Signer},
     inventory::Inventory,
-    plan::{CannotRun, Limits, Plan, Waiting, Withheld, facts::Facts},
+    plan::{Approved, CannotRun, Limits, Plan, Waiting, Withheld, facts::Facts},
     spec::{
         Spec, Suspension,
         names::{BackupName, FleetName, StoreName},
@@ -62,6 +62,12 @@ pub struct Status {
     pub waiting: Vec<Waiting>,
     /// What safety rules hold back.
     pub withheld: Vec<Withheld>,
+    /// What they would hold back, had a person not approved it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approved: Vec<Approved>,
+    /// Approvals in the infra repo that do not count on this host, and why.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub void_approvals: BTreeMap<PlanHash, String>,
     /// What stands still now.
     pub suspensions: Vec<Suspension>,
     /// What is declared and can't be done here.
@@ -156,6 +162,8 @@ impl Status {
             pending: plan.steps.len(),
             waiting: plan.waiting.clone(),
             withheld: plan.withheld.clone(),
+            approved: plan.approved.clone(),
+            void_approvals: limits.void_approvals.clone(),
             suspensions: facts.suspensions.clone(),
             cannot_run: plan.cannot_run.clone(),
             drift: drifted::report(spec, inventory, plan, now),

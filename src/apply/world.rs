@@ -208,10 +208,12 @@ impl Announcements {
         let mut stores: BTreeMap<StoreName, Announcement> = BTreeMap::new();
         for step in &plan.steps {
             if let Action::Delete { backup, artifact, store } = &step.action {
+                let approved = plan.approved.iter().find(|it| it.backup == *backup && it.store == *store);
                 let event = Event::Deleted {
                     backup: backup.clone(),
                     artifact: *artifact,
                     reason: step.reason.clone(),
+                    warrant: approved.map(|it| it.warrant.clone()),
                 };
                 let announcement = stores.entry(store.clone());
                 let new = || Announcement { events: Vec::new(), told: tokio::sync::OnceCell::new() };

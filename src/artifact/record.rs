@@ -8,7 +8,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ArtifactId, Depth, layout::PackName};
+use super::{
+    ArtifactId, Depth,
+    approval::{PlanApproval, Warrant},
+    layout::PackName,
+};
 use crate::{
     inventory::Healed,
     spec::{
@@ -125,6 +129,9 @@ pub enum Event {
         artifact: ArtifactId,
         /// Which rule let it go.
         reason: String,
+        /// By whose word, where a safety rule would have kept it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        warrant: Option<Warrant>,
     },
     /// An artifact must be kept whatever the retention says.
     Held {
@@ -175,6 +182,15 @@ pub enum Event {
     RewriteApproved(RewriteApproval),
     /// What somebody had changed was put back as Backstay had made it.
     Healed(Healed),
+    /// Deletions that a safety rule holds back were approved by a person's word on a host: exactly these, until it expires.
+    PlanApproved {
+        /// The backup whose artifacts go.
+        backup: BackupName,
+        /// The store in which they go.
+        store: StoreName,
+        /// The approval.
+        approval: PlanApproval,
+    },
     /// A non-empty store was taken over by a person's word.
     Adopted {
         /// Why.

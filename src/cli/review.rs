@@ -172,7 +172,11 @@ struct Sides {
 
 /// A base without any file declares nothing, which is no fault of it.
 fn base(files: &Files) -> Parsed {
-    if files.is_empty() { Parsed { spec: None, diagnostics: Vec::new() } } else { parse(files) }
+    if files.is_empty() {
+        Parsed { spec: None, approvals: Vec::new(), diagnostics: Vec::new() }
+    } else {
+        parse(files)
+    }
 }
 
 fn side(parsed: &Parsed) -> Side<'_> {

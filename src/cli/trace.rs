@@ -6,14 +6,16 @@ use clap::Args;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use super::{Output, controller, exit::Exit, terminal::Terminal};
+use super::{Output, controller, exit::Exit, explain::departed, terminal::Terminal};
 use crate::{
     artifact::ArtifactId,
-    reconcile::{Signature, Terms, Trace as Traced},
+    reconcile::{Signature, Terms, Trace as Traced, TraceError},
     render::{Palette, moment, told},
 };
 
 /// Trace an artifact to the commit that declared it, its author, and why it was made
+///
+/// Of one that is gone the records still tell when, why and by whose word.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  backstay trace 20261120T010000Z-3k7qz0m4xw")]
 pub(super) struct Trace {
@@ -24,13 +26,18 @@ pub(super) struct Trace {
 impl Trace {
     pub(super) fn run(self, config: &Path, terminal: &Terminal) -> anyhow::Result<Exit> {
         let controller = controller::open(config)?;
-        let (traced, zone) = controller::block_on(async {
+        let (survey, traced) = controller::block_on(async {
             let survey = controller.survey(&Terms::default()).await?;
-            let traced = controller.trace(&survey, self.artifact).await?;
-            Ok((traced, survey.spec.fleet.time_zone.clone()))
+            let traced = controller.trace(&survey, self.artifact).await;
+            Ok((survey, traced))
         })?;
+        let zone = &survey.spec.fleet.time_zone;
+        let traced = match traced {
+            Err(TraceError::NotFound(id)) => return departed(&controller, &survey, id, terminal),
+            traced => traced?,
+        };
         match terminal.output {
-            Output::Text => terminal.data(&text(&traced, &zone, terminal.stdout))?,
+            Output::Text => terminal.data(&text(&traced, zone, terminal.stdout))?,
             Output::Json => terminal.json("backstay.trace/1", &data(&traced))?,
         }
         Ok(Exit::Done)

@@ -13,9 +13,10 @@ use super::{
     terminal::Terminal,
 };
 use crate::{
+    clock::{Clock as _, SystemClock},
     diagnostic::{Diagnostic, Severity},
     render::diagnostics::{self, Report},
-    spec::parse::parse,
+    spec::{approvals::untimely, parse::parse},
 };
 
 /// Check a declaration offline: nothing is run, nothing is asked of any server
@@ -80,7 +81,9 @@ impl Validate {
             terminal.error(&self.not_a_declaration(&outside));
             return Ok(Exit::NoInput);
         }
-        let found = parse(&files).diagnostics;
+        let parsed = parse(&files);
+        let mut found = parsed.diagnostics;
+        found.extend(untimely(&parsed.approvals, SystemClock.now()));
         let folder = checkout.prefix();
         self.show(Report { diagnostics: &found, files: &files, folder: &folder }, terminal)?;
         Ok(self.exit(&found))

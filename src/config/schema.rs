@@ -102,6 +102,9 @@ pub(super) struct Repo {
     pub tag: Option<Text<Word>>,
     /// Keys that count for merges only, as signers or as a keyring: those of the host whose web page merges.
     pub web_flow: Option<Text<LocalPath>>,
+    /// Whose commits may approve, in `approve.toml`, what a safety rule holds back: a file of signers or a keyring. Default:
+    /// nobody's.
+    pub approvers: Option<Text<LocalPath>>,
 }
 
 /// What must be signed.

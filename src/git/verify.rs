@@ -10,6 +10,7 @@
 //! rests on its bytes and on those files, never on the present time, so it is kept as long as the files are the same.
 
 mod allowed;
+mod approvers;
 mod merge;
 mod openpgp;
 mod signed;
@@ -33,6 +34,7 @@ use super::{
 };
 pub use crate::artifact::record::Signer;
 use allowed::AllowedSigners;
+pub use approvers::{Approvers, Vouched};
 use openpgp::Keyring;
 use signed::{Armor, Signed};
 
@@ -415,14 +417,7 @@ impl Judge<'_> {
 
     /// The bytes of a commit or tag.
     fn raw(&self, id: Oid) -> Result<Vec<u8>, Unverified> {
-        let unreadable =
-            |error: git2::Error| Unverified::Malformed(error.message().escape_debug().to_string());
-        let odb = self.repo.odb().map_err(unreadable)?;
-        let (size, _) = odb.read_header(id).map_err(unreadable)?;
-        if size > LARGEST_OBJECT {
-            return Err(Unverified::Malformed(format!("the object has more than {LARGEST_OBJECT} bytes")));
-        }
-        Ok(odb.read(id).map_err(unreadable)?.data().to_vec())
+        object(self.repo, id)
     }
 
     /// Whether `id` is `base` or in its history.
@@ -435,6 +430,17 @@ impl Judge<'_> {
         let found: Option<Revision> = revision::describe(self.path, &id.to_string()).ok();
         Distrust { what: named(&id.to_string()), by: found.map(|revision| revision.author), why }
     }
+}
+
+/// The bytes of a commit or tag.
+fn object(repo: &Repository, id: Oid) -> Result<Vec<u8>, Unverified> {
+    let unreadable = |error: git2::Error| Unverified::Malformed(error.message().escape_debug().to_string());
+    let odb = repo.odb().map_err(unreadable)?;
+    let (size, _) = odb.read_header(id).map_err(unreadable)?;
+    if size > LARGEST_OBJECT {
+        return Err(Unverified::Malformed(format!("the object has more than {LARGEST_OBJECT} bytes")));
+    }
+    Ok(odb.read(id).map_err(unreadable)?.data().to_vec())
 }
 
 fn parse_id(id: &str) -> Result<Oid, Distrust> {

@@ -12,7 +12,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    artifact::record::{Event, Mark, Record, RewriteApproval},
+    artifact::{
+        approval::PlanApproval,
+        record::{Event, Mark, Record, RewriteApproval},
+    },
     drift::Kind,
     spec::{Suspension, names::StoreName, suspension::Scope},
 };
@@ -26,6 +29,7 @@ pub struct Chronicle {
     seen: BTreeMap<u64, BTreeMap<StoreName, Mark>>,
     in_force: Option<InForce>,
     rewrites: Vec<RewriteApproval>,
+    plans: Vec<PlanApproval>,
     rulings: BTreeMap<Scope, Ruling>,
     heals: BTreeMap<Healed, BTreeSet<Timestamp>>,
 }
@@ -86,6 +90,10 @@ impl Chronicle {
             Event::RewriteApproved(approval) => Some(approval.clone()),
             _ => None,
         }));
+        self.plans.extend(record.events.iter().filter_map(|event| match event {
+            Event::PlanApproved { approval, .. } => Some(approval.clone()),
+            _ => None,
+        }));
     }
 
     fn add_heals(&mut self, record: &Record) {
@@ -124,6 +132,11 @@ impl Chronicle {
     /// A person's last word on each thing that was ever suspended.
     pub fn rulings(&self) -> &BTreeMap<Scope, Ruling> {
         &self.rulings
+    }
+
+    /// Every plan that a person ever approved, oldest first; whether an approval counts is for [`PlanApproval::fault`] to say.
+    pub fn plan_approvals(&self) -> &[PlanApproval] {
+        &self.plans
     }
 
     /// The word of a person, not expired at `now`, that the branch may go from one revision to the other.

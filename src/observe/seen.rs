@@ -8,6 +8,7 @@ use super::Freshness;
 use crate::{
     artifact::{
         ArtifactId, Depth,
+        approval::PlanHash,
         record::{Mark, Record},
     },
     inventory::{
@@ -40,6 +41,13 @@ pub enum Change {
     Committed(Box<StoredArtifact>),
     /// An artifact and so many bytes of packs were deleted.
     Deleted(ArtifactId),
+    /// Artifacts are about to be deleted by an approval.
+    LetGo {
+        /// The plan that was approved.
+        plan: PlanHash,
+        /// Which.
+        artifacts: Vec<ArtifactId>,
+    },
     /// An artifact was checked.
     Checked {
         /// Which.
@@ -177,7 +185,12 @@ impl Seen {
             Change::Deleted(id) => {
                 stored.artifacts.retain(|artifact| artifact.id != id);
                 stored.lost.remove(&id);
-                stored.deletions.push(now);
+                if !stored.let_go.values().any(|approved| approved.contains(&id)) {
+                    stored.deletions.push(now);
+                }
+            }
+            Change::LetGo { plan, artifacts } => {
+                stored.let_go.entry(plan).or_default().extend(artifacts);
             }
             Change::Checked { artifact, depth, damage } => {
                 if let Some(artifact) = stored.artifacts.iter_mut().find(|known| known.id == artifact) {

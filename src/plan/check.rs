@@ -4,6 +4,7 @@
 //! withholds the deletions of that backup in that store and nothing else; only a plan that is malformed is refused
 //! whole.
 
+mod approvals;
 mod deletions;
 mod shape;
 mod sweeps;
@@ -15,17 +16,19 @@ use std::{
 
 use jiff::Timestamp;
 
+pub use approvals::may_approve;
 pub use shape::Malformed;
 
 use super::{Action, Limits, Plan, StepId, Withheld};
 use crate::{
-    artifact::ArtifactId,
+    artifact::{ArtifactId, approval::PlanHash},
     inventory::{Inventory, Lease, Observed, Reading, Standing, StoreInventory, StoredBackup},
     spec::{
         Spec,
         names::{BackupName, StoreName},
     },
 };
+use deletions::Judgement;
 
 /// How far a store's clock may be from ours before nothing is deleted in any store.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(600);
@@ -33,7 +36,7 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Judges `plan` as it would be applied at `now`: returns it without the deletions that break a rule, which stand in
-/// [`Plan::withheld`] instead. A plan that contradicts itself, or names what is neither declared nor found, is refused.
+/// [`Plan::withheld`] instead. Those that a person approved, where that makes up for the rule, stand in [`Plan::approved`]. A plan that contradicts itself, or names what is neither declared nor found, is refused.
 pub fn check(
     mut plan: Plan,
     spec: &Spec,
@@ -43,16 +46,17 @@ pub fn check(
 ) -> Result<Plan, Malformed> {
     shape::check(&plan, spec, inventory)?;
     let world = World { spec, inventory, limits, now };
-    let mut broken = deletions::broken(&plan, &world);
+    let Judgement { mut broken, approved } = deletions::judge(&plan, &world);
     broken.extend(sweeps::broken(&plan, &world));
     let removed = removed(&plan, &broken);
     let (removed, dragged) = with_dependents(&plan, removed);
-    for Broken { backup, store, rule, reason, .. } in broken.into_iter().chain(dragged) {
-        let withheld = Withheld { backup, store, rule: rule.to_owned(), reason };
+    for broken in broken.into_iter().chain(dragged) {
+        let withheld = broken.withheld();
         if !plan.withheld.contains(&withheld) {
             plan.withheld.push(withheld);
         }
     }
+    plan.approved = approved;
     plan.steps.retain(|step| !removed.contains(&step.id));
     for step in &mut plan.steps {
         step.after.retain(|id| !removed.contains(id));
@@ -70,12 +74,9 @@ pub fn withhold_deletions(mut plan: Plan, why: &str) -> Plan {
         .filter_map(|step| pair(&step.action))
         .map(|(backup, store)| (backup.clone(), store.clone()))
         .collect();
-    plan.withheld.extend(pairs.into_iter().map(|(backup, store)| Withheld {
-        backup,
-        store,
-        rule: "revision".to_owned(),
-        reason: why.to_owned(),
-    }));
+    let withheld = |(backup, store)| Withheld::by_rule(backup, store, "revision", why);
+    plan.withheld.extend(pairs.into_iter().map(withheld));
+    plan.approved.clear();
     plan.steps.retain(|step| !taken.contains(&step.id));
     for step in &mut plan.steps {
         step.after.retain(|id| !taken.contains(id));
@@ -102,10 +103,35 @@ struct Broken {
 
 /// What a broken rule takes out of a plan.
 enum Reach {
-    /// Every deletion of an artifact of the backup in the store.
-    Deletions,
+    /// Every deletion of an artifact of the backup in the store; these, where they can be told.
+    Deletions(Option<Kept>),
     /// One sweep or clean-up.
     Step(StepId),
+}
+
+/// What stays because of a broken rule.
+struct Kept {
+    plan: PlanHash,
+    approvable: bool,
+    artifacts: Vec<ArtifactId>,
+}
+
+impl Broken {
+    fn withheld(self) -> Withheld {
+        let kept = match self.reach {
+            Reach::Deletions(kept) => kept,
+            Reach::Step(_) => None,
+        };
+        Withheld {
+            backup: self.backup,
+            store: self.store,
+            rule: self.rule.to_owned(),
+            reason: self.reason,
+            plan: kept.as_ref().map(|kept| kept.plan),
+            approvable: kept.as_ref().is_some_and(|kept| kept.approvable),
+            artifacts: kept.map(|kept| kept.artifacts).unwrap_or_default(),
+        }
+    }
 }
 
 impl<'a> World<'a> {
@@ -176,12 +202,12 @@ fn pair(action: &Action) -> Option<(&BackupName, &StoreName)> {
 fn removed(plan: &Plan, broken: &[Broken]) -> BTreeSet<StepId> {
     let pairs: BTreeSet<(&BackupName, &StoreName)> = broken
         .iter()
-        .filter(|b| matches!(b.reach, Reach::Deletions))
+        .filter(|b| matches!(b.reach, Reach::Deletions(_)))
         .map(|b| (&b.backup, &b.store))
         .collect();
     let steps = broken.iter().filter_map(|b| match b.reach {
         Reach::Step(id) => Some(id),
-        Reach::Deletions => None,
+        Reach::Deletions(_) => None,
     });
     let deletions = plan.steps.iter().filter(|s| pair(&s.action).is_some_and(|pair| pairs.contains(&pair)));
     deletions.map(|s| s.id).chain(steps).collect()

@@ -71,8 +71,7 @@ impl Draft {
         rule: &str,
         reason: impl Into<String>,
     ) {
-        let (backup, store) = (backup.clone(), store.clone());
-        self.withheld.push(Withheld { backup, store, rule: rule.to_owned(), reason: reason.into() });
+        self.withheld.push(Withheld::by_rule(backup.clone(), store.clone(), rule, reason));
     }
 
     /// The artifacts that steps so far read, write beside or build on, by backup and store.
@@ -107,6 +106,7 @@ impl Draft {
             waiting: self.waiting,
             withheld: self.withheld,
             cannot_run: facts.cannot_run.clone(),
+            approved: Vec::new(),
         }
     }
 }

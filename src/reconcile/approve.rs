@@ -3,6 +3,9 @@
 //! An approval of a rewritten branch is bound to exactly the step from the revision in force to the branch's tip, and
 //! expires. The stores' records are all that counts; the state directory only notes that they are to be asked anew.
 
+mod by_commit;
+mod plan;
+
 use futures::future::join_all;
 use jiff::SignedDuration;
 
@@ -19,6 +22,9 @@ use crate::{
     spec::{Spec, names::StoreName},
     state::{InForce, StateError},
 };
+
+pub use by_commit::ByCommit;
+pub use plan::{ApprovePlanError, PlanApprovals};
 
 /// A person's word.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,7 +174,7 @@ impl Controller {
         };
         let spec = spec.ok_or_else(|| ApproveError::Unrecorded(Vec::new()))?;
         let event = Event::RewriteApproved(approval.clone());
-        let Recorded { stores, faults } = self.record_where(&spec, |_| true, &event).await;
+        let Recorded { stores, faults } = self.record_where(&spec, |_| true, &[event]).await;
         if stores.is_empty() {
             return Err(ApproveError::Unrecorded(faults));
         }

@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use super::approve::ByCommit;
 use crate::{
     artifact::record::Signer,
     diagnostic::Diagnostic,
     git::{Declaration, Lost, Mirror, MirrorError, Revision, RevisionError, Trust},
-    spec::{Recipient, Spec, parse::parse},
+    spec::{Recipient, Spec, approvals::Approval, declared, parse::parse},
     state::InForce,
 };
 
@@ -61,6 +62,12 @@ pub struct Desired {
     pub signer: Option<Signer>,
     /// Warnings about it.
     pub warnings: Vec<Diagnostic>,
+    /// The digest of what is declared.
+    pub declaration: String,
+    /// What it approves, whoever says so.
+    pub approvals: Vec<Approval>,
+    /// What of that counts on this host; nothing until that was looked into.
+    pub by_commit: ByCommit,
     /// Why the newest revision is not the one in force; `None` when it is.
     pub obstacle: Option<Obstacle>,
     /// The revision that was in force before and can't be read any more, where an older one stands in for it: under such
@@ -284,6 +291,9 @@ fn judge(declaration: Declaration, must_recipients: &[String]) -> Result<Desired
             revision,
             signer: None,
             warnings: diagnostics,
+            declaration: declared(&files),
+            approvals: parsed.approvals,
+            by_commit: ByCommit::default(),
             obstacle: None,
             stands_in_for: None,
         }),

@@ -37,10 +37,12 @@ impl Controller {
     pub(super) async fn desired(&self) -> Result<Arc<Desired>, NothingInForce> {
         let tips = self.mirror.tips().await.map_err(NothingInForce::NoRevision)?;
         let demands = self.demands();
+        let approving = self.approving();
         let basis = Basis {
             tips: tips_position(&tips),
             before: self.state.in_force(),
             trust: demands.verification.digest(),
+            approvers: approving.digest().to_owned(),
             approval: self.state.approval(),
         };
         if let Some((known, desired)) = &*lock(&self.known)
@@ -53,7 +55,8 @@ impl Controller {
             None => self.remembered(&demands).await,
         };
         let answer = self.desired_unless_approved(&demands, before).await?;
-        let desired = Arc::new(answer.desired);
+        let by_commit = self.by_commit(&answer.desired, &approving).await;
+        let desired = Arc::new(Desired { by_commit, ..answer.desired });
         *lock(&self.known) = answer.is_final.then(|| (basis, desired.clone()));
         Ok(desired)
     }

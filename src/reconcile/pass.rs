@@ -248,6 +248,7 @@ mod tests {
             waiting: Vec::new(),
             withheld: Vec::new(),
             cannot_run: Vec::new(),
+            approved: Vec::new(),
         }
     }
 

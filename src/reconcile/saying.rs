@@ -94,7 +94,8 @@ impl Controller {
         self.look(&mut seen, &spec, Vec::new(), Freshness::Now).await;
         let word = self.word(saying, &spec, &seen.inventory)?;
         drop(seen);
-        let recorded = self.record_where(&spec, |store| word.concerns(store), &word.event).await;
+        let recorded =
+            self.record_where(&spec, |store| word.concerns(store), std::slice::from_ref(&word.event)).await;
         if recorded.stores.is_empty() {
             return Err(SayError::Unrecorded(recorded.faults));
         }
@@ -137,12 +138,12 @@ impl Controller {
         }
     }
 
-    /// Appends an event in every store that is ours and that `concerns` picks.
+    /// Appends events in every store that is ours and that `concerns` picks.
     pub(super) async fn record_where(
         &self,
         spec: &Spec,
         concerns: impl Fn(&StoreInventory) -> bool,
-        event: &Event,
+        events: &[Event],
     ) -> Recorded {
         let mut seen = self.seen.lock().await;
         self.look(&mut seen, spec, Vec::new(), Freshness::Within(A_MOMENT)).await;
@@ -164,7 +165,7 @@ impl Controller {
                     (Ok(true), Ok(look)) => look,
                 };
                 let records = look.records();
-                let appended = records.append_knowing(&self.keys, now, vec![event.clone()], siblings).await;
+                let appended = records.append_knowing(&self.keys, now, events.to_vec(), siblings).await;
                 Some((name, appended.map_err(|error| error.to_string())))
             }
         });

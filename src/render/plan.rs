@@ -2,11 +2,17 @@
 
 use std::fmt::Write;
 
+use jiff::tz::TimeZone;
+
 use super::{COLUMNS, Palette, count, duration, moment, short_revision, told};
 use crate::{
-    plan::{Action, Plan, Step},
+    artifact::{ArtifactId, approval::PlanHash},
+    plan::{Action, Approved, Plan, Step, Withheld},
     spec::Cadence,
 };
+
+/// How many artifacts are named that would go.
+const MOST_SHOWN: usize = 10;
 
 /// What a pass would do and why, what waits and on what, and what is held back.
 pub fn text(plan: &Plan, palette: Palette) -> String {
@@ -14,6 +20,7 @@ pub fn text(plan: &Plan, palette: Palette) -> String {
     steps(&mut out, plan, palette);
     waiting(&mut out, plan, palette);
     withheld(&mut out, plan, palette);
+    approved(&mut out, &plan.approved, &plan.zone, palette);
     cannot_run(&mut out, plan, palette);
     if !out.ends_with("\n\n") {
         out.push('\n');
@@ -64,6 +71,38 @@ fn withheld(out: &mut String, plan: &Plan, palette: Palette) {
             held.backup,
             held.store,
             told(&held.reason, &plan.zone)
+        );
+        if let Some(hash) = held.to_approve() {
+            let _ = writeln!(out, "{}", goes(held, palette));
+            let _ = writeln!(out, "      {}", to_approve(hash));
+        }
+    }
+}
+
+/// What would go, were it approved.
+fn goes(held: &Withheld, palette: Palette) -> String {
+    let shown: Vec<String> = held.artifacts.iter().take(MOST_SHOWN).map(ArtifactId::to_string).collect();
+    let more = match held.artifacts.len() - shown.len() {
+        0 => String::new(),
+        more => format!(" and {more} more, which `backstay plan -o json` lists"),
+    };
+    palette.faint(format!("      {}{more}", shown.join("\n      ")))
+}
+
+/// How a person approves a plan that a rule holds back.
+pub fn to_approve(plan: PlanHash) -> String {
+    format!("to let exactly these go: backstay approve {} --reason WHY", plan.short())
+}
+
+/// What a person approved.
+pub(super) fn approved(out: &mut String, approved: &[Approved], zone: &TimeZone, palette: Palette) {
+    for approved in approved {
+        let Approved { backup, store, warrant, until } = approved;
+        let until = moment(*until, zone);
+        let sign = palette.good("✓");
+        let _ = writeln!(
+            out,
+            "  {sign} deletions of {backup} in {store} are approved until {until} by {warrant}"
         );
     }
 }

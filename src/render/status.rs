@@ -24,6 +24,7 @@ pub fn text(status: &Status, palette: Palette) -> String {
     section(&mut out, &backups(status.backups.iter(), status, palette));
     section(&mut out, &stores(status, palette));
     conditions(&mut out, status, |_| true, palette);
+    super::plan::approved(&mut out, &status.approved, &status.zone, palette);
     out
 }
 

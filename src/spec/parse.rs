@@ -11,6 +11,7 @@ use toml::de::ValueDeserializer;
 
 use super::{
     Spec,
+    approvals::{self, Approval},
     document::{self, Value},
     lint, lower,
     places::{Path, Places},
@@ -25,6 +26,8 @@ use crate::diagnostic::{Diagnostic, Location, Severity};
 pub struct Parsed {
     /// The desired state; `None` when there is any error.
     pub spec: Option<Spec>,
+    /// What the revision approves, as far as it can be read; see [`approvals`].
+    pub approvals: Vec<Approval>,
     /// Every fault and warning, in the order of files and places.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -38,10 +41,12 @@ pub fn parse(files: &BTreeMap<String, Vec<u8>>) -> Parsed {
     let Reading { mut diagnostics, places, names, faulty_lines } = reading;
     let lowered = lower::lower(declaration, &names, &places, &mut diagnostics);
     diagnostics.extend(lint::lint(&lowered, &names, &places));
+    let zone = &lowered.spec.fleet.time_zone;
+    let approvals = files.get(approvals::FILE).map(|file| approvals::parse(file, zone, &mut diagnostics));
     drop_echoes(&mut diagnostics, &faulty_lines);
     sort(&mut diagnostics);
     let sound = diagnostics.iter().all(|diagnostic| diagnostic.severity < Severity::Error);
-    Parsed { spec: sound.then_some(lowered.spec), diagnostics }
+    Parsed { spec: sound.then_some(lowered.spec), approvals: approvals.unwrap_or_default(), diagnostics }
 }
 
 /// Of each file with faults of syntax the lines that have them, as bytes.
@@ -73,7 +78,8 @@ impl Reading {
     fn resources<'a>(&mut self, files: &'a BTreeMap<String, Vec<u8>>) -> Vec<Resource<'a>> {
         let mut first: BTreeMap<Path, Location> = BTreeMap::new();
         let mut resources = Vec::new();
-        for (file, content) in files.iter().filter(|(file, _)| file.ends_with(".toml")) {
+        let declares = |file: &str| file.ends_with(".toml") && file != approvals::FILE;
+        for (file, content) in files.iter().filter(|(file, _)| declares(file)) {
             let Some(document) = document::read(file, content, &mut self.diagnostics) else {
                 self.faulty_lines.insert(file.clone(), Vec::new());
                 continue;

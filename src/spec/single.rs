@@ -13,7 +13,7 @@ use super::{
     suggest::shown,
     walk::Walk,
 };
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Location};
 
 /// What is sound of a file, and what is wrong with it.
 pub struct Single<T> {
@@ -59,6 +59,11 @@ impl<T> Single<T> {
             Some(place) => diagnostic.at(place.clone()),
             None => diagnostic,
         });
+    }
+
+    /// Where the value at `keys` stands, or the nearest table around it.
+    pub fn place<const N: usize>(&self, keys: [&str; N]) -> Option<Location> {
+        self.places.find(&path(keys)).cloned()
     }
 
     /// Everything that is wrong with the file, in the order of places.

@@ -7,7 +7,8 @@ use jiff::tz::TimeZone;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::{Recipient, cron::Cron, names, suspension::Moment, window::Span};
+use super::{Recipient, approvals::CommitId, cron::Cron, names, suspension::Moment, window::Span};
+use crate::artifact::approval::PlanHash;
 
 /// Why a text is not of its form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +88,7 @@ const fn format_of<T: TextForm>() -> Format {
 }
 
 /// Every form.
-pub static FORMATS: [Format; 19] = [
+pub static FORMATS: [Format; 21] = [
     format_of::<Length>(),
     format_of::<Size>(),
     format_of::<AbsolutePath>(),
@@ -107,6 +108,8 @@ pub static FORMATS: [Format; 19] = [
     format_of::<LocalPath>(),
     format_of::<SshKey>(),
     format_of::<Address>(),
+    format_of::<CommitId>(),
+    format_of::<PlanHash>(),
 ];
 
 /// The form of that name.

@@ -9,7 +9,10 @@ use super::{
     drifted::Healing,
     words::{count, duration},
 };
-use crate::{plan::due::SlotState, spec::names::BackupName};
+use crate::{
+    plan::due::SlotState,
+    spec::{approvals::FILE, names::BackupName},
+};
 
 /// The share of a store's capacity from which on it is worth saying.
 const NEARLY_FULL: f64 = 0.9;
@@ -68,6 +71,8 @@ pub enum Concern {
     NearBudget,
     /// Copies are still to be made.
     CopiesMissing,
+    /// The infra repo approves something, and that does not count here.
+    ApprovalVoid,
     /// Something stands still for a while.
     Suspended,
     /// Artifacts that no declaration covers.
@@ -96,6 +101,7 @@ impl Concern {
             Concern::NearlyFull
             | Concern::NearBudget
             | Concern::CopiesMissing
+            | Concern::ApprovalVoid
             | Concern::Suspended
             | Concern::Orphaned => Overall::Healthy,
         }
@@ -122,6 +128,7 @@ impl Concern {
             Concern::NearlyFull => "nearly-full",
             Concern::NearBudget => "near-budget",
             Concern::CopiesMissing => "copies-missing",
+            Concern::ApprovalVoid => "approval-void",
             Concern::Suspended => "suspended",
             Concern::Orphaned => "orphaned",
         }
@@ -142,11 +149,21 @@ pub(super) fn of(status: &Status) -> Vec<Condition> {
     }
     drift(status, &mut found);
     for withheld in &status.withheld {
+        let approve = withheld
+            .to_approve()
+            .map(|plan| format!("; to let exactly these go: backstay approve {} --reason WHY", plan.short()));
         let message = format!(
-            "deletions in {} are held back by rule `{}`: {}",
-            withheld.store, withheld.rule, withheld.reason
+            "deletions in {} are held back by rule `{}`: {}{}",
+            withheld.store,
+            withheld.rule,
+            withheld.reason,
+            approve.unwrap_or_default()
         );
         found.push(condition(Concern::Withheld, format!("backup.{}", withheld.backup), message));
+    }
+    for (plan, why) in &status.void_approvals {
+        let message = format!("the approval of {} in {FILE} does not count: {why}", plan.short());
+        found.push(condition(Concern::ApprovalVoid, "infra".to_owned(), message));
     }
     for cannot in &status.cannot_run {
         found.push(condition(Concern::CannotRun, cannot.resource.clone(), cannot.why.clone()));

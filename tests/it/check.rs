@@ -1,6 +1,7 @@
 //! The independent judge: for each safety rule a planner with a fault, whose deletion is withheld, and properties that
 //! hold for every plan.
 
+mod approvals;
 mod properties;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +55,7 @@ fn planted(world: &World, actions: Vec<Action>) -> Plan {
         waiting: Vec::new(),
         withheld: Vec::new(),
         cannot_run: Vec::new(),
+        approved: Vec::new(),
     }
 }
 

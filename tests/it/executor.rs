@@ -156,6 +156,7 @@ fn plan(steps: Vec<(Action, &[u32])>) -> Plan {
         waiting: Vec::new(),
         withheld: Vec::new(),
         cannot_run: Vec::new(),
+        approved: Vec::new(),
     }
 }
 

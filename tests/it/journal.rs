@@ -127,6 +127,7 @@ fn plan(actions: Vec<Action>) -> Plan {
         waiting: Vec::new(),
         withheld: Vec::new(),
         cannot_run: Vec::new(),
+        approved: Vec::new(),
     }
 }
 

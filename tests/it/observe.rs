@@ -201,7 +201,7 @@ async fn records_remember_checks_holds_deletions_and_candidates() {
         Event::Held { backup: agama(), artifact: id(1, 1), reason: "audit".to_owned() },
         Event::Held { backup: agama(), artifact: id(2, 2), reason: "audit".to_owned() },
         Event::Unreferenced { backup: agama(), captures: vec![garbage, id(1, 1)] },
-        Event::Deleted { backup: agama(), artifact: id(0, 1), reason: "expired".to_owned() },
+        Event::Deleted { backup: agama(), artifact: id(0, 1), reason: "expired".to_owned(), warrant: None },
     ];
     scene.record(hours_ago(30), events.clone()).await;
     scene.record(hours_ago(3), events).await;

@@ -1,5 +1,6 @@
 //! Passes end to end: a real Git repository, a real database, two stores in folders.
 
+mod approval;
 mod damage;
 mod drift;
 mod gates;

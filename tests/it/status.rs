@@ -104,7 +104,7 @@ fn a_refused_revision_is_graver_than_what_is_withheld() {
     let world = healthy();
     let mut plan = world.plan();
     let (name, at) = (backup("agama"), store("a"));
-    let withheld = Withheld { backup: name, store: at, rule: "clock".into(), reason: "they differ".into() };
+    let withheld = Withheld::by_rule(name, at, "clock", "they differ");
     plan.withheld.push(withheld);
     assert_eq!(status(&world, &plan, Revisions::default()).overall, Overall::Withheld);
     let refused = Revisions { refused: Some("it has faults".into()), ..Revisions::default() };

@@ -12,10 +12,15 @@ use crate::{
         sweep, verify,
         world::World,
     },
-    artifact::{ArtifactId, Depth, layout::PackName, record::Event},
+    artifact::{
+        ArtifactId, Depth,
+        layout::PackName,
+        record::{Event, Record},
+    },
     inventory::{Interrupted, Work},
     observe::seen::Change,
     plan::Step,
+    records::AppendError,
     spec::names::{BackupName, StoreName},
 };
 
@@ -29,7 +34,9 @@ impl World {
         let look = self.look(store)?;
         self.deletions
             .tell(store, |events| async {
-                look.records().append(&self.keys, self.clock.now(), events).await.map(drop)
+                let told = look.records().append(&self.keys, self.clock.now(), events).await?;
+                self.let_go(store, &told);
+                Ok::<(), AppendError>(())
             })
             .await?;
         let deleted =
@@ -37,6 +44,16 @@ impl World {
         self.deeds.change(store, backup, Change::Deleted(artifact));
         let left = deleted.left.map(|why| format!("; packs are left to a sweep: {why}")).unwrap_or_default();
         Ok(noted(format!("{} freed{left}", bytesize::ByteSize(deleted.bytes))))
+    }
+
+    /// What was begun by an approval is covered by it from now on, whatever else the store gets meanwhile.
+    fn let_go(&self, store: &StoreName, told: &Record) {
+        for event in &told.events {
+            if let Event::Deleted { backup, artifact, warrant: Some(warrant), .. } = event {
+                let change = Change::LetGo { plan: warrant.plan, artifacts: vec![*artifact] };
+                self.deeds.change(store, backup, change);
+            }
+        }
     }
 
     pub(in crate::apply) async fn verify(

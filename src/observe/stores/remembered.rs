@@ -134,7 +134,11 @@ fn apply_event(
                 artifact.held = None;
             }
         }
-        Event::Deleted { backup, .. } => {
+        Event::Deleted { backup, artifact, warrant: Some(warrant), .. } => {
+            let stored = backups.entry(backup.clone()).or_default();
+            stored.let_go.entry(warrant.plan).or_default().insert(*artifact);
+        }
+        Event::Deleted { backup, warrant: None, .. } => {
             // What claims to be of the future counts as well: no clock may make room for deletions.
             if now.duration_since(at) < jiff::SignedDuration::try_from(DELETIONS_COUNT).unwrap_or_default() {
                 backups.entry(backup.clone()).or_default().deletions.push(at);
@@ -160,6 +164,7 @@ fn apply_event(
         | Event::InForce { .. }
         | Event::RewriteApproved(_)
         | Event::Healed(_)
+        | Event::PlanApproved { .. }
         | Event::Adopted { .. } => {}
     }
 }

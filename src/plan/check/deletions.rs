@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{Broken, DAY, Reach, World};
+use super::{
+    Broken, DAY, Kept, Reach, World,
+    approvals::{self, Deletions},
+};
 use crate::{
     artifact::{ArtifactId, Kind, layout::Holder},
     inventory::{Origin, StoredArtifact, StoredBackup},
-    plan::{Action, Plan, Step, StepId},
+    plan::{Action, Approved, Plan, Step, StepId},
     spec::{
         Retention,
         names::{BackupName, StoreName},
@@ -31,7 +34,7 @@ struct Case<'a> {
 
 type Rule = fn(&Case<'_>) -> Option<String>;
 
-/// Every rule, by its name in [`crate::plan::Withheld::rule`]. `unknown` is judged first, for nothing else can be
+/// Every rule that holds whatever a person says, by its name in [`crate::plan::Withheld::rule`]. `unknown` is judged first, for nothing else can be
 /// judged without it.
 const RULES: [(&str, Rule); 14] = [
     ("unreadable", unreadable),
@@ -50,31 +53,74 @@ const RULES: [(&str, Rule); 14] = [
     ("copy-missing", copy_missing),
 ];
 
-pub(super) fn broken(plan: &Plan, world: &World<'_>) -> Vec<Broken> {
+/// What the rules say of every deletion of a plan.
+#[derive(Default)]
+pub(super) struct Judgement {
+    pub(super) broken: Vec<Broken>,
+    /// What a person approved although a rule is broken.
+    pub(super) approved: Vec<Approved>,
+}
+
+pub(super) fn judge(plan: &Plan, world: &World<'_>) -> Judgement {
     let mut deletions: BTreeMap<(&BackupName, &StoreName), Vec<(ArtifactId, StepId)>> = BTreeMap::new();
     for step in &plan.steps {
         if let Action::Delete { backup, artifact, store } = &step.action {
             deletions.entry((backup, store)).or_default().push((*artifact, step.id));
         }
     }
-    let mut broken = Vec::new();
+    let mut judgement = Judgement::default();
     for ((backup, store), ids) in deletions {
-        let mut report = |rule: &'static str, reason: String| {
-            let (backup, store) = (backup.clone(), store.clone());
-            broken.push(Broken { backup, store, rule, reason, reach: Reach::Deletions });
-        };
         match case(plan, world, (backup, store), &ids) {
-            Err(why) => report("unknown", why),
-            Ok(case) => {
-                for (rule, judge) in RULES.iter().chain(&[("delete-share", delete_share as Rule)]) {
-                    if let Some(reason) = judge(&case) {
-                        report(rule, reason);
-                    }
-                }
-            }
+            Err(why) => judgement.broken.push(Broken {
+                backup: backup.clone(),
+                store: store.clone(),
+                rule: "unknown",
+                reason: why,
+                reach: Reach::Deletions(None),
+            }),
+            Ok(case) => judgement.add(&case),
         }
     }
-    broken
+    judgement
+}
+
+impl Judgement {
+    fn add(&mut self, case: &Case<'_>) {
+        let rules = RULES.iter().chain(&[("delete-share", delete_share as Rule)]);
+        let mut faults: Vec<(&'static str, String)> =
+            rules.filter_map(|(rule, judge)| Some((*rule, judge(case)?))).collect();
+        if faults.is_empty() {
+            return;
+        }
+        let artifacts: Vec<ArtifactId> = case.gone.keys().copied().collect();
+        let (backup, store, stored) = (case.backup, case.store, case.stored);
+        let deletions = Deletions { backup, store, stored, gone: &artifacts };
+        let approvable = faults.iter().all(|(rule, _)| approvals::may_approve(rule));
+        match deletions.approval(case.world) {
+            Ok(approval) if approvable => {
+                return self.approved.push(Approved {
+                    backup: backup.clone(),
+                    store: store.clone(),
+                    warrant: approval.warrant.clone(),
+                    until: approval.until,
+                });
+            }
+            Err(Some(why)) => {
+                for (_, reason) in faults.iter_mut().filter(|(rule, _)| approvals::may_approve(rule)) {
+                    reason.push_str(&format!("; an approval does not count: {why}"));
+                }
+            }
+            Ok(_) | Err(None) => {}
+        }
+        let plan = deletions.hash(case.world);
+        self.broken.extend(faults.into_iter().map(|(rule, reason)| Broken {
+            backup: backup.clone(),
+            store: store.clone(),
+            rule,
+            reason,
+            reach: Reach::Deletions(Some(Kept { plan, approvable, artifacts: artifacts.clone() })),
+        }));
+    }
 }
 
 /// Gathers what a case needs; fails where the inventory does not show it.
@@ -359,8 +405,8 @@ fn delete_share(case: &Case<'_>) -> Option<String> {
     let wanted = recent + case.gone.len();
     (wanted > allowed).then(|| {
         format!(
-            "{wanted} of {all} artifacts would go within a day, and {allowed} may; if that is meant, raise \
-             `allow.delete_share` in the controller's configuration"
+            "{wanted} of {all} artifacts would go within a day, and {allowed} may by `allow.delete_share` of the controller's \
+             configuration"
         )
     })
 }
