@@ -1,5 +1,7 @@
 //! The built program, as a user types it.
 
+mod approval;
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt,

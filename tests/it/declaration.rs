@@ -1,5 +1,6 @@
 //! Declarations as an infra repo holds them: what is read, what is refused, and how that looks.
 
+mod approvals;
 use std::collections::BTreeMap;
 
 use backstay::{
