@@ -364,7 +364,9 @@ impl Controller {
         let plan = match ask {
             Ask::Everything => plan::plan(spec, inventory, &limits, now),
             Ask::Exactly(saved) | Ask::Agreed(saved) => {
-                saved::current(saved, plan::plan(spec, inventory, &limits, now))?
+                // What was saved is without what rules held back.
+                let plan = self.checked(plan::plan(spec, inventory, &limits, now), desired, inventory)?;
+                return Ok(saved::current(saved, plan)?);
             }
             Ask::Due(names) => {
                 let part = Part::Backups(names.iter().cloned().collect());

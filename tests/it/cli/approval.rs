@@ -23,8 +23,8 @@ impl Fleet {
             let config = self.path("fleet/backstay.toml");
             let run = backstay(&["plan", "--config", &config, "-o", "json"]);
             let plan: serde_json::Value = serde_json::from_str(&stdout(&run)).unwrap();
-            let withheld = plan["withheld"].as_array().unwrap().iter();
-            let first = withheld.filter(|withheld| withheld["store"] == "primary").next();
+            let mut withheld = plan["withheld"].as_array().unwrap().iter();
+            let first = withheld.find(|withheld| withheld["store"] == "primary");
             if let Some(first) = first.filter(|first| first["artifacts"].as_array().unwrap().len() == 3) {
                 return first.clone();
             }

@@ -135,3 +135,28 @@ async fn a_rule_that_nobody_may_overrule_is_named_to_whoever_tries() {
     let refused = controller.approve_plans(&asked, &word()).await.unwrap_err().to_string();
     assert!(refused.contains("`unreadable`"), "{refused}\n{:?}", told.plan.withheld);
 }
+
+#[tokio::test]
+async fn a_saved_plan_is_applied_with_what_was_approved_when_it_was_saved_and_with_nothing_else() {
+    let fleet = crowded().await;
+    let controller = fleet.controller();
+    let held = controller.plan(&Ask::Everything, &Terms::default()).await.unwrap();
+    let saved = |pass: &Pass| {
+        let path = fleet.path("plan.json");
+        saved::save(&path, &pass.plan).unwrap();
+        saved::load(&path).unwrap()
+    };
+    // Deletions are withheld, and the rest of it is what a pass would do.
+    let before = saved(&held);
+    controller.approve_plans(&[prefix(withheld(&held.plan, "vault"))], &word()).await.unwrap();
+    let after = saved(&controller.plan(&Ask::Everything, &Terms::default()).await.unwrap());
+    let refused = apply(&controller, &Ask::Exactly(before)).await.unwrap_err();
+    assert!(matches!(refused, PassError::Stale(_)), "{refused}");
+    assert_eq!(fleet.manifests("vault", "shop").len(), 7);
+    let done = apply(&controller, &Ask::Exactly(after)).await.unwrap();
+    all_done(&done);
+    assert_eq!((fleet.manifests("vault", "shop").len(), done.ending()), (2, Ending::Withheld));
+    // Also with something withheld, a plan is what it was.
+    let rest = saved(&controller.plan(&Ask::Everything, &Terms::default()).await.unwrap());
+    assert_eq!(apply(&controller, &Ask::Exactly(rest)).await.unwrap().ending(), Ending::Withheld);
+}
