@@ -116,7 +116,12 @@ mod tests {
 
     #[test]
     fn what_backstay_deleted_or_replaced_is_not_lost() {
-        let deleted = Event::Deleted { backup: agama(), artifact: id(1), reason: "older than 14d".into(), warrant: None };
+        let deleted = Event::Deleted {
+            backup: agama(),
+            artifact: id(1),
+            reason: "older than 14d".into(),
+            warrant: None,
+        };
         assert_eq!(lost(vec![verified(1, &[]), deleted.clone()]), []);
         assert_eq!(lost(vec![deleted, verified(1, &[])]), [], "a check that is told late revives nothing");
         let repaired = Event::Repaired { backup: agama(), artifact: id(2), replaces: Some(id(1)) };
