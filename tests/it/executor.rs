@@ -224,16 +224,6 @@ async fn steps_run_after_those_that_they_wait_for_and_beside_the_others() {
 }
 
 #[tokio::test]
-async fn no_more_steps_run_at_a_time_than_the_bounds_allow() {
-    let three = Arc::new(Barrier::new(3));
-    let mut bench = Bench::new((0..21).map(|n| (push(n), vec![Act::Meet(three.clone())])).collect());
-    bench.bounds.steps = 3;
-    let steps: Vec<(Action, &[u32])> = (0..21).map(|n| (push(n), &[][..])).collect();
-    assert_eq!(bench.run(&plan(steps)).await, vec![done(); 21]);
-    assert_eq!(bench.effects.most.load(Ordering::SeqCst), 3);
-}
-
-#[tokio::test]
 async fn two_captures_of_one_backup_never_run_beside_each_other() {
     let bench = Bench::new(vec![]);
     let steps: Vec<(Action, &[u32])> =
