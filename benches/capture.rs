@@ -383,7 +383,7 @@ async fn capture_once(dir: &Path, arguments: &[String]) {
     let (folder, keys, now) = (folder(dir), keys(dir), Timestamp::now());
     let order = CaptureOrder {
         capture: Capture {
-            backup: folder.backup.clone(),
+            backup: (&folder.backup).into(),
             kind: if kind == "full" { Kind::Full } else { Kind::Incremental },
             slot: None,
             manual: None,

@@ -24,7 +24,7 @@ use backstay::{
     },
     plan::{self, part::Part},
     schedulers::{Scheduler, controller::Timetable},
-    spec::{Verify, names::BackupName, parse},
+    spec::{Verify, names::FolderName, parse},
     status::{Revisions, Status},
     stores::memory::MemoryStore,
 };
@@ -86,7 +86,7 @@ async fn run(size: Size) {
     touched.backups.values_mut().next_back().expect("there are backups").description = Some("new".to_owned());
     measure("plan for the one backup that a commit touched", PASSES, async || {
         let part = Part::touched(&world.spec, &touched).expect("only a backup differs");
-        let (spec, inventory) = (part.spec(&touched), part.inventory(&seen.inventory));
+        let (spec, inventory) = (part.spec(&touched), part.inventory(&seen.inventory, &touched.moved));
         std::hint::black_box(plan::plan(&spec, &inventory, &world.limits, world.now));
     })
     .await;
@@ -141,7 +141,7 @@ fn sight(world: &World, artifacts: u32, dir: &Path) -> Sight {
     let held: Vec<MemoryStore> = STORES.iter().map(|_| MemoryStore::new(Arc::new(move || now))).collect();
     for backup in world.spec.backups.keys() {
         for day in 0..artifacts {
-            put(world, backup, t("2026-11-20T01:00:00Z") - DAY * day, &keys, &held);
+            put(world, &backup.into(), t("2026-11-20T01:00:00Z") - DAY * day, &keys, &held);
         }
     }
     let scheduler = Timetable::open(dir.join("timetable"));
@@ -169,7 +169,7 @@ fn sight(world: &World, artifacts: u32, dir: &Path) -> Sight {
 }
 
 /// Puts one artifact into every store: a pack, an index, and the manifest that names them.
-fn put(world: &World, backup: &BackupName, at: Timestamp, keys: &Keys, stores: &[MemoryStore]) {
+fn put(world: &World, backup: &FolderName, at: Timestamp, keys: &Keys, stores: &[MemoryStore]) {
     let (fleet, id) = (&world.spec.fleet.name, ArtifactId::new(at, rand::random()));
     let content = Bytes::from_static(b"rows");
     let stored = Stored { size: content.len() as u64, sha256: hex::encode([0; 32]) };

@@ -28,6 +28,7 @@ use crate::{
     artifact::{ArtifactId, Depth},
     inventory::{Interrupted, Work},
     plan::{Action, Step},
+    spec::names::{BackupName, FolderName},
 };
 use executor::{Done, Effects, Failure};
 use world::World;
@@ -36,6 +37,10 @@ use world::World;
 impl Effects for World {
     fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    fn folder(&self, backup: &BackupName) -> FolderName {
+        self.spec.moved.folder(backup)
     }
 
     fn writes(&self, action: &Action) -> Option<Interrupted> {
@@ -50,32 +55,35 @@ impl Effects for World {
             }
             _ => return None,
         };
-        Some(Interrupted { backup: backup.clone(), store: store.clone(), artifact, work })
+        Some(Interrupted { backup: Effects::folder(self, backup), store: store.clone(), artifact, work })
     }
 
     async fn apply(&self, step: &Step, writes: Option<&Interrupted>) -> Result<Done, Failure> {
         let name = || writes.map(|writes| writes.artifact).ok_or_else(|| world::stalled("no name was given"));
+        let of = |backup| Effects::folder(self, backup);
         match &step.action {
             Action::Arm(schedule) => self.arm(schedule).await,
             Action::Disarm(schedule) => self.disarm(schedule).await,
             Action::Capture(capture) => self.capture(step, capture, name()?).await,
-            Action::Copy { backup, artifact, from, to } => self.copy(step, backup, *artifact, from, to).await,
-            Action::Delete { backup, artifact, store } => self.delete(backup, *artifact, store).await,
+            Action::Copy { backup, artifact, from, to } => {
+                self.copy(step, &of(backup), *artifact, from, to).await
+            }
+            Action::Delete { backup, artifact, store } => self.delete(&of(backup), *artifact, store).await,
             Action::Verify { backup, artifact, store, depth } => {
                 let reader = writes.map(|writes| writes.artifact);
-                self.verify(step, backup, *artifact, store, *depth, reader).await
+                self.verify(step, &of(backup), *artifact, store, *depth, reader).await
             }
             Action::Repair { backup, artifact, store, from } => {
-                self.repair(step, backup, *artifact, (store, from), name()?).await
+                self.repair(step, &of(backup), *artifact, (store, from), name()?).await
             }
             Action::RecordUnreferenced { backup, store, captures } => {
-                self.record_unreferenced(backup, store, captures)
+                self.record_unreferenced(&of(backup), store, captures)
             }
-            Action::Sweep { backup, store, captures } => self.sweep(backup, store, captures).await,
+            Action::Sweep { backup, store, captures } => self.sweep(&of(backup), store, captures).await,
             Action::CleanUp { backup, store, artifact } => {
-                self.clean_up_after(&self.interrupted(backup, store, *artifact)).await
+                self.clean_up_after(&self.interrupted(&of(backup), store, *artifact)).await
             }
-            Action::Settle { backup, store, artifact } => self.settle(backup, store, *artifact).await,
+            Action::Settle { backup, store, artifact } => self.settle(&of(backup), store, *artifact).await,
             Action::Push { mirror } => self.push(mirror).await,
             Action::Restore(restore) => self.restore(step, restore, name()?).await,
         }

@@ -11,7 +11,7 @@ use crate::{
         manifest::{Content, FORMAT, Manifest, SIGNATURE_NAMESPACE},
     },
     keys::Keys,
-    spec::names::{BackupName, FleetName, StoreName},
+    spec::names::{FleetName, FolderName, StoreName},
     stores::{ErrorKind, Store, StoreError},
 };
 
@@ -30,8 +30,8 @@ pub struct BackupFolder {
     pub store: Arc<dyn Store>,
     /// Whose backup it is.
     pub fleet: FleetName,
-    /// The backup.
-    pub backup: BackupName,
+    /// Its name.
+    pub backup: FolderName,
 }
 
 impl BackupFolder {

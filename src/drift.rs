@@ -157,7 +157,7 @@ pub fn drift(spec: &Spec, inventory: &Inventory) -> Found {
     for (name, store) in &inventory.stores {
         match store {
             Observed::Known(store) => {
-                seen::store(inventory, name, store, &mut found.drifts);
+                seen::store((spec, inventory), name, store, &mut found.drifts);
                 if let Observed::Unknown(why) = &store.rules {
                     found.miss(format_args!("rules of store.{name}"), why);
                 }

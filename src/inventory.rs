@@ -15,8 +15,8 @@ use crate::{
         approval::{PlanApproval, PlanHash},
     },
     spec::{
-        Cadence, Spec, Suspension,
-        names::{BackupName, StoreName},
+        Cadence, Moves, Spec, Suspension,
+        names::{BackupName, FolderName, StoreName},
         suspension::Scope,
     },
 };
@@ -86,7 +86,7 @@ pub struct Inventory {
 impl Inventory {
     /// What stands still, now, later or once: by the declaration, and by a person's word.
     pub fn suspensions(&self, spec: &Spec) -> Vec<Suspension> {
-        spec.suspensions.values().cloned().chain(self.recorded_suspensions()).collect()
+        spec.suspensions.values().cloned().chain(self.recorded_suspensions(&spec.moved)).collect()
     }
 
     /// Every plan that a person approved on a host, as the records of the stores tell that can be believed.
@@ -97,7 +97,7 @@ impl Inventory {
     }
 
     /// What a person's word suspended, of which no store knows a newer one.
-    pub fn recorded_suspensions(&self) -> Vec<Suspension> {
+    pub fn recorded_suspensions(&self, moved: &Moves) -> Vec<Suspension> {
         let mut recorded: BTreeMap<&Scope, &Ruling> = BTreeMap::new();
         for store in self.stores.values().filter_map(Observed::known) {
             for (scope, ruling) in store.records.rulings() {
@@ -107,7 +107,8 @@ impl Inventory {
                 }
             }
         }
-        recorded.into_values().filter_map(|ruling| ruling.suspension.clone()).collect()
+        let suspensions = recorded.into_values().filter_map(|ruling| ruling.suspension.clone());
+        suspensions.map(|suspension| moved.as_declared(suspension)).collect()
     }
 }
 
@@ -124,10 +125,17 @@ pub struct StoreInventory {
     pub rules: Observed<StoreRules>,
     /// Whether the page that tells how to restore without Backstay lies in it.
     pub restore_page: RestorePage,
-    /// Every backup found, declared or not.
-    pub backups: BTreeMap<BackupName, StoredBackup>,
+    /// Every backup found, declared or not, by its folder.
+    pub backups: BTreeMap<FolderName, StoredBackup>,
     /// Bytes of everything in the fleet's folder.
     pub bytes: u64,
+}
+
+impl StoreInventory {
+    /// What is found of a backup.
+    pub fn of(&self, backup: &BackupName, moved: &Moves) -> Option<&StoredBackup> {
+        self.backups.get(moved.folder_as_text(backup))
+    }
 }
 
 /// Whether a store carries the page that tells how to restore without Backstay.
@@ -437,8 +445,8 @@ pub struct InfraInventory {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Interrupted {
-    /// The backup.
-    pub backup: BackupName,
+    /// The backup, by its folder.
+    pub backup: FolderName,
     /// The store that was written to.
     pub store: StoreName,
     /// The name under which it wrote, or read.
@@ -450,7 +458,7 @@ pub struct Interrupted {
 
 impl Interrupted {
     /// Whether it is this.
-    pub fn is(&self, backup: &BackupName, store: &StoreName, artifact: ArtifactId) -> bool {
+    pub fn is(&self, backup: &FolderName, store: &StoreName, artifact: ArtifactId) -> bool {
         self.backup == *backup && self.store == *store && self.artifact == artifact
     }
 }

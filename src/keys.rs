@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 pub use naming::NamingKey;
 pub use signing::{Signer, Untrusted};
 
-use crate::spec::names::{BackupName, FleetName};
+use crate::spec::names::{FleetName, FolderName};
 
 /// The private key that manifests and records are signed with.
 const SIGNING: &str = "signing";
@@ -121,7 +121,7 @@ impl Keys {
     }
 
     /// The key by which one backup's segments are found again.
-    pub fn naming_key(&self, fleet: &FleetName, backup: &BackupName) -> NamingKey {
+    pub fn naming_key(&self, fleet: &FleetName, backup: &FolderName) -> NamingKey {
         NamingKey::derive(&self.naming, fleet, backup)
     }
 

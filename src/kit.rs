@@ -131,7 +131,12 @@ fn backups(spec: &Spec) -> impl Iterator<Item = (BackupName, String, String)> {
         .map(move |infra| (BackupName::infra(), "the infra repo".to_owned(), join(&infra.stores)));
     infra.chain(spec.backups.values().map(move |backup| {
         let what = backup.description.clone().unwrap_or_else(|| backup.source.kind().to_owned());
-        (backup.name.clone(), what, join(&backup.stores))
+        let folder = spec.moved.folder(&backup.name);
+        let stored_as = match folder.as_str() == backup.name.as_str() {
+            true => String::new(),
+            false => format!(", there called `{folder}`"),
+        };
+        (backup.name.clone(), what, format!("{}{stored_as}", join(&backup.stores)))
     }))
 }
 

@@ -384,8 +384,9 @@ impl Controller {
 
     /// The plan of whatever the declaration asks for of a part of the fleet, checked; in proportion to that part.
     fn planned_of(&self, part: &Part, desired: &Desired, inventory: &Inventory) -> Result<Plan, PassError> {
+        let inventory = part.inventory(inventory, &desired.spec.moved);
         let desired = Desired { spec: Arc::new(part.spec(&desired.spec)), ..desired.clone() };
-        let mut plan = self.planned(&Ask::Everything, &desired, &part.inventory(inventory))?;
+        let mut plan = self.planned(&Ask::Everything, &desired, &inventory)?;
         plan.cannot_run.retain(|cannot| cannot.resource.starts_with("backup."));
         Ok(plan)
     }

@@ -8,6 +8,7 @@ mod declared;
 pub(crate) mod document;
 mod lint;
 mod lower;
+pub mod moves;
 pub mod names;
 pub mod parse;
 mod places;
@@ -34,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifact::Kind;
 pub use cron::Cron;
 pub use declared::declared;
+pub use moves::Moves;
 use names::*;
 pub use parse::{Parsed, parse};
 pub use runnable::{CannotRun, Resource};
@@ -63,6 +65,8 @@ pub struct Spec {
     pub drills: BTreeMap<DrillName, Drill>,
     /// Backups that were declared once and whose artifacts may go.
     pub orphans: BTreeMap<BackupName, Orphan>,
+    /// Backups that were renamed, and whose folders keep their first names.
+    pub moved: Moves,
     /// What stands still for a while, now or later; also what did once.
     pub suspensions: BTreeMap<SuspensionName, Suspension>,
 }
@@ -80,6 +84,7 @@ impl Spec {
             recoveries: BTreeMap::new(),
             drills: BTreeMap::new(),
             orphans: BTreeMap::new(),
+            moved: Moves::default(),
             suspensions: BTreeMap::new(),
         }
     }

@@ -27,7 +27,7 @@ use crate::{
     plan::{Approved, CannotRun, Limits, Plan, Waiting, Withheld, facts::Facts},
     spec::{
         Spec, Suspension,
-        names::{BackupName, FleetName, StoreName},
+        names::{BackupName, FleetName, FolderName, StoreName},
     },
 };
 
@@ -54,6 +54,9 @@ pub struct Status {
     pub conditions: Vec<Condition>,
     /// Every backup that is declared or found, the infra repo's as well.
     pub backups: BTreeMap<BackupName, BackupStatus>,
+    /// What backups were called before, each with the name that it has now.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub moved: BTreeMap<BackupName, BackupName>,
     /// Every declared store.
     pub stores: BTreeMap<StoreName, StoreStatus>,
     /// How many steps the next pass would take.
@@ -158,6 +161,7 @@ impl Status {
             overall: Overall::Healthy,
             conditions: Vec::new(),
             backups: backup::all(&facts, plan),
+            moved: moved(spec),
             stores: store::all(&facts),
             pending: plan.steps.len(),
             waiting: plan.waiting.clone(),
@@ -173,4 +177,15 @@ impl Status {
             status.conditions.iter().map(|c| c.concern.overall()).max().unwrap_or(Overall::Healthy);
         status
     }
+}
+
+/// Every former name, with the newest one.
+fn moved(spec: &Spec) -> BTreeMap<BackupName, BackupName> {
+    let former = spec.moved.iter().map(|(former, _)| former);
+    former.filter_map(|name| Some((name.clone(), spec.moved.newest_name(name)?.clone()))).collect()
+}
+
+/// The folder of a backup, where it has another name than the backup.
+fn stored_as(spec: &Spec, backup: &BackupName) -> Option<FolderName> {
+    (spec.moved.folder_as_text(backup) != backup.as_str()).then(|| spec.moved.folder(backup))
 }

@@ -8,7 +8,7 @@ use crate::{
     clock::Clock,
     inventory::{Interrupted, Lease, Work},
     observe::stores::{Look, leases},
-    spec::names::BackupName,
+    spec::names::FolderName,
     stores::StoreError,
 };
 
@@ -58,7 +58,7 @@ pub async fn clean_up(look: &Look, left: &Interrupted, clock: &dyn Clock) -> Res
 
 /// Gives back the lease that work of ours left behind which was committed. Another controller's stays, and so does what
 /// can't be read as a lease.
-pub async fn settle(look: &Look, backup: &BackupName, artifact: ArtifactId) -> Result<(), StoreError> {
+pub async fn settle(look: &Look, backup: &FolderName, artifact: ArtifactId) -> Result<(), StoreError> {
     let (folder, holder) = (look.folder(backup), Holder::Writer(artifact));
     let mut turns = leases::listed(&folder).await?;
     turns.retain(|other, _| *other == holder);

@@ -17,7 +17,7 @@ use crate::{
             leases::{self, Leases},
         },
     },
-    spec::names::BackupName,
+    spec::names::FolderName,
     stores::StoreError,
 };
 
@@ -42,7 +42,7 @@ pub enum DeleteError {
         /// The artifact.
         artifact: ArtifactId,
         /// Its backup.
-        backup: BackupName,
+        backup: FolderName,
         /// Where.
         store: String,
         /// Who needs it.
@@ -55,7 +55,7 @@ pub enum DeleteError {
 /// writes into its epoch is asked here again. What `interrupted` work of this controller left behind is nobody.
 pub async fn delete(
     look: &Look,
-    backup: &BackupName,
+    backup: &FolderName,
     artifact: ArtifactId,
     interrupted: &[Interrupted],
     clock: &dyn Clock,
@@ -93,7 +93,7 @@ fn needed(
 
 async fn remove(
     look: &Look,
-    backup: &BackupName,
+    backup: &FolderName,
     artifact: ArtifactId,
     outline: Option<Outline>,
     clock: &dyn Clock,
@@ -119,7 +119,7 @@ async fn remove(
 /// What the artifact's manifest says; nothing where it is gone or can't be trusted.
 async fn outline(
     look: &Look,
-    backup: &BackupName,
+    backup: &FolderName,
     artifact: ArtifactId,
 ) -> Result<Option<Outline>, StoreError> {
     let listed = look.store.list(&look.folder(backup).folder()).await?;

@@ -18,6 +18,7 @@ use crate::{
     inventory::Interrupted,
     plan::{Action, Step},
     progress::{Progress, Unseen},
+    spec::names::{BackupName, FolderName},
     stores::Class,
 };
 pub use bounds::{Bounds, Limits};
@@ -29,6 +30,9 @@ pub use execution::Execution;
 pub trait Effects: Send + Sync {
     /// Now, by the controller's clock.
     fn now(&self) -> Timestamp;
+
+    /// The folder of a backup in every store.
+    fn folder(&self, backup: &BackupName) -> FolderName;
 
     /// What would be left behind if the step were cut off; names a new artifact for every attempt of a capture.
     fn writes(&self, action: &Action) -> Option<Interrupted>;
@@ -48,6 +52,9 @@ pub struct Done {
     pub note: Option<String>,
     /// The artifact that it made, if it made one.
     pub artifact: Option<ArtifactId>,
+    /// The folder that has the artifact.
+    #[serde(skip)]
+    pub folder: Option<FolderName>,
     /// Damage that a check found: the check itself succeeded.
     pub damage: Vec<String>,
 }

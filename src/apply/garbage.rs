@@ -18,14 +18,14 @@ use crate::{
             leases::{self, Leases, Turns},
         },
     },
-    spec::names::BackupName,
+    spec::names::FolderName,
     stores::StoreError,
 };
 
 /// One backup in one store, just listed.
 pub(super) struct Garbage<'a> {
     look: &'a Look,
-    backup: &'a BackupName,
+    backup: &'a FolderName,
     listing: BackupListing,
     /// Every pack that a manifest names.
     named: BTreeMap<PackName, u64>,
@@ -41,7 +41,7 @@ impl<'a> Garbage<'a> {
     /// Lists the backup's folder and reads what every manifest names.
     pub(super) async fn look(
         look: &'a Look,
-        backup: &'a BackupName,
+        backup: &'a FolderName,
         clock: &dyn Clock,
     ) -> Result<Self, StoreError> {
         let now = clock.now().min(look.store.clock().await?);

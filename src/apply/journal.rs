@@ -25,7 +25,7 @@ use crate::{
     artifact::ArtifactId,
     durable,
     inventory::Interrupted,
-    spec::names::{BackupName, StoreName},
+    spec::names::{FolderName, StoreName},
 };
 
 /// A journal longer than this is rewritten without what has ended.
@@ -163,7 +163,7 @@ impl Journal {
     /// Closes every attempt that wrote under this name: it was found committed, or was cleaned up.
     pub fn settle(
         &mut self,
-        backup: &BackupName,
+        backup: &FolderName,
         store: &StoreName,
         artifact: ArtifactId,
         how: Ended,

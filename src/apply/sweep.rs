@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     observe::{listing::FleetListing, stores::Look},
     records::{Chain, Records},
-    spec::names::BackupName,
+    spec::names::FolderName,
     stores::StoreError,
 };
 
@@ -36,7 +36,7 @@ pub enum SweepError {
     #[error("failed to sweep {backup} in {store}: {reason}; the next pass tries again")]
     Withheld {
         /// The backup.
-        backup: BackupName,
+        backup: FolderName,
         /// Where.
         store: String,
         /// Why.
@@ -48,7 +48,7 @@ pub enum SweepError {
 /// or more must name each capture, and a listing of now.
 pub async fn sweep(
     look: &Look,
-    backup: &BackupName,
+    backup: &FolderName,
     captures: &[ArtifactId],
     clock: &dyn Clock,
 ) -> Result<Swept, SweepError> {
@@ -85,7 +85,7 @@ async fn read_chain(look: &Look) -> Result<Chain, StoreError> {
 }
 
 /// Whether a record of a day ago or more names the capture as unreferenced, and none of a sweep followed.
-fn is_ripe(chain: &Chain, of: &BackupName, id: ArtifactId, now: Timestamp) -> bool {
+fn is_ripe(chain: &Chain, of: &FolderName, id: ArtifactId, now: Timestamp) -> bool {
     let mut since = None;
     for record in &chain.records {
         for event in &record.events {

@@ -22,8 +22,8 @@ use crate::{
     observe::{outline::Outline, seen::Change, stores::Look},
     plan::{Action, Plan},
     spec::{
-        Spec,
-        names::{BackupName, StoreName},
+        Moves, Spec,
+        names::{FolderName, StoreName},
     },
     stores::Class,
 };
@@ -64,7 +64,7 @@ pub struct World {
 #[derive(Debug, Default)]
 pub struct Deeds {
     events: Mutex<Vec<(StoreName, Event)>>,
-    changes: Mutex<Vec<(StoreName, BackupName, Change)>>,
+    changes: Mutex<Vec<(StoreName, FolderName, Change)>>,
     pushed: Mutex<Vec<(String, String)>>,
     pages: Mutex<BTreeSet<StoreName>>,
     rearmed: AtomicBool,
@@ -77,7 +77,7 @@ impl Deeds {
     }
 
     /// Something that changed in a store.
-    pub fn change(&self, store: &StoreName, backup: &BackupName, change: Change) {
+    pub fn change(&self, store: &StoreName, backup: &FolderName, change: Change) {
         let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         changes.push((store.clone(), backup.clone(), change));
     }
@@ -114,7 +114,7 @@ impl Deeds {
     }
 
     /// Takes what changed.
-    pub fn changes(&self) -> Vec<(StoreName, BackupName, Change)> {
+    pub fn changes(&self) -> Vec<(StoreName, FolderName, Change)> {
         std::mem::take(&mut self.changes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -130,7 +130,7 @@ impl World {
     }
 
     /// The folder of a backup in a declared store.
-    pub(super) fn folder(&self, store: &StoreName, backup: &BackupName) -> Result<BackupFolder, Failure> {
+    pub(super) fn folder(&self, store: &StoreName, backup: &FolderName) -> Result<BackupFolder, Failure> {
         Ok(self.look(store)?.folder(backup))
     }
 
@@ -150,14 +150,14 @@ impl World {
     }
 
     /// What a store was seen to hold of a backup when the plan was made.
-    pub(super) fn seen(&self, store: &StoreName, backup: &BackupName) -> Option<&StoredBackup> {
+    pub(super) fn seen(&self, store: &StoreName, backup: &FolderName) -> Option<&StoredBackup> {
         self.inventory.stores.get(store)?.known()?.backups.get(backup)
     }
 
     /// What was interrupted under this name, when the plan was made.
     pub(super) fn interrupted(
         &self,
-        backup: &BackupName,
+        backup: &FolderName,
         store: &StoreName,
         artifact: ArtifactId,
     ) -> Interrupted {
@@ -174,7 +174,7 @@ impl World {
     pub(super) fn stored(
         &self,
         store: &StoreName,
-        backup: &BackupName,
+        backup: &FolderName,
         id: ArtifactId,
     ) -> Option<&StoredArtifact> {
         self.seen(store, backup)?.artifact(id)
@@ -204,13 +204,13 @@ struct Announcement {
 
 impl Announcements {
     /// What `plan` deletes.
-    pub fn of(plan: &Plan) -> Self {
+    pub fn of(plan: &Plan, moved: &Moves) -> Self {
         let mut stores: BTreeMap<StoreName, Announcement> = BTreeMap::new();
         for step in &plan.steps {
             if let Action::Delete { backup, artifact, store } = &step.action {
                 let approved = plan.approved.iter().find(|it| it.backup == *backup && it.store == *store);
                 let event = Event::Deleted {
-                    backup: backup.clone(),
+                    backup: moved.folder(backup),
                     artifact: *artifact,
                     reason: step.reason.clone(),
                     warrant: approved.map(|it| it.warrant.clone()),

@@ -17,7 +17,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::ArtifactId;
-use crate::spec::names::{BackupName, FleetName};
+use crate::spec::names::{FleetName, FolderName};
 
 /// The name of one object in a store: relative, `/` between its parts, none of them empty or beginning with `.`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,37 +95,37 @@ pub fn fleet(fleet: &FleetName) -> ObjectName {
 }
 
 /// The folder of one backup.
-pub fn backup(fleet: &FleetName, backup: &BackupName) -> ObjectName {
+pub fn backup(fleet: &FleetName, backup: &FolderName) -> ObjectName {
     ObjectName(format!("{fleet}/{backup}"))
 }
 
 /// An artifact's manifest.
-pub fn manifest(fleet: &FleetName, backup: &BackupName, id: &ArtifactId) -> ObjectName {
+pub fn manifest(fleet: &FleetName, backup: &FolderName, id: &ArtifactId) -> ObjectName {
     ObjectName(format!("{fleet}/{backup}/artifacts/{id}.json"))
 }
 
 /// The signature of an artifact's manifest, put before the manifest.
-pub fn manifest_signature(fleet: &FleetName, backup: &BackupName, id: &ArtifactId) -> ObjectName {
+pub fn manifest_signature(fleet: &FleetName, backup: &FolderName, id: &ArtifactId) -> ObjectName {
     ObjectName(format!("{fleet}/{backup}/artifacts/{id}.json.sig"))
 }
 
 /// The folder of every pack and index of one backup.
-pub fn packs(fleet: &FleetName, backup: &BackupName) -> ObjectName {
+pub fn packs(fleet: &FleetName, backup: &FolderName) -> ObjectName {
     ObjectName(format!("{fleet}/{backup}/packs"))
 }
 
 /// The folder of the packs and the index that one artifact wrote.
-pub fn packs_of(fleet: &FleetName, backup: &BackupName, id: &ArtifactId) -> ObjectName {
+pub fn packs_of(fleet: &FleetName, backup: &FolderName, id: &ArtifactId) -> ObjectName {
     ObjectName(format!("{fleet}/{backup}/packs/{id}"))
 }
 
 /// A pack.
-pub fn pack(fleet: &FleetName, backup: &BackupName, pack: &PackName) -> ObjectName {
+pub fn pack(fleet: &FleetName, backup: &FolderName, pack: &PackName) -> ObjectName {
     ObjectName(format!("{fleet}/{backup}/packs/{pack}"))
 }
 
 /// The segments of an artifact, in the order of its stream.
-pub fn index(fleet: &FleetName, backup: &BackupName, id: &ArtifactId) -> ObjectName {
+pub fn index(fleet: &FleetName, backup: &FolderName, id: &ArtifactId) -> ObjectName {
     ObjectName(format!("{fleet}/{backup}/packs/{id}/index"))
 }
 
@@ -161,12 +161,12 @@ impl Holder {
 }
 
 /// The folder of a backup's leases.
-pub fn open(fleet: &FleetName, backup: &BackupName) -> ObjectName {
+pub fn open(fleet: &FleetName, backup: &FolderName) -> ObjectName {
     ObjectName(format!("{fleet}/{backup}/open"))
 }
 
 /// A turn of a lease, from 0.
-pub fn lease(fleet: &FleetName, backup: &BackupName, holder: &Holder, turn: u32) -> ObjectName {
+pub fn lease(fleet: &FleetName, backup: &FolderName, holder: &Holder, turn: u32) -> ObjectName {
     ObjectName(format!("{fleet}/{backup}/open/{holder}.{turn}.json"))
 }
 
@@ -194,15 +194,15 @@ pub fn restore_page(fleet: &FleetName) -> ObjectName {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Object {
     /// `artifacts/<id>.json`
-    Manifest(BackupName, ArtifactId),
+    Manifest(FolderName, ArtifactId),
     /// `artifacts/<id>.json.sig`
-    ManifestSignature(BackupName, ArtifactId),
+    ManifestSignature(FolderName, ArtifactId),
     /// `packs/<id>/<n>`
-    Pack(BackupName, PackName),
+    Pack(FolderName, PackName),
     /// `packs/<id>/index`
-    Index(BackupName, ArtifactId),
+    Index(FolderName, ArtifactId),
     /// `open/<id>.<n>.json` or `open/read-<id>.<n>.json`
-    Lease(BackupName, Holder, u32),
+    Lease(FolderName, Holder, u32),
     /// `records/<sequence>.json`
     Record(u64),
     /// `records/<sequence>.json.sig`
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn every_name_is_read_back_as_what_it_is() {
-        let (f, b): (FleetName, BackupName) = ("pavroto".parse().unwrap(), "agama".parse().unwrap());
+        let (f, b): (FleetName, FolderName) = ("pavroto".parse().unwrap(), "agama".parse().unwrap());
         let id = ArtifactId::new("2026-11-20T01:00:00Z".parse().unwrap(), 7);
         let p = PackName { artifact: id, number: 12 };
         let cases = [

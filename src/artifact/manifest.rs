@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{ArtifactId, Kind, layout::PackName};
-use crate::spec::names::{BackupName, FleetName};
+use crate::spec::names::{FleetName, FolderName};
 
 /// The value of [`Manifest::format`].
 pub const FORMAT: &str = "backstay.manifest/1";
@@ -26,8 +26,8 @@ pub struct Manifest {
     pub format: String,
     /// The fleet that the backup belongs to.
     pub fleet: FleetName,
-    /// The backup.
-    pub backup: BackupName,
+    /// The backup, by its folder.
+    pub backup: FolderName,
     /// The artifact's own name; the same as in the object's name.
     pub artifact: ArtifactId,
     /// What it holds.

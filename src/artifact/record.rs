@@ -17,7 +17,7 @@ use crate::{
     inventory::Healed,
     spec::{
         Suspension,
-        names::{BackupName, FleetName, StoreName},
+        names::{BackupName, FleetName, FolderName, StoreName},
         suspension::Scope,
     },
 };
@@ -92,8 +92,8 @@ pub struct Signer {
 pub enum Event {
     /// An artifact was checked to the end.
     Verified {
-        /// Its backup.
-        backup: BackupName,
+        /// Its backup, by its folder.
+        backup: FolderName,
         /// The artifact.
         artifact: ArtifactId,
         /// How thoroughly.
@@ -106,15 +106,15 @@ pub enum Event {
     },
     /// An artifact was committed of which no check is declared that would tell of it.
     Committed {
-        /// Its backup.
-        backup: BackupName,
+        /// Its backup, by its folder.
+        backup: FolderName,
         /// The artifact.
         artifact: ArtifactId,
     },
     /// An artifact was written in the place of a damaged one. Every pack that it shares was compared with its digest.
     Repaired {
-        /// Its backup.
-        backup: BackupName,
+        /// Its backup, by its folder.
+        backup: FolderName,
         /// The artifact that replaces the damaged one.
         artifact: ArtifactId,
         /// The damaged one, which is no more.
@@ -123,8 +123,8 @@ pub enum Event {
     },
     /// An artifact was deleted here.
     Deleted {
-        /// Its backup.
-        backup: BackupName,
+        /// Its backup, by its folder.
+        backup: FolderName,
         /// The artifact.
         artifact: ArtifactId,
         /// Which rule let it go.
@@ -135,8 +135,8 @@ pub enum Event {
     },
     /// An artifact must be kept whatever the retention says.
     Held {
-        /// Its backup.
-        backup: BackupName,
+        /// Its backup, by its folder.
+        backup: FolderName,
         /// The artifact.
         artifact: ArtifactId,
         /// Why.
@@ -144,30 +144,30 @@ pub enum Event {
     },
     /// A hold ended.
     Released {
-        /// Its backup.
-        backup: BackupName,
+        /// Its backup, by its folder.
+        backup: FolderName,
         /// The artifact.
         artifact: ArtifactId,
     },
     /// A complete listing found packs that no manifest names.
     Unreferenced {
-        /// The backup whose packs they are.
-        backup: BackupName,
+        /// The backup whose packs they are, by its folder.
+        backup: FolderName,
         /// The captures that wrote them.
         captures: Vec<ArtifactId>,
     },
     /// A sweep deleted what two complete listings at least a day apart found unreferenced.
     Swept {
-        /// The backup whose packs they were.
-        backup: BackupName,
+        /// The backup whose packs they were, by its folder.
+        backup: FolderName,
         /// The captures that wrote them.
         captures: Vec<ArtifactId>,
     },
-    /// A person suspended something.
+    /// A person suspended something: a backup by its folder (see [`crate::spec::Moves::as_recorded`]).
     Suspended(Suspension),
     /// A person let something go on before its suspension ended.
     Resumed {
-        /// What.
+        /// What; a backup by its folder.
         scope: Scope,
     },
     /// A revision came into force.
@@ -184,7 +184,7 @@ pub enum Event {
     Healed(Healed),
     /// Deletions that a safety rule holds back were approved by a person's word on a host: exactly these, until it expires.
     PlanApproved {
-        /// The backup whose artifacts go.
+        /// The backup whose artifacts go, as the plan names it.
         backup: BackupName,
         /// The store in which they go.
         store: StoreName,

@@ -38,7 +38,7 @@ impl List {
         {
             return Err(names::no_backup(name, &survey.pass.status));
         }
-        let listing = Listing::of(&survey.inventory, &survey.spec.fleet.time_zone, wanted);
+        let listing = Listing::of(&survey.spec, &survey.inventory, wanted);
         Ok(Telling {
             notes: Vec::new(),
             text: listing.text(terminal.stdout),

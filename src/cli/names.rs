@@ -16,6 +16,9 @@ const MOST_LISTED: usize = 12;
 
 /// There is no such backup: neither declared nor found in a store that could be seen.
 pub(super) fn no_backup(name: &BackupName, status: &Status) -> anyhow::Error {
+    if let Some(now) = status.moved.get(name) {
+        return anyhow!("backup {name} was renamed; its artifacts are those of {now}: use that name");
+    }
     let hint = hint(name.as_str(), status.backups.keys().map(BackupName::as_str));
     anyhow!("no backup {name} is declared, and no store that can be seen holds one; {hint}")
 }

@@ -46,11 +46,14 @@ impl Trace {
 
 fn text(traced: &Traced, zone: &TimeZone, palette: Palette) -> String {
     let manifest = &traced.manifest;
-    let mut out = format!("{} {} of {}\n", palette.strong(manifest.artifact), manifest.kind, manifest.backup);
+    let mut out = format!("{} {} of {}\n", palette.strong(manifest.artifact), manifest.kind, traced.backup);
     let mut line = |what: &str, text: &str| {
         let _ = writeln!(out, "  {what:9} {text}");
     };
     let moment = |time| moment(time, zone);
+    if manifest.backup.as_str() != traced.backup.as_str() {
+        line("stored as", manifest.backup.as_str());
+    }
     line("because", &told(&manifest.reason, zone));
     if let Some(manual) = &manifest.manual {
         line("asked for", manual.reason.as_deref().unwrap_or("by a person, who gave no reason"));
@@ -97,6 +100,7 @@ fn data(traced: &Traced) -> serde_json::Value {
         })
     });
     json!({
+        "backup": traced.backup,
         "manifest": traced.manifest,
         "store": traced.store,
         "commit": commit,

@@ -17,7 +17,7 @@ use crate::{
 
 /// A store as a whole, or else what is in it.
 pub(super) fn store(
-    inventory: &Inventory,
+    (spec, inventory): (&Spec, &Inventory),
     name: &StoreName,
     store: &StoreInventory,
     drifts: &mut Vec<Drift>,
@@ -50,8 +50,8 @@ pub(super) fn store(
         }
     }
     rules(inventory, name, store, drifts);
-    for (backup, stored) in &store.backups {
-        artifacts(backup, name, stored, drifts);
+    for (folder, stored) in &store.backups {
+        artifacts(&spec.moved.backup(folder), name, stored, drifts);
     }
 }
 

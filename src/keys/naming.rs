@@ -4,7 +4,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{
     artifact::index::KeyedHash,
-    spec::names::{BackupName, FleetName},
+    spec::names::{FleetName, FolderName},
 };
 
 /// One backup's own key. Segments with the same plaintext have the same hash within a backup, and nowhere else: so a
@@ -18,7 +18,7 @@ pub struct NamingKey {
 impl NamingKey {
     /// Derives a backup's key from the controller's by BLAKE3's key derivation. The two names cannot hold a `/`, so no
     /// two backups share their key material.
-    pub(super) fn derive(naming: &[u8; 32], fleet: &FleetName, backup: &BackupName) -> Self {
+    pub(super) fn derive(naming: &[u8; 32], fleet: &FleetName, backup: &FolderName) -> Self {
         let derive = |context: &str| {
             let mut hasher = blake3::Hasher::new_derive_key(context);
             hasher.update(naming).update(format!("{fleet}/{backup}").as_bytes());

@@ -8,7 +8,7 @@ use crate::{
         layout::{self, Holder, Object, PackName},
     },
     inventory::RestorePage,
-    spec::names::{BackupName, FleetName},
+    spec::names::{FleetName, FolderName},
     stores::Listed,
 };
 
@@ -16,7 +16,7 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FleetListing {
     /// By backup.
-    pub backups: BTreeMap<BackupName, BackupListing>,
+    pub backups: BTreeMap<FolderName, BackupListing>,
     /// The records and their signatures, by sequence.
     pub records: BTreeMap<u64, RecordListing>,
     /// Whether the page that tells how to restore is there.
@@ -96,7 +96,7 @@ impl FleetListing {
         }
     }
 
-    fn of(&mut self, backup: BackupName, size: u64) -> &mut BackupListing {
+    fn of(&mut self, backup: FolderName, size: u64) -> &mut BackupListing {
         let listing = self.backups.entry(backup).or_default();
         listing.bytes += size;
         listing

@@ -15,7 +15,7 @@ use crate::{
         Condition, Interrupted, Inventory, Observed, RestorePage, Standing, StoreInventory, StoredArtifact,
     },
     records::digest_of,
-    spec::names::{BackupName, StoreName},
+    spec::names::{FolderName, StoreName},
 };
 
 /// The inventory as it was last seen.
@@ -161,7 +161,7 @@ impl Seen {
     }
 
     /// Keeps up with one of our own writes.
-    pub fn apply(&mut self, store: &StoreName, backup: &BackupName, change: Change, now: Timestamp) {
+    pub fn apply(&mut self, store: &StoreName, backup: &FolderName, change: Change, now: Timestamp) {
         let Some(Observed::Known(found)) = self.inventory.stores.get_mut(store) else { return };
         if change == Change::Unclear {
             return self.forget(store);

@@ -28,7 +28,7 @@ use crate::{
     inventory::{Condition, Observed, StoreInventory, StoredArtifact, StoredBackup},
     keys::Keys,
     records::{Chain, Records},
-    spec::names::{BackupName, FleetName, StoreName},
+    spec::names::{FleetName, FolderName, StoreName},
     stores::{ErrorKind, Listed, Store, StoreError},
 };
 use leases::Leases;
@@ -86,7 +86,7 @@ impl Look {
                 }
             })
             .collect();
-        let seen: Vec<(BackupName, (StoredBackup, Users))> =
+        let seen: Vec<(FolderName, (StoredBackup, Users))> =
             stream::iter(looks).buffer_unordered(BACKUPS).try_collect().await?;
         let (mut backups, mut users) = (BTreeMap::new(), BTreeMap::new());
         for (name, (stored, of_suspects)) in seen {
@@ -114,7 +114,7 @@ impl Look {
 
     async fn backup(
         &self,
-        name: &BackupName,
+        name: &FolderName,
         listing: &BackupListing,
         suspects: Option<&BTreeSet<PackName>>,
         now: Timestamp,
@@ -156,7 +156,7 @@ impl Look {
     /// Every manifest of a backup, or why it is not believed.
     pub(crate) async fn outlines(
         &self,
-        backup: &BackupName,
+        backup: &FolderName,
         listing: &BackupListing,
     ) -> Result<BTreeMap<ArtifactId, Result<Outline, String>>, StoreError> {
         let folder = self.folder(backup);
@@ -211,7 +211,7 @@ impl Look {
     }
 
     /// The folder of one backup in this store.
-    pub fn folder(&self, backup: &BackupName) -> BackupFolder {
+    pub fn folder(&self, backup: &FolderName) -> BackupFolder {
         BackupFolder {
             name: self.name.clone(),
             store: self.store.clone(),

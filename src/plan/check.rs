@@ -135,6 +135,11 @@ impl Broken {
 }
 
 impl<'a> World<'a> {
+    /// What a store holds of a backup.
+    fn stored(&self, inventory: &'a StoreInventory, backup: &BackupName) -> Option<&'a StoredBackup> {
+        inventory.of(backup, &self.spec.moved)
+    }
+
     /// The content of a store that can be believed; otherwise why it can't.
     fn store(&self, name: &StoreName) -> Result<&'a StoreInventory, String> {
         match self.inventory.stores.get(name) {
@@ -158,7 +163,8 @@ impl<'a> World<'a> {
 
     /// Whether what an earlier pass of ours left in a store has this name.
     fn is_interrupted(&self, backup: &BackupName, store: &StoreName, id: ArtifactId) -> bool {
-        self.inventory.interrupted.iter().any(|i| i.is(backup, store, id))
+        let folder = self.spec.moved.folder(backup);
+        self.inventory.interrupted.iter().any(|i| i.is(&folder, store, id))
     }
 
     /// Captures, copies and repairs under way, whose leases tell the epochs that they may reuse packs of.

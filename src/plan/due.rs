@@ -101,7 +101,8 @@ pub(crate) fn need(facts: &Facts<'_>, backup: &Backup) -> Option<Need> {
 
 /// The compiled schedule of a cadence of `backup`.
 pub(crate) fn schedule(spec: &Spec, backup: &Backup, cadence: &Cadence) -> Schedule {
-    Schedule::new(cadence.clone(), spec.fleet.time_zone.clone(), &backup.name, backup.policy.jitter)
+    let folder = spec.moved.folder(&backup.name);
+    Schedule::new(cadence.clone(), spec.fleet.time_zone.clone(), &folder, backup.policy.jitter)
 }
 
 fn can_run(facts: &Facts<'_>, backup: &Backup, kind: Kind) -> bool {

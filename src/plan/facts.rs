@@ -125,7 +125,7 @@ impl<'a> Facts<'a> {
 
     /// What a store that can be believed holds of a backup.
     pub(crate) fn stored(&self, backup: &BackupName, store: &StoreName) -> Result<&'a StoredBackup, String> {
-        Ok(self.store(store)?.backups.get(backup).unwrap_or(StoredBackup::NOTHING))
+        Ok(self.store(store)?.of(backup, &self.spec.moved).unwrap_or(StoredBackup::NOTHING))
     }
 
     /// Every store that can be believed and what it holds of a backup; those that its declaration names come first.
@@ -151,9 +151,8 @@ impl<'a> Facts<'a> {
     /// Captures of the backup that go on in a store, other than what an earlier pass of ours left behind.
     fn live_leases(&self, backup: &BackupName, store: &StoreName) -> Vec<(ArtifactId, &'a Lease)> {
         let Ok(inventory) = self.store(store) else { return Vec::new() };
-        let Some(stored) = inventory.backups.get(backup) else { return Vec::new() };
-        let left = &self.inventory.interrupted;
-        let ours = |id: ArtifactId| left.iter().any(|i| i.is(backup, store, id));
+        let Some(stored) = inventory.of(backup, &self.spec.moved) else { return Vec::new() };
+        let ours = |id: ArtifactId| self.is_interrupted(backup, store, id);
         let ended = |id: ArtifactId| ours(id) || stored.artifact(id).is_some();
         let now = self.now_in(inventory);
         let live = stored.leases.iter().filter(|(id, lease)| lease.until > now && !ended(**id));
@@ -167,11 +166,20 @@ impl<'a> Facts<'a> {
         store: &StoreName,
     ) -> Vec<(ArtifactId, &'a Reading)> {
         let Ok(inventory) = self.store(store) else { return Vec::new() };
-        let Some(stored) = inventory.backups.get(backup) else { return Vec::new() };
-        let ended = |id: ArtifactId| self.inventory.interrupted.iter().any(|i| i.is(backup, store, id));
+        let Some(stored) = inventory.of(backup, &self.spec.moved) else { return Vec::new() };
+        let ended = |id: ArtifactId| self.is_interrupted(backup, store, id);
         let now = self.now_in(inventory);
         let live = stored.readings.iter().filter(|(id, reading)| reading.until > now && !ended(**id));
         live.map(|(id, reading)| (*id, reading)).collect()
+    }
+
+    /// Whether what an earlier pass of ours left in a store has this name.
+    fn is_interrupted(&self, backup: &BackupName, store: &StoreName, id: ArtifactId) -> bool {
+        let left = &self.inventory.interrupted;
+        !left.is_empty() && {
+            let folder = self.spec.moved.folder(backup);
+            left.iter().any(|i| i.is(&folder, store, id))
+        }
     }
 
     /// A capture whose lease keeps what it may reuse from being deleted.

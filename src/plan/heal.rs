@@ -27,13 +27,14 @@ pub enum Outlook {
 
 /// What drifted, by what heals it.
 struct Index<'a> {
+    spec: &'a Spec,
     inventory: &'a Inventory,
     drifts: BTreeMap<&'a Thing, &'a Drift>,
 }
 
 impl<'a> Index<'a> {
-    fn of(drifts: &'a [Drift], inventory: &'a Inventory) -> Self {
-        Self { inventory, drifts: drifts.iter().map(|drift| (&drift.thing, drift)).collect() }
+    fn of(drifts: &'a [Drift], spec: &'a Spec, inventory: &'a Inventory) -> Self {
+        Self { spec, inventory, drifts: drifts.iter().map(|drift| (&drift.thing, drift)).collect() }
     }
 
     fn get(&self, thing: Thing) -> Option<&'a Drift> {
@@ -45,7 +46,8 @@ impl<'a> Index<'a> {
         match action {
             Action::Copy { backup, artifact, from, to } => {
                 let content = self.inventory.stores.get(from).and_then(Observed::known);
-                let content = content.and_then(|store| store.backups.get(backup)?.artifact(*artifact));
+                let content =
+                    content.and_then(|store| store.of(backup, &self.spec.moved)?.artifact(*artifact));
                 let names = [Some(*artifact), content.map(StoredArtifact::content)];
                 let gone = names.into_iter().flatten().find_map(|artifact| {
                     self.get(Thing::Artifact { backup: backup.clone(), artifact, store: to.clone() })
@@ -85,7 +87,8 @@ pub(super) fn go_easy(facts: &Facts<'_>, draft: &mut Draft) {
     if found.drifts.is_empty() {
         return;
     }
-    let (index, heals) = (Index::of(&found.drifts, facts.inventory), facts.inventory.heals(facts.now));
+    let (index, heals) =
+        (Index::of(&found.drifts, facts.spec, facts.inventory), facts.inventory.heals(facts.now));
     for step in &mut draft.steps {
         if let Some(drift) = index.healed_by(&step.action) {
             step.reason = reason(drift, &step.reason);
@@ -167,7 +170,7 @@ pub fn outlooks(
     drifts: &[Drift],
     now: Timestamp,
 ) -> Vec<Outlook> {
-    let (index, heals) = (Index::of(drifts, inventory), inventory.heals(now));
+    let (index, heals) = (Index::of(drifts, spec, inventory), inventory.heals(now));
     let mut steps: BTreeMap<&Thing, &Step> = BTreeMap::new();
     for step in &plan.steps {
         if let Some(drift) = index.healed_by(&step.action) {
@@ -189,7 +192,7 @@ pub fn healed<'a>(
     steps: impl IntoIterator<Item = &'a Step>,
 ) -> BTreeMap<StepId, Healed> {
     let found = drift(spec, inventory);
-    let index = Index::of(&found.drifts, inventory);
+    let index = Index::of(&found.drifts, spec, inventory);
     let healed = |step: &'a Step| Some((step.id, index.healed_by(&step.action)?.healed()));
     steps.into_iter().filter_map(healed).collect()
 }
@@ -210,7 +213,7 @@ pub fn heal(
     let limits = Limits { heal: resources.clone(), ..limits.clone() };
     let mut plan = plan(spec, inventory, &limits, now);
     let found = drift(spec, inventory);
-    let index = Index::of(&found.drifts, inventory);
+    let index = Index::of(&found.drifts, spec, inventory);
     let asked = |drift: &Drift| drift.resources.iter().any(|resource| resources.contains(resource));
     let mut wanted: BTreeSet<StepId> = BTreeSet::new();
     // A step stands behind all that it waits for.

@@ -6,12 +6,13 @@ use crate::inventory::Work;
 /// Removes what interrupted work left behind, and settles what its manifest shows to be done.
 pub(super) fn plan(facts: &Facts<'_>, draft: &mut Draft) {
     for left in &facts.inventory.interrupted {
-        let (backup, store, artifact) = (left.backup.clone(), left.store.clone(), left.artifact);
-        let what = || format!("clean-up after {artifact} of {} in {}", left.backup, left.store);
+        let backup = facts.spec.moved.backup(&left.backup);
+        let (store, artifact) = (left.store.clone(), left.artifact);
+        let what = format!("clean-up after {artifact} of {backup} in {store}");
         match facts.stored(&backup, &store) {
-            Err(why) => draft.wait(what(), why, None),
+            Err(why) => draft.wait(what, why, None),
             Ok(stored) if stored.unreadable.contains_key(&artifact) => {
-                draft.wait(what(), "its manifest can't be trusted: it is to be repaired first", None);
+                draft.wait(what, "its manifest can't be trusted: it is to be repaired first", None);
             }
             Ok(stored) if stored.artifact(artifact).is_some() => {
                 let action = Action::Settle { backup, store, artifact };

@@ -35,6 +35,14 @@ pub enum CannotCapture {
         "failed to back up {0}: the revision in force declares no such backup; see `backstay status` for those it does"
     )]
     Undeclared(BackupName),
+    /// It has another name now.
+    #[error("failed to back up {former}: it was renamed; back up {name}")]
+    Renamed {
+        /// What it was called.
+        former: BackupName,
+        /// What it is called now.
+        name: BackupName,
+    },
     /// This build or this host can't.
     #[error("failed to back up {backup}: {why}")]
     CannotRun {
@@ -73,7 +81,11 @@ pub fn manual(
 
 fn capture(facts: &Facts<'_>, request: &Request, draft: &mut Draft) -> Result<(), CannotCapture> {
     let name = &request.backup;
-    let declared = facts.spec.backups.get(name).ok_or_else(|| CannotCapture::Undeclared(name.clone()))?;
+    let undeclared = || match facts.spec.moved.newest_name(name) {
+        Some(now) => CannotCapture::Renamed { former: name.clone(), name: now.clone() },
+        None => CannotCapture::Undeclared(name.clone()),
+    };
+    let declared = facts.spec.backups.get(name).ok_or_else(undeclared)?;
     let wait = |on: String, until| CannotCapture::MustWait { backup: name.clone(), on, until };
     for resource in [Some(format!("backup.{name}")), logs(request)].into_iter().flatten() {
         if let Some(why) = facts.cannot_run(&resource) {

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    inventory::{Armed, Inventory, Made, Observed, StoreInventory},
+    inventory::{Armed, Interrupted, Inventory, Made, Observed, StoreInventory},
     spec::{
-        Spec,
+        Moves, Spec,
         names::{BackupName, StoreName},
     },
 };
@@ -28,7 +28,8 @@ impl Part {
         }
         let names = before.backups.keys().chain(after.backups.keys());
         let touched = names.filter(|name| before.backups.get(*name) != after.backups.get(*name));
-        Some(Part::Backups(touched.cloned().collect()))
+        let renamed = before.moved.differing(&after.moved);
+        Some(Part::Backups(touched.chain(renamed).cloned().collect()))
     }
 
     /// What is declared of it.
@@ -44,21 +45,25 @@ impl Part {
             backups,
             infra,
             orphans: orphans.map(|(name, orphan)| (name.clone(), orphan.clone())).collect(),
+            moved: whole.moved.clone(),
             suspensions: whole.suspensions.clone(),
             ..Spec::of(whole.fleet.clone())
         }
     }
 
     /// What was seen of it.
-    pub fn inventory(&self, whole: &Inventory) -> Inventory {
+    pub fn inventory(&self, whole: &Inventory, moved: &Moves) -> Inventory {
         let in_store = |(name, store): (&StoreName, &Observed<StoreInventory>)| {
-            (name.clone(), store.as_ref().map(|store| self.stored(store)))
+            (name.clone(), store.as_ref().map(|store| self.stored(store, moved)))
         };
         Inventory {
             stores: whole.stores.iter().map(in_store).collect(),
             armed: whole.armed.as_ref().map(|armed| self.armed(armed)),
             infra: whole.infra.clone(),
-            interrupted: whole.interrupted.iter().filter(|left| self.has(&left.backup)).cloned().collect(),
+            interrupted: {
+                let ours = |left: &&Interrupted| self.has(&moved.backup(&left.backup));
+                whole.interrupted.iter().filter(ours).cloned().collect()
+            },
             made: self.made(&whole.made),
         }
     }
@@ -70,8 +75,8 @@ impl Part {
         }
     }
 
-    fn stored(&self, store: &StoreInventory) -> StoreInventory {
-        let stored = |name: &BackupName| Some((name.clone(), store.backups.get(name)?.clone()));
+    fn stored(&self, store: &StoreInventory, moved: &Moves) -> StoreInventory {
+        let stored = |name: &BackupName| Some((moved.folder(name), store.of(name, moved)?.clone()));
         StoreInventory {
             clock: store.clock,
             standing: store.standing.clone(),
@@ -108,14 +113,25 @@ impl Part {
     }
 }
 
-/// Whether nothing differs but backups, and what no plan goes by.
+/// Whether nothing differs but backups and their names, and what no plan goes by.
 fn shares_all_but_backups(before: &Spec, after: &Spec) -> bool {
     rest(before) == rest(after)
 }
 
 fn rest(spec: &Spec) -> impl PartialEq + '_ {
     // A field that is added must be judged here.
-    let Spec { fleet, contacts: _, stores, backups: _, infra, vms, recoveries, drills, orphans, suspensions } =
-        spec;
+    let Spec {
+        fleet,
+        contacts: _,
+        stores,
+        backups: _,
+        infra,
+        vms,
+        recoveries,
+        drills,
+        orphans,
+        moved: _,
+        suspensions,
+    } = spec;
     (fleet, stores, infra, vms, recoveries, drills, orphans, suspensions)
 }

@@ -48,6 +48,14 @@ pub enum CannotRestore {
     /// Neither declared nor found.
     #[error("failed to restore {0}: no such backup is declared, and no store holds one; see `backstay list`")]
     UnknownBackup(BackupName),
+    /// It has another name now.
+    #[error("failed to restore {former}: it was renamed; restore {name}")]
+    Renamed {
+        /// What it was called.
+        former: BackupName,
+        /// What it is called now.
+        name: BackupName,
+    },
     /// The named store is not declared or can't be believed.
     #[error("failed to restore {backup}: {why}; name another store with `--from`, or leave it out")]
     StoreUnknown {
@@ -167,6 +175,9 @@ fn places<'a>(facts: &Facts<'a>, request: &Request) -> Result<Vec<Place<'a>>, Ca
     let unseen = unseen(facts);
     match places.is_empty() {
         false => Ok(places),
+        true if let Some(now) = facts.spec.moved.newest_name(name) => {
+            Err(CannotRestore::Renamed { former: name.clone(), name: now.clone() })
+        }
         true if facts.protected.contains_key(name) || !unseen.is_empty() => {
             Err(CannotRestore::Nothing { backup: name.clone(), unseen })
         }

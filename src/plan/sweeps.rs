@@ -18,9 +18,10 @@ pub(super) const SWEEP_AFTER: Duration = Duration::from_secs(24 * 3600);
 pub(super) fn plan(facts: &Facts<'_>, draft: &mut Draft) {
     for name in facts.inventory.stores.keys() {
         let Ok(store) = facts.store(name) else { continue };
-        for (backup, stored) in &store.backups {
-            record(facts, (backup, name), (store, stored), draft);
-            sweep(facts, (backup, name), (store, stored), draft);
+        for (folder, stored) in &store.backups {
+            let backup = facts.spec.moved.backup(folder);
+            record(facts, (&backup, name), (store, stored), draft);
+            sweep(facts, (&backup, name), (store, stored), draft);
         }
     }
 }

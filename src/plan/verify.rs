@@ -49,7 +49,11 @@ pub fn verify(
                     shallower.as_ref().map_or("asked for".to_owned(), |why| format!("asked for; {why}"));
                 let resource = format!("store.{name}");
                 cannot_run.extend(shallower.map(|why| CannotRun { resource, why }));
-                for (backup, stored) in store.backups.iter().filter(|(backup, _)| scope.covers(backup)) {
+                for (folder, stored) in &store.backups {
+                    let backup = spec.moved.backup(folder);
+                    if !scope.covers(&backup) {
+                        continue;
+                    }
                     let readable = stored.artifacts.iter().map(|artifact| artifact.id);
                     for artifact in readable.chain(stored.unreadable.keys().copied()) {
                         let (backup, store) = (backup.clone(), name.clone());

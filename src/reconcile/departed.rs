@@ -37,7 +37,7 @@ impl Controller {
                 .flat_map(|record| record.events.iter().rev().map(move |event| (record.at, event)));
             let mut deletions = events.filter_map(|(at, event)| match event {
                 Event::Deleted { backup, artifact, reason, warrant } if *artifact == id => Some(Departure {
-                    backup: backup.clone(),
+                    backup: survey.spec.moved.backup(backup),
                     store: look.name.clone(),
                     at,
                     reason: reason.clone(),

@@ -28,8 +28,8 @@ use crate::{
     observe::{Freshness, armed, seen::Seen},
     plan::{Action, Plan, heal, part::Part},
     spec::{
-        Spec,
-        names::{BackupName, StoreName},
+        Moves, Spec,
+        names::{BackupName, FolderName, StoreName},
     },
 };
 
@@ -77,8 +77,10 @@ impl Controller {
         };
         let desired = UnderWay::meanwhile(&mut pass.execution, self.desired()).await?;
         self.keep_in_force(&desired)?;
-        if pass.desired.as_ref().is_some_and(|before| before.revision.id != desired.revision.id) {
+        if let Some(before) = pass.desired.clone().filter(|before| before.revision.id != desired.revision.id)
+        {
             pass.withdraw();
+            pass.note_renames(&before.spec.moved, &desired.spec.moved);
         }
         pass.desired = Some(desired);
         Ok(())
@@ -246,8 +248,8 @@ impl Controller {
         World {
             spec: desired.spec.clone(),
             revision: desired.revision.id.clone(),
-            inventory: about(&seen.inventory, plan),
-            deletions: Announcements::of(plan),
+            inventory: about(&seen.inventory, plan, &desired.spec.moved),
+            deletions: Announcements::of(plan, &desired.spec.moved),
             stores: self.looks(&desired.spec).await,
             mirrors: self.config.allow.mirrors.clone(),
             drivers: self.drivers.clone(),
@@ -334,11 +336,12 @@ fn emptied(plan: Plan) -> Plan {
 }
 
 /// What the steps of `plan` go by: what stores hold of the backups that they are about.
-fn about(inventory: &Inventory, plan: &Plan) -> Inventory {
-    let backups: BTreeSet<&BackupName> = plan.steps.iter().filter_map(|step| step.action.backup()).collect();
+fn about(inventory: &Inventory, plan: &Plan, moved: &Moves) -> Inventory {
+    let backups = plan.steps.iter().filter_map(|step| step.action.backup());
+    let folders: BTreeSet<FolderName> = backups.map(|backup| moved.folder(backup)).collect();
     let limited = |store: &StoreInventory| {
         let of_plan =
-            backups.iter().filter_map(|name| Some(((*name).clone(), store.backups.get(*name)?.clone())));
+            folders.iter().filter_map(|name| Some((name.clone(), store.backups.get(name)?.clone())));
         StoreInventory {
             clock: store.clock,
             standing: store.standing.clone(),

@@ -12,7 +12,7 @@ use crate::{
     observe::Freshness,
     spec::{
         Spec, Suspension,
-        names::{BackupName, StoreName},
+        names::{BackupName, FolderName, StoreName},
         suspension::Scope,
     },
     state::StateError,
@@ -55,6 +55,14 @@ pub enum SayError {
     /// Nothing of this name is declared or found.
     #[error("failed to find {0}: nothing of this name is declared or stored; see `backstay status`")]
     NoSuch(Scope),
+    /// It has another name now.
+    #[error("failed to find {former}: it was renamed; say backup.{name}")]
+    Renamed {
+        /// What it was called.
+        former: Scope,
+        /// What it is called now.
+        name: BackupName,
+    },
     /// It would end before it begins.
     #[error("failed to suspend {0}: its end has passed; give a later --until")]
     Over(Scope),
@@ -110,12 +118,15 @@ impl Controller {
         match saying {
             Saying::Suspend(suspension) if suspension.until <= now => Err(SayError::Over(suspension.scope)),
             Saying::Suspend(suspension) if !is_known(&suspension.scope, spec, inventory) => {
-                Err(SayError::NoSuch(suspension.scope))
+                Err(no_such(suspension.scope, spec))
             }
-            Saying::Suspend(suspension) => Ok(Word::everywhere(Event::Suspended(suspension))),
+            Saying::Suspend(suspension) => {
+                Ok(Word::everywhere(Event::Suspended(spec.moved.as_recorded(suspension))))
+            }
             Saying::Resume(scope) => {
-                let recorded = inventory.recorded_suspensions();
+                let recorded = inventory.recorded_suspensions(&spec.moved);
                 if recorded.iter().any(|it| it.scope == scope && now < it.until) {
+                    let scope = spec.moved.scope_as_recorded(scope);
                     return Ok(Word::everywhere(Event::Resumed { scope }));
                 }
                 let mut declared = spec.suspensions.iter();
@@ -204,6 +215,17 @@ impl Word {
     }
 }
 
+fn no_such(scope: Scope, spec: &Spec) -> SayError {
+    let renamed = match &scope {
+        Scope::Backup(name) => spec.moved.newest_name(name),
+        Scope::Everything | Scope::Store(_) => None,
+    };
+    match renamed.cloned() {
+        Some(name) => SayError::Renamed { former: scope, name },
+        None => SayError::NoSuch(scope),
+    }
+}
+
 fn is_known(scope: &Scope, spec: &Spec, inventory: &Inventory) -> bool {
     match scope {
         Scope::Everything => true,
@@ -212,18 +234,18 @@ fn is_known(scope: &Scope, spec: &Spec, inventory: &Inventory) -> bool {
             let mut found = inventory.stores.values().filter_map(Observed::known);
             name.is_infra()
                 || spec.backups.contains_key(name)
-                || found.any(|store| store.backups.contains_key(name))
+                || found.any(|store| store.of(name, &spec.moved).is_some())
         }
     }
 }
 
-/// The backup that an artifact is of.
-fn holder(inventory: &Inventory, artifact: ArtifactId) -> Option<&BackupName> {
+/// The folder of the backup that an artifact is of.
+fn holder(inventory: &Inventory, artifact: ArtifactId) -> Option<&FolderName> {
     let all = inventory.stores.values().filter_map(Observed::known).flat_map(|store| &store.backups);
     all.into_iter().find(|(_, stored)| stored.artifact(artifact).is_some()).map(|(name, _)| name)
 }
 
-fn is_held(inventory: &Inventory, backup: &BackupName, artifact: ArtifactId) -> bool {
+fn is_held(inventory: &Inventory, backup: &FolderName, artifact: ArtifactId) -> bool {
     let stores = inventory.stores.values().filter_map(Observed::known);
     stores
         .filter_map(|store| store.backups.get(backup)?.artifact(artifact))

@@ -22,9 +22,10 @@ impl Controller {
         }
         let (desired, now) = (self.desired().await?, self.now());
         let Some(declared) = desired.spec.backups.get(backup) else { return Ok(None) };
+        let folder = desired.spec.moved.folder(backup);
         let (policy, zone) = (&declared.policy, &desired.spec.fleet.time_zone);
         let due = policy.schedules.values().filter_map(|cadence| {
-            let schedule = Schedule::new(cadence.clone(), zone.clone(), backup, policy.jitter);
+            let schedule = Schedule::new(cadence.clone(), zone.clone(), &folder, policy.jitter);
             Some(schedule.due_at(schedule.latest_at_or_before(now)?))
         });
         Ok(due.filter(|due| *due > now).max())

@@ -17,7 +17,7 @@ use crate::{
     plan::Limits,
     spec::{
         Spec,
-        names::{BackupName, StoreName},
+        names::{BackupName, FolderName, StoreName},
     },
     status::{
         drifted::{self, Report},
@@ -54,22 +54,24 @@ impl Survey {
         drifted::report(&self.spec, &self.inventory, &self.pass.plan, self.pass.plan.at)
     }
 
-    /// The backup of an artifact and a store that has it, a good copy before a damaged one.
-    fn find(&self, id: ArtifactId) -> Option<(&BackupName, &StoreName)> {
+    /// The folder of an artifact and a store that has it, a good copy before a damaged one.
+    fn find(&self, id: ArtifactId) -> Option<(&FolderName, &StoreName)> {
         let stores = self.inventory.stores.iter().filter_map(|(name, seen)| Some((name, seen.known()?)));
         let all =
-            stores.flat_map(|(store, found)| found.backups.iter().map(move |(backup, s)| (backup, store, s)));
-        let holders = all.filter_map(|(backup, store, stored)| {
+            stores.flat_map(|(store, found)| found.backups.iter().map(move |(folder, s)| (folder, store, s)));
+        let holders = all.filter_map(|(folder, store, stored)| {
             let artifact = stored.artifacts.iter().find(|artifact| artifact.id == id)?;
-            Some((artifact.condition != Condition::Good, backup, store))
+            Some((artifact.condition != Condition::Good, folder, store))
         });
-        holders.min().map(|(_, backup, store)| (backup, store))
+        holders.min().map(|(_, folder, store)| (folder, store))
     }
 }
 
 /// An artifact's manifest, and the commit that declared its backup.
 #[derive(Clone, Debug)]
 pub struct Trace {
+    /// Its backup, by the name that it has now.
+    pub backup: BackupName,
     /// The manifest, its signature trusted.
     pub manifest: Manifest,
     /// Where it was read.
@@ -116,17 +118,18 @@ pub enum TraceError {
 impl Controller {
     /// Follows an artifact of a survey back to the commit that declared its backup.
     pub async fn trace(&self, survey: &Survey, id: ArtifactId) -> Result<Trace, TraceError> {
-        let (backup, store) = survey.find(id).ok_or(TraceError::NotFound(id))?;
+        let (folder, store) = survey.find(id).ok_or(TraceError::NotFound(id))?;
         let look = match self.looks(&survey.spec).await.remove(store) {
             Some(Ok(look)) => look,
             Some(Err(why)) => return Err(TraceError::Store { artifact: id, why }),
             None => return Err(TraceError::NotFound(id)),
         };
-        let manifest = committed::read(&look.folder(backup), id, &self.keys).await?.manifest;
+        let manifest = committed::read(&look.folder(folder), id, &self.keys).await?.manifest;
+        let backup = survey.spec.moved.backup(&manifest.backup);
         let revision = revision::describe(self.mirror.path(), &manifest.revision).map_err(|e| e.to_string());
         let signed_now = self.signature_of(&manifest.revision).await;
         let signed_then = signer_when_in_force(&look, &manifest.revision).await;
-        Ok(Trace { manifest, store: store.clone(), revision, signed_now, signed_then })
+        Ok(Trace { backup, manifest, store: store.clone(), revision, signed_now, signed_then })
     }
 
     async fn signature_of(&self, revision: &str) -> Signature {

@@ -25,7 +25,10 @@ use crate::{
     inventory::Healed,
     observe::Freshness,
     plan::{Action, Plan, Step, StepId, manual},
-    spec::names::{BackupName, StoreName},
+    spec::{
+        Moves,
+        names::{BackupName, StoreName},
+    },
 };
 
 /// How often in a row a pass plans on what its own steps made while nothing else is under way. Captures, their copies,
@@ -90,6 +93,8 @@ pub(super) struct UnderWay<'a> {
     pub(super) wanted: Vec<Wanted>,
     /// What a person asked for, and is under way.
     manual: Vec<Manual>,
+    /// Names that mean another folder now than to what was begun before.
+    renamed: BTreeSet<BackupName>,
     /// Artifacts that are held, with the reason: so are their copies, whenever they are made.
     held: BTreeMap<ArtifactId, String>,
     /// What was tried since something happened outside: what failed is left until something does again.
@@ -129,6 +134,7 @@ impl<'a> UnderWay<'a> {
             healed: BTreeSet::new(),
             wanted: Vec::new(),
             manual: Vec::new(),
+            renamed: BTreeSet::new(),
             held: BTreeMap::new(),
             tried: Vec::new(),
             idle_rounds: 0,
@@ -234,10 +240,18 @@ impl<'a> UnderWay<'a> {
         }
     }
 
+    /// Another declaration is gone by: what it renames waits for what was begun under other names.
+    pub(super) fn note_renames(&mut self, before: &Moves, after: &Moves) {
+        self.renamed.extend(before.differing(after).into_iter().cloned());
+    }
+
     /// What of `plan` may be begun now: what does not repeat or contradict anything under way, nor what was tried.
     pub(super) fn addable(&self, plan: Plan) -> Plan {
         let (claims, tried) = (Claims::from_iter(self.execution.in_flight()), Claims::from_iter(&self.tried));
-        super::pass::only(plan, |action| claims.allow(action) && !tried.contain(action))
+        let is_renamed = |action: &Action| action.backup().is_some_and(|name| self.renamed.contains(name));
+        let goes_on = self.execution.in_flight().any(is_renamed);
+        let waits = |action: &Action| goes_on && is_renamed(action);
+        super::pass::only(plan, |action| !waits(action) && claims.allow(action) && !tried.contain(action))
     }
 
     /// Takes note of what has ended, for the pass and for who asked.
@@ -335,13 +349,13 @@ impl Manual {
 /// What a store's records must tell of a step that has put something there that is held: every store goes by its own.
 fn hold(step: &Step, outcome: &Outcome, held: &BTreeMap<ArtifactId, String>) -> Option<(StoreName, Event)> {
     let Outcome::Done(done) = outcome else { return None };
-    let (store, backup, artifact) = match &step.action {
-        Action::Capture(capture) => (&capture.store, &capture.backup, done.artifact?),
-        Action::Copy { backup, artifact, to, .. } => (to, backup, *artifact),
+    let (store, artifact) = match &step.action {
+        Action::Capture(capture) => (&capture.store, done.artifact?),
+        Action::Copy { artifact, to, .. } => (to, *artifact),
         _ => return None,
     };
     let reason = held.get(&artifact)?.clone();
-    Some((store.clone(), Event::Held { backup: backup.clone(), artifact, reason }))
+    Some((store.clone(), Event::Held { backup: done.folder.clone()?, artifact, reason }))
 }
 
 /// What a person who asked for a step must be told of its end.

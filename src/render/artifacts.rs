@@ -10,7 +10,10 @@ use super::{Palette, WIDEST, bytes};
 use crate::{
     artifact::{ArtifactId, Kind},
     inventory::{Condition, Inventory, Observed, Origin, StoredArtifact},
-    spec::names::{BackupName, StoreName},
+    spec::{
+        Spec,
+        names::{BackupName, FolderName, StoreName},
+    },
 };
 
 /// All artifacts of some backups, and the stores that could not be seen.
@@ -30,6 +33,9 @@ pub struct Listing {
 pub struct Row {
     /// Its backup.
     pub backup: BackupName,
+    /// The folder of its backup in the stores, where that has another name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored_as: Option<FolderName>,
     /// Its name.
     pub artifact: ArtifactId,
     /// What it holds.
@@ -63,7 +69,7 @@ pub struct Stored {
 
 impl Listing {
     /// Collects what the inventory shows of the backups that `wanted` picks.
-    pub fn of(inventory: &Inventory, zone: &TimeZone, wanted: impl Fn(&BackupName) -> bool) -> Self {
+    pub fn of(spec: &Spec, inventory: &Inventory, wanted: impl Fn(&BackupName) -> bool) -> Self {
         let mut rows: BTreeMap<(BackupName, ArtifactId), Row> = BTreeMap::new();
         let mut unknown = BTreeMap::new();
         for (store, observed) in &inventory.stores {
@@ -74,15 +80,16 @@ impl Listing {
                     continue;
                 }
             };
-            for (backup, stored) in found.backups.iter().filter(|(backup, _)| wanted(backup)) {
-                for artifact in &stored.artifacts {
-                    let row =
-                        rows.entry((backup.clone(), artifact.id)).or_insert_with(|| row(backup, artifact));
+            for (folder, stored) in &found.backups {
+                let backup = spec.moved.backup(folder);
+                for artifact in stored.artifacts.iter().filter(|_| wanted(&backup)) {
+                    let row = rows.entry((backup.clone(), artifact.id));
+                    let row = row.or_insert_with(|| self::row((&backup, folder), artifact));
                     row.stores.insert(store.clone(), copy(artifact));
                 }
             }
         }
-        Self { artifacts: rows.into_values().collect(), unknown, zone: zone.clone() }
+        Self { artifacts: rows.into_values().collect(), unknown, zone: spec.fleet.time_zone.clone() }
     }
 
     /// The listing as a table for people.
@@ -96,6 +103,10 @@ impl Listing {
             if self.artifacts.iter().any(|row| row.origin == Origin::Manual) {
                 out.push_str("* made on demand\n");
             }
+        }
+        let moved = self.artifacts.iter().filter_map(|row| Some((&row.backup, row.stored_as.as_ref()?)));
+        for (backup, folder) in moved.collect::<BTreeMap<_, _>>() {
+            out.push_str(&format!("{backup} is stored as {folder}\n"));
         }
         for (store, why) in &self.unknown {
             out.push_str(&format!("{} {store} could not be seen: {why}\n", palette.warn("!")));
@@ -138,9 +149,10 @@ impl Listing {
     }
 }
 
-fn row(backup: &BackupName, artifact: &StoredArtifact) -> Row {
+fn row((backup, folder): (&BackupName, &FolderName), artifact: &StoredArtifact) -> Row {
     Row {
         backup: backup.clone(),
+        stored_as: (folder.as_str() != backup.as_str()).then(|| folder.clone()),
         artifact: artifact.id,
         kind: artifact.kind,
         origin: artifact.origin,

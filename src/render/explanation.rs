@@ -13,6 +13,9 @@ use crate::{
 /// Why a backup is due or not, and what comes next.
 pub fn of_backup(explained: &BackupExplanation, palette: Palette) -> String {
     let mut out = format!("{}\n", palette.strong(&explained.backup));
+    if let Some(folder) = &explained.stored_as {
+        let _ = writeln!(out, "  stored as {folder}");
+    }
     if let Some(why) = &explained.cannot_run {
         let _ = writeln!(out, "  {} cannot run here: {why}", palette.warn("!"));
     }
@@ -93,6 +96,9 @@ pub fn of_artifact(explained: &ArtifactExplanation, palette: Palette) -> String 
     let mut out =
         format!("{} {} of {}\n", palette.strong(explained.artifact), explained.kind, explained.backup);
     let zone = &explained.zone;
+    if let Some(folder) = &explained.stored_as {
+        let _ = writeln!(out, "  stored as {folder}");
+    }
     let _ = writeln!(out, "  data of {}", moment(explained.newest, zone));
     match explained.slot {
         Some(slot) => {

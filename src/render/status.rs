@@ -42,6 +42,9 @@ pub fn of_backup(status: &Status, name: &BackupName, palette: Palette) -> String
 
 /// What the table says in lengths of time, as moments.
 fn moments(out: &mut String, backup: &BackupStatus, zone: &TimeZone) {
+    if let Some(folder) = &backup.stored_as {
+        let _ = writeln!(out, "stored as {folder}");
+    }
     if let Some(newest) = &backup.newest {
         let stores: Vec<&str> = newest.stores.iter().map(StoreName::as_str).collect();
         let (kind, id, at) = (newest.kind, newest.artifact, moment(newest.at, zone));

@@ -3,6 +3,7 @@
 
 mod backup;
 mod machines;
+mod moved;
 mod store;
 mod suspension;
 
@@ -43,8 +44,20 @@ pub fn lower(
 ) -> Lowered {
     let mut lower =
         Lower { names, places, diagnostics, referenced: Names::new(), suggestions: MOST_SUGGESTIONS };
-    let Declaration { fleet, contact, store, policy, backup, infra, vm, recovery, drill, orphan, suspend } =
-        declaration;
+    let Declaration {
+        fleet,
+        contact,
+        store,
+        policy,
+        backup,
+        infra,
+        vm,
+        recovery,
+        drill,
+        orphan,
+        moved,
+        suspend,
+    } = declaration;
     let policies = lower.all(policy, |lower, name, it| Some(lower.policy(name, it)));
     let fleet = lower.fleet(fleet);
     let spec = Spec {
@@ -56,6 +69,7 @@ pub fn lower(
         recoveries: lower.all(recovery, |lower, name, it| lower.recovery(name, it)),
         drills: lower.all(drill, |lower, name, it| lower.drill(name, it)),
         suspensions: lower.all(suspend, |lower, name, it| lower.suspension(name, it, &fleet.time_zone)),
+        moved: lower.moves(moved),
         orphans: lower.all(orphan, |_, _, it| Some(Orphan { delete_after: length(it.delete_after)? })),
         fleet,
     };

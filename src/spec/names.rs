@@ -77,6 +77,9 @@ names! {
     FleetName,
     /// The name of a `[backup.NAME]`, or [`INFRA`].
     BackupName,
+    /// The name of a backup's folder in every store, which its manifests and records bear as well: the backup's own, or where
+    /// the backup was renamed the one that it had first (see [`super::moves::Moves`]).
+    FolderName,
     /// The name of a `[store.NAME]`.
     StoreName,
     /// The name of a `[policy.NAME]`.
@@ -102,6 +105,20 @@ impl BackupName {
     /// Whether this is the infra repo's own backup.
     pub fn is_infra(&self) -> bool {
         self.0 == INFRA
+    }
+}
+
+/// The folder of a backup that was never renamed.
+impl From<&BackupName> for FolderName {
+    fn from(name: &BackupName) -> Self {
+        Self(name.0.clone())
+    }
+}
+
+/// The backup whose folder bears its own name.
+impl From<&FolderName> for BackupName {
+    fn from(name: &FolderName) -> Self {
+        Self(name.0.clone())
     }
 }
 

@@ -164,6 +164,7 @@ impl Reading {
                 "recovery" => insert(&mut declaration.recovery, name, value),
                 "drill" => insert(&mut declaration.drill, name, value),
                 "suspend" => insert(&mut declaration.suspend, name, value),
+                "moved" => insert(&mut declaration.moved, name, value),
                 _ => insert(&mut declaration.orphan, name, value),
             };
             // The walk leaves out what the mirror would not take; should it ever miss something, it is a fault, too.

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{cron::Cron, names::BackupName};
+use super::{cron::Cron, names::FolderName};
 
 /// When a kind of artifact is to be made.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -53,9 +53,15 @@ pub struct Schedule {
 const FAR_DAYS: u32 = 3000;
 
 impl Schedule {
-    /// The slots of `cadence` in `zone`, each due when the stable share of `jitter` that falls to `backup` has passed.
-    pub fn new(cadence: Cadence, zone: TimeZone, backup: &BackupName, jitter: Duration) -> Self {
+    /// The slots of `cadence` in `zone`, each due when the stable share of `jitter` that falls to a backup by its folder, and
+    /// so outlives its renames, has passed.
+    pub fn new(cadence: Cadence, zone: TimeZone, backup: &FolderName, jitter: Duration) -> Self {
         Self { cadence, zone, delay: stable_delay(backup, jitter) }
+    }
+
+    /// The slots of `cadence` in `zone`, each due at once.
+    pub fn without_jitter(cadence: Cadence, zone: TimeZone) -> Self {
+        Self { cadence, zone, delay: SignedDuration::ZERO }
     }
 
     /// The latest slot that is due at `now`.
@@ -115,7 +121,7 @@ fn every(period: Duration, slot: impl FnOnce(i128) -> i128) -> Option<Timestamp>
 }
 
 /// The share of `jitter` that falls to a backup: spread evenly over names, the same for ever, whole seconds.
-fn stable_delay(backup: &BackupName, jitter: Duration) -> SignedDuration {
+fn stable_delay(backup: &FolderName, jitter: Duration) -> SignedDuration {
     let digest = Sha256::digest(backup.as_str().as_bytes());
     let share = digest.iter().take(8).fold(0_u64, |n, byte| n << 8 | u64::from(*byte));
     let seconds = (u128::from(jitter.as_secs()) * u128::from(share)) >> 64;

@@ -68,6 +68,10 @@ pub struct Declaration {
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "name" }))]
     pub orphan: BTreeMap<String, Orphan>,
+    /// Backups that were renamed, by the name that they had.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "format": "name" }))]
+    pub moved: BTreeMap<String, Moved>,
     /// What stands still for a while, by a name of your choice.
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "name" }))]
@@ -110,6 +114,16 @@ pub struct Orphan {
     /// How old its artifacts must be, at least.
     #[schemars(required)]
     pub delete_after: Option<Text<Length>>,
+}
+
+/// A backup that was renamed: it keeps its artifacts, its history and its schedule. In the stores they stay under the first
+/// name.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Moved {
+    /// The name that it has now, or had next.
+    #[schemars(required)]
+    pub to: Option<Text<Name>>,
 }
 
 /// What stands still for a while: exactly one of `backup`, `store` and `everything`. Objectives are judged as ever, and what

@@ -18,7 +18,7 @@ use crate::{
     },
     spec::{
         Backup,
-        names::{BackupName, StoreName},
+        names::{BackupName, FolderName, StoreName},
     },
 };
 
@@ -27,6 +27,9 @@ use crate::{
 pub struct BackupStatus {
     /// Whether a declaration covers it.
     pub declared: Declared,
+    /// The folder of its artifacts in the stores, where that has another name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored_as: Option<FolderName>,
     /// For people.
     pub description: Option<String>,
     /// Why it can't run here, if it can't.
@@ -124,10 +127,11 @@ pub struct StoredStatus {
 
 pub(super) fn all(facts: &Facts<'_>, plan: &Plan) -> BTreeMap<BackupName, BackupStatus> {
     let found = facts.inventory.stores.values().filter_map(|s| s.known()).flat_map(|s| s.backups.iter());
-    let found = found.filter(|(_, stored)| **stored != *StoredBackup::NOTHING).map(|(name, _)| name);
-    let names: BTreeSet<&BackupName> = facts.protected.keys().chain(found).collect();
+    let found = found.filter(|(_, stored)| **stored != *StoredBackup::NOTHING);
+    let found = found.map(|(folder, _)| facts.spec.moved.backup(folder));
+    let names: BTreeSet<BackupName> = facts.protected.keys().cloned().chain(found).collect();
     let pending = Pending::of(plan);
-    names.into_iter().map(|name| (name.clone(), of(facts, name, &pending))).collect()
+    names.into_iter().map(|name| (name.clone(), of(facts, &name, &pending))).collect()
 }
 
 /// Steps that a plan has for a backup in a store.
@@ -162,6 +166,7 @@ fn of(facts: &Facts<'_>, name: &BackupName, pending: &Pending<'_>) -> BackupStat
             true => Declared::Declared,
             false => Declared::Orphaned,
         },
+        stored_as: super::stored_as(facts.spec, name),
         description: declared.and_then(|backup| backup.description.clone()),
         cannot_run: facts.cannot_run(&resource).map(str::to_owned),
         age_seconds: newest.as_ref().map(|point| facts.now.duration_since(point.at).as_secs()),

@@ -268,8 +268,15 @@ fn drift(status: &Status, found: &mut Vec<Condition>) {
 fn of_backup(name: &BackupName, backup: &BackupStatus, found: &mut Vec<Condition>) {
     let mut say = |concern, message| found.push(condition(concern, format!("backup.{name}"), message));
     if backup.declared == Declared::Orphaned {
-        let message =
-            format!("nothing declares it; its artifacts are kept until an [orphan.{name}] lets them go");
+        let message = match &backup.stored_as {
+            None => {
+                format!("nothing declares it; its artifacts are kept until an [orphan.{name}] lets them go")
+            }
+            Some(folder) => format!(
+                "[moved.{name}] has given its folder to {folder}; what was stored as {folder} before that was \
+                 declared is kept under this name, and can be restored by it"
+            ),
+        };
         say(Concern::Orphaned, message);
     }
     let unknown = backup.stores.values().any(|store| store.unknown.is_some());

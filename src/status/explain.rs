@@ -15,7 +15,7 @@ use crate::{
     },
     spec::{
         Backup, Spec,
-        names::{BackupName, StoreName},
+        names::{BackupName, FolderName, StoreName},
         retention::{self, Candidate, Verdict},
     },
 };
@@ -28,6 +28,9 @@ const SLOTS_SHOWN: usize = 3;
 pub struct BackupExplanation {
     /// The backup.
     pub backup: BackupName,
+    /// The folder of its artifacts in the stores, where that has another name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored_as: Option<FolderName>,
     /// What asks for it.
     pub asked_by: AskedBy,
     /// Each kind against its schedule, strongest first.
@@ -86,6 +89,7 @@ pub fn backup(
     let stores = held(&facts, name);
     let unscheduled = |asked_by, due, resource: &str| BackupExplanation {
         backup: name.clone(),
+        stored_as: super::stored_as(spec, name),
         asked_by,
         schedules: Vec::new(),
         next: BTreeMap::new(),
@@ -164,6 +168,9 @@ pub struct ArtifactExplanation {
     pub artifact: ArtifactId,
     /// Its backup.
     pub backup: BackupName,
+    /// The folder of its backup in the stores, where that has another name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored_as: Option<FolderName>,
     /// What it holds.
     pub kind: Kind,
     /// The slot that it fills.
@@ -223,13 +230,15 @@ pub fn artifact(
     let facts = Facts::gather(spec, inventory, limits, now);
     let seen = |name: &StoreName| facts.store(name).ok();
     let all = inventory.stores.keys().filter_map(seen).flat_map(|store| store.backups.iter());
-    let (backup, found) = all.filter_map(|(name, stored)| Some((name, stored.artifact(id)?))).next()?;
-    let holdings = facts.holdings(backup);
+    let (folder, found) = all.filter_map(|(folder, stored)| Some((folder, stored.artifact(id)?))).next()?;
+    let backup = spec.moved.backup(folder);
+    let holdings = facts.holdings(&backup);
     let fates = holdings
         .iter()
-        .filter_map(|(store, stored)| Some(((*store).clone(), fate(&facts, backup, store, stored, id)?)));
+        .filter_map(|(store, stored)| Some(((*store).clone(), fate(&facts, &backup, store, stored, id)?)));
     Some(ArtifactExplanation {
         artifact: id,
+        stored_as: super::stored_as(spec, &backup),
         backup: backup.clone(),
         kind: found.kind,
         slot: found.slot,

@@ -385,7 +385,7 @@ fn clean_ups_of_what_is_committed_or_not_ours_are_withheld() {
     let clean_up = |id| Action::CleanUp { backup: backup("agama"), store: store("a"), artifact: id };
     withheld(&world, vec![clean_up(ArtifactId::new(world.now, 82))], "not-ours");
     let left =
-        Interrupted { backup: backup("agama"), store: store("a"), artifact: ids[0], work: Work::Capture };
+        Interrupted { backup: folder("agama"), store: store("a"), artifact: ids[0], work: Work::Capture };
     world.interrupted.push(left);
     withheld(&world, vec![clean_up(ids[0])], "committed");
     world.down.insert(store("a"));
@@ -401,7 +401,7 @@ fn what_is_not_ours_is_not_settled() {
         judged.withheld.into_iter().map(|withheld| withheld.rule).collect::<Vec<_>>()
     };
     assert_eq!(rules(&world), ["not-ours"]);
-    let (backup, store) = (backup("agama"), store("a"));
+    let (backup, store) = (folder("agama"), store("a"));
     world.interrupted.push(Interrupted { backup, store, artifact: ids[0], work: Work::Capture });
     assert_eq!(rules(&world), Vec::<String>::new());
 }

@@ -20,6 +20,7 @@ use backstay::{
     artifact::{ArtifactId, Kind, manifest::Manual},
     inventory::{Interrupted, Work},
     plan::{Action, Plan, Step, StepId, action::Capture},
+    spec::names::{BackupName, FolderName},
     stores::Class,
 };
 use jiff::Timestamp;
@@ -69,11 +70,15 @@ impl Effects for Pretended {
         Timestamp::UNIX_EPOCH
     }
 
+    fn folder(&self, backup: &BackupName) -> FolderName {
+        backup.into()
+    }
+
     fn writes(&self, action: &Action) -> Option<Interrupted> {
         let Action::Capture(capture) = action else { return None };
         let artifact = ArtifactId::new(self.now(), self.named.fetch_add(1, Ordering::SeqCst) as u64);
         Some(Interrupted {
-            backup: capture.backup.clone(),
+            backup: self.folder(&capture.backup),
             store: capture.store.clone(),
             artifact,
             work: Work::Capture,
@@ -303,7 +308,8 @@ async fn what_could_not_be_cleaned_up_stays_in_the_journal_for_the_next_pass() {
     assert_eq!(bench.interrupted(), 1);
 
     let left = bench.journal.lock().unwrap().interrupted().remove(0);
-    let clean_up = Action::CleanUp { backup: left.backup, store: left.store, artifact: left.artifact };
+    let clean_up =
+        Action::CleanUp { backup: (&left.backup).into(), store: left.store, artifact: left.artifact };
     assert_eq!(bench.run(&plan(vec![(clean_up, &[])])).await, [done()]);
     assert_eq!(bench.interrupted(), 0);
 }

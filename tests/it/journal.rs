@@ -19,6 +19,7 @@ use backstay::{
     artifact::{ArtifactId, Kind},
     inventory::{Interrupted, Work},
     plan::{Action, Plan, Step, StepId, action::Capture},
+    spec::names::{BackupName, FolderName},
 };
 use jiff::Timestamp;
 
@@ -65,11 +66,15 @@ impl Effects for Folder {
         Timestamp::UNIX_EPOCH
     }
 
+    fn folder(&self, backup: &BackupName) -> FolderName {
+        backup.into()
+    }
+
     fn writes(&self, action: &Action) -> Option<Interrupted> {
         let Action::Capture(capture) = action else { return None };
         let artifact = ArtifactId::new(Timestamp::UNIX_EPOCH, std::process::id().into());
         Some(Interrupted {
-            backup: capture.backup.clone(),
+            backup: self.folder(&capture.backup),
             store: capture.store.clone(),
             artifact,
             work: Work::Capture,
@@ -165,7 +170,7 @@ fn a_process_killed_at_any_point_leaves_what_the_next_one_cleans_up_and_does_not
         let left = Journal::open(dir.path().join("journal")).unwrap().interrupted();
         assert_eq!(!left.is_empty(), *interrupted, "{point}");
         let clean_up = left.into_iter().map(|left| Action::CleanUp {
-            backup: left.backup,
+            backup: (&left.backup).into(),
             store: left.store,
             artifact: left.artifact,
         });

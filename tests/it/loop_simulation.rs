@@ -1,7 +1,7 @@
 //! The whole loop under faults: the real controller, executor, capture and restore engine, observation, journal and
 //! records, on a real infra repo, against stores and sources in memory and clocks that are set by hand. A seeded random
 //! commits good and bad declarations, changes data, kills the controller at any call and after any step, lets stores
-//! fail, tear, corrupt, answer late or not at all, sets them back, spoils and loses objects, and moves clocks by up to a
+//! fail, tear, corrupt, answer late or not at all, sets them back, spoils and loses objects, renames backups, and moves clocks by up to a
 //! year either way.
 //!
 //! After every move the stores themselves are judged; what counts is what a restore brings back. Once faults stop,
@@ -30,7 +30,7 @@ use backstay::{
     clock::{Clock, ManualClock},
     plan::{Action, Step},
     reconcile::{Ask, Controller, Pass, Terms},
-    spec::names::{BackupName, StoreName},
+    spec::names::{FolderName, StoreName},
     stores::{
         Store,
         faulty::{Chances, Health},
@@ -41,10 +41,10 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
 use crate::simulation::{Random, for_every_seed};
-use declaration::Declaration;
+use declaration::{Declaration, folder_of};
 use fleet::{Fleet, STORES};
 use gate::{Death, Gate};
-use judge::Judge;
+use judge::{Judge, is_infra};
 
 const SEEDS: u64 = 6;
 const MOVES: usize = 16;
@@ -76,7 +76,7 @@ fn simulate(seed: u64) -> Vec<String> {
 }
 
 /// The folder of a backup in a store.
-type Folder = (StoreName, BackupName);
+type Folder = (StoreName, FolderName);
 
 struct Simulation {
     random: Random,
@@ -113,7 +113,7 @@ impl Simulation {
         let mut simulation = Self {
             random,
             fleet: Fleet::new(seed, now),
-            declared: Declaration { stores, backups: BTreeMap::new(), note: 0 },
+            declared: Declaration { stores, backups: BTreeMap::new(), renames: BTreeMap::new(), note: 0 },
             controller: None,
             tampered: BTreeMap::new(),
             damaged: BTreeMap::new(),
@@ -219,7 +219,7 @@ impl Simulation {
         }
         for (backup, status) in &pass.status.backups {
             for (store, stored) in status.stores.iter().filter(|(_, stored)| stored.unknown.is_none()) {
-                let folder = (store.clone(), backup.clone());
+                let folder = (store.clone(), folder_of(backup));
                 self.damaged.insert(folder.clone(), stored.damaged.iter().copied().collect());
                 self.held.insert(folder, stored.held.iter().copied().collect());
             }
@@ -257,7 +257,7 @@ impl Simulation {
     async fn assert_converged(&mut self, status: &backstay::status::Status) {
         let found = self.holdings().await;
         let infra = "infra".parse().unwrap();
-        let declared = self.declared.backups.keys().map(|name| name.parse::<BackupName>().unwrap());
+        let declared = self.declared.backups.keys().map(|name| name.parse::<FolderName>().unwrap());
         for backup in declared.chain([infra]) {
             for store in &STORES[..self.declared.stores] {
                 let store: StoreName = store.parse().unwrap();
@@ -269,7 +269,7 @@ impl Simulation {
                 let newest = newest.unwrap_or_else(|| panic!("no artifact of {backup} in {store}"));
                 assert!(!self.is_tampered(&folder, newest), "the newest of {backup} in {store} is damaged");
                 let age = self.truth.now().duration_since(newest.moment.newest());
-                assert!(backup.is_infra() || age <= DAY, "{backup} in {store} is {age} old: {status:#?}");
+                assert!(is_infra(&backup) || age <= DAY, "{backup} in {store} is {age} old: {status:#?}");
             }
         }
         assert_eq!(status.pending, 0);
@@ -333,7 +333,7 @@ impl Listener for Countdown {
             (&step.action, outcome)
             && !damage.is_empty()
         {
-            self.damaged.lock().unwrap().push(((store.clone(), backup.clone()), *artifact));
+            self.damaged.lock().unwrap().push(((store.clone(), folder_of(backup)), *artifact));
         }
         self.gate.note(format!("{}: {how}", step.action));
         self.count();

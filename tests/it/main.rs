@@ -21,6 +21,7 @@ mod journal;
 mod kit;
 mod leases;
 mod loop_simulation;
+mod moved;
 mod observe;
 mod on_demand;
 mod passes;

@@ -7,6 +7,7 @@ mod gates;
 mod history;
 mod memory;
 mod mishaps;
+mod moved;
 mod reading;
 mod rounds;
 mod saying;

@@ -253,7 +253,7 @@ impl Simulation {
                 let base = capture.base.map(|base| (capture.store.clone(), capture.backup.clone(), base));
                 // What reuses rotten packs is rotten.
                 if base.is_some_and(|base| self.rotten.contains(&base)) {
-                    let stored = &self.world.stores[&capture.store].backups[&capture.backup];
+                    let stored = &self.world.stores[&capture.store].backups[capture.backup.as_str()];
                     let new = stored.artifacts.last().map(|a| a.id).unwrap();
                     self.rotten.insert((capture.store.clone(), capture.backup.clone(), new));
                 }
@@ -270,7 +270,7 @@ impl Simulation {
                 let gone: Vec<&StoredArtifact> =
                     stored.artifacts.iter().filter(|a| after.artifact(a.id).is_none()).collect();
                 if !gone.is_empty() {
-                    self.assert_allowed(before, (at, name), stored, &gone);
+                    self.assert_allowed(before, (at, &name.into()), stored, &gone);
                 }
                 for kept in &after.artifacts {
                     let lost = kept.requires.iter().find(|id| gone.iter().any(|g| g.id == **id));
@@ -335,7 +335,8 @@ impl Simulation {
                 .stores
                 .iter()
                 .map(|at| {
-                    let stored = self.world.stores[at].backups.get(name).expect("every store has the backup");
+                    let stored =
+                        self.world.stores[at].backups.get(name.as_str()).expect("every store has the backup");
                     let newest = stored.newest_good(self.world.now).expect("every store has a good artifact");
                     let place = (at.clone(), name.clone(), newest.id);
                     assert!(!self.rotten.contains(&place), "the newest of {name} in {at} is rotten");
@@ -359,7 +360,7 @@ impl Simulation {
 fn places(world: &World) -> impl Iterator<Item = Place> + '_ {
     world.stores.iter().flat_map(|(at, inventory)| {
         inventory.backups.iter().flat_map(move |(name, stored)| {
-            stored.artifacts.iter().map(move |a| (at.clone(), name.clone(), a.id))
+            stored.artifacts.iter().map(move |a| (at.clone(), name.into(), a.id))
         })
     })
 }

@@ -18,7 +18,7 @@ use backstay::{
     spec::{
         Backup, Cadence, CatchUp, Files, Fleet, Infra, Policy, Retention, SelfHeal, Source, Spec, Store,
         StorePlace, Verify, Window,
-        names::{BackupName, StoreName},
+        names::{BackupName, FolderName, StoreName},
     },
 };
 use jiff::{Timestamp, tz::TimeZone};
@@ -32,6 +32,10 @@ pub fn t(text: &str) -> Timestamp {
 }
 
 pub fn backup(name: &str) -> BackupName {
+    name.parse().unwrap()
+}
+
+pub fn folder(name: &str) -> FolderName {
     name.parse().unwrap()
 }
 
@@ -212,7 +216,7 @@ impl World {
     }
 
     pub fn stored(&mut self, at: &str, name: &str) -> &mut StoredBackup {
-        self.stores.get_mut(at).unwrap().backups.entry(backup(name)).or_default()
+        self.stores.get_mut(at).unwrap().backups.entry(self.spec.moved.folder(&backup(name))).or_default()
     }
 
     pub fn artifact_mut(&mut self, at: &str, name: &str, id: ArtifactId) -> &mut StoredArtifact {
@@ -289,7 +293,8 @@ impl World {
             Action::Disarm(schedule) => self.armed.retain(|armed| armed != schedule),
             Action::Capture(capture) => self.capture(capture),
             Action::Copy { backup, artifact, from, to } => {
-                let found = self.stores[from].backups[backup].artifact(*artifact).unwrap();
+                let found =
+                    self.stores[from].of(backup, &self.spec.moved).unwrap().artifact(*artifact).unwrap();
                 let copy = StoredArtifact { verified: Verified::default(), held: None, ..found.clone() };
                 self.stored(to.as_str(), backup.as_str()).artifacts.push(copy);
             }
@@ -307,7 +312,12 @@ impl World {
                 }
             }
             Action::Repair { backup, artifact, store, from } => {
-                let good = self.stores[from].backups[backup].artifact(*artifact).unwrap().clone();
+                let good = self.stores[from]
+                    .of(backup, &self.spec.moved)
+                    .unwrap()
+                    .artifact(*artifact)
+                    .unwrap()
+                    .clone();
                 let id = self.new_id();
                 let repaired = StoredArtifact {
                     id,
@@ -355,7 +365,7 @@ impl World {
         let epoch = capture.base.and_then(|base| stored.artifact(base)).map_or(id, |base| base.epoch);
         stored.unreferenced.insert(id, 500);
         stored.leases.insert(id, Lease { epoch, until, controller: "ours".to_owned() });
-        let (backup, store) = (capture.backup.clone(), capture.store.clone());
+        let (backup, store) = (self.spec.moved.folder(&capture.backup), capture.store.clone());
         self.interrupted.push(Interrupted { backup, store, artifact: id, work: Work::Capture });
         id
     }

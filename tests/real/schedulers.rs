@@ -182,12 +182,7 @@ fn systemd_elapses_at_our_slots() {
     for zone in ["UTC", "Europe/Stockholm", "America/New_York", "Asia/Kathmandu"] {
         let units = units(dir.path(), zone);
         for schedule in crons.iter().map(|text| cron_schedule(text)).chain(everies.map(every)) {
-            let ours = Schedule::new(
-                schedule.cadence.clone(),
-                TimeZone::get(zone).unwrap(),
-                &schedule.backup,
-                Duration::ZERO,
-            );
+            let ours = Schedule::without_jitter(schedule.cadence.clone(), TimeZone::get(zone).unwrap());
             let slots =
                 std::iter::successors(ours.next_after(from), |slot| ours.next_after(*slot)).take(NUMBER);
             let slots: Vec<Timestamp> = slots.collect();

@@ -6,7 +6,7 @@ use crate::{
     apply::{lease::LeaseError, segment::SealError},
     artifact::{ArtifactId, layout::ObjectName},
     sources::SourceError,
-    spec::names::BackupName,
+    spec::names::FolderName,
     stores::{Class, StoreError},
 };
 
@@ -15,7 +15,7 @@ use crate::{
 #[error("failed to capture {backup} as {artifact} while {stage}: {fault}{}", tell_left(.left))]
 pub struct CaptureError {
     /// The backup.
-    pub backup: BackupName,
+    pub backup: FolderName,
     /// The name that it would have had.
     pub artifact: ArtifactId,
     /// How far it came.

@@ -107,16 +107,16 @@ async fn conclude(
     };
     let settled = match (&ran, &step.action) {
         (Ran::Done(_), Action::CleanUp { backup, store, artifact }) => {
-            Some((backup.clone(), store.clone(), *artifact, Ended::Undone))
+            Some((effects.folder(backup), store.clone(), *artifact, Ended::Undone))
         }
         (Ran::Done(_), Action::Settle { backup, store, artifact }) => {
-            Some((backup.clone(), store.clone(), *artifact, Ended::Done))
+            Some((effects.folder(backup), store.clone(), *artifact, Ended::Done))
         }
         _ => None,
     };
     let closed = write(journal, move |journal| {
         journal.end(number, how)?;
-        settled.map_or(Ok(()), |(backup, store, id, how)| journal.settle(&backup, &store, id, how))
+        settled.map_or(Ok(()), |(folder, store, id, how)| journal.settle(&folder, &store, id, how))
     });
     match closed.await {
         Ok(()) => ran,

@@ -23,7 +23,7 @@ use crate::{
     sources::{Place, Restored, Source},
     spec::{
         Verify,
-        names::{BackupName, StoreName},
+        names::{BackupName, FolderName, StoreName},
     },
 };
 
@@ -36,8 +36,8 @@ impl World {
     ) -> Result<Done, Failure> {
         let (source, capture, tips) = self.source_of(capture).await?;
         let order = self.order(step, &capture, artifact).await?;
-        let (folder, progress) =
-            (self.folder(&capture.store, &capture.backup)?, self.listener.progress(step));
+        let name = self.spec.moved.folder(&capture.backup);
+        let (folder, progress) = (self.folder(&capture.store, &name)?, self.listener.progress(step));
         let means = Means {
             source: source.as_ref(),
             folder: &folder,
@@ -53,15 +53,15 @@ impl World {
             tracing::warn!(%error, "what the bundle holds is not noted");
         }
         self.leave_restore_page(&capture.store).await;
-        self.deeds.change(&capture.store, &capture.backup, Change::Committed(Box::new(as_stored(&manifest))));
-        self.bear_witness(&capture.store, &capture.backup, artifact);
+        self.deeds.change(&capture.store, &name, Change::Committed(Box::new(as_stored(&manifest))));
+        self.bear_witness(&capture.store, &name, artifact);
         let note = captured(&manifest);
-        Ok(Done { note: Some(note), artifact: Some(artifact), ..Done::default() })
+        Ok(Done { artifact: Some(artifact), folder: Some(name), ..noted(note) })
     }
 
     /// Has a store's records tell of an artifact of which no check will, so that its loss shows.
-    fn bear_witness(&self, store: &StoreName, backup: &BackupName, artifact: ArtifactId) {
-        let declared = self.spec.backups.get(backup);
+    fn bear_witness(&self, store: &StoreName, backup: &FolderName, artifact: ArtifactId) {
+        let declared = self.spec.backups.get(&self.spec.moved.backup(backup));
         if declared.is_some_and(|declared| declared.policy.verify == Verify::default()) {
             self.deeds.tell(store, Event::Committed { backup: backup.clone(), artifact });
         }
@@ -111,9 +111,10 @@ impl World {
     /// How long the stream was when it was last captured. Only an artifact that opens an epoch is cut by it.
     async fn length_before(&self, capture: &Capture) -> Option<u64> {
         let opens = capture.base.is_none() && !capture.backup.is_infra();
-        let seen = opens.then(|| self.seen(&capture.store, &capture.backup))??;
+        let name = self.spec.moved.folder(&capture.backup);
+        let seen = opens.then(|| self.seen(&capture.store, &name))??;
         let newest = seen.newest_good(self.clock.now())?;
-        let folder = self.folder(&capture.store, &capture.backup).ok()?;
+        let folder = self.folder(&capture.store, &name).ok()?;
         let manifest = committed::read(&folder, newest.id, &self.keys).await.ok()?.manifest;
         match manifest.content {
             Content::Segments(segments) => Some(segments.length),
@@ -136,7 +137,7 @@ impl World {
     fn requires(&self, capture: &Capture) -> Vec<ArtifactId> {
         match capture.base {
             Some(base) if capture.backup.is_infra() => {
-                let before = self.stored(&capture.store, &capture.backup, base);
+                let before = self.stored(&capture.store, &self.spec.moved.folder(&capture.backup), base);
                 let before = before.map_or(&[][..], |before| before.requires.as_slice());
                 before.iter().copied().chain([base]).collect()
             }
@@ -147,7 +148,7 @@ impl World {
     pub(in crate::apply) async fn copy(
         &self,
         step: &Step,
-        backup: &BackupName,
+        backup: &FolderName,
         artifact: ArtifactId,
         from: &StoreName,
         to: &StoreName,
@@ -164,13 +165,18 @@ impl World {
             Err(_) => self.deeds.change(to, backup, Change::Unclear),
         }
         self.bear_witness(to, backup, artifact);
-        Ok(Done { artifact: Some(artifact), ..noted(counted(copied.objects, "object", copied.bytes)) })
+        let folder = Some(backup.clone());
+        Ok(Done {
+            artifact: Some(artifact),
+            folder,
+            ..noted(counted(copied.objects, "object", copied.bytes))
+        })
     }
 
     pub(in crate::apply) async fn repair(
         &self,
         step: &Step,
-        backup: &BackupName,
+        backup: &FolderName,
         damaged: ArtifactId,
         (store, from): (&StoreName, &StoreName),
         name: ArtifactId,
@@ -197,7 +203,8 @@ impl World {
         restore: &Restore,
         reader: ArtifactId,
     ) -> Result<Done, Failure> {
-        let (folder, clock) = (self.folder(&restore.store, &restore.backup)?, self.clock.as_ref());
+        let name = self.spec.moved.folder(&restore.backup);
+        let (folder, clock) = (self.folder(&restore.store, &name)?, self.clock.as_ref());
         let read = restore.artifacts.iter().copied().collect();
         let reading = Reading::begin(&folder, reader, read, &self.keys, clock).await;
         let restored = reading.during(clock, self.restore_from(&folder, step, restore)).await;

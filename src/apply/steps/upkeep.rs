@@ -21,13 +21,13 @@ use crate::{
     observe::seen::Change,
     plan::Step,
     records::AppendError,
-    spec::names::{BackupName, StoreName},
+    spec::names::{FolderName, StoreName},
 };
 
 impl World {
     pub(in crate::apply) async fn delete(
         &self,
-        backup: &BackupName,
+        backup: &FolderName,
         artifact: ArtifactId,
         store: &StoreName,
     ) -> Result<Done, Failure> {
@@ -59,7 +59,7 @@ impl World {
     pub(in crate::apply) async fn verify(
         &self,
         step: &Step,
-        backup: &BackupName,
+        backup: &FolderName,
         artifact: ArtifactId,
         store: &StoreName,
         depth: Depth,
@@ -98,7 +98,7 @@ impl World {
     pub(super) async fn record_at_once(
         &self,
         store: &StoreName,
-        backup: &BackupName,
+        backup: &FolderName,
         event: Event,
     ) -> Result<(), Failure> {
         let records = self.look(store)?.records();
@@ -114,7 +114,7 @@ impl World {
 
     pub(in crate::apply) fn record_unreferenced(
         &self,
-        backup: &BackupName,
+        backup: &FolderName,
         store: &StoreName,
         captures: &[ArtifactId],
     ) -> Result<Done, Failure> {
@@ -126,7 +126,7 @@ impl World {
 
     pub(in crate::apply) async fn sweep(
         &self,
-        backup: &BackupName,
+        backup: &FolderName,
         store: &StoreName,
         captures: &[ArtifactId],
     ) -> Result<Done, Failure> {
@@ -151,7 +151,7 @@ impl World {
 
     pub(in crate::apply) async fn settle(
         &self,
-        backup: &BackupName,
+        backup: &FolderName,
         store: &StoreName,
         artifact: ArtifactId,
     ) -> Result<Done, Failure> {

@@ -15,18 +15,18 @@ use crate::{
         record::{Event, Record},
     },
     inventory::{Condition, StoredArtifact, StoredBackup},
-    spec::names::BackupName,
+    spec::names::FolderName,
 };
 
 /// Deletions count against the limit for so long.
 const DELETIONS_COUNT: Duration = Duration::from_secs(24 * 3600);
 
 /// Damage that checks found and no later check as deep has refuted: the deepest check, and what it found.
-type Found<'a> = BTreeMap<(&'a BackupName, ArtifactId), (Depth, Box<str>)>;
+type Found<'a> = BTreeMap<(&'a FolderName, ArtifactId), (Depth, Box<str>)>;
 
 /// Packs that a check ever found damaged, by backup.
-pub(super) fn suspects(records: &[Record]) -> BTreeMap<BackupName, BTreeSet<PackName>> {
-    let mut suspects: BTreeMap<BackupName, BTreeSet<PackName>> = BTreeMap::new();
+pub(super) fn suspects(records: &[Record]) -> BTreeMap<FolderName, BTreeSet<PackName>> {
+    let mut suspects: BTreeMap<FolderName, BTreeSet<PackName>> = BTreeMap::new();
     for event in records.iter().flat_map(|record| &record.events) {
         if let Event::Verified { backup, packs, .. } = event
             && !packs.is_empty()
@@ -39,8 +39,8 @@ pub(super) fn suspects(records: &[Record]) -> BTreeMap<BackupName, BTreeSet<Pack
 
 /// Applies the records, oldest first, to what the listing showed. `users` are the artifacts that name a suspect pack.
 pub(super) fn apply(
-    backups: &mut BTreeMap<BackupName, StoredBackup>,
-    users: &BTreeMap<BackupName, Users>,
+    backups: &mut BTreeMap<FolderName, StoredBackup>,
+    users: &BTreeMap<FolderName, Users>,
     records: &[Record],
     now: Timestamp,
 ) {
@@ -60,7 +60,7 @@ pub(super) fn apply(
     }
 }
 
-fn weigh_event<'a>(found: &mut Found<'a>, users: &BTreeMap<BackupName, Users>, event: &'a Event) {
+fn weigh_event<'a>(found: &mut Found<'a>, users: &BTreeMap<FolderName, Users>, event: &'a Event) {
     match event {
         Event::Verified { backup, artifact, depth, damage, packs } => {
             weigh(found, (backup, *artifact), *depth, damage.first().map(|damage| damage.as_str().into()));
@@ -89,7 +89,7 @@ fn sharing<'a>(
 /// Damage stays until a check as deep as the one that found it finds none.
 fn weigh<'a>(
     found: &mut Found<'a>,
-    artifact: (&'a BackupName, ArtifactId),
+    artifact: (&'a FolderName, ArtifactId),
     depth: Depth,
     damage: Option<Box<str>>,
 ) {
@@ -107,7 +107,7 @@ fn weigh<'a>(
 }
 
 fn apply_event(
-    backups: &mut BTreeMap<BackupName, StoredBackup>,
+    backups: &mut BTreeMap<FolderName, StoredBackup>,
     event: &Event,
     at: Timestamp,
     now: Timestamp,
@@ -171,8 +171,8 @@ fn apply_event(
 
 /// An artifact and what repairs it: what a person says of one holds for the other.
 fn same_content<'a>(
-    backups: &'a mut BTreeMap<BackupName, StoredBackup>,
-    backup: &BackupName,
+    backups: &'a mut BTreeMap<FolderName, StoredBackup>,
+    backup: &FolderName,
     id: ArtifactId,
 ) -> impl Iterator<Item = &'a mut StoredArtifact> {
     let artifacts = backups.get_mut(backup).map(|stored| stored.artifacts.iter_mut());
@@ -180,8 +180,8 @@ fn same_content<'a>(
 }
 
 fn artifact<'a>(
-    backups: &'a mut BTreeMap<BackupName, StoredBackup>,
-    backup: &BackupName,
+    backups: &'a mut BTreeMap<FolderName, StoredBackup>,
+    backup: &FolderName,
     id: ArtifactId,
 ) -> Option<&'a mut StoredArtifact> {
     let artifacts = &mut backups.get_mut(backup)?.artifacts;

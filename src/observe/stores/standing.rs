@@ -6,13 +6,13 @@ use crate::{
     inventory::{Standing, StoredBackup},
     observe::listing::FleetListing,
     records::Chain,
-    spec::names::BackupName,
+    spec::names::FolderName,
 };
 
 /// Judges a store by its signatures: at least one trusted one where anything was ever committed, and a whole chain.
 pub(super) fn judge(
     listing: &FleetListing,
-    backups: &BTreeMap<BackupName, StoredBackup>,
+    backups: &BTreeMap<FolderName, StoredBackup>,
     chain: &Chain,
 ) -> Standing {
     let trusted = !chain.records.is_empty() || backups.values().any(|stored| !stored.artifacts.is_empty());

@@ -10,7 +10,7 @@ use crate::{
         record::{Event, Record},
     },
     inventory::StoredBackup,
-    spec::names::BackupName,
+    spec::names::FolderName,
 };
 
 /// Artifacts of one backup by what the records say of them.
@@ -24,7 +24,7 @@ struct Witnessed {
 }
 
 /// Notes what `records`, oldest first, saw whole in a store and its listing does not show any more.
-pub(super) fn apply(backups: &mut BTreeMap<BackupName, StoredBackup>, records: &[Record]) {
+pub(super) fn apply(backups: &mut BTreeMap<FolderName, StoredBackup>, records: &[Record]) {
     for (name, witnessed) in witnessed(records) {
         let stored = backups.get(name).unwrap_or(StoredBackup::NOTHING);
         let there: BTreeSet<ArtifactId> = stored
@@ -41,8 +41,8 @@ pub(super) fn apply(backups: &mut BTreeMap<BackupName, StoredBackup>, records: &
     }
 }
 
-fn witnessed(records: &[Record]) -> BTreeMap<&BackupName, Witnessed> {
-    let mut all: BTreeMap<&BackupName, Witnessed> = BTreeMap::new();
+fn witnessed(records: &[Record]) -> BTreeMap<&FolderName, Witnessed> {
+    let mut all: BTreeMap<&FolderName, Witnessed> = BTreeMap::new();
     for (at, event) in records.iter().flat_map(|record| record.events.iter().map(|event| (record.at, event)))
     {
         match event {
@@ -77,7 +77,7 @@ mod tests {
         ArtifactId::new(Timestamp::UNIX_EPOCH, random)
     }
 
-    fn agama() -> BackupName {
+    fn agama() -> FolderName {
         "agama".parse().unwrap()
     }
 

@@ -132,7 +132,7 @@ fn case<'a>(
 ) -> Result<Case<'a>, String> {
     let inventory = world.store(store)?;
     let stored =
-        inventory.backups.get(backup).ok_or_else(|| format!("nothing of {backup} was found in {store}"))?;
+        world.stored(inventory, backup).ok_or_else(|| format!("nothing of {backup} was found in {store}"))?;
     let by_id: BTreeMap<ArtifactId, &StoredArtifact> = stored.artifacts.iter().map(|a| (a.id, a)).collect();
     let mut gone = BTreeMap::new();
     for (id, step) in ids {
@@ -362,7 +362,7 @@ fn copy_missing(case: &Case<'_>) -> Option<String> {
     }
     others.into_iter().find_map(|other| {
         let inventory = case.world.store(other).ok()?;
-        let there = inventory.backups.get(case.backup).unwrap_or(StoredBackup::NOTHING);
+        let there = case.world.stored(inventory, case.backup).unwrap_or(StoredBackup::NOTHING);
         let lacked: Vec<&StoredArtifact> = everywhere(case)
             .filter(|a| there.good_content(a.id).is_none() && there.good_content(a.content()).is_none())
             .collect();
@@ -390,7 +390,7 @@ fn copy_missing(case: &Case<'_>) -> Option<String> {
 fn everywhere<'a>(case: &Case<'a>) -> impl Iterator<Item = &'a StoredArtifact> {
     let world = case.world;
     let stores = world.inventory.stores.keys().filter_map(|name| world.store(name).ok());
-    let stored = stores.filter_map(|store| store.backups.get(case.backup));
+    let stored = stores.filter_map(|store| case.world.stored(store, case.backup));
     let good = stored.flat_map(|stored| stored.artifacts.iter()).filter(|a| a.is_good());
     good.map(|a| (a.id, a)).collect::<BTreeMap<_, _>>().into_values()
 }

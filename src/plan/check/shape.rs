@@ -126,7 +126,11 @@ impl Names<'_> {
 
     fn backup(&self, backup: &BackupName) -> Result<(), Malformed> {
         let mut known = self.inventory.stores.values().filter_map(|store| store.known());
-        if known.any(|store| store.backups.contains_key(backup)) { Ok(()) } else { self.declared(backup) }
+        if known.any(|store| store.of(backup, &self.spec.moved).is_some()) {
+            Ok(())
+        } else {
+            self.declared(backup)
+        }
     }
 
     fn store(&self, store: &StoreName) -> Result<(), Malformed> {

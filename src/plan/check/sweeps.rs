@@ -40,7 +40,7 @@ fn sweep(world: &World<'_>, backup: &BackupName, store: &StoreName, captures: &[
         Ok(inventory) => inventory,
         Err(why) => return Some(("unknown", why)),
     };
-    let Some(stored) = inventory.backups.get(backup) else {
+    let Some(stored) = world.stored(inventory, backup) else {
         return Some(("unknown", format!("nothing of {backup} was found in {store}")));
     };
     if let Some(why) = world.clocks_apart() {
@@ -83,7 +83,7 @@ fn clean_up(world: &World<'_>, backup: &BackupName, store: &StoreName, id: Artif
     }
     match world.store(store) {
         Err(why) => Some(("unknown", why)),
-        Ok(inventory) => committed(inventory.backups.get(backup)?, id),
+        Ok(inventory) => committed(world.stored(inventory, backup)?, id),
     }
 }
 

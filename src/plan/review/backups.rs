@@ -5,32 +5,53 @@ use std::collections::BTreeSet;
 use super::{Draft, Weight, retention, schedules, sources, words};
 use crate::spec::{
     Backup, Infra, Spec,
-    names::{BackupName, StoreName},
+    names::{BackupName, FolderName, StoreName},
 };
 
 pub fn review(before: &Spec, after: &Spec, draft: &mut Draft) {
     let renamed = renamed(before, after);
     for (name, backup) in &before.backups {
-        match (after.backups.get(name), renamed.iter().find(|(old, _)| *old == name)) {
-            (Some(new), _) => changed((before, backup), (after, new), draft),
-            (None, Some((_, new))) => rename(backup, new, draft),
-            (None, None) => removed(backup, after, draft),
+        let folder = before.moved.folder(name);
+        let heir = after.backups.get(&after.moved.backup(&folder));
+        match (heir, after.backups.get(name), renamed.iter().find(|(old, _)| *old == name)) {
+            (Some(new), ..) => {
+                if new.name != *name {
+                    moved(backup, new, &folder, draft);
+                }
+                changed((before, backup), (after, new), draft);
+            }
+            (None, Some(new), _) => {
+                elsewhere(new, &folder, after, draft);
+                changed((before, backup), (after, new), draft);
+            }
+            (None, None, Some((_, new))) => rename(backup, new, &folder, draft),
+            (None, None, None) => removed(backup, &folder, after, draft),
         }
     }
-    for backup in after.backups.values().filter(|backup| !before.backups.contains_key(&backup.name)) {
+    for backup in after.backups.values().filter(|backup| is_new(before, after, backup)) {
         if !renamed.iter().any(|(_, new)| *new == &backup.name) {
             added(backup, draft);
         }
     }
 }
 
-/// Backups that go while exactly one with the same source comes.
+/// Whether a backup is neither declared before nor goes on with the artifacts of one that is.
+fn is_new(before: &Spec, after: &Spec, backup: &Backup) -> bool {
+    let had = before.moved.backup(&after.moved.folder(&backup.name));
+    !before.backups.contains_key(&backup.name) && !before.backups.contains_key(&had)
+}
+
+/// Backups that go, and leave their artifacts, while exactly one with the same source comes.
 fn renamed<'a>(before: &'a Spec, after: &'a Spec) -> Vec<(&'a BackupName, &'a BackupName)> {
-    let gone = before.backups.values().filter(|backup| !after.backups.contains_key(&backup.name));
+    let goes_on = |name: &BackupName| {
+        let heir = after.moved.backup(&before.moved.folder(name));
+        after.backups.contains_key(name) || after.backups.contains_key(&heir)
+    };
+    let gone = before.backups.values().filter(|backup| !goes_on(&backup.name));
     let come: Vec<(&Backup, _)> = after
         .backups
         .values()
-        .filter(|backup| !before.backups.contains_key(&backup.name))
+        .filter(|backup| is_new(before, after, backup))
         .map(|backup| (backup, (backup.source.kind(), sources::source(&backup.source).values)))
         .collect();
     gone.filter_map(|old| {
@@ -54,27 +75,66 @@ fn added(backup: &Backup, draft: &mut Draft) {
     change.detail(format!("keeps {}", words::retention(&backup.policy.keep)));
 }
 
-fn removed(backup: &Backup, after: &Spec, draft: &mut Draft) {
+fn removed(backup: &Backup, folder: &FolderName, after: &Spec, draft: &mut Draft) {
     let subject = ["backup", backup.name.as_str()];
     let change = draft.note(Weight::Loss, "backup-removed", subject, "is no longer backed up");
     let stores = words::row(backup.stores.iter().map(|store| store.as_str()));
-    change.detail(match after.orphans.get(&backup.name) {
-        Some(orphan) => {
-            format!(
-                "its artifacts in {stores} become orphans, and are deleted once older than {}",
-                words::length(orphan.delete_after)
-            )
-        }
-        None => {
-            format!("its artifacts in {stores} become orphans: kept until an `[orphan.NAME]` lets them go")
-        }
-    });
+    let artifacts = match folder.as_str() == backup.name.as_str() {
+        true => format!("its artifacts in {stores}"),
+        false => format!("its artifacts in {stores}, stored as {},", words::quoted(folder.as_str())),
+    };
+    change.detail(format!("{artifacts} {}", orphaned(&after.moved.backup(folder), after)));
 }
 
-fn rename(old: &Backup, new: &BackupName, draft: &mut Draft) {
+/// What becomes of artifacts that no declaration covers any more.
+fn orphaned(name: &BackupName, after: &Spec) -> String {
+    match after.orphans.get(name) {
+        Some(orphan) => {
+            let age = words::length(orphan.delete_after);
+            format!("become orphans, and are deleted once older than {age}")
+        }
+        None => "become orphans: kept until an `[orphan.NAME]` lets them go".to_owned(),
+    }
+}
+
+fn rename(old: &Backup, new: &BackupName, folder: &FolderName, draft: &mut Draft) {
     let change = draft.note(Weight::Notice, "backup-renamed", ["backup", old.name.as_str()], "is renamed");
     change.from(old.name.as_str()).to(new.as_str());
     change.detail("artifacts under the old name become orphans, kept and no longer renewed; the new name begins with a full");
+    let further = match folder.as_str() == old.name.as_str() {
+        true => "",
+        false => ", beside the moves that there are",
+    };
+    change.detail(format!("to keep them: `[moved.{}]` with `to = \"{new}\"`{further}", old.name));
+}
+
+/// A rename that is declared.
+fn moved(old: &Backup, new: &Backup, folder: &FolderName, draft: &mut Draft) {
+    let text = "is renamed, and keeps its artifacts, its history and its schedule";
+    let change = draft.note(Weight::Note, "backup-moved", ["backup", new.name.as_str()], text);
+    change.from(old.name.as_str()).to(new.name.as_str());
+    change.detail(format!("stays stored as {}", words::quoted(folder.as_str())));
+}
+
+/// A backup that keeps its name and loses its artifacts: a move was declared too late, or taken back.
+fn elsewhere(backup: &Backup, left: &FolderName, after: &Spec, draft: &mut Draft) {
+    let now = after.moved.folder(&backup.name);
+    let text = "leaves the artifacts that it has";
+    let change = draft.note(Weight::Loss, "artifacts-left", ["backup", backup.name.as_str()], text);
+    change.from(format!("stored as {left}")).to(format!("stored as {now}"));
+    let heir = after.moved.backup(left);
+    let (is_orphan, left) = (heir.as_str() == left.as_str(), words::quoted(left.as_str()));
+    change.detail(match is_orphan {
+        true => {
+            format!("what is stored as {left} is renewed no more; its artifacts {}", orphaned(&heir, after))
+        }
+        false => format!(
+            "what is stored as {left} is renewed no more, and kept; it is found under the name {}",
+            words::quoted(heir.as_str())
+        ),
+    });
+    let now = words::quoted(now.as_str());
+    change.detail(format!("goes on with what is stored as {now}, or else begins there with a full"));
 }
 
 fn changed((before, old): (&Spec, &Backup), (after, new): (&Spec, &Backup), draft: &mut Draft) {

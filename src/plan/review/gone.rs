@@ -36,7 +36,9 @@ pub fn gone(
         (Facts::gather(before, inventory, limits, now), Facts::gather(after, inventory, limits, now));
     let anyway = retention::expired(&before);
     let gone = retention::expired(&after).into_iter().filter_map(|(key, expired)| {
-        let anyway = anyway.get(&key);
+        // The same artifacts may have had another name before.
+        let name = before.spec.moved.backup(&after.spec.moved.folder(key.0));
+        let anyway = anyway.get(&(&name, key.1));
         let stays = |id: &ArtifactId| anyway.is_none_or(|anyway| !anyway.contains_key(id));
         let artifacts: Vec<ArtifactId> = expired.into_keys().filter(stays).collect();
         let (backup, store) = key;

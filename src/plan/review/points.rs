@@ -12,7 +12,6 @@ use crate::{
     inventory::Origin,
     spec::{
         Cadence, Policy, Retention, Schedule, Window,
-        names::BackupName,
         retention::{Candidate, Checked, Rules, Selects, decide},
     },
 };
@@ -144,8 +143,7 @@ fn made(regime: Regime<'_>, keep: &Retention, now: Timestamp) -> Points {
         let since =
             now.checked_sub(SignedDuration::try_from(reach(*kind, cadence, keep)).unwrap_or_default());
         let since = since.unwrap_or(Timestamp::MIN);
-        let schedule =
-            Schedule::new(cadence.clone(), regime.zone.clone(), &BackupName::infra(), Duration::ZERO);
+        let schedule = Schedule::without_jitter(cadence.clone(), regime.zone.clone());
         let before = |slot: &Timestamp| {
             schedule.latest_at_or_before(slot.checked_sub(SignedDuration::from_nanos(1)).ok()?)
         };

@@ -22,7 +22,7 @@ pub fn review(after: &Spec, old: &Backup, new: &Backup, draft: &mut Draft) {
     for kind in Kind::ALL {
         let (before, now) = (old.policy.schedules.get(&kind), new.policy.schedules.get(&kind));
         if before != now {
-            schedule(subject, kind, (before, now), (after, new), draft);
+            schedule(subject, kind, (before, now), after, draft);
         }
     }
     objectives(subject, &old.policy, &new.policy, draft);
@@ -34,7 +34,7 @@ fn schedule(
     subject: [&str; 2],
     kind: Kind,
     (before, now): (Option<&Cadence>, Option<&Cadence>),
-    (after, backup): (&Spec, &Backup),
+    after: &Spec,
     draft: &mut Draft,
 ) {
     let at = draft.at;
@@ -52,7 +52,7 @@ fn schedule(
     change.before = before.map(ToString::to_string);
     change.after = now.map(ToString::to_string);
     if let Some(cadence) = now {
-        let next = next(after, backup, cadence, at);
+        let next = next(after, cadence, at);
         if !next.is_empty() {
             change.detail(format!("next: {}", next.join(", ")));
         }
@@ -60,9 +60,9 @@ fn schedule(
 }
 
 /// The next slots in the fleet's zone. The backup's share of the jitter comes on top.
-fn next(spec: &Spec, backup: &Backup, cadence: &Cadence, at: Timestamp) -> Vec<String> {
+fn next(spec: &Spec, cadence: &Cadence, at: Timestamp) -> Vec<String> {
     let zone = &spec.fleet.time_zone;
-    let schedule = Schedule::new(cadence.clone(), zone.clone(), &backup.name, Duration::ZERO);
+    let schedule = Schedule::without_jitter(cadence.clone(), zone.clone());
     let slots = std::iter::successors(schedule.next_after(at), |slot| schedule.next_after(*slot));
     let told = |slot: Timestamp| slot.to_zoned(zone.clone()).strftime("%a %Y-%m-%d %H:%M %Z").to_string();
     slots.take(SLOTS_SHOWN).map(told).collect()

@@ -205,6 +205,47 @@ fn backups_come_go_and_are_renamed() {
     assert!(told(&deleted)[1].contains("all artifacts of `more` are deleted once older than 90d"));
     let renamed = compare(&two, &two.replace("backup.more", "backup.other"));
     assert_eq!(told(&renamed), ["Notice backup-renamed backup.more: is renamed: more → other"]);
+    assert!(renamed.changes[0].details[1].contains("`[moved.more]` with `to = \"other\"`"), "{renamed:?}");
+}
+
+/// The base with its backup under another name, and moves from one name to the next.
+fn called(names: &[&str]) -> String {
+    let mut text = base().replace("backup.data", &format!("backup.{}", names.last().unwrap()));
+    for pair in names.windows(2) {
+        text += &format!("[moved.{}]\nto = \"{}\"\n", pair[0], pair[1]);
+    }
+    text
+}
+
+#[test]
+fn a_declared_rename_loses_nothing() {
+    let moved = compare(&base(), &called(&["data", "shop"]));
+    let text = "is renamed, and keeps its artifacts, its history and its schedule";
+    assert_eq!(told(&moved), [format!("Note backup-moved backup.shop: {text}: data → shop")]);
+    assert_eq!(moved.changes[0].details, ["stays stored as `data`"]);
+    let again = compare(&called(&["data", "shop"]), &called(&["data", "shop", "kiosk"]));
+    assert_eq!(told(&again), [format!("Note backup-moved backup.kiosk: {text}: shop → kiosk")]);
+    assert_eq!(again.changes[0].details, ["stays stored as `data`"]);
+    let back = compare(&called(&["data", "shop"]), &base());
+    assert_eq!(told(&back), [format!("Note backup-moved backup.data: {text}: shop → data")]);
+    let shorter = compare(&base(), &called(&["data", "shop"]).replace("30d", "10d"));
+    assert!(told(&shorter).iter().any(|told| told.starts_with("Loss") && told.contains("backup.shop")));
+}
+
+#[test]
+fn a_move_that_is_taken_back_or_comes_late_leaves_artifacts_behind() {
+    let forgotten = compare(&called(&["data", "shop"]), &called(&["shop"]));
+    let left = "Loss artifacts-left backup.shop: leaves the artifacts that it has: stored as";
+    assert_eq!(told(&forgotten), [format!("{left} data → stored as shop")]);
+    assert!(forgotten.changes[0].details[0].contains("become orphans: kept until"), "{forgotten:?}");
+    let late = compare(&called(&["shop"]), &called(&["data", "shop"]));
+    assert_eq!(told(&late), [format!("{left} shop → stored as data")]);
+    assert!(late.changes[0].details[0].contains("found under the name `data`"), "{late:?}");
+    let more = base().replace("backup.data", "backup.more").replace("/data", "/more");
+    let both = format!("{}{}", called(&["data", "shop"]), &more[more.find("[backup.more]").unwrap()..]);
+    let given_up = compare(&both, &more);
+    assert!(told(&given_up)[0].starts_with("Loss backup-removed backup.shop"), "{given_up:?}");
+    assert!(given_up.changes[0].details[0].contains("stored as `data`, become orphans"), "{given_up:?}");
 }
 
 #[test]

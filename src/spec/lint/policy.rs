@@ -10,7 +10,6 @@ use crate::{
     artifact::Kind,
     spec::{
         CatchUp, Policy, Retention, Schedule,
-        names::BackupName,
         places::{Path, path},
     },
 };
@@ -144,5 +143,5 @@ impl Lint<'_> {
 /// The slots of one kind, without jitter.
 pub(super) fn plain(policy: &Policy, kind: Kind, zone: jiff::tz::TimeZone) -> Schedule {
     let cadence = policy.schedules[&kind].clone();
-    Schedule::new(cadence, zone, &BackupName::infra(), Duration::ZERO)
+    Schedule::without_jitter(cadence, zone)
 }

@@ -30,7 +30,7 @@ use backstay::{
     plan::action::Capture,
     progress::Unseen,
     sources::{CaptureRequest, Captured, Place, Probe, Restored, Run, RunKey, Sink, Source, SourceError},
-    spec::names::{BackupName, FleetName},
+    spec::names::{FleetName, FolderName},
     stores::{Class, Store, memory::MemoryStore},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -45,7 +45,7 @@ pub struct Lab {
     pub keys: Arc<Keys>,
     pub clock: ManualClock,
     pub fleet: FleetName,
-    pub backup: BackupName,
+    pub backup: FolderName,
     recipients: Vec<String>,
     captures: AtomicU64,
 }
@@ -90,7 +90,7 @@ impl Lab {
         let number = self.captures.fetch_add(1, Ordering::Relaxed);
         CaptureOrder {
             capture: Capture {
-                backup: self.backup.clone(),
+                backup: (&self.backup).into(),
                 kind,
                 slot: Some(start()),
                 manual: None,

@@ -169,7 +169,7 @@ fn nobody_overrules_a_rule_that_keeps_what_is_needed_or_unknown() {
         );
     }
     // The newest good one, whatever its name.
-    let newest = world.stores[&store("a")].backups[&backup("agama")].artifacts[0].id;
+    let newest = world.stores[&store("a")].backups["agama"].artifacts[0].id;
     let mut all: Vec<Action> = ids.iter().map(|id| delete(*id, "a")).collect();
     all.push(delete(newest, "a"));
     let all = planted(&world, all);

@@ -84,7 +84,8 @@ fn sweeps(plan: &Plan) -> usize {
 fn destroying(world: &World, nth: usize) -> Plan {
     let mut actions = Vec::new();
     for (at, inventory) in &world.stores {
-        for (name, stored) in &inventory.backups {
+        for (folder, stored) in &inventory.backups {
+            let name = world.spec.moved.backup(folder);
             let chosen = stored.artifacts.iter().step_by(nth);
             actions.extend(chosen.map(|artifact| Action::Delete {
                 backup: name.clone(),
@@ -291,7 +292,7 @@ proptest! {
         let whole = world.plan();
         for name in ["agama", "till"] {
             let part = Part::Backups(BTreeSet::from([backup(name)]));
-            let (spec, inventory) = (part.spec(&world.spec), part.inventory(&world.inventory()));
+            let (spec, inventory) = (part.spec(&world.spec), part.inventory(&world.inventory(), &world.spec.moved));
             let plan = plan::plan(&spec, &inventory, &world.limits, world.now);
             let plan = plan::check::check(plan, &spec, &inventory, &world.limits, world.now).unwrap();
             let of_it = |plan: &Plan| {

@@ -122,7 +122,7 @@ async fn the_lease_of_a_reader_that_was_cut_off_is_removed_and_no_other() {
 #[tokio::test]
 async fn a_reader_of_two_days_keeps_its_lease() {
     let (ring, (clock, store)) = (KeyRing::new(), timed());
-    let folder = look("vault", Arc::new(store.clone()), &ring).folder(&backup("agama"));
+    let folder = look("vault", Arc::new(store.clone()), &ring).folder(&"agama".parse().unwrap());
     let reading = Reading::begin(&folder, id(5, 5), BTreeSet::from([id(1, 1)]), &ring.keys, &*clock).await;
     tokio::select! {
         () = reading.during(&*clock, clock.until(hours(48))) => {}
@@ -136,7 +136,7 @@ async fn where_no_lease_can_be_put_reading_goes_on_and_says_so() {
     for health in [Health::ReadOnly, Health::Full, Health::Away] {
         let (ring, (clock, memory), faults) = (KeyRing::new(), timed(), Faults::seeded(1));
         let store = FaultyStore::new(Arc::new(memory.clone()), faults.clone());
-        let folder = look("vault", Arc::new(store), &ring).folder(&backup("agama"));
+        let folder = look("vault", Arc::new(store), &ring).folder(&"agama".parse().unwrap());
         faults.set_health(health);
         let read = BTreeSet::from([id(1, 1)]);
         let reading = Reading::begin(&folder, id(5, 5), read, &ring.keys, &*clock).await;

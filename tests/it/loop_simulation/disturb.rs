@@ -29,7 +29,7 @@ impl Simulation {
     pub(super) async fn disturb(&mut self) {
         let name = self.random.pick(&BACKUPS);
         self.change_data(name);
-        let what = self.random.below(13);
+        let what = self.random.below(14);
         self.fleet.gate.note(format!("disturbance {what}"));
         match what {
             0 => self.change_declaration(),
@@ -43,6 +43,7 @@ impl Simulation {
             9 => self.set_back(),
             10 => self.lease_of_another().await,
             11 => self.adopt().await,
+            12 => self.rename(),
             _ => {}
         }
     }
@@ -52,7 +53,7 @@ impl Simulation {
         if !self.random.one_in(12) {
             return Ask::Everything;
         }
-        let backup = self.random.pick(&BACKUPS).parse().unwrap();
+        let backup = self.declared.name(self.random.pick(&BACKUPS)).parse().unwrap();
         let kind = self.random.pick(&[Kind::Full, Kind::Incremental]);
         let request = manual::Request { backup, kind, reason: Some("an upgrade".to_owned()) };
         Ask::Backup(vec![request], Keep::Held("audit".to_owned()))
@@ -69,6 +70,11 @@ impl Simulation {
             true => drop(self.declared.backups.remove(name)),
             false => self.declare(name),
         }
+        self.commit();
+    }
+
+    fn rename(&mut self) {
+        *self.declared.renames.entry(self.random.pick(&BACKUPS)).or_default() += 1;
         self.commit();
     }
 

@@ -17,13 +17,14 @@ use backstay::{
     progress::{Progress, Unseen},
     reconcile::Pass,
     sources::Place,
-    spec::names::{BackupName, StoreName},
+    spec::names::{FolderName, INFRA, StoreName},
     stores::Store,
 };
 use bytes::Bytes;
 
 use super::{
-    Folder, MINUTE, STORES, Simulation, declaration::data_path, fleet::of_another_fleet, source::MemorySource,
+    BACKUPS, Folder, MINUTE, STORES, Simulation, declaration::data_path, fleet::of_another_fleet,
+    source::MemorySource,
 };
 
 /// Every artifact with a manifest, by folder; `None` where the manifest proves nothing.
@@ -69,7 +70,7 @@ impl Simulation {
         found
     }
 
-    pub(super) fn folder(&self, store: &StoreName, backup: &BackupName) -> BackupFolder {
+    pub(super) fn folder(&self, store: &StoreName, backup: &FolderName) -> BackupFolder {
         BackupFolder {
             name: store.clone(),
             store: Arc::new(self.fleet.stores[store].memory.clone()) as Arc<dyn Store>,
@@ -96,6 +97,8 @@ impl Simulation {
             }
         }
         for (folder, artifacts) in &after {
+            let known = is_infra(&folder.1) || BACKUPS.contains(&folder.1.as_str());
+            assert!(known, "a rename made a folder of its own: {} in {}", folder.1, folder.0);
             self.assert_restorable(folder, artifacts, ended).await;
         }
         for (name, vault) in &self.fleet.stores {
@@ -113,7 +116,7 @@ impl Simulation {
     ) {
         let (store, backup) = folder;
         let what = format!("{gone:?} of {:?} of {backup} in {store} went", before.keys());
-        assert!(backup.is_infra() || self.is_declared(backup), "{what} with the declaration");
+        assert!(is_infra(backup) || self.is_declared(backup), "{what} with the declaration");
         let apart = |clock: &Arc<ManualClock>| clock.now().duration_since(self.fleet.clock.now()).abs();
         let stores = STORES[..self.declared.stores].iter().map(|name| &self.fleet.stores[*name]);
         assert!(stores.clone().all(|vault| apart(&vault.clock) <= MINUTE * 10), "{what} while clocks differ");
@@ -149,7 +152,7 @@ impl Simulation {
         })
     }
 
-    fn is_declared(&self, backup: &BackupName) -> bool {
+    fn is_declared(&self, backup: &FolderName) -> bool {
         self.declared.backups.contains_key(backup.as_str())
     }
 
@@ -187,7 +190,7 @@ impl Simulation {
         let restored = restore(chain, folder, &source, &place, &self.fleet.keys, &progress).await;
         assert!(restored.is_ok(), "{what}: {restored:?}; {ended:#?}");
         let bytes = source.restored().unwrap();
-        let had = folder.backup.is_infra() || source.had(manifest.moment.newest(), &bytes);
+        let had = is_infra(&folder.backup) || source.had(manifest.moment.newest(), &bytes);
         assert!(had, "{what} is not what the source had");
     }
 
@@ -217,10 +220,14 @@ fn objects_of(folder: &BackupFolder, manifest: &Manifest) -> Vec<ObjectName> {
 }
 
 /// The artifact whose manifest has this name.
-fn artifact_of(name: &ObjectName) -> Option<(BackupName, ArtifactId)> {
+fn artifact_of(name: &ObjectName) -> Option<(FolderName, ArtifactId)> {
     let fleet = "pavroto".parse().unwrap();
     match layout::classify(&fleet, name)? {
         layout::Object::Manifest(backup, id) => Some((backup, id)),
         _ => None,
     }
+}
+
+pub fn is_infra(folder: &FolderName) -> bool {
+    folder.as_str() == INFRA
 }

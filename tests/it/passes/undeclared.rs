@@ -4,6 +4,7 @@ use std::{fs, os::unix::fs::OpenOptionsExt as _, path::PathBuf};
 
 use backstay::{
     apply::executor::Outcome,
+    config::Config,
     keys::identity,
     plan::{
         action::Destination,
@@ -19,13 +20,8 @@ pub(super) async fn forgotten() -> (Fleet, Controller) {
     let fleet = Fleet::new();
     fs::create_dir_all(fleet.path("data/wiki")).unwrap();
     fs::write(fleet.path("data/wiki/home"), "welcome").unwrap();
-    let made = identity::generate(jiff::Timestamp::now());
-    let file = fleet.path("identity.txt");
-    let mut options = fs::OpenOptions::new();
-    let mut opened = options.write(true).create_new(true).mode(0o600).open(&file).unwrap();
-    std::io::Write::write_all(&mut opened, made.file.as_bytes()).unwrap();
-
-    let both = format!("{RECIPIENT}\", \"{}", made.recipient);
+    let (config, recipient) = with_identity(&fleet);
+    let both = format!("{RECIPIENT}\", \"{recipient}");
     let wiki = format!(
         "[backup.wiki]\npolicy = \"often\"\nstores = [\"vault\"]\nfiles = {{ paths = [\"{}\"] }}\n",
         fleet.path("data/wiki").display()
@@ -38,10 +34,20 @@ pub(super) async fn forgotten() -> (Fleet, Controller) {
     fleet.declare(&other);
     all_done(&fleet.pass().await);
 
-    let mut config = fleet.config();
-    config.keys.identity = Some(file);
     let controller = Controller::open(config, fleet.clock.clone()).unwrap();
     (fleet, controller)
+}
+
+/// The fleet's configuration with an identity, and that one's recipient.
+pub(super) fn with_identity(fleet: &Fleet) -> (Config, String) {
+    let made = identity::generate(jiff::Timestamp::now());
+    let file = fleet.path("identity.txt");
+    let mut options = fs::OpenOptions::new();
+    let mut opened = options.write(true).create_new(true).mode(0o600).open(&file).unwrap();
+    std::io::Write::write_all(&mut opened, made.file.as_bytes()).unwrap();
+    let mut config = fleet.config();
+    config.keys.identity = Some(file);
+    (config, made.recipient.to_string())
 }
 
 pub(super) async fn restore(controller: &Controller, backup: &str, to: Destination) -> Outcome {

@@ -34,7 +34,7 @@ fn what_was_interrupted_after_its_commit_is_settled_and_not_made_again() {
     let lease = Lease { epoch: id, until: now + HOUR, controller: "ours".to_owned() };
     world.stored("a", "agama").leases.insert(id, lease);
     world.interrupted.push(Interrupted {
-        backup: backup("agama"),
+        backup: folder("agama"),
         store: store("a"),
         artifact: id,
         work: Work::Capture,
@@ -45,7 +45,7 @@ fn what_was_interrupted_after_its_commit_is_settled_and_not_made_again() {
 
     // A manifest that can't be trusted tells nothing.
     world.interrupted.push(Interrupted {
-        backup: backup("agama"),
+        backup: folder("agama"),
         store: store("a"),
         artifact: id,
         work: Work::Capture,
