@@ -134,7 +134,7 @@ fn backups(spec: &Spec) -> impl Iterator<Item = (BackupName, String, String)> {
         let folder = spec.moved.folder(&backup.name);
         let stored_as = match folder.as_str() == backup.name.as_str() {
             true => String::new(),
-            false => format!(", there called `{folder}`"),
+            false => format!("; stored as `{folder}`"),
         };
         (backup.name.clone(), what, format!("{}{stored_as}", join(&backup.stores)))
     }))

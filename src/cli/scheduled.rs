@@ -25,9 +25,8 @@ pub(super) async fn run(
     let stop = interruption.halt().stop.clone();
     let pass = tokio::select! {
         () = stop.cancelled() => None,
-        held_back = wait_out_jitter(controller, &names) => {
-            held_back?;
-            Some(pass(controller, names, &interruption, terminal).await?)
+        names = once_due(controller, names) => {
+            Some(pass(controller, names?, &interruption, terminal).await?)
         }
     };
     let exit = match &pass {
@@ -40,14 +39,15 @@ pub(super) async fn run(
     Ok(interruption.exit_or(exit).await)
 }
 
-async fn wait_out_jitter(controller: &Controller, names: &[BackupName]) -> Result<(), PassError> {
-    let mut due = None;
-    for name in names {
+/// Waits out the jitter; returns what the backups are called now.
+async fn once_due(controller: &Controller, names: Vec<BackupName>) -> Result<Vec<BackupName>, PassError> {
+    let (names, mut due) = (controller.called_now(names).await?, None);
+    for name in &names {
         due = due.max(controller.held_back_by_jitter(name).await?);
     }
     let long = due.map(|due| due.duration_since(controller.now()));
     tokio::time::sleep(long.and_then(|long| Duration::try_from(long).ok()).unwrap_or_default()).await;
-    Ok(())
+    Ok(names)
 }
 
 /// One pass, once no other one is under way.

@@ -56,7 +56,7 @@ pub enum SayError {
     #[error("failed to find {0}: nothing of this name is declared or stored; see `backstay status`")]
     NoSuch(Scope),
     /// It has another name now.
-    #[error("failed to find {former}: it was renamed; say backup.{name}")]
+    #[error("failed to find {former}: it was renamed; it is called {name} now")]
     Renamed {
         /// What it was called.
         former: Scope,
@@ -132,7 +132,8 @@ impl Controller {
                 let mut declared = spec.suspensions.iter();
                 Err(match declared.find(|(_, it)| it.scope == scope && now < it.until) {
                     Some((name, _)) => SayError::Declared { scope, name: name.to_string() },
-                    None => SayError::NotSuspended(scope),
+                    None if is_known(&scope, spec, inventory) => SayError::NotSuspended(scope),
+                    None => no_such(scope, spec),
                 })
             }
             Saying::Hold(artifact, reason) => {

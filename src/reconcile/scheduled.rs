@@ -11,15 +11,24 @@ use crate::{
 };
 
 impl Controller {
+    /// What backups are called now which a scheduler outside may still know by former names. Asks for a newer revision first.
+    ///
+    /// # Errors
+    /// [`PassError::NothingInForce`].
+    pub async fn called_now(&self, names: Vec<BackupName>) -> Result<Vec<BackupName>, PassError> {
+        if !self.state.is_busy() {
+            self.fetch().await;
+        }
+        let moved = &self.desired().await?.spec.moved;
+        Ok(names.into_iter().map(|name| moved.newest_name(&name).cloned().unwrap_or(name)).collect())
+    }
+
     /// When the slots that have come of a backup fall due, as far as its jitter still holds them back: a scheduler outside
-    /// starts at the slot itself, and knows of no jitter.
+    /// starts at the slot itself, and knows of no jitter. Goes by what was fetched last.
     ///
     /// # Errors
     /// [`PassError::NothingInForce`].
     pub async fn held_back_by_jitter(&self, backup: &BackupName) -> Result<Option<Timestamp>, PassError> {
-        if !self.state.is_busy() {
-            self.fetch().await;
-        }
         let (desired, now) = (self.desired().await?, self.now());
         let Some(declared) = desired.spec.backups.get(backup) else { return Ok(None) };
         let folder = desired.spec.moved.folder(backup);

@@ -239,3 +239,11 @@ fn recorded_suspensions_are_of_the_folder() {
     let recorded = moves.scope_as_recorded(Scope::Backup(backup("lizard")));
     assert_eq!(recorded, Scope::Backup(backup("agama")));
 }
+
+#[test]
+fn the_recovery_kit_tells_the_folder_of_a_renamed_backup() {
+    let dir = tempfile::tempdir().unwrap();
+    backstay::kit::write(dir.path(), &renamed(settled()).spec, &[]).unwrap();
+    let page = std::fs::read_to_string(dir.path().join("KIT.md")).unwrap();
+    assert!(page.contains("**lizard**") && page.contains("; stored as `agama`"), "{page}");
+}

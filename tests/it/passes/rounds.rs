@@ -3,9 +3,13 @@
 use std::{fs, sync::Arc, time::Duration};
 
 use backstay::{
-    apply::executor::{Halt, Listener, Outcome},
+    apply::{
+        executor::{Halt, Listener, Outcome},
+        journal::Journal,
+    },
     artifact::Kind,
     clock::Clock,
+    inventory::Work,
     observe::Freshness,
     plan::manual,
     reconcile::{Ask, Controller, Keep, Line, Pass, PassError, Reply, Terms, Wanted},
@@ -168,6 +172,30 @@ async fn a_commit_is_backed_up_and_in_force_while_a_step_lasts_that_ends_under_i
     assert_eq!(pass.revision.id, new);
     assert_eq!(revisions(&fleet, "shop")[0], old);
     assert_eq!(revisions(&fleet, "menu"), [new]);
+}
+
+#[tokio::test]
+async fn a_backup_that_is_renamed_while_its_capture_lasts_is_not_captured_twice() {
+    let mut long = Long::at(CAPTURE).await;
+    long.until("the old revision's backup", |fleet| number(fleet, "offsite", "infra") == 1).await;
+    let renamed = two(&long.fleet).replace("[backup.shop]", "[backup.kiosk]");
+    long.fleet.declare(&format!("{renamed}\n[moved.shop]\nto = \"kiosk\"\n"));
+    long.line.look(RECENT);
+    long.until("the new revision's backup", |fleet| number(fleet, "offsite", "infra") == 2).await;
+    let mut asked = long.ask("kiosk");
+    assert!(matches!(asked.recv().await, Some(Reply::Waits(_))));
+    let begun = Journal::peek(&long.fleet.path("state/journal")).unwrap();
+    let of_shop = begun.iter().filter(|begun| begun.backup.as_str() == "shop" && begun.work == Work::Capture);
+    assert_eq!(of_shop.count(), 1, "{begun:#?}");
+    let (fleet, _) = long.end(CAPTURE).await;
+    while asked.recv().await.is_some() {}
+    // The one that lasted, and the one that was asked for, each with its copy.
+    assert_eq!(number(&fleet, "vault", "shop"), 2);
+    assert_eq!(fleet.manifests("vault", "shop"), fleet.manifests("offsite", "shop"));
+    assert_eq!(number(&fleet, "vault", "kiosk"), 0);
+    let status = fleet.controller().plan(&Ask::Everything, &Terms::default()).await.unwrap().status;
+    let kiosk = &status.backups["kiosk"];
+    assert_eq!((kiosk.stores["vault"].held.len(), kiosk.stores["offsite"].held.len()), (1, 1));
 }
 
 #[tokio::test]

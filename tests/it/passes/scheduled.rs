@@ -1,6 +1,6 @@
 //! Passes over what is due of one backup, and schedules that are armed in a folder of cron's.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use backstay::{
     config::{Config, Host, Schedules},
@@ -55,6 +55,17 @@ async fn schedules_in_cron_are_armed_repaired_and_removed_with_their_declaration
     let reason = &repair.plan.steps[0].reason;
     assert!(reason.starts_with("changed by hand: ") && reason.contains("line "), "{reason}");
     assert_eq!(fs::read_to_string(file).unwrap(), written);
+
+    fleet.later(Duration::from_secs(1));
+    let renamed = fleet.declaration().replace("[backup.shop]", "[backup.kiosk]");
+    fleet.declare(&format!("{renamed}\n[moved.shop]\nto = \"kiosk\"\n"));
+    let old: Vec<_> = ["shop".parse().unwrap()].to_vec();
+    assert_eq!(controller.called_now(old).await.unwrap()[0].as_str(), "kiosk", "until it is armed anew");
+    all_done(&pass(&controller).await);
+    let armed = fs::read_dir(fleet.path("cron.d")).unwrap().map(|e| fs::read_to_string(e.unwrap().path()));
+    let armed: Vec<String> = armed.collect::<Result<_, _>>().unwrap();
+    let of = |name: &str| armed.iter().filter(|file| file.contains(&format!(" {name}"))).count();
+    assert_eq!((of("kiosk"), of("shop")), (1, 0), "{armed:?}");
 
     fs::remove_dir_all(fleet.path("cron.d")).unwrap();
     let blind = pass(&controller).await;
