@@ -126,7 +126,9 @@ impl Lower<'_> {
         let compared = if self.suggestions == 0 { 0 } else { usize::MAX };
         self.suggestions = self.suggestions.saturating_sub(1);
         let known = self.names.iter().filter(|(s, _)| s == section).map(|(_, name)| name.as_str());
+        let renamed = section == "backup" && self.names.contains(&("moved".to_owned(), name.to_owned()));
         let hint = match closest(name, known.take(compared)) {
+            _ if renamed => format!("it was renamed, as [moved.{name}] says: use the name that it has now"),
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("declare it: [{section}.{name}]"),
         };

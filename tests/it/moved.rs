@@ -80,6 +80,12 @@ fn moves_that_can_not_be_so_are_errors_at_their_place() {
         found("[moved.old]\nto = \"agama\"\n[orphan.old]\ndelete_after = \"9d\"\n")
     );
     insta::assert_snapshot!(
+        "moved-and-still-meant",
+        found(
+            "[moved.old]\nto = \"agama\"\n[suspend.x]\nbackup = \"old\"\nuntil = \"2027-01-01\"\nreason = \"x\"\n"
+        )
+    );
+    insta::assert_snapshot!(
         "moved-infra",
         found("[moved.infra]\nto = \"agama\"\n[moved.old]\nto = \"infra\"\n")
     );

@@ -32,6 +32,10 @@ pub fn review(before: &Spec, after: &Spec, draft: &mut Draft) {
         if !renamed.iter().any(|(_, new)| *new == &backup.name) {
             added(backup, draft);
         }
+        let folder = after.moved.folder(&backup.name);
+        if folder.as_str() != backup.name.as_str() {
+            takes_over(backup, &folder, draft);
+        }
     }
 }
 
@@ -73,6 +77,13 @@ fn added(backup: &Backup, draft: &mut Draft) {
         change.detail(format!("makes {}", schedules.join(", ")));
     }
     change.detail(format!("keeps {}", words::retention(&backup.policy.keep)));
+}
+
+/// A new backup goes on with artifacts that nothing declared: its retention counts for them now.
+fn takes_over(backup: &Backup, folder: &FolderName, draft: &mut Draft) {
+    let text = format!("goes on with what is stored as {}", words::quoted(folder.as_str()));
+    let change = draft.note(Weight::Notice, "artifacts-taken-over", ["backup", backup.name.as_str()], text);
+    change.detail("orphans are kept; from now on its own retention decides about them");
 }
 
 fn removed(backup: &Backup, folder: &FolderName, after: &Spec, draft: &mut Draft) {

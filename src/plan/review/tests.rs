@@ -241,6 +241,9 @@ fn a_move_that_is_taken_back_or_comes_late_leaves_artifacts_behind() {
     let late = compare(&called(&["shop"]), &called(&["data", "shop"]));
     assert_eq!(told(&late), [format!("{left} shop → stored as data")]);
     assert!(late.changes[0].details[0].contains("found under the name `data`"), "{late:?}");
+    let more = "[backup.more]\npolicy = \"p\"\nstores = [\"a\", \"b\"]\nsqlite = { path = \"/more\" }\n[moved.gone]\nto = \"more\"\n";
+    let revived = compare(&base(), &format!("{}{more}", base()));
+    assert!(told(&revived)[0].starts_with("Notice artifacts-taken-over backup.more"), "{revived:?}");
     let more = base().replace("backup.data", "backup.more").replace("/data", "/more");
     let both = format!("{}{}", called(&["data", "shop"]), &more[more.find("[backup.more]").unwrap()..]);
     let given_up = compare(&both, &more);
