@@ -8,6 +8,7 @@ use backstay::{
         Action,
         action::Destination,
         manual::{self, CannotCapture},
+        part::Part,
         restore::{self, CannotRestore, Point, Request},
     },
     render::{Palette, diagnostics},
@@ -252,4 +253,15 @@ fn the_recovery_kit_tells_the_folder_of_a_renamed_backup() {
     backstay::kit::write(dir.path(), &renamed(settled()).spec, &[]).unwrap();
     let page = std::fs::read_to_string(dir.path().join("KIT.md")).unwrap();
     assert!(page.contains("**lizard**") && page.contains("; stored as `agama`"), "{page}");
+}
+
+#[test]
+fn a_rename_is_planned_for_by_itself_in_a_large_fleet() {
+    let before = settled().declare("orders", nightly());
+    let after = renamed(before.clone());
+    let part = Part::touched(&before.spec, &after.spec).expect("nothing but a name differs");
+    assert_eq!(part, Part::Backups([backup("agama"), backup("lizard")].into()));
+    let (spec, inventory) = (part.spec(&after.spec), part.inventory(&after.inventory(), &after.spec.moved));
+    let plan = backstay::plan::plan(&spec, &inventory, &after.limits, after.now);
+    assert!(plan.steps.len() == 4 && steps(&plan).iter().all(|step| step.contains("arm ")), "{plan:#?}");
 }
