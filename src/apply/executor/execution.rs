@@ -29,6 +29,8 @@ pub struct Execution {
     listener: Arc<dyn Listener>,
     halt: Halt,
     steps: BTreeMap<StepId, Planned>,
+    /// What waits for a step, by that step.
+    dependents: BTreeMap<StepId, Vec<StepId>>,
     /// Not begun, or to be begun again.
     waiting: BTreeSet<(Turn, StepId)>,
     /// Of those, the ones that must not begin before a moment.
@@ -61,6 +63,7 @@ impl Execution {
             listener,
             halt,
             steps: BTreeMap::new(),
+            dependents: BTreeMap::new(),
             waiting: BTreeSet::new(),
             resting: BTreeMap::new(),
             pauses: BTreeMap::new(),
@@ -76,6 +79,9 @@ impl Execution {
     pub fn add(&mut self, steps: Vec<Step>, effects: &Arc<dyn Effects>) {
         for step in steps {
             self.waiting.insert((Turn::of(&step.action), step.id));
+            for before in &step.after {
+                self.dependents.entry(*before).or_default().push(step.id);
+            }
             self.steps.insert(step.id, Planned { step, effects: effects.clone() });
         }
     }
@@ -184,6 +190,9 @@ impl Execution {
     fn next_ready(&mut self) -> Option<(Turn, StepId)> {
         let now = Instant::now();
         self.resting.retain(|_, until| *until > now);
+        if self.begun.len() >= Length::Short.share(self.bounds.steps) {
+            return None;
+        }
         let ready = |(_, id): &&(Turn, StepId)| {
             let step = &self.steps[id].step;
             !self.resting.contains_key(id) && step.after.is_empty() && self.has_place_for(&step.action)
@@ -259,13 +268,7 @@ impl Execution {
             _ => Outcome::Skipped(format!("it waits for `{}`, which has not succeeded", step.action)),
         };
         self.ended.push((id, outcome));
-        let dependents: Vec<StepId> = self
-            .waiting
-            .iter()
-            .map(|(_, waiting)| *waiting)
-            .filter(|waiting| self.steps[waiting].step.after.contains(&id))
-            .collect();
-        for dependent in dependents {
+        for dependent in self.dependents.remove(&id).unwrap_or_default() {
             match (succeeded, self.steps.get_mut(&dependent)) {
                 (true, Some(planned)) => drop(planned.step.after.remove(&id)),
                 (false, _) => self.end(dependent, why.clone()),
