@@ -169,7 +169,7 @@ fn a_live_lease_makes_captures_wait_and_a_lapsed_one_does_not() {
 fn an_unreadable_lease_is_waited_for_as_long_as_a_capture_may_last_and_no_longer() {
     let mut world = World::new(&["a"]).declare("agama", nightly());
     let id = ArtifactId::new(world.now, 9);
-    let lease = Lease { epoch: id, until: Timestamp::MAX, controller: "unreadable".to_owned() };
+    let lease = Lease::unreadable(world.now);
     world.stored("a", "agama").leases.insert(id, lease);
     assert_eq!(waits(&check(&world, &[])).len(), 1);
     world.advance(DAY);
