@@ -18,8 +18,8 @@ use super::{Fleet, RECIPIENT, all_done, apply, pass, steps, undeclared::with_ide
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A shop with increments, and a full at an hour that is far, and a way to call it otherwise.
-fn declaration(fleet: &Fleet, (recipient, hour): (&str, i8), moves: &[&str]) -> String {
+/// A shop with increments, and a way to call it otherwise.
+fn declaration(fleet: &Fleet, recipient: &str, moves: &[&str]) -> String {
     let name = moves.last().unwrap_or(&"shop");
     // No hour of the test is one of a full's slots: the month is half a year away.
     let month = (fleet.clock_now().to_zoned(TimeZone::UTC).month() + 5) % 12 + 1;
@@ -41,8 +41,6 @@ struct Scene {
     fleet: Fleet,
     controller: Controller,
     recipient: String,
-    /// When fulls are due, as an hour of UTC: none falls due while a test lasts, whenever it begins.
-    full_at: i8,
 }
 
 impl Scene {
@@ -51,8 +49,7 @@ impl Scene {
         let fleet = Fleet::new();
         let (config, recipient) = with_identity(&fleet);
         let controller = Controller::open(config, fleet.clock.clone()).unwrap();
-        let full_at = (fleet.clock_now().to_zoned(TimeZone::UTC).hour() + 12) % 24;
-        let scene = Self { fleet, controller, recipient, full_at };
+        let scene = Self { fleet, controller, recipient };
         scene.call(&[]);
         all_done(&pass(&scene.controller).await);
         scene.next_hour().await;
@@ -60,7 +57,7 @@ impl Scene {
     }
 
     fn call(&self, moves: &[&str]) {
-        self.fleet.declare(&declaration(&self.fleet, (&self.recipient, self.full_at), moves));
+        self.fleet.declare(&declaration(&self.fleet, &self.recipient, moves));
     }
 
     /// More is sold, and the next slot comes.
