@@ -26,7 +26,7 @@ use crate::{
     after_help = "Example:\n  backstay plan --out plan.json && backstay apply plan.json\n  backstay plan backup --against origin/main"
 )]
 pub(super) struct Plan {
-    /// Save the plan, for `apply FILE`; must not exist
+    /// Save the plan, for `apply FILE`; a file that is there is replaced
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
