@@ -30,7 +30,8 @@ impl Settled {
 
 impl Controller {
     /// What the last pass left, where another one would find the same: no newer revision, nothing that has fallen due, no
-    /// listing that is too old, no schedule that somebody changed, nothing that another process did. Otherwise how the infra repo answered, if it was asked.
+    /// listing that is too old, no schedule that somebody changed, nothing that another process did. Otherwise how the
+    /// infra repo answered, if it was asked.
     pub(super) async fn nothing_new(
         &self,
         ask: &Ask,
