@@ -2,8 +2,9 @@
 //! `cargo bench --bench pass`.
 //!
 //! Prints the processor time of reading the declaration, of a look at the stores, of what a pass does with what it sees
-//! (plan, judge, status, the next due moment), of both, and of planning for one backup that a commit touched. The daemon looks anew only after `Freshness` has run out; between two looks a pass
-//! takes what was seen. The aim is under 100 ms for such a pass.
+//! (plan, judge, status, the next due moment), of both, and of planning for one backup that a commit touched. The
+//! daemon looks anew only after `Freshness` has run out; between two looks a pass takes what was seen. The aim is under
+//! 100 ms for such a pass.
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 

@@ -15,7 +15,8 @@ use crate::{config::Config, daemon::requests, state::StateDir};
 
 /// Tell the controller that runs on this host to look now
 ///
-/// Does not wait for the pass. Of a folder of several fleets, each is told unless --fleet names one. The hook of `backstay hook install` calls it after every push.
+/// Does not wait for the pass. Of a folder of several fleets, each is told unless --fleet names one. The hook of
+/// `backstay hook install` calls it after every push.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  backstay wake --config /etc/backstay/backstay.toml")]
 pub(super) struct Wake {}

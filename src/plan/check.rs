@@ -36,7 +36,8 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Judges `plan` as it would be applied at `now`: returns it without the deletions that break a rule, which stand in
-/// [`Plan::withheld`] instead. Those that a person approved, where that makes up for the rule, stand in [`Plan::approved`]. A plan that contradicts itself, or names what is neither declared nor found, is refused.
+/// [`Plan::withheld`] instead. Those that a person approved, where that makes up for the rule, stand in
+/// [`Plan::approved`]. A plan that contradicts itself, or names what is neither declared nor found, is refused.
 pub fn check(
     mut plan: Plan,
     spec: &Spec,

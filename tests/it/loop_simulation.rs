@@ -1,8 +1,8 @@
 //! The whole loop under faults: the real controller, executor, capture and restore engine, observation, journal and
 //! records, on a real infra repo, against stores and sources in memory and clocks that are set by hand. A seeded random
 //! commits good and bad declarations, changes data, kills the controller at any call and after any step, lets stores
-//! fail, tear, corrupt, answer late or not at all, sets them back, spoils and loses objects, renames backups, and moves clocks by up to a
-//! year either way.
+//! fail, tear, corrupt, answer late or not at all, sets them back, spoils and loses objects, renames backups, and moves
+//! clocks by up to a year either way.
 //!
 //! After every move the stores themselves are judged; what counts is what a restore brings back. Once faults stop,
 //! everything must converge. A failure prints its seed, and the seed brings the same run again:

@@ -34,8 +34,8 @@ struct Case<'a> {
 
 type Rule = fn(&Case<'_>) -> Option<String>;
 
-/// Every rule that holds whatever a person says, by its name in [`crate::plan::Withheld::rule`]. `unknown` is judged first, for nothing else can be
-/// judged without it.
+/// Every rule that holds whatever a person says, by its name in [`crate::plan::Withheld::rule`]. `unknown` is judged
+/// first, for nothing else can be judged without it.
 const RULES: [(&str, Rule); 14] = [
     ("unreadable", unreadable),
     ("clock", clock),
