@@ -192,6 +192,9 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Waiting {
+    /// The backup that it is about, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupName>,
     /// What is wanted, such as `full of agama`.
     pub what: String,
     /// What it waits for.

@@ -22,6 +22,7 @@ mod saying;
 mod scheduled;
 mod settled;
 mod survey;
+mod touched;
 mod trust;
 mod under_way;
 
@@ -47,6 +48,7 @@ use crate::{
     inventory::Inventory,
     keys::{Keys, KeysError},
     observe::{
+        Freshness,
         cache::{MemoryCache, ObjectCache, SqliteCache},
         seen::Seen,
     },
@@ -75,7 +77,7 @@ use pass::{Begun, only};
 pub use pass::{Ending, Extent, Pass};
 use saved::Stale;
 pub use saying::{Recorded, SayError, Saying};
-use settled::Settled;
+use settled::{Prelude, Settled};
 pub use survey::{Signature, Survey, Trace, TraceError};
 use under_way::{Occasion, UnderWay};
 
@@ -98,7 +100,7 @@ pub struct Controller {
     /// What the last pass over everything was planned for.
     planned_for: Mutex<Option<Arc<Desired>>>,
     /// What the last pass over everything left, if that was nothing to do.
-    settled: Mutex<Option<Settled>>,
+    settled: Mutex<Option<Arc<Settled>>>,
     /// How the infra repo answered last.
     contact: Mutex<Contact>,
     /// Whose signatures count, by the files of the host as they were read last.
@@ -302,15 +304,16 @@ impl Controller {
         listener: &Arc<dyn Listener>,
     ) -> Result<Pass, PassError> {
         let mut news = line.take();
-        let fetched = match self.nothing_new(ask, news.as_ref()).await {
+        let Prelude { fetched, settled } = match self.nothing_new(ask, news.as_ref()).await {
             ControlFlow::Break(pass) => return Ok(pass),
-            ControlFlow::Continue(fetched) => fetched,
+            ControlFlow::Continue(prelude) => prelude,
         };
         let freshness = news.as_ref().and_then(|news| news.look).unwrap_or(terms.freshness);
         let begun = Hand::take(&self.state, ask, halt, listener)
             .and_then(|hand| Ok((hand, self.freshness_after_others(ask, freshness)?)))
             .inspect_err(|error| line::refuse(news.take().map_or(Vec::new(), |news| news.wanted), error));
         let (hand, freshness) = begun?;
+        let mut settled = settled.filter(|_| freshness != Freshness::Now);
         let mut pass = UnderWay::new(hand, ask, line, &self.bounds);
         pass.fetched = fetched;
         let mut occasion = match news {
@@ -328,13 +331,13 @@ impl Controller {
                 replaced = Some(controller);
             }
             let controller = replaced.as_deref().unwrap_or(self);
-            let round = controller.round(&mut pass, occasion).await;
+            let round = controller.round(&mut pass, occasion, settled.take()).await;
             pass.next_due = round.as_ref().ok().and_then(|round| round.next_due);
             if let Err(error) = &round {
                 pass.refuse(error);
             }
             if pass.is_over() {
-                controller.settle(ask, &pass, &round);
+                controller.settle(ask, &pass, &round).await;
                 return round;
             }
             pass.tell(round);
@@ -369,7 +372,7 @@ impl Controller {
                 return Ok(saved::current(saved, plan)?);
             }
             Ask::Due(names) => {
-                let part = Part::Backups(names.iter().cloned().collect());
+                let part = Part::of(names.iter().cloned());
                 let plan = self.planned_of(&part, desired, inventory)?;
                 return Ok(only(plan, |action| action.backup().is_some()));
             }
@@ -387,7 +390,7 @@ impl Controller {
         let inventory = part.inventory(inventory, &desired.spec.moved);
         let desired = Desired { spec: Arc::new(part.spec(&desired.spec)), ..desired.clone() };
         let mut plan = self.planned(&Ask::Everything, &desired, &inventory)?;
-        plan.cannot_run.retain(|cannot| cannot.resource.starts_with("backup."));
+        plan.cannot_run.retain(|cannot| part.may_have(&cannot.resource));
         Ok(plan)
     }
 
@@ -406,7 +409,11 @@ impl Controller {
     fn concluded(&self, pass: &UnderWay<'_>, left: &Plan, seen: &Seen) -> Result<Pass, PassError> {
         let broken = || PassError::Broken("it has no plan".to_owned());
         let (desired, begun) = (pass.desired.as_ref().ok_or_else(broken)?, pass.begun.clone());
-        Ok(self.described(begun.ok_or_else(broken)?, desired, left, seen))
+        let begun = begun.ok_or_else(broken)?;
+        Ok(match &pass.touched {
+            Some(touched) => self.described_beside(touched, begun, desired, left, seen),
+            None => self.described(begun, desired, left, seen),
+        })
     }
 
     /// What was begun, with what it means: how everything stands, and when the next pass is due.

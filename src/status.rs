@@ -24,7 +24,7 @@ pub use store::{Cost, StoreState, StoreStatus};
 use crate::{
     artifact::{approval::PlanHash, record::Signer},
     inventory::Inventory,
-    plan::{Approved, CannotRun, Limits, Plan, Waiting, Withheld, facts::Facts},
+    plan::{Approved, CannotRun, Limits, Plan, Waiting, Withheld, facts::Facts, part::Part},
     spec::{
         Spec, Suspension,
         names::{BackupName, FleetName, FolderName, StoreName},
@@ -152,7 +152,7 @@ impl Status {
         now: Timestamp,
     ) -> Self {
         let facts = Facts::gather(spec, inventory, limits, now);
-        let mut status = Self {
+        let status = Self {
             format: FORMAT,
             fleet: spec.fleet.name.clone(),
             at: now,
@@ -172,10 +172,21 @@ impl Status {
             cannot_run: plan.cannot_run.clone(),
             drift: drifted::report(spec, inventory, plan, now),
         };
-        status.conditions = conditions::of(&status);
-        status.overall =
-            status.conditions.iter().map(|c| c.concern.overall()).max().unwrap_or(Overall::Healthy);
-        status
+        status.concluded()
+    }
+
+    /// How everything is, where nothing but `part` has changed since `before` was so: this is how that part is.
+    pub fn beside(mut self, before: &Status, part: &Part) -> Self {
+        let others = before.backups.iter().filter(|(name, _)| !part.has(name));
+        let others: Vec<_> = others.map(|(name, status)| (name.clone(), status.seen_at(self.at))).collect();
+        self.backups.extend(others);
+        self.concluded()
+    }
+
+    fn concluded(mut self) -> Self {
+        self.conditions = conditions::of(&self);
+        self.overall = self.conditions.iter().map(|c| c.concern.overall()).max().unwrap_or(Overall::Healthy);
+        self
     }
 }
 

@@ -81,6 +81,11 @@ impl Seen {
         stores.any(|store| !self.inventory.stores.contains_key(store))
     }
 
+    /// When each store was listed, by the controller's clock.
+    pub fn listing_times(&self) -> BTreeMap<StoreName, Timestamp> {
+        self.listings.iter().map(|(store, listing)| (store.clone(), listing.at)).collect()
+    }
+
     /// Whether a look would list nothing.
     pub fn is_all_fresh(&self, freshness: Freshness, now: Timestamp) -> bool {
         self.inventory.stores.keys().all(|store| self.is_fresh(store, freshness, now))

@@ -29,11 +29,11 @@ pub(super) fn plan(facts: &Facts<'_>, draft: &mut Draft) {
 fn capture(facts: &Facts<'_>, backup: &Backup, need: Need, draft: &mut Draft) {
     let what = || format!("{} of {}", need.kind, backup.name);
     if let Err(Wait { on, until }) = may_begin(facts, backup, need.kind) {
-        return draft.wait(what(), on, until);
+        return draft.wait_of(&backup.name, what(), on, until);
     }
     let place = match place(facts, backup) {
         Ok(place) => place,
-        Err(why) => return draft.wait(what(), why, None),
+        Err(why) => return draft.wait_of(&backup.name, what(), why, None),
     };
     let footing = lineage::footing(need.kind, place.stored, facts.now);
     let mut reason = need.reason.clone();

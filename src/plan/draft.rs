@@ -60,7 +60,19 @@ impl Draft {
 
     /// Notes something wanted that has to wait.
     pub(super) fn wait(&mut self, what: impl Into<String>, on: impl Into<String>, until: Option<Timestamp>) {
-        self.waiting.push(Waiting { what: what.into(), on: on.into(), until });
+        self.waiting.push(Waiting { backup: None, what: what.into(), on: on.into(), until });
+    }
+
+    /// The same, of one backup.
+    pub(super) fn wait_of(
+        &mut self,
+        backup: &BackupName,
+        what: impl Into<String>,
+        on: impl Into<String>,
+        until: Option<Timestamp>,
+    ) {
+        let backup = Some(backup.clone());
+        self.waiting.push(Waiting { backup, what: what.into(), on: on.into(), until });
     }
 
     /// Notes deletions that are held back until a person has looked.

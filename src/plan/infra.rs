@@ -21,7 +21,7 @@ const OLDEST_FULL: Duration = Duration::from_secs(30 * 24 * 3600);
 pub(super) fn plan(facts: &Facts<'_>, draft: &mut Draft) {
     let (Some(declared), Some(found)) = (&facts.spec.infra, &facts.inventory.infra) else { return };
     if let Some(why) = facts.cannot_run("infra") {
-        draft.wait("bundles of the infra repo", why, None);
+        draft.wait_of(&BackupName::infra(), "bundles of the infra repo", why, None);
         return;
     }
     for store in &declared.stores {
@@ -35,14 +35,14 @@ fn bundle(facts: &Facts<'_>, found: &InfraInventory, store: &StoreName, draft: &
     let what = || format!("bundle of {} in {store}", short(&found.position));
     let stored = match facts.stored(&backup, store) {
         Ok(stored) => stored,
-        Err(why) => return draft.wait(what(), why, None),
+        Err(why) => return draft.wait_of(&backup, what(), why, None),
     };
     let restorable = stored.newest_good(facts.now).filter(|a| lineage::chain(stored, a.id).is_ok());
     if restorable.is_some_and(|newest| newest.position.as_deref() == Some(found.position.as_str())) {
         return;
     }
     if let Some((id, lease)) = facts.capture_under_way(&backup, store) {
-        return draft.wait(what(), format!("capture {id} is under way"), Some(lease.until));
+        return draft.wait_of(&backup, what(), format!("capture {id} is under way"), Some(lease.until));
     }
     let (base, why) = match base(facts, stored) {
         Ok(base) => (Some(base), "new commits since the last bundle"),

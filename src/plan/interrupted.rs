@@ -10,9 +10,14 @@ pub(super) fn plan(facts: &Facts<'_>, draft: &mut Draft) {
         let (store, artifact) = (left.store.clone(), left.artifact);
         let what = format!("clean-up after {artifact} of {backup} in {store}");
         match facts.stored(&backup, &store) {
-            Err(why) => draft.wait(what, why, None),
+            Err(why) => draft.wait_of(&backup, what, why, None),
             Ok(stored) if stored.unreadable.contains_key(&artifact) => {
-                draft.wait(what, "its manifest can't be trusted: it is to be repaired first", None);
+                draft.wait_of(
+                    &backup,
+                    what,
+                    "its manifest can't be trusted: it is to be repaired first",
+                    None,
+                );
             }
             Ok(stored) if stored.artifact(artifact).is_some() => {
                 let action = Action::Settle { backup, store, artifact };

@@ -38,12 +38,17 @@ pub(super) fn plan(facts: &Facts<'_>, draft: &mut Draft) {
             match retention::obstacle(facts, name, store, stored) {
                 Some(Obstacle::Withhold { rule, reason }) => draft.withhold(name, store, rule, reason),
                 Some(Obstacle::Wait { on, until }) => {
-                    draft.wait(format!("deletion of {} orphans of {name} in {store}", old.len()), on, until);
+                    draft.wait_of(
+                        name,
+                        format!("deletion of {} orphans of {name} in {store}", old.len()),
+                        on,
+                        until,
+                    );
                 }
                 None => match reader(facts, (name, store), &old) {
                     Some((on, until)) => {
                         let what = format!("deletion of {} orphans of {name} in {store}", old.len());
-                        draft.wait(what, on, Some(until));
+                        draft.wait_of(name, what, on, Some(until));
                     }
                     None => delete(facts, (name, store), stored, old, draft),
                 },

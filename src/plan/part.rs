@@ -3,24 +3,37 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::{CannotRun, Plan, Waiting};
 use crate::{
     inventory::{Armed, Interrupted, Inventory, Made, Observed, StoreInventory},
     spec::{
         Moves, Spec,
-        names::{BackupName, StoreName},
+        names::{BackupName, INFRA, StoreName},
     },
 };
 
-/// A part of a fleet.
+/// A part of a fleet: some backups, whether they are declared or were once; among them may be the infra repo's own, with its
+/// mirrors.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// The infra repo's own backup, with its mirrors.
-    Infra,
-    /// Some backups, whether they are declared or were once.
-    Backups(BTreeSet<BackupName>),
-}
+pub struct Part(BTreeSet<BackupName>);
 
 impl Part {
+    /// These backups.
+    pub fn of(names: impl IntoIterator<Item = BackupName>) -> Self {
+        Self(names.into_iter().collect())
+    }
+
+    /// The infra repo's own backup.
+    pub fn infra() -> Self {
+        Self::of([BackupName::infra()])
+    }
+
+    /// The same with the infra repo's own backup.
+    pub fn and_infra(mut self) -> Self {
+        self.0.insert(BackupName::infra());
+        self
+    }
+
     /// What goes by another declaration in `after` than in `before`; `None` where that may be anything.
     pub fn touched(before: &Spec, after: &Spec) -> Option<Self> {
         if !shares_all_but_backups(before, after) {
@@ -29,21 +42,53 @@ impl Part {
         let names = before.backups.keys().chain(after.backups.keys());
         let touched = names.filter(|name| before.backups.get(*name) != after.backups.get(*name));
         let renamed = before.moved.differing(&after.moved);
-        Some(Part::Backups(touched.chain(renamed).cloned().collect()))
+        Some(Self::of(touched.chain(renamed).cloned()))
+    }
+
+    /// Whether it has this backup.
+    pub fn has(&self, name: &BackupName) -> bool {
+        self.0.contains(name)
+    }
+
+    /// Whether a resource such as `backup.agama.log` may be of one of these. A name may end like the resource of another:
+    /// of `agama.log`, too.
+    pub fn may_have(&self, resource: &str) -> bool {
+        let mut name = match resource {
+            INFRA => return self.has(&BackupName::infra()),
+            _ => resource.strip_prefix("backup."),
+        };
+        while let Some(candidate) = name {
+            if self.0.contains(candidate) {
+                return true;
+            }
+            name = candidate.rsplit_once('.').map(|(shorter, _)| shorter);
+        }
+        false
+    }
+
+    /// The plan of everything, where nothing but this part has changed since `before` was that plan.
+    pub fn plan_beside(&self, before: &Plan, of_part: Plan) -> Plan {
+        let is_others = |waiting: &&Waiting| waiting.backup.as_ref().is_none_or(|backup| !self.has(backup));
+        let waits = before.waiting.iter().filter(is_others).cloned();
+        let mut waiting: Vec<Waiting> = waits.collect();
+        let new = of_part
+            .waiting
+            .iter()
+            .filter(|waiting| waiting.backup.is_some() || !before.waiting.contains(waiting));
+        waiting.extend(new.cloned());
+        let others = before.cannot_run.iter().filter(|cannot| !self.may_have(&cannot.resource));
+        let cannot_run: BTreeSet<CannotRun> = others.chain(&of_part.cannot_run).cloned().collect();
+        Plan { waiting, cannot_run: cannot_run.into_iter().collect(), ..of_part }
     }
 
     /// What is declared of it.
     pub fn spec(&self, whole: &Spec) -> Spec {
         let declared = |name: &BackupName| Some((name.clone(), whole.backups.get(name)?.clone()));
-        let (backups, infra) = match self {
-            Part::Infra => (BTreeMap::new(), whole.infra.clone()),
-            Part::Backups(names) => (names.iter().filter_map(declared).collect(), None),
-        };
         let orphans = whole.orphans.iter().filter(|(name, _)| self.has(name));
         Spec {
             stores: whole.stores.clone(),
-            backups,
-            infra,
+            backups: self.0.iter().filter_map(declared).collect(),
+            infra: whole.infra.clone().filter(|_| self.has(&BackupName::infra())),
             orphans: orphans.map(|(name, orphan)| (name.clone(), orphan.clone())).collect(),
             moved: whole.moved.clone(),
             suspensions: whole.suspensions.clone(),
@@ -68,13 +113,6 @@ impl Part {
         }
     }
 
-    fn has(&self, name: &BackupName) -> bool {
-        match self {
-            Part::Infra => name.is_infra(),
-            Part::Backups(names) => names.contains(name),
-        }
-    }
-
     fn stored(&self, store: &StoreInventory, moved: &Moves) -> StoreInventory {
         let stored = |name: &BackupName| Some((moved.folder(name), store.of(name, moved)?.clone()));
         StoreInventory {
@@ -83,10 +121,7 @@ impl Part {
             records: store.records.clone(),
             rules: store.rules.clone(),
             restore_page: store.restore_page,
-            backups: match self {
-                Part::Infra => stored(&BackupName::infra()).into_iter().collect(),
-                Part::Backups(names) => names.iter().filter_map(stored).collect(),
-            },
+            backups: self.0.iter().filter_map(stored).collect(),
             bytes: store.bytes,
         }
     }

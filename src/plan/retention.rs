@@ -50,11 +50,12 @@ pub(super) fn plan(facts: &Facts<'_>, expired: &Expiry<'_>, lacking: &Lacking<'_
         let what = || format!("deletion of {} expired artifacts of {name} in {store}", gone.len());
         match obstacle(facts, name, store, stored) {
             Some(Obstacle::Withhold { rule, reason }) => draft.withhold(name, store, rule, reason),
-            Some(Obstacle::Wait { on, until }) => draft.wait(what(), on, until),
+            Some(Obstacle::Wait { on, until }) => draft.wait_of(name, what(), on, until),
             None => {
                 let reasons = reasons_to_stay(facts, (name, store), (stored, gone), lacking, draft);
                 for (on, count) in count_reasons(&reasons) {
-                    draft.wait(
+                    draft.wait_of(
+                        name,
                         format!("deletion of {count} expired artifacts of {name} in {store}"),
                         on,
                         None,

@@ -6,7 +6,11 @@ use crate::spec::{Suspension, names::StoreName};
 /// Takes out what is suspended, and what waits for it; each waits for its suspension's end.
 pub(super) fn hold_back(facts: &Facts<'_>, draft: &mut Draft) {
     for (action, suspension) in draft.take_out(|action| holding(facts, action)) {
-        draft.wait(action.to_string(), suspension.to_string(), Some(suspension.until));
+        let (what, on, until) = (action.to_string(), suspension.to_string(), Some(suspension.until));
+        match action.backup() {
+            Some(backup) => draft.wait_of(backup, what, on, until),
+            None => draft.wait(what, on, until),
+        }
     }
 }
 

@@ -60,9 +60,9 @@ fn sweep(
     }
     let what = || format!("sweep of {backup} in {store}");
     if let Some((lease, until)) = facts.live_lease(backup, store).map(|(id, lease)| (id, lease.until)) {
-        draft.wait(what(), format!("capture {lease} is under way"), Some(until));
+        draft.wait_of(backup, what(), format!("capture {lease} is under way"), Some(until));
     } else if let Some((id, reading)) = facts.live_readings(backup, store).first() {
-        draft.wait(what(), format!("{} is under way", Holder::Reader(*id)), Some(reading.until));
+        draft.wait_of(backup, what(), format!("{} is under way", Holder::Reader(*id)), Some(reading.until));
     } else if !stored.unreadable.is_empty() {
         draft.withhold(backup, store, "unreadable", unreadable(stored));
     } else if let Some(why) = facts.strange_clock() {

@@ -50,7 +50,7 @@ fn repair_one(
     let Some((from, _)) = alike.or(holdings.first()) else { return };
     if let Some((id, lease)) = facts.capture_under_way(name, store) {
         let what = format!("repair of {damaged} of {name} in {store}");
-        return draft.wait(what, format!("capture {id} is under way"), Some(lease.until));
+        return draft.wait_of(name, what, format!("capture {id} is under way"), Some(lease.until));
     }
     let (backup, store, from) = (name.clone(), store.clone(), (*from).clone());
     draft.step(Action::Repair { backup, artifact: damaged, store, from }, reason);

@@ -15,6 +15,7 @@ use super::{
     line::{Reply, Wanted},
     lock,
     pass::{Begun, only},
+    settled::{Fetched, Settled},
     under_way::{Occasion, UnderWay},
 };
 use crate::{
@@ -38,14 +39,16 @@ const MOST_LOOKS: usize = 3;
 
 impl Controller {
     /// One round of a pass: what has ended is taken note of, what may be begun now is begun, and how everything stands is
-    /// told.
+    /// told. `settled` is what the last pass left, where nothing but the revision may have changed since.
     pub(super) async fn round(
         &self,
         pass: &mut UnderWay<'_>,
         mut occasion: Occasion,
+        settled: Option<Arc<Settled>>,
     ) -> Result<Pass, PassError> {
         let mut seen = self.seen.lock().await;
         pass.begin_round(&mut occasion);
+        pass.touched = pass.touched.take().filter(|touched| touched.holds(self.now()));
         self.keep_up(pass, &mut seen).await;
         if let Some(freshness) = occasion.freshness() {
             if occasion.is_commit() {
@@ -54,6 +57,7 @@ impl Controller {
             let gone_by = self.go_by_newest_revision(pass).await;
             pass.execution.resume();
             gone_by?;
+            self.go_by_what_is_touched(pass, settled);
             self.back_up_infra_first(pass, &mut seen).await?;
             self.arm_what_is_touched(pass, &seen).await?;
             let interrupted = pass.hand.interrupted();
@@ -72,7 +76,7 @@ impl Controller {
     /// is taken back; what runs goes on.
     async fn go_by_newest_revision(&self, pass: &mut UnderWay<'_>) -> Result<(), PassError> {
         pass.unreachable = match pass.fetched.take() {
-            Some(unreachable) => unreachable,
+            Some(Fetched(unreachable)) => unreachable,
             None => UnderWay::meanwhile(&mut pass.execution, self.fetch()).await,
         };
         let desired = UnderWay::meanwhile(&mut pass.execution, self.desired()).await?;
@@ -94,7 +98,7 @@ impl Controller {
             return Ok(());
         }
         self.look_meanwhile(pass, seen, Freshness::AsSeen, Vec::new()).await;
-        let plan = self.planned_of(&Part::Infra, &desired, &seen.inventory)?;
+        let plan = self.planned_of(&Part::infra(), &desired, &seen.inventory)?;
         let adds = |action: &Action| matches!(action, Action::Capture(_) | Action::Push { .. });
         self.begin(pass, &desired, seen, only(plan, adds), None).await
     }
@@ -138,6 +142,8 @@ impl Controller {
             if !seen.has_forgotten(desired.spec.stores.keys()) {
                 return;
             }
+            // What is listed anew may show anything.
+            pass.touched = None;
             let interrupted = pass.hand.interrupted();
             self.look_meanwhile(pass, seen, Freshness::Within(Duration::MAX), interrupted).await;
         }
@@ -159,7 +165,7 @@ impl Controller {
                 _ => self.planned(&Ask::Everything, &desired, &seen.inventory),
             };
         }
-        let plan = self.planned(&Ask::Everything, &desired, &seen.inventory)?;
+        let plan = self.planned_of_all(pass, &desired, &seen.inventory)?;
         *lock(&self.planned_for) = Some(desired.clone());
         match pass.ask {
             Ask::Everything | Ask::Agreed(_) => self.begin(pass, &desired, seen, plan.clone(), None).await?,

@@ -1,6 +1,6 @@
 //! Nothing new: where another pass would find what the last one left, it costs one look at the infra repo's tips.
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
 use jiff::Timestamp;
 
@@ -10,34 +10,46 @@ use super::{
 };
 use crate::{
     observe::{Freshness, armed},
+    spec::names::StoreName,
     status::Status,
 };
 
 /// What the last pass over everything left, when that was nothing to do.
 pub(super) struct Settled {
-    desired: Arc<Desired>,
-    pass: Pass,
+    pub(super) desired: Arc<Desired>,
+    pub(super) pass: Pass,
+    /// When the stores were listed that it rests on.
+    listed: BTreeMap<StoreName, Timestamp>,
     /// From when on time alone may have changed something.
     until: Option<Timestamp>,
 }
 
 impl Settled {
-    fn holds(&self, now: Timestamp) -> bool {
+    /// Whether time alone has changed nothing.
+    pub(super) fn holds(&self, now: Timestamp) -> bool {
         // Before it there is no time but after the clock was set back.
         self.pass.status.at <= now && self.until.is_none_or(|until| now < until)
     }
 }
 
+/// What was found out before a pass begins.
+#[derive(Default)]
+pub(super) struct Prelude {
+    /// How the infra repo answered, if it was asked.
+    pub(super) fetched: Option<Fetched>,
+    /// What the last pass left, where nothing but the revision may have changed since.
+    pub(super) settled: Option<Arc<Settled>>,
+}
+
+/// How the infra repo answered: why it could not be asked, if so.
+pub(super) struct Fetched(pub(super) Option<String>);
+
 impl Controller {
     /// What the last pass left, where another one would find the same: no newer revision, nothing that has fallen due, no
-    /// listing that is too old, no schedule that somebody changed, nothing that another process did. Otherwise how the
-    /// infra repo answered, if it was asked.
-    pub(super) async fn nothing_new(
-        &self,
-        ask: &Ask,
-        news: Option<&News>,
-    ) -> ControlFlow<Pass, Option<Option<String>>> {
-        let go_on = ControlFlow::Continue(None);
+    /// listing that is too old, no schedule that somebody changed, nothing that another process did. Otherwise what was
+    /// found out about that.
+    pub(super) async fn nothing_new(&self, ask: &Ask, news: Option<&News>) -> ControlFlow<Pass, Prelude> {
+        let go_on = ControlFlow::Continue(Prelude::default());
         let Some(freshness) = news.filter(|news| news.is_only_a_look()).and_then(|news| news.look) else {
             return go_on;
         };
@@ -46,40 +58,39 @@ impl Controller {
         }
         let unreachable = self.fetch().await;
         let desired = self.desired().await.ok();
-        match &*lock(&self.settled) {
-            Some(settled)
-                if unreachable.is_none()
-                    && desired.is_some_and(|desired| Arc::ptr_eq(&desired, &settled.desired)) =>
-            {
+        let settled = lock(&self.settled).clone().filter(|_| unreachable.is_none());
+        match settled {
+            Some(settled) if desired.is_some_and(|desired| Arc::ptr_eq(&desired, &settled.desired)) => {
                 ControlFlow::Break(settled.pass.clone())
             }
-            _ => ControlFlow::Continue(Some(unreachable)),
+            settled => ControlFlow::Continue(Prelude { fetched: Some(Fetched(unreachable)), settled }),
         }
     }
 
     /// Whether nothing but a newer revision could give a pass something to do.
     async fn is_settled(&self, freshness: Freshness) -> bool {
         let now = self.now();
-        let settled =
-            lock(&self.settled).as_ref().map(|settled| (settled.holds(now), settled.desired.clone()));
-        let Some((true, desired)) = settled else { return false };
+        let settled = lock(&self.settled).clone().filter(|settled| settled.holds(now));
+        let Some(settled) = settled else { return false };
         if self.state.is_busy() || self.state.last_pass() != *lock(&self.last_pass) {
             return false;
         }
         let seen = self.seen.lock().await;
-        let scheduler = self.drivers.scheduler(&desired.spec.fleet);
+        let scheduler = self.drivers.scheduler(&settled.desired.spec.fleet);
         seen.is_all_fresh(freshness, now)
+            && seen.listing_times() == settled.listed
             && armed(scheduler.as_ref(), &self.scheduled_by()).await == seen.inventory.armed
     }
 
     /// Takes note of what a pass left.
-    pub(super) fn settle(&self, ask: &Ask, pass: &UnderWay<'_>, ended: &Result<Pass, PassError>) {
+    pub(super) async fn settle(&self, ask: &Ask, pass: &UnderWay<'_>, ended: &Result<Pass, PassError>) {
         let left_nothing =
             |pass: &&Pass| pass.status.pending == 0 && pass.try_again().is_none() && !pass.has_blind_spots();
+        let listed = self.seen.lock().await.listing_times();
         let settled = ended.as_ref().ok().filter(left_nothing).and_then(|ended| {
             let desired = pass.desired.clone()?;
             let until = [ended.next_due, next_breach(&ended.status)].into_iter().flatten().min();
-            Some(Settled { desired, pass: without_steps(ended.clone()), until })
+            Some(Arc::new(Settled { desired, listed, pass: without_steps(ended.clone()), until }))
         });
         *lock(&self.settled) = settled.filter(|_| matches!(ask, Ask::Everything));
     }

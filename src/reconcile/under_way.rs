@@ -14,6 +14,8 @@ use super::{
     hand::Hand,
     line::{self, Line, News, Reply, Wanted},
     pass::Begun,
+    settled::Fetched,
+    touched::Touched,
 };
 use crate::{
     apply::{
@@ -80,7 +82,9 @@ pub(super) struct UnderWay<'a> {
     pub(super) desired: Option<Arc<Desired>>,
     pub(super) begun: Option<Begun>,
     /// How the infra repo answered just now, before the first round.
-    pub(super) fetched: Option<Option<String>>,
+    pub(super) fetched: Option<Fetched>,
+    /// What is planned for by itself, since everything else is as the last pass left it.
+    pub(super) touched: Option<Touched>,
     /// Why the infra repo could not be asked, if so.
     pub(super) unreachable: Option<String>,
     /// What is to be told in stores' records.
@@ -128,6 +132,7 @@ impl<'a> UnderWay<'a> {
             desired: None,
             begun: None,
             fetched: None,
+            touched: None,
             unreachable: None,
             events: Vec::new(),
             healing: BTreeMap::new(),
@@ -213,6 +218,7 @@ impl<'a> UnderWay<'a> {
             Occasion::Consequences | Occasion::Stop => {}
             Occasion::Begin(_) | Occasion::Due | Occasion::News(_) => {
                 self.idle_rounds = 0;
+                self.touched = None;
                 self.tried.clear();
                 if let Some(begun) = self.begun.as_mut().filter(|_| self.is_heard) {
                     begun.forget_the_past();

@@ -125,6 +125,18 @@ pub struct StoredStatus {
     pub checked: BTreeMap<Depth, Timestamp>,
 }
 
+impl BackupStatus {
+    /// The same at a later moment, before anything but its age has changed.
+    pub(super) fn seen_at(&self, now: Timestamp) -> Self {
+        let age_seconds = self.newest.as_ref().map(|point| age_seconds(point, now));
+        Self { age_seconds, ..self.clone() }
+    }
+}
+
+fn age_seconds(point: &RestorePoint, now: Timestamp) -> i64 {
+    now.duration_since(point.at).as_secs()
+}
+
 pub(super) fn all(facts: &Facts<'_>, plan: &Plan) -> BTreeMap<BackupName, BackupStatus> {
     let found = facts.inventory.stores.values().filter_map(|s| s.known()).flat_map(|s| s.backups.iter());
     let found = found.filter(|(_, stored)| **stored != *StoredBackup::NOTHING);
@@ -169,7 +181,7 @@ fn of(facts: &Facts<'_>, name: &BackupName, pending: &Pending<'_>) -> BackupStat
         stored_as: super::stored_as(facts.spec, name),
         description: declared.and_then(|backup| backup.description.clone()),
         cannot_run: facts.cannot_run(&resource).map(str::to_owned),
-        age_seconds: newest.as_ref().map(|point| facts.now.duration_since(point.at).as_secs()),
+        age_seconds: newest.as_ref().map(|point| age_seconds(point, facts.now)),
         objective: declared.and_then(|backup| objective(facts, backup, newest.as_ref())),
         rto_seconds: declared.and_then(|backup| backup.policy.rto).map(|rto| rto.as_secs()),
         newest,

@@ -260,7 +260,7 @@ fn a_rename_is_planned_for_by_itself_in_a_large_fleet() {
     let before = settled().declare("orders", nightly());
     let after = renamed(before.clone());
     let part = Part::touched(&before.spec, &after.spec).expect("nothing but a name differs");
-    assert_eq!(part, Part::Backups([backup("agama"), backup("lizard")].into()));
+    assert_eq!(part, Part::of([backup("agama"), backup("lizard")]));
     let (spec, inventory) = (part.spec(&after.spec), part.inventory(&after.inventory(), &after.spec.moved));
     let plan = backstay::plan::plan(&spec, &inventory, &after.limits, after.now);
     assert!(plan.steps.len() == 4 && steps(&plan).iter().all(|step| step.contains("arm ")), "{plan:#?}");

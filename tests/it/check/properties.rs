@@ -1,12 +1,13 @@
 //! What holds whatever the stores hold, whatever is declared, and whatever is planned.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use backstay::{
     artifact::{ArtifactId, Kind},
     inventory::{Condition, Observed, Origin, Standing, StoredArtifact},
     plan::{self, Action, Plan, part::Part},
     spec::{Policy, Retention},
+    status::{Revisions, Status},
 };
 use proptest::prelude::*;
 
@@ -291,7 +292,7 @@ proptest! {
         }
         let whole = world.plan();
         for name in ["agama", "till"] {
-            let part = Part::Backups(BTreeSet::from([backup(name)]));
+            let part = Part::of([backup(name)]);
             let (spec, inventory) = (part.spec(&world.spec), part.inventory(&world.inventory(), &world.spec.moved));
             let plan = plan::plan(&spec, &inventory, &world.limits, world.now);
             let plan = plan::check::check(plan, &spec, &inventory, &world.limits, world.now).unwrap();
@@ -307,6 +308,48 @@ proptest! {
             let withheld = whole.withheld.iter().filter(|withheld| withheld.backup.as_str() == name);
             prop_assert_eq!(plan.withheld.iter().collect::<Vec<_>>(), withheld.collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn what_a_commit_touches_beside_the_rest_is_planned_for_and_told_as_the_whole_is(
+        here in history(), there in history(), keep in retention(), minutes in 0u64..60,
+    ) {
+        // What is damaged is drift, and with that everything is planned for.
+        let whole = |a: StoredArtifact| StoredArtifact { condition: Condition::Good, ..a };
+        let [here, there] = [here, there].map(|history| history.into_iter().map(whole).collect::<Vec<_>>());
+        let mut before = world_of(&here, &there, &keep);
+        for name in ["till", "till.log"] {
+            before = before.declare(name, Policy { keep: keep.clone(), ..nightly() });
+            there.iter().for_each(|a| before.put(&["a"], name, a));
+        }
+        before.settle(60);
+        let status = |world: &World, plan: &Plan| {
+            Status::of(&world.spec, &world.inventory(), &world.limits, plan, Revisions::default(), world.now)
+        };
+        let settled = before.plan();
+        prop_assume!(settled.withheld.is_empty());
+        let told = status(&before, &settled);
+        prop_assume!(told.drift.drifts.is_empty());
+        let mut after = before.declare("till", Policy { rpo: Some(DAY), ..hourly() });
+        let until = plan::next_due(&after.spec, &after.inventory(), &after.limits, after.now);
+        let later = after.now + Duration::from_secs(60 * minutes);
+        prop_assume!(until.is_none_or(|until| later < until));
+        after.advance(Duration::from_secs(60 * minutes));
+
+        let part = Part::of([backup("till")]);
+        let (spec, inventory) = (part.spec(&after.spec), part.inventory(&after.inventory(), &after.spec.moved));
+        let of_part = plan::plan(&spec, &inventory, &after.limits, after.now);
+        let of_part = plan::check::check(of_part, &spec, &inventory, &after.limits, after.now).unwrap();
+        let (beside, whole) = (part.plan_beside(&settled, of_part), after.plan());
+        let all = |plan: &Plan| plan.steps.iter().map(|s| (s.action.to_string(), s.reason.clone())).collect::<BTreeSet<_>>();
+        prop_assert_eq!(all(&beside), all(&whole));
+        let waits = |plan: &Plan| plan.waiting.iter().map(|w| format!("{w:?}")).collect::<BTreeSet<_>>();
+        prop_assert_eq!(waits(&beside), waits(&whole));
+        prop_assert_eq!(&beside.cannot_run, &whole.cannot_run);
+        let of_part = Status::of(&spec, &inventory, &after.limits, &beside, Revisions::default(), after.now);
+        let (told, mut expected) = (of_part.beside(&told, &part), status(&after, &whole));
+        expected.waiting.clone_from(&told.waiting);
+        prop_assert_eq!(told, expected);
     }
 
     #[test]

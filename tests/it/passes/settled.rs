@@ -128,6 +128,51 @@ async fn an_objective_that_is_breached_meanwhile_is_told() {
     assert_eq!(objective(&look(&controller).await).state, ObjectiveState::Breached);
 }
 
+fn with_till(fleet: &Fleet) -> String {
+    let till = "[backup.till]\npolicy = \"often\"\nstores = [\"vault\"]";
+    let source = format!("sqlite = {{ path = \"{}\" }}", fleet.path("data/shop.db").display());
+    format!("{}\n{till}\n{source}", fleet.declaration())
+}
+
+#[tokio::test]
+async fn what_a_commit_touches_is_told_beside_the_rest_as_a_pass_over_everything_tells_it() {
+    let (fleet, controller) = settled().await;
+    fleet.later(MINUTE);
+    fleet.declare(&with_till(&fleet));
+    let beside = look(&controller).await;
+    assert_eq!(fleet.manifests("vault", "till").len(), 1);
+    let as_seen = Terms { freshness: Freshness::AsSeen };
+    let whole = controller.plan(&Ask::Everything, &as_seen).await.unwrap();
+    assert_eq!(beside.status, whole.status);
+    assert_eq!(beside.next_due, whole.next_due);
+}
+
+#[tokio::test]
+async fn what_was_seen_meanwhile_is_planned_for_with_what_a_commit_touches() {
+    let (fleet, controller) = settled().await;
+    fs::remove_dir_all(fleet.path("stores/offsite/pavroto/shop")).unwrap();
+    fleet.later(MINUTE);
+    controller.survey(&Terms { freshness: Freshness::Now }).await.unwrap();
+    fleet.declare(&with_till(&fleet));
+    look(&controller).await;
+    assert_eq!(fleet.manifests("offsite", "shop").len(), 1);
+}
+
+#[tokio::test]
+async fn what_falls_due_is_made_with_what_a_commit_touches() {
+    let (fleet, controller) = settled().await;
+    let often = |text: String| text.replace("every = \"1d\"", "every = \"5m\"");
+    fleet.declare(&often(fleet.declaration()));
+    look(&controller).await;
+    look(&controller).await;
+    let before = fulls(&fleet);
+    fleet.later(5 * MINUTE);
+    fleet.declare(&often(with_till(&fleet)));
+    look(&controller).await;
+    assert_eq!(fulls(&fleet), before + 1);
+    assert_eq!(fleet.manifests("vault", "till").len(), 1);
+}
+
 /// Tells when a schedule is armed.
 #[derive(Default)]
 struct Armed(Notify);
@@ -153,9 +198,7 @@ async fn what_a_commit_schedules_is_armed_while_the_rest_of_the_fleet_is_still_l
     look(&controller).await;
     look(&controller).await;
     fleet.later(11 * MINUTE);
-    let till = "[backup.till]\npolicy = \"often\"\nstores = [\"vault\"]";
-    let source = format!("sqlite = {{ path = \"{}\" }}", fleet.path("data/shop.db").display());
-    fleet.declare(&format!("{}\n{till}\n{source}", fleet.declaration()));
+    fleet.declare(&with_till(&fleet));
 
     gates.shut("list of offsite");
     let (armed, looking) = (Arc::new(Armed::default()), controller.clone());
