@@ -1,6 +1,6 @@
 //! The declaration: policies and backups as TOML that the front end takes, with comments for what a person must look at.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use super::{
     Adopted, Entry, Note, When,
@@ -51,6 +51,8 @@ fn understood(entry: &Entry) -> Result<Told, String> {
 struct Terms {
     /// As the value of `full`; `None` when nobody can tell.
     full: Option<String>,
+    /// The longest time from one run to the next.
+    gap: Option<Duration>,
     zone: Option<String>,
     jitter: Option<String>,
     keep: Keep,
@@ -122,7 +124,7 @@ impl Draft<'_> {
 }
 
 fn terms(entry: &Entry, told: &Told) -> Terms {
-    let length = |length: std::time::Duration| humantime::format_duration(length).to_string();
+    let length = |length: Duration| humantime::format_duration(length).to_string();
     let keep = told.keep.clone();
     match &entry.when {
         Ok(When { cadence, zone, jitter }) => Terms {
@@ -130,11 +132,12 @@ fn terms(entry: &Entry, told: &Told) -> Terms {
                 Cadence::Cron(cron) => quoted(cron.as_str()),
                 Cadence::Every(period) => format!("{{ every = {} }}", quoted(&length(*period))),
             }),
+            gap: Some(cadence.longest_gap()),
             zone: zone.clone(),
             jitter: jitter.map(length),
             keep,
         },
-        Err(_) => Terms { full: None, zone: None, jitter: None, keep },
+        Err(_) => Terms { full: None, gap: None, zone: None, jitter: None, keep },
     }
 }
 
@@ -157,9 +160,24 @@ fn policy(out: &mut String, name: &str, terms: &Terms) {
     if let Some(jitter) = &terms.jitter {
         line(out, format_args!("jitter = {}", quoted(jitter)));
     }
-    let days = terms.keep.days.map(|days| format!("full = \"{days}d\""));
+    keep(out, terms);
+}
+
+/// What is kept: at least until the next dump, even where the lines delete the last one before it comes.
+fn keep(out: &mut String, terms: &Terms) {
     let counts = terms.keep.counts.iter().map(|(key, count)| format!("{key} = {count}"));
-    let rules: Vec<String> = days.into_iter().chain(counts).collect();
+    let needed = terms.gap.filter(|_| terms.keep.counts.is_empty()).map_or(0, days_to_outlast);
+    let days = terms.keep.days.map(|days| (days, days.max(needed)));
+    if let Some((stated, _)) = days.filter(|(stated, kept)| stated < kept) {
+        line(
+            out,
+            format_args!(
+                "# Look: the lines delete a dump after {stated} days, before the next one comes: it is kept longer."
+            ),
+        );
+    }
+    let age = days.map(|(_, kept)| format!("full = \"{kept}d\""));
+    let rules: Vec<String> = age.into_iter().chain(counts).collect();
     if rules.is_empty() {
         line(
             out,
@@ -170,6 +188,11 @@ fn policy(out: &mut String, name: &str, terms: &Terms) {
     } else {
         line(out, format_args!("keep = {{ {} }}", rules.join(", ")));
     }
+}
+
+/// The whole days that are not shorter than this.
+fn days_to_outlast(gap: Duration) -> u32 {
+    u32::try_from(gap.as_secs().div_ceil(24 * 3600)).unwrap_or(u32::MAX)
 }
 
 fn source(out: &mut String, name: &str, source: &Source) {

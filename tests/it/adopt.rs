@@ -61,6 +61,16 @@ fn a_crontab_is_declared_without_its_secrets_and_what_is_left_out_is_told() {
 }
 
 #[test]
+fn what_is_dumped_seldom_is_kept_until_it_is_dumped_again() {
+    let adopted = adopted("0 1 * 1 * tar czf /b/etc.tgz /etc && find /b -mtime +14 -delete\n", Form::User);
+    let spec = spec(&adopted.declaration);
+    let policy = &spec.backups.values().next().expect("it is declared").policy;
+    let kept = policy.keep.age(Kind::Full).expect("it is kept for a time");
+    assert!(kept >= policy.schedules[&Kind::Full].longest_gap(), "{kept:?}\n{}", adopted.declaration);
+    assert!(adopted.declaration.contains("delete a dump after 15 days"), "{}", adopted.declaration);
+}
+
+#[test]
 fn timers_are_declared_with_their_zone_and_delay() {
     let units: BTreeMap<String, String> = [
         ("mongo.timer", "[Timer]\nOnCalendar=*-*-* 04:00:00 Europe/Stockholm\nRandomizedDelaySec=10min\nPersistent=true\n"),
