@@ -109,8 +109,13 @@ fn commit(infra: &Path, parent: &str, round: usize) {
 
 async fn bundle(mirror: &Mirror, known: Option<Tips>) -> (Captured, Vec<u8>) {
     let kind = if known.is_some() { Kind::Incremental } else { Kind::Full };
-    let request =
-        CaptureRequest { kind, now: Timestamp::now(), base_started: None, stall: Duration::from_secs(60) };
+    let request = CaptureRequest {
+        kind,
+        now: Timestamp::now(),
+        base_started: None,
+        continues: None,
+        stall: Duration::from_secs(60),
+    };
     let mut sink = Memory::default();
     let source = GitSource::new(mirror.path().to_owned(), known);
     let captured = source.capture(&request, &mut sink).await.expect("the repository is bundled");

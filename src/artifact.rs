@@ -4,6 +4,7 @@ pub mod approval;
 pub mod index;
 pub mod layout;
 pub mod manifest;
+pub mod position;
 pub mod record;
 
 use std::{fmt, num::NonZeroU64};

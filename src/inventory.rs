@@ -3,6 +3,7 @@
 mod chronicle;
 mod made;
 mod rules;
+mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,7 @@ use crate::{
     artifact::{
         ArtifactId, Depth, Kind,
         approval::{PlanApproval, PlanHash},
+        manifest::Edge,
     },
     spec::{
         Cadence, Moves, Spec, Suspension,
@@ -24,6 +26,7 @@ use crate::{
 pub use chronicle::{Chronicle, Healed, InForce, Ruling};
 pub use made::{Made, MirrorMade, StoreMade};
 pub use rules::{DefaultLock, LockMode, StoreRules, Versioning};
+pub use windows::{Stretch, Window, stretches, windows};
 
 /// Something that was looked at. What could not be seen is unknown, never absent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,7 +212,7 @@ pub struct StoredArtifact {
     /// The newest data that it brings back.
     pub newest: Timestamp,
     /// For logs: where its window begins.
-    pub from: Option<Timestamp>,
+    pub from: Option<Box<Edge>>,
     /// The engine's name of the newest moment.
     pub position: Option<Box<str>>,
     /// Bytes of the packs that this artifact itself wrote.
@@ -264,9 +267,10 @@ impl StoredBackup {
         self.artifacts.iter().find(|a| a.is_good() && (a.id == id || a.content() == id))
     }
 
-    /// The good artifact with the newest data at `now`.
+    /// The good artifact with the newest data at `now`. Logs are none: without what they go on from they bring nothing back.
     pub fn newest_good(&self, now: Timestamp) -> Option<&StoredArtifact> {
-        let good = self.artifacts.iter().filter(|a| a.is_good() && !a.is_from_the_future(now));
+        let data = self.artifacts.iter().filter(|a| a.kind != Kind::Log);
+        let good = data.filter(|a| a.is_good() && !a.is_from_the_future(now));
         good.max_by_key(|a| (a.newest, a.id))
     }
 }

@@ -15,6 +15,7 @@ pub mod heal;
 mod infra;
 mod interrupted;
 mod lineage;
+mod logs;
 pub mod manual;
 mod orphans;
 pub mod part;
@@ -59,6 +60,7 @@ pub fn plan(spec: &Spec, inventory: &Inventory, limits: &Limits, now: Timestamp)
     interrupted::plan(&facts, &mut draft);
     schedules::plan(&facts, &mut draft);
     backups::plan(&facts, &mut draft);
+    logs::plan(&facts, &mut draft);
     let expired = retention::expired(&facts);
     let lacking = copies::plan(&facts, &mut draft);
     verification::repair(&facts, &expired, &mut draft);

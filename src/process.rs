@@ -243,6 +243,20 @@ pub struct Process {
     buffer: BytesMut,
 }
 
+/// The standard input of a program, whose end is its drop.
+#[derive(Debug)]
+pub struct Input(ChildStdin);
+
+impl Input {
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// Where the program reads no more: whether it has all that it wants, its own end tells.
+    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes).await
+    }
+}
+
 /// Which limit a call ran into.
 enum Exceeded {
     Stall(Duration),
@@ -287,6 +301,11 @@ impl Process {
             Ok(Err(error)) => Err(self.broken("write to", error).await),
             Err(exceeded) => Err(self.exceeded(exceeded).await),
         }
+    }
+
+    /// Takes standard input out, so that it can be written while the output is read.
+    pub fn take_input(&mut self) -> Option<Input> {
+        self.stdin.take().map(Input)
     }
 
     /// Ends standard input.

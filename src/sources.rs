@@ -20,7 +20,7 @@ use tokio::io::AsyncRead;
 use crate::{
     artifact::{
         Kind,
-        manifest::{Details, Moment},
+        manifest::{Details, Edge, Moment},
     },
     stores::Class,
 };
@@ -54,6 +54,24 @@ pub trait Source: Send + Sync {
         place: &Place,
     ) -> Result<Restored, SourceError>;
 
+    /// Removes the original, before it is restored in place and logs are replayed over it: they tell how to make what did not
+    /// exist yet when the data was captured, and fail where it does.
+    async fn make_way(&self) -> Result<(), SourceError> {
+        Err(SourceError::misplaced(&self.stream_name(), "it has no logs that could be replayed"))
+    }
+
+    /// Replays one log that [`Source::capture`] wrote over what was restored to `place`, or what was replayed there before. The
+    /// first that is replayed may begin before the place in the log from which it goes on, and the last may end after the
+    /// moment to return to: what lies outside is left out. The stream fails where it is damaged.
+    async fn replay(
+        &self,
+        _stream: &mut (dyn AsyncRead + Send + Unpin),
+        _place: &Place,
+        _replay: &Replay,
+    ) -> Result<Restored, SourceError> {
+        Err(SourceError::misplaced(&self.stream_name(), "it has no logs that could be replayed"))
+    }
+
     /// Whether the artifacts of a chain add up when they are restored to `place` one after another. Where they do not,
     /// they are restored to a folder aside, and [`Source::join`] makes one of them.
     fn adds_up(&self, _place: &Place) -> bool {
@@ -75,6 +93,8 @@ pub struct CaptureRequest {
     pub now: Timestamp,
     /// When the base artifact's capture began, if there is one.
     pub base_started: Option<Timestamp>,
+    /// For logs: where the last artifact, data or log, ends. Always there when `kind` is [`Kind::Log`].
+    pub continues: Option<Edge>,
     /// Silence of a producer that counts as a failure.
     pub stall: Duration,
 }
@@ -135,6 +155,15 @@ pub enum Place {
     Database(String),
     /// Over the original.
     Original,
+}
+
+/// What is replayed of logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// Where in the engine's log the restored data stands.
+    pub from: String,
+    /// What happened before this moment, and nothing after it; everything where it is `None`.
+    pub until: Option<Timestamp>,
 }
 
 /// What a restore did.

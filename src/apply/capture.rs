@@ -198,6 +198,7 @@ async fn read_source(
         kind: order.capture.kind,
         now: order.now,
         base_started: base.map(|base| base.manifest.started),
+        continues: order.capture.continues.clone(),
         stall: order.stall,
     };
     let captured = means.source.capture(&request, &mut sink).await;

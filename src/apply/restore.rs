@@ -2,13 +2,15 @@
 
 use std::{path::Path, sync::Arc};
 
+use jiff::Timestamp;
+
 use super::stream::{ArtifactStream, End, Reader, StreamError};
 use crate::{
-    artifact::{ArtifactId, Manifest},
+    artifact::{ArtifactId, Manifest, manifest::Moment},
     committed::BackupFolder,
     keys::Keys,
     progress::Progress,
-    sources::{Place, Restored, Source, SourceError},
+    sources::{Place, Replay, Restored, Source, SourceError},
     spec::names::StoreName,
 };
 
@@ -24,6 +26,11 @@ pub enum RestoreError {
     /// The source refused or failed. What was restored until then is incomplete.
     #[error(transparent)]
     Source(SourceError),
+    /// The data does not tell where in the log it stands.
+    #[error(
+        "failed to replay logs: artifact {0} does not tell where in the log its data stands; restore it without them"
+    )]
+    NoPosition(ArtifactId),
     /// There is no place to put the chain together.
     #[error(
         "failed to make a folder beside the place of the restore: {0}; name a place in a folder that may be written"
@@ -39,9 +46,68 @@ pub enum RestoreError {
     },
 }
 
-/// Restores the last of `manifests`, which the others come before: those that it requires, oldest first. Each must be one
-/// of `folder`, its signature trusted.
+/// Logs to replay over what was restored, in this order.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Logs<'a> {
+    /// Their manifests.
+    pub manifests: &'a [Manifest],
+    /// What happened before this moment is replayed, and nothing after it; everything where it is `None`.
+    pub until: Option<Timestamp>,
+}
+
+/// Restores the last of `manifests`, which the others come before: those that it requires, oldest first; then replays
+/// `logs`. Each must be one of `folder`, its signature trusted.
 pub async fn restore(
+    manifests: &[Manifest],
+    logs: Logs<'_>,
+    folder: &BackupFolder,
+    source: &dyn Source,
+    place: &Place,
+    keys: &Arc<Keys>,
+    progress: &Arc<dyn Progress>,
+) -> Result<Restored, RestoreError> {
+    let Some(mut replay) = replay(manifests, logs)? else {
+        return restore_data(manifests, folder, source, place, keys, progress).await;
+    };
+    if *place == Place::Original {
+        // Whatever can be found out about the streams before is: from here on the original is gone.
+        for manifest in manifests.iter().chain(logs.manifests) {
+            open(manifest, folder, keys).await?;
+        }
+        source.make_way().await.map_err(RestoreError::Source)?;
+    }
+    let mut restored = restore_data(manifests, folder, source, place, keys, progress).await?;
+    for manifest in logs.manifests {
+        let mut reader = open(manifest, folder, keys).await?.reader(progress.clone());
+        let replayed = source.replay(&mut reader.bytes, place, &replay).await;
+        restored = proved(replayed, reader, manifest, folder).await?;
+        if let Moment::Window { until, .. } = &manifest.moment {
+            // Logs may overlap: nothing is replayed twice.
+            replay.from.clone_from(&until.position);
+        }
+    }
+    Ok(restored)
+}
+
+/// From where to where logs are replayed; `None` where there are none.
+fn replay(manifests: &[Manifest], logs: Logs<'_>) -> Result<Option<Replay>, RestoreError> {
+    let Some(data) = manifests.last().filter(|_| !logs.manifests.is_empty()) else { return Ok(None) };
+    match &data.moment {
+        Moment::At { position: Some(from), .. } => Ok(Some(Replay { from: from.clone(), until: logs.until })),
+        _ => Err(RestoreError::NoPosition(data.artifact)),
+    }
+}
+
+async fn open(
+    manifest: &Manifest,
+    folder: &BackupFolder,
+    keys: &Arc<Keys>,
+) -> Result<ArtifactStream, RestoreError> {
+    let opened = ArtifactStream::open(folder.clone(), manifest.clone(), keys.clone()).await;
+    opened.map_err(RestoreError::Stream)
+}
+
+async fn restore_data(
     manifests: &[Manifest],
     folder: &BackupFolder,
     source: &dyn Source,
@@ -80,23 +146,21 @@ async fn in_order(
 ) -> Result<Restored, RestoreError> {
     let mut restored = Err(RestoreError::Nothing);
     for manifest in manifests {
-        let stream = ArtifactStream::open(folder.clone(), manifest.clone(), keys.clone())
-            .await
-            .map_err(RestoreError::Stream)?;
-        let reader = stream.reader(progress.clone());
-        restored = Ok(restore_one(reader, manifest, folder, source, place).await?);
+        let mut reader = open(manifest, folder, keys).await?.reader(progress.clone());
+        let one = source.restore(&mut reader.bytes, place).await;
+        restored = Ok(proved(one, reader, manifest, folder).await?);
     }
     restored
 }
 
-async fn restore_one(
-    mut reader: Reader,
+/// What a source made of a stream, once the stream has proved right.
+async fn proved(
+    restored: Result<Restored, SourceError>,
+    reader: Reader,
     manifest: &Manifest,
     folder: &BackupFolder,
-    source: &dyn Source,
-    place: &Place,
 ) -> Result<Restored, RestoreError> {
-    match source.restore(&mut reader.bytes, place).await {
+    match restored {
         // A format may end before its stream does, and only the stream's end proves it.
         Ok(restored) => match reader.finish().await.map_err(RestoreError::Stream)? {
             End::Whole => Ok(restored),

@@ -8,7 +8,7 @@ use crate::{
     artifact::{
         ArtifactId, Kind, Manifest,
         layout::PackName,
-        manifest::{Content, Moment},
+        manifest::{Content, Edge, Moment},
     },
     inventory::{Condition, Origin, StoredArtifact, Verified},
 };
@@ -24,7 +24,7 @@ pub struct Outline {
     requires: Vec<ArtifactId>,
     supersedes: Option<ArtifactId>,
     newest: Timestamp,
-    from: Option<Timestamp>,
+    from: Option<Box<Edge>>,
     position: Option<Box<str>>,
     /// Size of the index; `None` for a provider's own snapshot.
     index: Option<u64>,
@@ -49,7 +49,7 @@ impl Outline {
         };
         let (from, position) = match &manifest.moment {
             Moment::At { position, .. } => (None, position.as_deref()),
-            Moment::Window { from, until } => (Some(from.time), Some(until.position.as_str())),
+            Moment::Window { from, until } => (Some(from), Some(until.position.as_str())),
         };
         Self {
             kind: manifest.kind,
@@ -60,7 +60,7 @@ impl Outline {
             requires: manifest.requires.clone(),
             supersedes: manifest.supersedes,
             newest: manifest.moment.newest(),
-            from,
+            from: from.cloned().map(Box::new),
             position: position.map(Into::into),
             index,
             packs,
@@ -89,7 +89,7 @@ impl Outline {
             requires: self.requires.clone(),
             supersedes: self.supersedes,
             newest: self.newest,
-            from: self.from,
+            from: self.from.clone(),
             position: self.position.clone(),
             bytes: own.map(|(_, size)| size).sum(),
             condition,

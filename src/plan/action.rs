@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    artifact::{ArtifactId, Depth, Kind, manifest::Manual},
+    artifact::{
+        ArtifactId, Depth, Kind,
+        manifest::{Edge, Manual},
+    },
     inventory::ArmedSchedule,
     spec::{
         Source,
@@ -163,6 +166,9 @@ pub struct Capture {
     pub store: StoreName,
     /// The artifact whose segments are shared; `None` opens an epoch.
     pub base: Option<ArtifactId>,
+    /// For logs: the place in the engine's log that they go on from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<Edge>,
 }
 
 /// A restore, decided in full.
@@ -171,8 +177,14 @@ pub struct Capture {
 pub struct Restore {
     /// The backup.
     pub backup: BackupName,
-    /// The artifacts to apply, in this order; the last one is the restore point. Never empty.
+    /// The artifacts to apply, in this order; the last one is the restore point, or what logs go on from. Never empty.
     pub artifacts: Vec<ArtifactId>,
+    /// Logs to replay after them, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<ArtifactId>,
+    /// What logs are replayed up to: what happened before this moment, and nothing after it. All of them where it is `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
     /// Where they are read.
     pub store: StoreName,
     /// Where the data goes.
@@ -243,6 +255,10 @@ impl fmt::Display for Action {
             Action::Restore(restore) => {
                 write!(f, "restore {} ", restore.backup)?;
                 restore.artifacts.last().map_or(Ok(()), |point| write!(f, "{point} "))?;
+                if !restore.logs.is_empty() {
+                    write!(f, "with {} logs ", restore.logs.len())?;
+                    restore.until.map_or(Ok(()), |until| write!(f, "up to {until:.0} "))?;
+                }
                 write!(f, "from {} to {}", restore.store, restore.to)
             }
         }

@@ -9,12 +9,11 @@ use super::{
     lineage, suspensions,
 };
 use crate::{
-    artifact::Kind,
     inventory::StoredBackup,
     spec::{Backup, names::StoreName},
 };
 
-/// One capture a backup at most: the strongest kind that is due.
+/// One capture of its data a backup at most: the strongest kind that is due.
 pub(super) fn plan(facts: &Facts<'_>, draft: &mut Draft) {
     for (name, backup) in &facts.spec.backups {
         if facts.cannot_run(&format!("backup.{name}")).is_some() || backup.policy.schedules.is_empty() {
@@ -28,7 +27,7 @@ pub(super) fn plan(facts: &Facts<'_>, draft: &mut Draft) {
 
 fn capture(facts: &Facts<'_>, backup: &Backup, need: Need, draft: &mut Draft) {
     let what = || format!("{} of {}", need.kind, backup.name);
-    if let Err(Wait { on, until }) = may_begin(facts, backup, need.kind) {
+    if let Err(Wait { on, until }) = may_begin(facts, backup) {
         return draft.wait_of(&backup.name, what(), on, until);
     }
     let place = match place(facts, backup) {
@@ -48,6 +47,7 @@ fn capture(facts: &Facts<'_>, backup: &Backup, need: Need, draft: &mut Draft) {
         manual: None,
         store: place.store.clone(),
         base: footing.base,
+        continues: None,
     };
     draft.step(Action::Capture(capture), reason);
 }
@@ -60,9 +60,9 @@ pub(super) struct Wait {
 }
 
 /// Whether windows and leases let a capture begin now.
-fn may_begin(facts: &Facts<'_>, backup: &Backup, kind: Kind) -> Result<(), Wait> {
+fn may_begin(facts: &Facts<'_>, backup: &Backup) -> Result<(), Wait> {
     let (window, zone) = (&backup.policy.window, &facts.spec.fleet.time_zone);
-    if kind != Kind::Log && window.is_closed(facts.now, zone) {
+    if window.is_closed(facts.now, zone) {
         let until = window.next_opening(facts.now, zone);
         return Err(Wait { on: "its window is closed now".to_owned(), until });
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Limits, cannot_run, facts::Facts, sweeps::SWEEP_AFTER};
+use super::{Limits, cannot_run, facts::Facts, logs, sweeps::SWEEP_AFTER};
 use crate::{
     artifact::{ArtifactId, Depth, Kind},
     inventory::{Inventory, StoredArtifact, StoredBackup},
@@ -81,7 +81,7 @@ pub(crate) fn assess(facts: &Facts<'_>, backup: &Backup) -> Vec<Dueness> {
         .collect()
 }
 
-/// What `backup` must capture now, if anything: the strongest kind that is due, or its first full.
+/// What data `backup` must capture now, if any: the strongest kind that is due, its first full, or one after a gap in its log.
 pub(crate) fn need(facts: &Facts<'_>, backup: &Backup) -> Option<Need> {
     let dueness = assess(facts, backup);
     if dueness.iter().all(|d| d.state == SlotState::CannotRun) {
@@ -94,7 +94,16 @@ pub(crate) fn need(facts: &Facts<'_>, backup: &Backup) -> Option<Need> {
         let reason = "the first full".to_owned();
         return Some(Need { kind: Kind::Full, slot: latest(Kind::Full), reason });
     }
-    let due = dueness.iter().find(|d| d.state == SlotState::Due)?;
+    if keeps_a_log(facts, backup)
+        && let Some(gap) = logs::gap(facts, backup)
+    {
+        return Some(Need {
+            kind: Kind::Full,
+            slot: latest(Kind::Full),
+            reason: format!("{gap}: a full begins anew"),
+        });
+    }
+    let due = dueness.iter().find(|d| d.kind != Kind::Log && d.state == SlotState::Due)?;
     let reason = format!("slot {} has no {}", due.slot.unwrap_or(facts.now), due.kind);
     Some(Need { kind: due.kind, slot: latest(due.kind), reason })
 }
@@ -103,6 +112,10 @@ pub(crate) fn need(facts: &Facts<'_>, backup: &Backup) -> Option<Need> {
 pub(crate) fn schedule(spec: &Spec, backup: &Backup, cadence: &Cadence) -> Schedule {
     let folder = spec.moved.folder(&backup.name);
     Schedule::new(cadence.clone(), spec.fleet.time_zone.clone(), &folder, backup.policy.jitter)
+}
+
+fn keeps_a_log(facts: &Facts<'_>, backup: &Backup) -> bool {
+    backup.policy.schedules.contains_key(&Kind::Log) && can_run(facts, backup, Kind::Log)
 }
 
 fn can_run(facts: &Facts<'_>, backup: &Backup, kind: Kind) -> bool {
@@ -122,7 +135,7 @@ fn counting<'a>(facts: &Facts<'a>, backup: &Backup) -> impl Iterator<Item = &'a 
     all.filter(move |a| a.is_good() && !a.is_from_the_future(now))
 }
 
-fn has_full(facts: &Facts<'_>, backup: &Backup) -> bool {
+pub(super) fn has_full(facts: &Facts<'_>, backup: &Backup) -> bool {
     counting(facts, backup).any(|a| a.kind == Kind::Full)
 }
 

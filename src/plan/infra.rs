@@ -50,7 +50,8 @@ fn bundle(facts: &Facts<'_>, found: &InfraInventory, store: &StoreName, draft: &
     };
     let kind = if base.is_some() { Kind::Incremental } else { Kind::Full };
     let reason = format!("position {}: {why}", short(&found.position));
-    let capture = Capture { backup, kind, slot: None, manual: None, store: store.clone(), base };
+    let capture =
+        Capture { backup, kind, slot: None, manual: None, store: store.clone(), base, continues: None };
     draft.step(Action::Capture(capture), reason);
 }
 

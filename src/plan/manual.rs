@@ -8,7 +8,7 @@ use super::{
     backups::{self, Wait},
     draft::Draft,
     facts::Facts,
-    lineage,
+    lineage, logs,
 };
 use crate::{
     artifact::{Kind, manifest::Manual},
@@ -87,13 +87,24 @@ fn capture(facts: &Facts<'_>, request: &Request, draft: &mut Draft) -> Result<()
     };
     let declared = facts.spec.backups.get(name).ok_or_else(undeclared)?;
     let wait = |on: String, until| CannotCapture::MustWait { backup: name.clone(), on, until };
-    for resource in [Some(format!("backup.{name}")), logs(request)].into_iter().flatten() {
+    for resource in [Some(format!("backup.{name}")), log_of(request)].into_iter().flatten() {
         if let Some(why) = facts.cannot_run(&resource) {
             return Err(CannotCapture::CannotRun { backup: name.clone(), why: why.to_owned() });
         }
     }
+    if request.kind == Kind::Log && !declared.source.has_log() {
+        let why = format!("`{}` keeps no log; ask for another kind", declared.source.kind());
+        return Err(CannotCapture::CannotRun { backup: name.clone(), why });
+    }
     backups::no_lease(facts, declared).map_err(|Wait { on, until }| wait(on, until))?;
     let place = backups::place(facts, declared).map_err(|why| wait(why, None))?;
+    let continues = match request.kind {
+        Kind::Log => Some(
+            logs::end(facts, place.stored)
+                .ok_or_else(|| wait("a full that tells where in the log it stands".to_owned(), None))?,
+        ),
+        _ => None,
+    };
     let footing = lineage::footing(request.kind, place.stored, facts.now);
     let mut reason = match &request.reason {
         Some(reason) => format!("asked for: {reason}"),
@@ -109,11 +120,12 @@ fn capture(facts: &Facts<'_>, request: &Request, draft: &mut Draft) -> Result<()
         manual: Some(Manual { reason: request.reason.clone() }),
         store: place.store.clone(),
         base: footing.base,
+        continues,
     };
     draft.step(Action::Capture(capture), reason);
     Ok(())
 }
 
-fn logs(request: &Request) -> Option<String> {
+fn log_of(request: &Request) -> Option<String> {
     (request.kind == Kind::Log).then(|| super::cannot_run::logs_of(request.backup.as_str()))
 }

@@ -1,5 +1,7 @@
 //! Restores: which artifacts bring a backup back to a moment, and from which store.
 
+mod by_log;
+
 use jiff::Timestamp;
 
 use super::{
@@ -10,8 +12,8 @@ use super::{
     lineage::{self, BrokenChain},
 };
 use crate::{
-    artifact::ArtifactId,
-    inventory::{Inventory, StoredArtifact, StoredBackup},
+    artifact::{ArtifactId, Kind},
+    inventory::{Inventory, StoredArtifact, StoredBackup, Stretch},
     spec::{
         Spec,
         names::{BackupName, StoreName},
@@ -84,6 +86,29 @@ pub enum CannotRestore {
         /// The newest that there is.
         newest: Timestamp,
     },
+    /// A log's moment that no store can bring back. What lies nearest is never taken in its place.
+    #[error(
+        "failed to restore {backup} to {at:.0}: no log reaches it; any second can be restored of {}; or name an artifact of `backstay list {backup}`",
+        spans(.windows)
+    )]
+    NotInLog {
+        /// The backup.
+        backup: BackupName,
+        /// What was asked for.
+        at: Timestamp,
+        /// What can be brought back.
+        windows: Vec<Stretch>,
+    },
+    /// Logs can't be replayed into the place.
+    #[error(
+        "failed to restore {backup} to {to} with its log: what is replayed may name the original; restore `--in-place`, or to a folder (`--to FOLDER/`) with a script that replays it on another server, or without the log to one of the artifacts of `backstay list {backup}`"
+    )]
+    NoPlaceForLogs {
+        /// The backup.
+        backup: BackupName,
+        /// Where it was to go.
+        to: String,
+    },
     /// The moment is before everything that is kept.
     #[error("failed to restore {backup} to {at:.0}: the first restore point is {first:.0}{}", unseen_text(.unseen))]
     BeforeFirst {
@@ -126,6 +151,12 @@ fn unseen_text(unseen: &[String]) -> String {
     if unseen.is_empty() { String::new() } else { format!("; but {}", unseen.join("; ")) }
 }
 
+fn spans(windows: &[Stretch]) -> String {
+    let spans: Vec<String> =
+        windows.iter().map(|window| format!("{:.0} to {:.0}", window.start, window.end)).collect();
+    if spans.is_empty() { "no time".to_owned() } else { spans.join(", ") }
+}
+
 fn list(ids: &[ArtifactId]) -> String {
     let ids: Vec<String> = ids.iter().map(ArtifactId::to_string).collect();
     if ids.is_empty() { "none".to_owned() } else { ids.join(" and ") }
@@ -149,13 +180,26 @@ pub fn restore(
 ) -> Result<Plan, CannotRestore> {
     let facts = Facts::gather(spec, inventory, limits, now);
     let places = places(&facts, request)?;
-    let wanted = choose(&facts, request, &places)?;
-    let (store, artifacts) = whole(request, &places, wanted)?;
+    let (restore, reason) = match by_log::restore(&facts, request)? {
+        Some(by_log) => by_log,
+        None => to_artifact(&facts, request, &places)?,
+    };
     let mut draft = Draft::default();
-    let (backup, to) = (request.backup.clone(), request.to.clone());
-    let reason = format!("asked for; brings back the data of {:.0}", wanted.newest);
-    draft.step(Action::Restore(Restore { backup, artifacts, store: store.clone(), to }), reason);
+    draft.step(Action::Restore(restore), reason);
     Ok(draft.finish(&facts))
+}
+
+/// The restore of an artifact by itself, with what it requires.
+fn to_artifact(
+    facts: &Facts<'_>,
+    request: &Request,
+    places: &[Place<'_>],
+) -> Result<(Restore, String), CannotRestore> {
+    let wanted = choose(facts, request, places)?;
+    let (store, artifacts) = whole(request, places, wanted)?;
+    let (backup, store, to) = (request.backup.clone(), store.clone(), request.to.clone());
+    let reason = format!("asked for; brings back the data of {:.0}", wanted.newest);
+    Ok((Restore { backup, artifacts, logs: Vec::new(), until: None, store, to }, reason))
 }
 
 /// Every artifact of the backup in the stores that may be read, nearest store first.
@@ -197,7 +241,8 @@ fn choose<'a>(
     places: &[Place<'a>],
 ) -> Result<&'a StoredArtifact, CannotRestore> {
     let backup = || request.backup.clone();
-    let usable = || places.iter().map(|p| p.artifact).filter(|a| a.is_good());
+    let data = || places.iter().map(|p| p.artifact).filter(|a| a.kind != Kind::Log);
+    let usable = || data().filter(|a| a.is_good());
     let newest_of =
         |limit: Timestamp| usable().filter(|a| a.newest <= limit).max_by_key(|a| (a.newest, a.id));
     match request.point {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Action, StepId, copies::Lacking, draft::Draft, due, facts::Facts, sweeps};
 use crate::{
-    artifact::{ArtifactId, layout::Holder},
+    artifact::{ArtifactId, Kind, layout::Holder},
     inventory::{StoredArtifact, StoredBackup},
     spec::{
         names::{BackupName, StoreName},
@@ -170,7 +170,7 @@ fn count_reasons(reasons: &BTreeMap<ArtifactId, String>) -> BTreeMap<String, usi
     counts
 }
 
-/// What goes: not what stays for a reason, nor what anything that stays requires.
+/// What goes: not what stays for a reason, nor what anything that stays requires or, as a log, goes on from.
 fn going(
     stored: &StoredBackup,
     gone: impl Iterator<Item = ArtifactId>,
@@ -179,8 +179,8 @@ fn going(
     let mut going: BTreeSet<ArtifactId> = gone.filter(|id| !reasons.contains_key(id)).collect();
     loop {
         let staying = stored.artifacts.iter().filter(|a| !going.contains(&a.id));
-        let required: Vec<ArtifactId> =
-            staying.flat_map(|a| &a.requires).copied().filter(|id| going.contains(id)).collect();
+        let needed = staying.flat_map(|a| a.requires.iter().copied().chain(goes_on_from(stored, a)));
+        let required: Vec<ArtifactId> = needed.filter(|id| going.contains(id)).collect();
         if required.is_empty() {
             return going;
         }
@@ -188,6 +188,13 @@ fn going(
             going.remove(id);
         });
     }
+}
+
+/// The newest data that a log goes on from.
+fn goes_on_from(stored: &StoredBackup, log: &StoredArtifact) -> Option<ArtifactId> {
+    let from = log.from.as_ref().filter(|_| log.kind == Kind::Log && log.is_good())?.time;
+    let data = stored.artifacts.iter().filter(|a| a.kind != Kind::Log && a.is_good() && a.newest <= from);
+    data.max_by_key(|a| (a.newest, a.id)).map(|a| a.id)
 }
 
 /// Plans the deletions in `going`, each after those that require it, so that a crash leaves what remains usable.

@@ -50,6 +50,9 @@ fn moments(out: &mut String, backup: &BackupStatus, zone: &TimeZone) {
         let (kind, id, at) = (newest.kind, newest.artifact, moment(newest.at, zone));
         let _ = writeln!(out, "newest: {kind} {id}, data of {at}, in {}", stores.join(" and "));
     }
+    for window in &backup.windows {
+        let _ = writeln!(out, "any second of {} to {}", moment(window.start, zone), moment(window.end, zone));
+    }
     for schedule in &backup.schedules {
         if let Some(next) = schedule.next {
             let _ = writeln!(out, "next {}: {}", schedule.kind, moment(next, zone));

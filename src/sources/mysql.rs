@@ -3,7 +3,7 @@
 //! ```text
 //! programs (which there are) · access (private option file) · session (queries through the client)
 //! view (the moment of the dump, and a session that sees it) · dump (the stream) · marks (what its text proves)
-//! load (the way back)
+//! load (the way back) · binlog (the log) · entries (its files in a stream) · replay (its way back)
 //! ```
 //!
 //! The dump reads in one transaction. The rows of each table are counted by a second session, whose transaction is
@@ -11,10 +11,13 @@
 //! proves that both see the same, the counts are [not captured](Counts::NotCaptured).
 
 mod access;
+mod binlog;
 mod dump;
+mod entries;
 mod load;
 mod marks;
 mod programs;
+mod replay;
 mod session;
 mod view;
 
@@ -23,7 +26,7 @@ use std::{ffi::OsString, time::Duration};
 use async_trait::async_trait;
 use tokio::io::AsyncRead;
 
-use super::{CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError};
+use super::{CaptureRequest, Captured, Place, Probe, Replay, Restored, Sink, Source, SourceError};
 use crate::{
     artifact::Kind,
     process::{self, ProcessError},
@@ -103,7 +106,8 @@ impl Source for MysqlSource {
 
     async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
         if request.kind == Kind::Log {
-            return Err(SourceError::unsupported(&self.subject(), request.kind));
+            let captured = async { binlog::capture(&self.access().await?, request, sink).await };
+            return captured.await.map_err(|failure| failure.explain("capture the log of", self.subject()));
         }
         let captured = async { dump::capture(&self.access().await?, self.single(), request, sink).await };
         captured.await.map_err(|failure| failure.explain("dump", self.subject()))
@@ -131,6 +135,32 @@ impl Source for MysqlSource {
             },
         };
         restored.map(|place| Restored { place }).map_err(|failure| failure.explain("restore", self.subject()))
+    }
+
+    async fn make_way(&self) -> Result<(), SourceError> {
+        let made = async { load::drop_databases(&self.access().await?).await };
+        made.await.map_err(|failure| failure.explain("make way for", self.subject()))
+    }
+
+    async fn replay(
+        &self,
+        stream: &mut (dyn AsyncRead + Send + Unpin),
+        place: &Place,
+        replay: &Replay,
+    ) -> Result<Restored, SourceError> {
+        let replayed = match place {
+            Place::Folder(folder) => replay::to_folder(stream, folder, replay).await,
+            Place::Original => match self.access().await {
+                Ok(access) => replay::over_original(&access, stream, replay).await,
+                Err(failure) => Err(failure),
+            },
+            Place::File(_) | Place::Database(_) => Err(Failure::Refused(
+                "what is replayed may name the original; restore in place, or to a folder".to_owned(),
+            )),
+        };
+        replayed
+            .map(|place| Restored { place })
+            .map_err(|failure| failure.explain("replay the log of", self.subject()))
     }
 }
 
@@ -161,6 +191,14 @@ impl From<super::SinkClosed> for Failure {
     }
 }
 
+/// What a user lacks, as far as the server says it.
+fn missing_grant(said: &str) -> Option<String> {
+    let needed = ["RELOAD", "REPLICATION SLAVE", "BINLOG MONITOR", "REPLICATION CLIENT", "BINLOG REPLAY"];
+    let said = said.split_once("Access denied; you need")?.1;
+    let privilege = needed.into_iter().find(|privilege| said.contains(privilege))?;
+    Some(format!("grant what is missing: GRANT {privilege} ON *.* TO the user of this backup"))
+}
+
 impl Failure {
     fn reason(self) -> String {
         self.explain("", String::new()).reason
@@ -179,7 +217,9 @@ impl Failure {
             }
             Failure::Process(why) => {
                 let said = why.to_string();
-                if said.contains("Access denied") {
+                if let Some(grant) = missing_grant(&said) {
+                    error(Class::Stalled, said).with_hint(grant)
+                } else if said.contains("Access denied") {
                     error(Class::Stalled, said).with_hint("check user, password and grants")
                 } else if said.contains("Unknown database") {
                     error(Class::Stalled, said).with_hint("check the declared databases")

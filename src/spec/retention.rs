@@ -5,7 +5,7 @@
 //! not deleted for lack of one. A kind that no rule covers is kept. What a kept artifact requires is kept.
 //!
 //! An epoch's full may go before its incrementals: their manifests name every pack that they use, and packs in use
-//! stay. Only `requires` ties one artifact's life to another's.
+//! stay. Only `requires` ties one artifact's life to another's; and a log keeps the newest data that it goes on from.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -68,6 +68,8 @@ pub struct Candidate<'a> {
     pub checked: Checked,
     /// Why it must be kept, if a person said so.
     pub held: Option<&'a str>,
+    /// For logs: where its window begins.
+    pub from: Option<Timestamp>,
     /// What a restore needs besides it.
     pub requires: &'a [ArtifactId],
     /// The artifact that it repairs and replaces.
@@ -89,6 +91,7 @@ impl<'a> Candidate<'a> {
             newest: artifact.newest,
             checked,
             held: artifact.held.as_deref(),
+            from: artifact.from.as_ref().map(|from| from.time),
             requires: &artifact.requires,
             supersedes: artifact.supersedes,
         }
@@ -216,6 +219,7 @@ pub fn decide(
             (c.id, verdict)
         })
         .collect();
+    keep_what_logs_go_on_from(candidates, now, &mut verdicts);
     keep_required(candidates, &mut verdicts);
     verdicts
 }
@@ -228,8 +232,36 @@ fn replaced(candidates: &[Candidate<'_>]) -> BTreeMap<ArtifactId, ArtifactId> {
 
 /// The place in time of the newest good one.
 fn newest_good(candidates: &[Candidate<'_>], now: Timestamp) -> Option<(Timestamp, ArtifactId)> {
-    let good = candidates.iter().filter(|c| c.checked != Checked::Failed && !c.is_from_the_future(now));
-    good.map(Candidate::order).max()
+    good_data(candidates, now).map(Candidate::order).max()
+}
+
+/// What brings something back by itself.
+fn good_data<'a, 'b>(
+    candidates: &'b [Candidate<'a>],
+    now: Timestamp,
+) -> impl Iterator<Item = &'b Candidate<'a>> {
+    let data = candidates.iter().filter(|c| c.kind != Kind::Log);
+    data.filter(move |c| c.checked != Checked::Failed && !c.is_from_the_future(now))
+}
+
+/// Keeps the newest data that each kept log goes on from: without it the log brings nothing back.
+fn keep_what_logs_go_on_from(
+    candidates: &[Candidate<'_>],
+    now: Timestamp,
+    verdicts: &mut BTreeMap<ArtifactId, Verdict>,
+) {
+    let mut data: Vec<(Timestamp, ArtifactId)> = good_data(candidates, now).map(Candidate::order).collect();
+    data.sort_unstable();
+    let kept = |c: &&Candidate<'_>| c.kind == Kind::Log && verdicts.get(&c.id).is_some_and(Verdict::keeps);
+    let logs: Vec<(ArtifactId, Timestamp)> =
+        candidates.iter().filter(kept).filter_map(|c| Some((c.id, c.from?))).collect();
+    for (log, from) in logs {
+        let before = data.partition_point(|(newest, _)| *newest <= from);
+        let base = before.checked_sub(1).and_then(|last| data.get(last));
+        if let Some(verdict @ Verdict::Delete(_)) = base.and_then(|(_, base)| verdicts.get_mut(base)) {
+            *verdict = Verdict::Keep(vec![Keep::RequiredBy(log)]);
+        }
+    }
 }
 
 /// Reasons that an artifact has of its own, whatever becomes of others.
@@ -443,6 +475,7 @@ mod tests {
             newest: id(hours_ago).time(),
             checked: Checked::Passed,
             held: None,
+            from: None,
             requires: &[],
             supersedes: None,
         }

@@ -9,6 +9,8 @@ use super::{
 use crate::artifact::Kind;
 
 const SOURCES: [&str; 3] = ["files", "sqlite", "mysql"];
+/// Sources whose logs are captured.
+const LOGS: [&str; 1] = ["mysql"];
 const STORES: [&str; 3] = ["local", "sftp", "s3"];
 
 /// A resource that is declared and that this build cannot run, whole or in part.
@@ -87,7 +89,8 @@ fn backup(backup: &super::Backup) -> Option<CannotRun> {
         let why = format!("this build has no driver for sources of the kind `{source}`");
         return Some(CannotRun { resource, kind: None, why });
     }
-    (backup.policy.schedules.contains_key(&Kind::Log) && backup.source.has_log()).then(|| CannotRun {
+    let has_log = backup.policy.schedules.contains_key(&Kind::Log) && backup.source.has_log();
+    (has_log && !LOGS.contains(&source)).then(|| CannotRun {
         resource,
         kind: Some(Kind::Log),
         why: format!("this build captures no logs of `{source}`"),

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     artifact::{ArtifactId, Depth, Kind},
-    inventory::{StoredArtifact, StoredBackup},
+    inventory::{StoredArtifact, StoredBackup, Stretch, Window, stretches, windows},
     plan::{
         Action, Plan,
         due::{self, Dueness},
@@ -36,6 +36,9 @@ pub struct BackupStatus {
     pub cannot_run: Option<String>,
     /// The newest moment that it can be brought back to, as far as can be seen.
     pub newest: Option<RestorePoint>,
+    /// The stretches of time to any second of which it can be brought back, by its log; oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Stretch>,
     /// How old that moment is, seconds.
     pub age_seconds: Option<i64>,
     /// The most data, in time, that may be lost; and whether that holds.
@@ -171,7 +174,11 @@ impl<'a> Pending<'a> {
 fn of(facts: &Facts<'_>, name: &BackupName, pending: &Pending<'_>) -> BackupStatus {
     let declared = facts.spec.backups.get(name);
     let holdings = facts.holdings(name);
-    let newest = newest(facts.now, &holdings);
+    let reached: Vec<_> = holdings
+        .iter()
+        .flat_map(|(store, stored)| windows(stored, facts.now).into_iter().map(|w| (*store, w)))
+        .collect();
+    let newest = newest(facts.now, &holdings, &reached);
     let resource = if name.is_infra() { "infra".to_owned() } else { format!("backup.{name}") };
     BackupStatus {
         declared: match facts.protected.contains_key(name) {
@@ -185,17 +192,33 @@ fn of(facts: &Facts<'_>, name: &BackupName, pending: &Pending<'_>) -> BackupStat
         objective: declared.and_then(|backup| objective(facts, backup, newest.as_ref())),
         rto_seconds: declared.and_then(|backup| backup.policy.rto).map(|rto| rto.as_secs()),
         newest,
+        windows: stretches(reached.iter().map(|(_, window)| window)),
         schedules: declared.map(|backup| due::assess(facts, backup)).unwrap_or_default(),
         successes: successes(facts.now, &holdings),
         stores: stores(facts, name, pending),
     }
 }
 
-fn newest(now: Timestamp, holdings: &[(&StoreName, &StoredBackup)]) -> Option<RestorePoint> {
-    let candidates = holdings.iter().filter_map(|(_, stored)| stored.newest_good(now));
+/// The newest data, or the newest log that goes on from some without a gap.
+fn newest(
+    now: Timestamp,
+    holdings: &[(&StoreName, &StoredBackup)],
+    reached: &[(&StoreName, Window<'_>)],
+) -> Option<RestorePoint> {
+    let data = holdings.iter().filter_map(|(_, stored)| stored.newest_good(now));
+    let by_log = || reached.iter().filter(|(_, window)| !window.logs.is_empty());
+    let candidates = data.chain(by_log().map(|(_, window)| window.newest()));
     let newest = candidates.max_by_key(|a| (a.newest, a.content()))?;
-    let has = |stored: &StoredBackup| stored.good_content(newest.content()).is_some();
-    let stores = holdings.iter().filter(|(_, stored)| has(stored)).map(|(name, _)| (*name).clone()).collect();
+    let reaches = |store: &StoreName| {
+        by_log().any(|(other, window)| {
+            *other == store && window.logs.iter().any(|log| log.content() == newest.content())
+        })
+    };
+    let has = |(store, stored): &(&StoreName, &StoredBackup)| match newest.kind {
+        Kind::Log => reaches(store),
+        _ => stored.good_content(newest.content()).is_some(),
+    };
+    let stores = holdings.iter().filter(|holding| has(holding)).map(|(name, _)| (*name).clone()).collect();
     Some(RestorePoint { artifact: newest.id, kind: newest.kind, at: newest.newest, stores })
 }
 

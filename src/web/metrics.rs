@@ -149,7 +149,25 @@ fn recovery_points(registry: &mut Registry, status: &Status, now: Timestamp) {
         "Age of the newest moment that a backup can be brought back to",
         ages,
     );
+    windows(registry, status);
     registry.register("objective_seconds", "What is declared as RPO and RTO", objectives);
+}
+
+/// The newest stretch of time of each backup that its log reaches.
+fn windows(registry: &mut Registry, status: &Status) {
+    let starts = Family::<Labels, Gauge>::default();
+    let ends = Family::<Labels, Gauge>::default();
+    for (name, backup) in &status.backups {
+        if let Some(window) = backup.windows.last() {
+            let labels = Labels { backup: Some(name.to_string()), ..Labels::default() };
+            starts.get_or_create(&labels).set(window.start.as_second());
+            ends.get_or_create(&labels).set(window.end.as_second());
+        }
+    }
+    let start =
+        "The first moment of the newest stretch of time that a backup can be brought back to by its log";
+    registry.register("pitr_window_start_timestamp_seconds", start, starts);
+    registry.register("pitr_window_end_timestamp_seconds", "Its last moment", ends);
 }
 
 fn seconds_of(backup: &BackupStatus) -> impl Iterator<Item = (&'static str, u64)> {

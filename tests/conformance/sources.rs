@@ -75,6 +75,7 @@ pub fn request() -> CaptureRequest {
         kind: Kind::Full,
         now: jiff::Timestamp::now(),
         base_started: None,
+        continues: None,
         stall: Duration::from_secs(120),
     }
 }

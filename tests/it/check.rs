@@ -83,6 +83,7 @@ fn withheld(world: &World, actions: Vec<Action>, rule: &str) {
         manual: None,
         store: store("a"),
         base: None,
+        continues: None,
     });
     let sound = Action::Delete { backup: backup("other"), artifact: old.id, store: store("a") };
     let judged_alone = world.judge(planted(&world, vec![capture.clone(), sound.clone()]));
@@ -292,6 +293,7 @@ fn what_is_held_locked_leased_or_in_use_is_withheld() {
         manual: None,
         store: store("a"),
         base: Some(ids[0]),
+        continues: None,
     });
     withheld(&world, vec![incremental, delete(ids[0], "a")], "in-use");
 }

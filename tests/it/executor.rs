@@ -138,6 +138,7 @@ fn capture(backup: &str, store: &str) -> Action {
         manual: None,
         store: store.parse().unwrap(),
         base: None,
+        continues: None,
     })
 }
 

@@ -157,6 +157,7 @@ fn the_process_that_is_killed() {
         manual: None,
         store: "vault".parse().unwrap(),
         base: None,
+        continues: None,
     };
     pass(Path::new(&folder), vec![Action::Capture(capture)], Some(point));
 }

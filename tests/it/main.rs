@@ -20,6 +20,7 @@ mod golden;
 mod journal;
 mod kit;
 mod leases;
+mod logs;
 mod loop_simulation;
 mod moved;
 mod observe;

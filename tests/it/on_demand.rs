@@ -80,7 +80,7 @@ fn what_is_not_there_is_an_error_that_names_what_is() {
 #[test]
 fn a_chain_is_applied_oldest_first_and_a_broken_one_is_refused() {
     let (mut world, ids) = three_nights();
-    let mut last = artifact(Kind::Log, t("2026-11-20T02:00:00Z"), 30);
+    let mut last = artifact(Kind::Incremental, t("2026-11-20T02:00:00Z"), 30);
     last.requires = vec![ids[1], ids[2]];
     world.put(&["a"], "agama", &last);
     assert_eq!(ask(&world, Point::Latest, None).unwrap().artifacts, [ids[1], ids[2], last.id]);

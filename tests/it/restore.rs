@@ -16,7 +16,7 @@ use backstay::{
         copy,
         delete::{self, DeleteError},
         repair::{self, Order},
-        restore::{self, RestoreError},
+        restore::{self, Logs, RestoreError},
         rewrite::Audience,
         stream::StreamError,
         sweep,
@@ -177,7 +177,9 @@ pub async fn restore_into(
 ) -> Result<Restored, String> {
     let manifest = committed::read(folder, artifact, keys).await.map_err(|e| e.to_string())?.manifest;
     let place = Place::File("/unused".into());
-    restore::restore(&[manifest], folder, source, &place, keys, &progress()).await.map_err(|e| e.to_string())
+    restore::restore(&[manifest], Logs::default(), folder, source, &place, keys, &progress())
+        .await
+        .map_err(|e| e.to_string())
 }
 
 pub fn interrupted(store: &str, artifact: ArtifactId, work: Work) -> Interrupted {
@@ -265,6 +267,7 @@ async fn without_the_identity_nothing_is_restored_and_the_recipients_are_named()
         let place = Place::File("/unused".into());
         let told = restore::restore(
             std::slice::from_ref(&manifest),
+            Logs::default(),
             &scene.at("vault"),
             &source,
             &place,
@@ -314,7 +317,9 @@ async fn a_segment_that_somebody_else_encrypted_is_refused_before_the_stream_end
             let source = Memory::default();
             let place = Place::File("/unused".into());
             let manifests = std::slice::from_ref(manifest);
-            let told = restore::restore(manifests, &folder, &source, &place, keys, &progress()).await;
+            let told =
+                restore::restore(manifests, Logs::default(), &folder, &source, &place, keys, &progress())
+                    .await;
             assert!(matches!(told, Err(RestoreError::Stream(StreamError::Damaged { .. }))), "{told:?}");
             assert!(source.restored.lock().unwrap().len() < PIECES.concat().len());
         }

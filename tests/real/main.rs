@@ -10,6 +10,7 @@ mod git;
 mod local;
 mod main_job;
 mod mysql;
+mod mysql_log;
 mod s3;
 mod schedulers;
 mod sftp;

@@ -93,9 +93,13 @@ impl Site {
 
     /// Declares the fleet with `full` as the retention of fulls, and commits.
     fn declare(&self, full: &str) -> String {
+        self.commit(&self.declaration(full))
+    }
+
+    fn declaration(&self, full: &str) -> String {
         let dir = self.folder.path().display();
         let vault = self.vault.options();
-        let text = format!(
+        format!(
             "[fleet]\nname = \"site\"\nrecipients = [\"{recipient}\"]\n\
              [store.vault]\nlocation = \"server-room\"\n\
              sftp = {{ host = \"127.0.0.1\", port = {port}, user = \"{user}\", path = \"{path}\", \
@@ -118,8 +122,7 @@ impl Site {
             endpoint = self.cloud.options().endpoint.unwrap(),
             mysql = self.database.port(),
             mysql_user = mariadb::USER,
-        );
-        self.commit(&text)
+        )
     }
 
     fn commit(&self, declaration: &str) -> String {
@@ -240,6 +243,53 @@ fn a_commit_becomes_backups_in_both_stores_and_data_comes_back() {
     site.expect(&["restore", "agama", "--in-place"], 0);
     assert_eq!(site.checksum("agama"), before);
     site.expect(&["verify", "--plaintext"], 0);
+}
+
+/// Passes until `reached` holds, each of which may leave something to do: a log is due every other second.
+fn pass_until(site: &Site, what: &str, reached: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !reached() {
+        assert!(Instant::now() < deadline, "{what}: {}", site.expect(&["plan"], 10));
+        site.run(&["apply", "--yes"]);
+    }
+}
+
+#[test]
+fn a_database_comes_back_to_a_second_and_a_gap_in_its_log_begins_anew() {
+    let site = Site::new();
+    site.fill_database();
+    site.database.sql("GRANT ALL ON *.* TO backup@'127.0.0.1'");
+    let text =
+        site.declaration("14d").replacen("keep = {", "log = { every = \"2s\" }\nkeep = { log = \"7d\",", 1);
+    site.commit(&text.replace(", databases = [\"agama\"]", ""));
+    let fulls = || {
+        let listing = site.json(&["list", "agama"], 0);
+        listing["artifacts"].as_array().unwrap().iter().filter(|row| row["kind"] == "full").count()
+    };
+    pass_until(&site, "a full is made", || fulls() == 1);
+    site.database
+        .sql("INSERT INTO agama.users (name) VALUES ('the last one'); CREATE TABLE agama.fresh (a INT)");
+    let before = site.checksum("agama");
+    let disaster = site.database.next_second();
+    site.database.sql("DELETE FROM agama.users; DROP TABLE agama.fresh");
+    let reaches = || {
+        let out = site.run(&["status", "agama", "--output", "json"]).stdout;
+        let status: Value = serde_json::from_slice(&out).unwrap();
+        let end = status["backups"]["agama"]["windows"][0]["end"].as_str().map(str::to_owned);
+        end.is_some_and(|end| end.parse::<jiff::Timestamp>().unwrap() > disaster)
+    };
+    pass_until(&site, "the log reaches the disaster", reaches);
+
+    let too_late = jiff::Timestamp::now().to_string();
+    assert_eq!(site.run(&["restore", "agama", "--at", &too_late, "--in-place"]).status.code(), Some(1));
+    assert_eq!(site.database.sql("SELECT COUNT(*) FROM agama.users"), "0", "a refusal changes nothing");
+    let told = site.expect(&["restore", "agama", "--at", &disaster.to_string(), "--in-place"], 0);
+    assert!(told.contains("the databases of the dump as of"), "{told}");
+    assert_eq!(site.checksum("agama"), before);
+    assert_eq!(site.database.sql("SELECT COUNT(*) FROM agama.fresh"), "0");
+
+    site.database.purge_all_binary_logs();
+    pass_until(&site, "a full begins anew", || fulls() == 2);
 }
 
 #[test]

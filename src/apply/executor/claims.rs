@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    artifact::Kind,
     plan::Action,
     spec::names::{BackupName, StoreName},
 };
@@ -53,11 +54,13 @@ impl Deed {
     }
 }
 
-/// Whether two actions on one backup may be under way beside each other: of a backup one capture at a time, and in each
+/// Whether two actions on one backup may be under way beside each other: of a backup one capture of its
+/// data and one of its log at a time, and in each
 /// of its stores one that changes it, or one that adds to it beside those that read.
 pub(super) fn agree(one: &Action, other: &Action) -> bool {
-    if let (Action::Capture(_), Action::Capture(_)) = (one, other) {
-        return one.backup() != other.backup();
+    if let (Action::Capture(one), Action::Capture(other)) = (one, other) {
+        // Logs share nothing with what else is captured, and must not wait for a long full.
+        return one.backup != other.backup || (one.kind == Kind::Log) != (other.kind == Kind::Log);
     }
     if one.backup() != other.backup() {
         return true;
@@ -93,13 +96,21 @@ fn deeds(action: &Action) -> impl Iterator<Item = (&StoreName, Deed)> {
 mod tests {
     use super::*;
     use crate::{
-        artifact::{ArtifactId, Depth, Kind},
+        artifact::{ArtifactId, Depth},
         plan::action::Capture,
     };
 
     fn capture(backup: &str, store: &str, kind: Kind) -> Action {
         let (backup, store) = (backup.parse().unwrap(), store.parse().unwrap());
-        Action::Capture(Capture { backup, kind, slot: None, manual: None, store, base: None })
+        Action::Capture(Capture {
+            backup,
+            kind,
+            slot: None,
+            manual: None,
+            store,
+            base: None,
+            continues: None,
+        })
     }
 
     fn id() -> ArtifactId {
@@ -139,7 +150,8 @@ mod tests {
         check(&copying, &verify("agama", "vault"), true);
         check(&verify("agama", "vault"), &delete("agama", "vault"), false);
         let capturing = capture("agama", "vault", Kind::Full);
-        check(&capturing, &capture("agama", "offsite", Kind::Log), false);
+        check(&capturing, &capture("agama", "offsite", Kind::Incremental), false);
+        check(&capturing, &capture("agama", "vault", Kind::Log), true);
         check(&capturing, &capture("orders", "vault", Kind::Full), true);
         check(&capturing, &delete("agama", "vault"), false);
         let push = Action::Push { mirror: "ssh://mirror".to_owned() };

@@ -7,7 +7,8 @@ use crate::{
         copy,
         executor::{Done, Failure},
         lease::Reading,
-        repair, restore,
+        repair,
+        restore::{self, Logs},
         rewrite::Audience,
         segment::Recipients,
         world::{World, as_stored, stalled},
@@ -205,7 +206,7 @@ impl World {
     ) -> Result<Done, Failure> {
         let name = self.spec.moved.folder(&restore.backup);
         let (folder, clock) = (self.folder(&restore.store, &name)?, self.clock.as_ref());
-        let read = restore.artifacts.iter().copied().collect();
+        let read = restore.artifacts.iter().chain(&restore.logs).copied().collect();
         let reading = Reading::begin(&folder, reader, read, &self.keys, clock).await;
         let restored = reading.during(clock, self.restore_from(&folder, step, restore)).await;
         let unseen = reading.end().await.map(|why| {
@@ -220,10 +221,8 @@ impl World {
         step: &Step,
         restore: &Restore,
     ) -> Result<Restored, Failure> {
-        let mut manifests = Vec::new();
-        for artifact in &restore.artifacts {
-            manifests.push(committed::read(folder, *artifact, &self.keys).await?.manifest);
-        }
+        let manifests = self.manifests(folder, &restore.artifacts).await?;
+        let logs = self.manifests(folder, &restore.logs).await?;
         let source = match self.spec.backups.get(&restore.backup) {
             _ if restore.backup.is_infra() => self.drivers.infra(&self.mirror, None),
             Some(declared) => self.drivers.source(&declared.source).await?,
@@ -239,7 +238,20 @@ impl World {
             Destination::InPlace => Place::Original,
         };
         let progress = self.listener.progress(step);
-        Ok(restore::restore(&manifests, folder, source.as_ref(), &place, &self.keys, &progress).await?)
+        let logs = Logs { manifests: &logs, until: restore.until };
+        Ok(restore::restore(&manifests, logs, folder, source.as_ref(), &place, &self.keys, &progress).await?)
+    }
+
+    async fn manifests(
+        &self,
+        folder: &BackupFolder,
+        artifacts: &[ArtifactId],
+    ) -> Result<Vec<Manifest>, Failure> {
+        let mut manifests = Vec::new();
+        for artifact in artifacts {
+            manifests.push(committed::read(folder, *artifact, &self.keys).await?.manifest);
+        }
+        Ok(manifests)
     }
 }
 

@@ -36,7 +36,7 @@ type Rule = fn(&Case<'_>) -> Option<String>;
 
 /// Every rule that holds whatever a person says, by its name in [`crate::plan::Withheld::rule`]. `unknown` is judged
 /// first, for nothing else can be judged without it.
-const RULES: [(&str, Rule); 14] = [
+const RULES: [(&str, Rule); 15] = [
     ("unreadable", unreadable),
     ("clock", clock),
     ("vanished", vanished),
@@ -48,6 +48,7 @@ const RULES: [(&str, Rule); 14] = [
     ("in-use", in_use),
     ("newest-good", newest_good),
     ("required", required),
+    ("log-base", log_base),
     ("dependents-first", dependents_first),
     ("not-expired", not_expired),
     ("copy-missing", copy_missing),
@@ -290,6 +291,19 @@ fn required(case: &Case<'_>) -> Option<String> {
     case.staying().find_map(|a| {
         let required = a.requires.iter().find(|id| case.gone.contains_key(id))?;
         Some(format!("{} requires {required}", a.id))
+    })
+}
+
+/// The newest data that a log which stays goes on from stays with it: a log alone brings nothing back.
+fn log_base(case: &Case<'_>) -> Option<String> {
+    let is_data = |a: &&StoredArtifact| a.kind != Kind::Log && a.is_good();
+    let logs = case.staying().filter(|a| a.kind == Kind::Log && a.is_good());
+    logs.filter_map(|log| Some((log, log.from.as_ref()?.time))).find_map(|(log, from)| {
+        let order = |a: &&StoredArtifact| (a.newest, a.id);
+        let base = case.going().filter(is_data).filter(|a| a.newest <= from).max_by_key(order)?;
+        let is_better = |a: &StoredArtifact| a.newest <= from && order(&a) > order(&base);
+        let other = case.staying().filter(is_data).any(is_better);
+        (!other).then(|| format!("the log {} goes on from {}", log.id, base.id))
     })
 }
 

@@ -204,6 +204,7 @@ fn decided(regime: Regime<'_>, points: &[Point], now: Timestamp) -> BTreeSet<Art
             newest: point.at,
             checked: Checked::Passed,
             held: None,
+            from: None,
             requires: &[],
             supersedes: None,
         })

@@ -50,6 +50,11 @@ impl Access {
         self.program(&self.programs.client, stall)
     }
 
+    /// The program that reads binary logs, of the server or of a file. It may be silent for `stall`.
+    pub(super) fn binlog(&self, stall: Duration) -> Result<Program, Failure> {
+        Ok(self.program(self.programs.binlog.as_ref().map_err(Clone::clone)?, stall))
+    }
+
     fn program(&self, path: &Path, stall: Duration) -> Program {
         // The first argument by the programs' own rule: nothing else is read then.
         let mut option = std::ffi::OsString::from("--defaults-file=");
@@ -60,7 +65,8 @@ impl Access {
 }
 
 fn option_file(server: &Server, password: Option<&Secret>, flavour: Flavour) -> Zeroizing<String> {
-    let mut text = Zeroizing::new(String::from("[client]\ndefault-character-set=utf8mb4\n"));
+    // The program that reads binary logs refuses options that it does not know, also those for all clients.
+    let mut text = Zeroizing::new(String::from("[mysql]\ndefault-character-set=utf8mb4\n[client]\n"));
     let mut add = |name: &str, value: &str| {
         writeln!(text, "{name}={}", quoted(value).as_str()).expect("writing to a string succeeds");
     };

@@ -30,6 +30,7 @@ pub(super) async fn capture(
     request: &CaptureRequest,
     sink: &mut dyn Sink,
 ) -> Result<Captured, Failure> {
+    let began = Instant::now();
     let asked = Asked::of(access, single).await?;
     if let Some(prologue) = &asked.prologue {
         sink.write(Bytes::from(prologue.clone())).await?;
@@ -39,6 +40,8 @@ pub(super) async fn capture(
     dump.close_input();
     let mut marks = Marks::default();
     begin(&mut dump, &mut view, &mut marks, sink).await?;
+    // The view holds nothing that is newer: a log that is replayed over it goes on from there.
+    let moment = request.now.checked_add(began.elapsed()).unwrap_or(request.now);
     // A dump that fails does not wait for the counts.
     let count = async { Ok(view.count(&asked.databases).await) };
     let (counts, ()) = tokio::try_join!(count, stream(dump, &mut marks, sink))?;
@@ -47,7 +50,7 @@ pub(super) async fn capture(
             "the dump ends without its closing line `-- Dump completed`".to_owned(),
         ));
     }
-    Ok(asked.captured(access, &view, counts, &marks, request.now))
+    Ok(asked.captured(access, &view, counts, &marks, moment))
 }
 
 /// What is dumped, and what was found out about it before.
@@ -121,7 +124,7 @@ impl Asked {
         view: &View,
         counts: Counts,
         marks: &Marks,
-        now: Timestamp,
+        moment: Timestamp,
     ) -> Captured {
         let position = marks.position();
         let counts = view.vouch(counts, position.as_ref());
@@ -133,7 +136,10 @@ impl Asked {
             ("dump".to_owned(), access.programs.version.clone()),
         ];
         Captured {
-            moment: Moment::At { time: now, position: (!position.is_empty()).then(|| position.join(", ")) },
+            moment: Moment::At {
+                time: moment,
+                position: (!position.is_empty()).then(|| position.join(", ")),
+            },
             details: Details { versions: versions.into(), counts, omitted: self.notes, ..Details::default() },
         }
     }

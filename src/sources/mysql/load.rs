@@ -9,6 +9,7 @@ use super::{
     access::Access,
     marks::Marks,
     session::{Session, identifier, literal},
+    view::all_databases,
 };
 use crate::{process::Process, sources::aside::Aside};
 
@@ -84,6 +85,19 @@ pub(super) async fn over_original(
     }
     load(access, single, dump, stream).await?;
     Ok(single.map_or_else(|| "the databases of the dump".to_owned(), |name| format!("database {name}")))
+}
+
+/// Drops the databases that a dump would bring back.
+pub(super) async fn drop_databases(access: &Access) -> Result<(), Failure> {
+    let mut session = Session::open(access, None, STATEMENT)?;
+    let databases = match access.databases.as_slice() {
+        [] => all_databases(&mut session).await?,
+        declared => declared.to_vec(),
+    };
+    for name in &databases {
+        session.rows(&format!("DROP DATABASE IF EXISTS {}", identifier(name))).await?;
+    }
+    Ok(())
 }
 
 /// The beginning of a dump.

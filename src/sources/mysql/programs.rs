@@ -3,7 +3,7 @@
 use std::{ffi::OsStr, path::PathBuf, time::Duration};
 
 use super::Failure;
-use crate::process::{self, Program};
+use crate::process::{self, ProcessError, Program};
 
 /// Whose options a program understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(super) enum Flavour {
 pub(super) struct Programs {
     pub dump: PathBuf,
     pub client: PathBuf,
+    /// Needed for logs only.
+    pub binlog: Result<PathBuf, ProcessError>,
     pub flavour: Flavour,
     /// The dump program's own version, for people.
     pub version: String,
@@ -27,9 +29,10 @@ impl Programs {
     pub(super) async fn find(search: &OsStr) -> Result<Self, Failure> {
         let dump = process::find(&["mariadb-dump", "mysqldump"], search)?;
         let client = process::find(&["mariadb", "mysql"], search)?;
+        let binlog = process::find(&["mariadb-binlog", "mysqlbinlog"], search);
         let asked = Program::new(&dump).argument("--version").timeout(Duration::from_secs(30));
         let version = String::from_utf8_lossy(&asked.output(b"", 4096).await?).trim().to_owned();
         let flavour = if version.contains("MariaDB") { Flavour::MariaDb } else { Flavour::MySql };
-        Ok(Self { dump, client, flavour, version })
+        Ok(Self { dump, client, binlog, flavour, version })
     }
 }

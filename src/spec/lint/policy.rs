@@ -9,7 +9,7 @@ use super::{Lint, objective::HORIZON_START};
 use crate::{
     artifact::Kind,
     spec::{
-        CatchUp, Policy, Retention, Schedule,
+        CatchUp, Policy, Retention, Schedule, Source,
         places::{Path, path},
     },
 };
@@ -44,6 +44,23 @@ impl Lint<'_> {
                 let (policy, kind) = (&backup.policy.name, backup.source.kind());
                 let message = format!("policy `{policy}` captures logs, but `{kind}` keeps none");
                 self.error("no-log", &at, message, "use a policy without `log`");
+            }
+        }
+    }
+
+    /// The log of a server is replayed whole: which statements concern one of its databases nobody can tell for sure.
+    pub(super) fn logs_can_be_replayed(&mut self) {
+        let lowered = self.lowered;
+        for backup in lowered.spec.backups.values() {
+            let Source::Mysql(mysql) = &backup.source else { continue };
+            if backup.policy.schedules.contains_key(&Kind::Log) && !mysql.server.databases.is_empty() {
+                let at = path(["backup", backup.name.as_str(), "mysql", "databases"]);
+                let message = format!(
+                    "backup `{}` captures the log of its server, which tells of all databases, but the data of some only",
+                    backup.name
+                );
+                let hint = "leave `databases` out, or use a policy without `log`";
+                self.error("log-of-some", &at, message, hint);
             }
         }
     }

@@ -96,6 +96,7 @@ impl Lab {
                 manual: None,
                 store: "here".parse().unwrap(),
                 base,
+                continues: None,
             },
             artifact: ArtifactId::new(start(), number),
             revision: "0123456789abcdef".to_owned(),

@@ -33,7 +33,8 @@ async fn captured(
     prerequisites: Option<Tips>,
 ) -> Result<(Captured, Vec<u8>), SourceError> {
     let now = "2026-11-20T01:00:00Z".parse().unwrap();
-    let request = CaptureRequest { kind, now, base_started: None, stall: Duration::from_secs(60) };
+    let request =
+        CaptureRequest { kind, now, base_started: None, continues: None, stall: Duration::from_secs(60) };
     let mut sink = Memory::default();
     let captured = GitSource::new(mirror.to_owned(), prerequisites).capture(&request, &mut sink).await?;
     Ok((captured, sink.0))

@@ -6,7 +6,7 @@ use std::{
 };
 
 use backstay::{
-    apply::restore::restore,
+    apply::restore::{Logs, restore},
     artifact::{
         ArtifactId, Manifest,
         layout::{self, ObjectName},
@@ -187,7 +187,8 @@ impl Simulation {
         let source = MemorySource::new(data_path(folder.backup.as_str()), self.fleet.data.clone());
         let progress: Arc<dyn Progress> = Arc::new(Unseen);
         let (chain, place) = (std::slice::from_ref(manifest), Place::Original);
-        let restored = restore(chain, folder, &source, &place, &self.fleet.keys, &progress).await;
+        let restored =
+            restore(chain, Logs::default(), folder, &source, &place, &self.fleet.keys, &progress).await;
         assert!(restored.is_ok(), "{what}: {restored:?}; {ended:#?}");
         let bytes = source.restored().unwrap();
         let had = is_infra(&folder.backup) || source.had(manifest.moment.newest(), &bytes);

@@ -5,6 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use backstay::{
@@ -92,6 +93,32 @@ impl MariaDb {
     /// Runs statements as root and returns what they print.
     pub fn sql(&self, statements: &str) -> String {
         sql(&self.socket(), statements)
+    }
+
+    /// Waits until the server's clock shows another second, and returns it: what happens from now on is of that second or
+    /// later.
+    pub fn next_second(&self) -> jiff::Timestamp {
+        let now = || self.sql("SELECT UNIX_TIMESTAMP()").parse::<i64>().unwrap();
+        let (before, deadline) = (now(), Instant::now() + Duration::from_secs(10));
+        while now() == before {
+            assert!(Instant::now() < deadline, "the server's clock stands still");
+        }
+        jiff::Timestamp::from_second(before + 1).unwrap()
+    }
+
+    /// Purges every binary log but a new one. The server keeps files until the engine has written down what is in them.
+    pub fn purge_all_binary_logs(&self) {
+        self.sql("FLUSH BINARY LOGS");
+        let names = || {
+            let listed = self.sql("SHOW BINARY LOGS");
+            listed.lines().filter_map(|line| line.split('\t').next()).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let last = names().pop().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while names()[0] != last {
+            assert!(Instant::now() < deadline, "the server purges nothing");
+            self.sql(&format!("PURGE BINARY LOGS TO '{last}'"));
+        }
     }
 
     /// Databases as the user that backs up sees them, over TCP.

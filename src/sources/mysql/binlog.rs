@@ -1,0 +1,250 @@
+//! The log: every binary log file that the server has closed since the last artifact, read over the replication protocol.
+//!
+//! The server is told to begin a new file, so that what came before is closed and has its final size. The server's own
+//! program writes each file into a named pipe, so that nothing is staged on disk.
+
+use std::{path::Path, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use tokio::{
+    io::AsyncReadExt,
+    net::unix::pipe::{OpenOptions, Receiver},
+    time::timeout,
+};
+
+use super::{
+    ANSWER, Failure,
+    access::Access,
+    entries::{END, Entry, is_plain},
+    session::Session,
+};
+use crate::{
+    artifact::{
+        manifest::{Details, Edge, Moment},
+        position::LogPosition,
+    },
+    process::{ProcessError, Program},
+    sources::{CaptureRequest, Captured, Sink},
+};
+
+/// Where the first event of a file stands: behind its magic number.
+const FIRST: u64 = 4;
+const CHUNK: usize = 128 * 1024;
+
+/// Captures what the server wrote since `request.continues`. Where some of that is gone already, the log begins with what is
+/// still there, and says so by where it begins.
+pub(super) async fn capture(
+    access: &Access,
+    request: &CaptureRequest,
+    sink: &mut dyn Sink,
+) -> Result<Captured, Failure> {
+    let missing = || Failure::Refused("it is not told where the last artifact ends".to_owned());
+    let continues = request.continues.as_ref().ok_or_else(missing)?;
+    let mut session = Session::open(access, None, ANSWER)?;
+    let version = session.one("SELECT VERSION()").await?;
+    let files = closed(&mut session).await?;
+    let span = span(files, continues, request.now)?;
+    let pipes = tempfile::tempdir().map_err(|error| Failure::Refused(error.to_string()))?;
+    for file in &span.files {
+        stream(access, file, pipes.path(), request.stall, sink).await?;
+    }
+    sink.write(Bytes::from_static(&END)).await?;
+    Ok(Captured {
+        moment: Moment::Window { from: span.from, until: span.until },
+        details: Details { versions: [("server".to_owned(), version)].into(), ..Details::default() },
+    })
+}
+
+/// The server's files.
+struct Files {
+    /// Those that are complete, oldest first.
+    closed: Vec<Entry>,
+    /// The one that is written.
+    active: String,
+}
+
+/// Begins a new file, and lists those before it.
+async fn closed(session: &mut Session) -> Result<Files, Failure> {
+    session.rows("FLUSH BINARY LOGS").await?;
+    let rows = session.rows("SHOW BINARY LOGS").await?;
+    let mut files = Vec::new();
+    for row in rows {
+        let [name, size] = match row.as_slice() {
+            [name, size, ..] => [name, size],
+            _ => return Err(Failure::Answer("the server's list of binary logs can't be read".to_owned())),
+        };
+        let size = size.parse().map_err(|_| Failure::Answer(format!("the size of {name:?} is no number")))?;
+        if !is_plain(name) {
+            return Err(Failure::Answer(format!("{name:?} is no name of a binary log")));
+        }
+        files.push(Entry { name: name.clone(), size });
+    }
+    let active = files.pop().ok_or_else(|| Failure::Answer("the server keeps no binary log".to_owned()))?;
+    Ok(Files { closed: files, active: active.name })
+}
+
+/// What is captured.
+#[derive(Debug, PartialEq, Eq)]
+struct Span {
+    files: Vec<Entry>,
+    from: Edge,
+    until: Edge,
+}
+
+/// The files since the last artifact. The log is complete up to `now`, for the file that is written now was begun later.
+fn span(files: Files, continues: &Edge, now: Timestamp) -> Result<Span, Failure> {
+    let place = |file: &str, offset: u64| format!("{file}:{offset}");
+    let active = place(&files.active, FIRST);
+    let until = Edge { time: now, position: active.clone() };
+    let unreadable = |text: &str| Failure::Refused(format!("{text:?} is no place in a binary log"));
+    let last = LogPosition::parse(&continues.position).ok_or_else(|| unreadable(&continues.position))?;
+    let goes_on = |file: &Entry| {
+        let (begin, end) = (place(&file.name, 0), place(&file.name, file.size));
+        let [begin, end] = [&begin, &end].map(|text| LogPosition::parse(text));
+        begin.is_some_and(|begin| begin <= last) && end.is_some_and(|end| last <= end)
+    };
+    if LogPosition::parse(&active).as_ref() == Some(&last) {
+        return Ok(Span { files: Vec::new(), from: continues.clone(), until });
+    }
+    let first = files.closed.iter().position(goes_on);
+    let captured = files.closed.get(first.unwrap_or(0)..).unwrap_or_default().to_vec();
+    let begins = captured.first().map_or(active, |file| place(&file.name, FIRST));
+    // Where the last artifact's end is gone, nobody knows since when the log is whole.
+    let time = if first.is_some() { continues.time } else { now };
+    Ok(Span { files: captured, from: Edge { time, position: begins }, until })
+}
+
+/// Streams one file, which must have exactly the size that the server told.
+async fn stream(
+    access: &Access,
+    file: &Entry,
+    pipes: &Path,
+    stall: Duration,
+    sink: &mut dyn Sink,
+) -> Result<(), Failure> {
+    sink.write(Bytes::from(file.header()?)).await?;
+    let unusable = |error: std::io::Error| Failure::Refused(format!("no pipe can be made: {error}"));
+    let path = pipes.join(&file.name);
+    mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+        .map_err(|error| unusable(error.into()))?;
+    // Open for writing as well, so that the pipe has no end before the program has opened it.
+    let mut pipe = OpenOptions::new().read_write(true).open_receiver(&path).map_err(unusable)?;
+    let reading = reader(access, file, pipes)?.start()?.finish();
+    let mut reading = std::pin::pin!(reading);
+    let mut left = file.size;
+    let mut has_ended = false;
+    while left > 0 {
+        let mut piece = BytesMut::with_capacity(CHUNK);
+        let next = timeout(stall, pipe.read_buf(&mut piece));
+        tokio::select! {
+            biased;
+            read = next => match read {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(unusable(error)),
+                Err(_) => return Err(Failure::Answer(format!("the server was silent in the middle of {}", file.name))),
+            },
+            ended = &mut reading, if !has_ended => {
+                ended?;
+                has_ended = true;
+                must_hold(&pipe, &mut piece, file)?;
+            }
+        }
+        left = left.checked_sub(piece.len() as u64).ok_or_else(|| longer(file))?;
+        sink.write(piece.freeze()).await?;
+    }
+    if !has_ended {
+        timeout(stall, reading).await.map_err(|_| longer(file))??;
+    }
+    if let Ok(1..) = pipe.try_read(&mut [0]) {
+        return Err(longer(file));
+    }
+    sink.write(Bytes::from(vec![0; file.padding()])).await?;
+    Ok(())
+}
+
+/// What the program left in the pipe when it ended: the rest of the file, or the file was cut short.
+fn must_hold(pipe: &Receiver, piece: &mut BytesMut, file: &Entry) -> Result<(), Failure> {
+    match pipe.try_read_buf(piece) {
+        Ok(1..) => Ok(()),
+        Ok(0) | Err(_) => Err(Failure::Incomplete(format!(
+            "{} is shorter than the server told: {} bytes",
+            file.name, file.size
+        ))),
+    }
+}
+
+fn longer(file: &Entry) -> Failure {
+    Failure::Incomplete(format!("{} is longer than the server told: {} bytes", file.name, file.size))
+}
+
+/// The program that writes a file of the server, as it is, into the pipe of its name.
+fn reader(access: &Access, file: &Entry, pipes: &Path) -> Result<Program, Failure> {
+    let mut folder = std::ffi::OsString::from("--result-file=");
+    // The program puts the file's name behind it.
+    folder.push(pipes.join(""));
+    let reader = access.binlog(Duration::MAX)?;
+    let reader = reader.arguments(["--read-from-remote-server", "--raw"]).argument(folder);
+    Ok(reader.discard_output().argument("--").argument(&file.name))
+}
+
+impl From<&ProcessError> for Failure {
+    fn from(error: &ProcessError) -> Self {
+        Failure::Process(error.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(closed: &[(&str, u64)], active: &str) -> Files {
+        let entry = |(name, size): &(&str, u64)| Entry { name: (*name).to_owned(), size: *size };
+        Files { closed: closed.iter().map(entry).collect(), active: active.to_owned() }
+    }
+
+    fn check(closed: &[(&str, u64)], active: &str, continues: &str, expect: (&str, &[&str], bool)) {
+        let [before, now] =
+            ["2026-11-20T10:00:00Z", "2026-11-20T10:15:00Z"].map(|text| text.parse().unwrap());
+        let edge = Edge { time: before, position: continues.to_owned() };
+        let span = span(files(closed, active), &edge, now).unwrap();
+        let names: Vec<&str> = span.files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(
+            (span.from.position.as_str(), names.as_slice()),
+            (expect.0, expect.1),
+            "after {continues}"
+        );
+        assert_eq!(span.from.time, if expect.2 { before } else { now }, "after {continues}");
+        assert_eq!(span.until, Edge { time: now, position: format!("{active}:4") });
+    }
+
+    #[test]
+    fn a_log_goes_on_with_the_file_in_which_the_last_artifact_ends() {
+        let closed = [("bin.000001", 900), ("bin.000002", 600), ("bin.000003", 500)];
+        check(
+            &closed,
+            "bin.000004",
+            "bin.000002:300, gtid 0-7-1",
+            ("bin.000002:4", &["bin.000002", "bin.000003"], true),
+        );
+        check(&closed, "bin.000004", "bin.000003:4", ("bin.000003:4", &["bin.000003"], true));
+        check(&closed, "bin.000004", "bin.000002:600", ("bin.000002:4", &["bin.000002", "bin.000003"], true));
+        check(&closed, "bin.000004", "bin.000004:4", ("bin.000004:4", &[], true));
+    }
+
+    #[test]
+    fn a_log_whose_beginning_is_gone_begins_with_what_is_there() {
+        let purged = [("bin.000007", 900), ("bin.000008", 600)];
+        check(&purged, "bin.000009", "bin.000005:4", ("bin.000007:4", &["bin.000007", "bin.000008"], false));
+        // Reset, and begun anew.
+        check(&[("bin.000001", 900)], "bin.000002", "bin.000057:4", ("bin.000001:4", &["bin.000001"], false));
+        check(
+            &[("bin.000001", 900)],
+            "bin.000002",
+            "bin.000001:5000",
+            ("bin.000001:4", &["bin.000001"], false),
+        );
+        check(&[], "bin.000002", "bin.000001:50", ("bin.000002:4", &[], false));
+    }
+}

@@ -1,0 +1,99 @@
+//! The stream of a log: a tar of whole binary log files, so that `tar` and `mariadb-binlog` read it without Backstay.
+
+use tar::{EntryType, Header};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::Failure;
+
+/// The unit of a tar archive, bytes (POSIX.1-2017, pax, "ustar Interchange Format").
+const BLOCK: u64 = 512;
+
+/// What ends an archive: two blocks of zeros.
+pub(super) const END: [u8; 2 * BLOCK as usize] = [0; 2 * BLOCK as usize];
+
+/// A file of binary logs in a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Its name on the server: no path.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl Entry {
+    /// What stands before its content.
+    pub(super) fn header(&self) -> Result<Vec<u8>, Failure> {
+        let mut header = Header::new_ustar();
+        let named = header.set_path(&self.name);
+        named
+            .map_err(|error| Failure::Answer(format!("the name of {:?} is unusable: {error}", self.name)))?;
+        header.set_size(self.size);
+        header.set_mode(0o600);
+        header.set_entry_type(EntryType::Regular);
+        header.set_cksum();
+        Ok(header.as_bytes().to_vec())
+    }
+
+    /// The zeros behind its content.
+    pub(super) fn padding(&self) -> usize {
+        // Less than a block.
+        ((BLOCK - self.size % BLOCK) % BLOCK) as usize
+    }
+
+    /// Reads the next one; `None` at the archive's end.
+    pub(super) async fn read(stream: &mut (dyn AsyncRead + Send + Unpin)) -> Result<Option<Self>, Failure> {
+        let mut block = [0; BLOCK as usize];
+        stream.read_exact(&mut block).await.map_err(Failure::Stream)?;
+        if block.iter().all(|byte| *byte == 0) {
+            stream.read_exact(&mut block).await.map_err(Failure::Stream)?;
+            return Ok(None);
+        }
+        Self::parse(&block).map(Some)
+    }
+
+    fn parse(block: &[u8; BLOCK as usize]) -> Result<Self, Failure> {
+        let broken = |why: &str| Failure::Incomplete(format!("the log's archive can't be read: {why}"));
+        let header = Header::from_byte_slice(block);
+        let sum = header.cksum().map_err(|_| broken("it has no checksum"))?;
+        let mut blank = header.clone();
+        blank.set_cksum();
+        if blank.cksum().ok() != Some(sum) {
+            return Err(broken("a checksum is wrong"));
+        }
+        let size = header.entry_size().map_err(|_| broken("a size is no number"))?;
+        let name = header.path().map_err(|_| broken("a name is no text"))?.to_string_lossy().into_owned();
+        if !is_plain(&name) {
+            return Err(broken(&format!("it names {name:?}")));
+        }
+        Ok(Self { name, size })
+    }
+}
+
+/// Whether a name is one of a file in a folder, and no option.
+pub(super) fn is_plain(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    !name.is_empty()
+        && name.len() <= 99
+        && name.chars().all(plain)
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn entries_are_read_back_and_nothing_but_plain_names_is() {
+        let entry = Entry { name: "bin.000001".to_owned(), size: 700 };
+        let mut header: &[u8] = &entry.header().unwrap();
+        assert_eq!(Entry::read(&mut header).await.unwrap(), Some(entry.clone()));
+        assert_eq!(entry.padding(), 324);
+        assert_eq!(Entry::read(&mut &END[..]).await.unwrap(), None);
+        for name in ["../bin.000001", "a/b", "-o", ".hidden", "", "a b"] {
+            assert!(!is_plain(name), "{name}");
+        }
+        let mut broken = entry.header().unwrap();
+        broken[0] = b'x';
+        assert!(Entry::read(&mut broken.as_slice()).await.is_err());
+    }
+}

@@ -1,0 +1,213 @@
+//! Logs: when they are captured, what they go on from, which moments they reach, and what a restore replays.
+
+use std::time::Duration;
+
+use crate::world::*;
+use backstay::{
+    artifact::{ArtifactId, Kind, manifest::Edge},
+    inventory::{StoredArtifact, stretches, windows},
+    plan::{
+        Action,
+        action::{Destination, Restore},
+        restore::{self, CannotRestore, Point, Request},
+    },
+    spec::{Cadence, Mysql, Policy, Retention, Server, Source, Tls},
+};
+
+const QUARTER: Duration = Duration::from_secs(900);
+
+fn with_log() -> Policy {
+    let mut policy = nightly();
+    policy.schedules.insert(Kind::Log, Cadence::Every(QUARTER));
+    policy
+}
+
+fn logged(stores: &[&str]) -> World {
+    let mut world = World::new(stores).declare("agama", with_log());
+    let server = Server {
+        host: "db".to_owned(),
+        port: None,
+        socket: None,
+        user: None,
+        password: None,
+        databases: Vec::new(),
+        tls: Tls::Default,
+    };
+    world.spec.backups.get_mut("agama").unwrap().source = Source::Mysql(Mysql { server });
+    world
+}
+
+fn full(at: &str, position: &str, random: u64) -> StoredArtifact {
+    let mut full = artifact(Kind::Full, t(at), random);
+    full.position = Some(position.into());
+    full.verified.metadata = Some(full.newest);
+    full
+}
+
+fn log((from, begin): (&str, &str), (until, end): (&str, &str), random: u64) -> StoredArtifact {
+    let mut log = artifact(Kind::Log, t(until), random);
+    log.slot = Some(t(until));
+    log.from = Some(Box::new(Edge { time: t(from), position: begin.to_owned() }));
+    log.position = Some(end.into());
+    log.verified.metadata = Some(log.newest);
+    log
+}
+
+const FULL: (&str, &str) = ("2026-11-20T01:00:00Z", "bin.000005:700, gtid 0-7-9");
+const FIRST: ((&str, &str), (&str, &str)) =
+    (("2026-11-20T01:00:00Z", "bin.000005:4"), ("2026-11-20T11:30:00Z", "bin.000006:4"));
+const SECOND: ((&str, &str), (&str, &str)) =
+    (("2026-11-20T11:30:00Z", "bin.000006:4"), ("2026-11-20T11:45:00Z", "bin.000007:4"));
+
+/// A full and two logs that go on from it, in store `a`.
+fn chain() -> (World, [ArtifactId; 3]) {
+    let mut world = logged(&["a"]);
+    let all = [full(FULL.0, FULL.1, 1), log(FIRST.0, FIRST.1, 2), log(SECOND.0, SECOND.1, 3)];
+    all.iter().for_each(|artifact| world.put(&["a"], "agama", artifact));
+    (world, all.map(|artifact| artifact.id))
+}
+
+fn captures(world: &World) -> Vec<(Kind, Option<String>, String)> {
+    let steps = world.plan().steps.into_iter();
+    let captures = steps.filter_map(|step| match step.action {
+        Action::Capture(capture) => {
+            Some((capture.kind, capture.continues.map(|edge| edge.position), step.reason))
+        }
+        _ => None,
+    });
+    captures.collect()
+}
+
+fn ask(world: &World, point: Point, to: Destination) -> Result<Restore, CannotRestore> {
+    let request = Request { backup: backup("agama"), point, from: None, to };
+    let plan = restore::restore(&world.spec, &world.inventory(), &world.limits, &request, world.now)?;
+    match plan.steps.into_iter().next().expect("one step").action {
+        Action::Restore(restore) => Ok(restore),
+        other => panic!("{other}"),
+    }
+}
+
+fn at(text: &str) -> Point {
+    Point::At(t(text))
+}
+
+#[test]
+fn a_log_goes_on_from_where_the_last_artifact_ends() {
+    let (mut world, _) = chain();
+    world.now = t("2026-11-20T12:00:00Z");
+    let due = captures(&world);
+    assert_eq!(due.len(), 1, "{due:?}");
+    assert_eq!((due[0].0, due[0].1.as_deref()), (Kind::Log, Some("bin.000007:4")));
+    let mut fresh = logged(&["a"]);
+    fresh.put(&["a"], "agama", &full(FULL.0, FULL.1, 1));
+    assert_eq!(captures(&fresh)[0].1.as_deref(), Some(FULL.1));
+}
+
+#[test]
+fn without_data_that_tells_its_place_a_log_waits() {
+    let mut world = logged(&["a"]);
+    world.put(&["a"], "agama", &artifact(Kind::Full, t(FULL.0), 1));
+    assert_eq!(captures(&world), []);
+    assert!(world.plan().waiting.iter().any(|waiting| waiting.what == "log of agama"));
+}
+
+#[test]
+fn a_gap_ends_the_window_and_a_full_begins_anew_at_once_and_once() {
+    let (mut world, _) = chain();
+    let after = log(("2026-11-20T11:50:00Z", "bin.000009:4"), ("2026-11-20T12:00:00Z", "bin.000010:4"), 4);
+    world.put(&["a"], "agama", &after);
+    let stored = world.stored("a", "agama").clone();
+    let reached = stretches(&windows(&stored, world.now));
+    assert_eq!(reached.len(), 1);
+    assert_eq!((reached[0].start, reached[0].end), (t(FULL.0), t("2026-11-20T11:45:00Z")));
+    let fulls = |world: &World| captures(world).into_iter().filter(|c| c.0 == Kind::Full).collect::<Vec<_>>();
+    let due = fulls(&world);
+    assert_eq!(due.len(), 1, "{due:?}");
+    assert!(due[0].2.contains("the log has a gap between"), "{}", due[0].2);
+    world.put(&["a"], "agama", &full("2026-11-20T12:00:00Z", "bin.000010:99", 5));
+    assert_eq!(fulls(&world), []);
+}
+
+#[test]
+fn what_another_store_still_has_to_copy_is_no_gap() {
+    let (mut world, ids) = chain();
+    world = world_with_second_store(world, &ids);
+    assert!(captures(&world).iter().all(|capture| capture.0 != Kind::Full), "{:?}", captures(&world));
+}
+
+/// The second log only in `b`, and a third one only in `a`.
+fn world_with_second_store(before: World, ids: &[ArtifactId; 3]) -> World {
+    let mut world = logged(&["a", "b"]);
+    world.now = before.now;
+    world.put(&["a", "b"], "agama", &full(FULL.0, FULL.1, 1));
+    world.put(&["a", "b"], "agama", &log(FIRST.0, FIRST.1, 2));
+    world.put(&["b"], "agama", &log(SECOND.0, SECOND.1, 3));
+    assert_eq!(world.stored("b", "agama").artifacts.last().unwrap().id, ids[2]);
+    let third = log(("2026-11-20T11:45:00Z", "bin.000007:4"), ("2026-11-20T12:00:00Z", "bin.000008:4"), 4);
+    world.put(&["a"], "agama", &third);
+    world
+}
+
+#[test]
+fn a_second_is_reached_by_the_data_before_it_and_the_logs_up_to_it() {
+    let (mut world, [base, first, second]) = chain();
+    for (moment, logs) in [
+        ("2026-11-20T01:00:01Z", vec![first]),
+        ("2026-11-20T11:30:00Z", vec![first]),
+        ("2026-11-20T11:30:01Z", vec![first, second]),
+        ("2026-11-20T11:45:00Z", vec![first, second]),
+    ] {
+        let restore = ask(&world, at(moment), Destination::InPlace).unwrap();
+        assert_eq!((restore.artifacts, restore.logs), (vec![base], logs), "{moment}");
+        assert_eq!(restore.until, Some(t(moment)));
+    }
+    let latest = ask(&world, Point::Latest, Destination::Folder("out".into())).unwrap();
+    assert_eq!((latest.logs, latest.until), (vec![first, second], None));
+    let exactly = ask(&world, at(FULL.0), Destination::Database("copy".to_owned())).unwrap();
+    assert_eq!(exactly.logs, []);
+    // A newer full leaves less to replay.
+    world.put(&["a"], "agama", &full("2026-11-20T11:40:00Z", "bin.000006:50", 9));
+    let nearer = ask(&world, at("2026-11-20T11:42:00Z"), Destination::InPlace).unwrap();
+    assert_eq!((nearer.artifacts.len(), nearer.logs), (1, vec![second]));
+}
+
+#[test]
+fn a_moment_that_no_log_reaches_is_refused_and_never_replaced_by_another() {
+    let (mut world, [_, first, _]) = chain();
+    world.now = t("2026-11-20T12:00:00Z");
+    for moment in ["2026-11-20T11:45:01Z", "2026-11-20T00:59:59Z"] {
+        let refused = ask(&world, at(moment), Destination::InPlace);
+        assert!(matches!(refused, Err(CannotRestore::NotInLog { .. })), "{moment}: {refused:?}");
+    }
+    let copy = ask(&world, at("2026-11-20T11:00:00Z"), Destination::Database("copy".to_owned()));
+    assert!(matches!(copy, Err(CannotRestore::NoPlaceForLogs { .. })), "{copy:?}");
+    // The newest data can be restored anywhere.
+    assert!(ask(&world, Point::Latest, Destination::Database("copy".to_owned())).unwrap().logs.is_empty());
+    world.artifact_mut("a", "agama", first).condition = damaged();
+    let broken = ask(&world, at("2026-11-20T11:40:00Z"), Destination::InPlace);
+    assert!(matches!(broken, Err(CannotRestore::NotInLog { .. })), "{broken:?}");
+    let lone = ask(&world, Point::Artifact(first), Destination::InPlace);
+    assert!(matches!(lone, Err(CannotRestore::NotInLog { .. })), "{lone:?}");
+}
+
+#[test]
+fn the_data_that_a_kept_log_goes_on_from_is_kept_longer_than_its_own_rule_says() {
+    let mut world = logged(&["a"]);
+    let keep = Retention { full: Some(DAY * 2), log: Some(DAY * 30), ..Retention::default() };
+    world.spec.backups.get_mut("agama").unwrap().policy.keep = keep;
+    let first = full("2026-11-03T01:00:00Z", "bin.000001:4", 1);
+    let base = full("2026-11-04T01:00:00Z", "bin.000002:4", 2);
+    let after = log(("2026-11-04T01:00:00Z", "bin.000002:4"), ("2026-11-04T02:00:00Z", "bin.000003:4"), 3);
+    let newest = full("2026-11-20T01:00:00Z", "bin.000009:4", 4);
+    [&first, &base, &after, &newest].into_iter().for_each(|artifact| world.put(&["a"], "agama", artifact));
+    world.limits.delete_share = 1.0;
+    let deleted = |world: &World| {
+        let steps = world.plan().steps.into_iter();
+        let gone = steps.filter_map(|step| match step.action {
+            Action::Delete { artifact, .. } => Some(artifact),
+            _ => None,
+        });
+        gone.collect::<Vec<_>>()
+    };
+    assert_eq!(deleted(&world), [first.id]);
+}

@@ -1,0 +1,194 @@
+//! The binary log of a real MariaDB: captured without a gap, and replayed up to any second.
+
+#[path = "../conformance/sources.rs"]
+#[allow(dead_code, reason = "each test file uses its part")]
+mod suite;
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use super::lab::mariadb::MariaDb;
+use backstay::{
+    artifact::{
+        Kind,
+        manifest::{Edge, Moment},
+    },
+    sources::{CaptureRequest, Captured, Place, Replay, Source},
+};
+use suite::{Collected, captured, request};
+
+fn till(server: &MariaDb) {
+    server.sql(
+        "CREATE DATABASE shop; CREATE TABLE shop.sale (id INT PRIMARY KEY AUTO_INCREMENT, what VARCHAR(20))",
+    );
+    server.sql("CREATE DATABASE other; CREATE TABLE other.t (a INT)");
+    server.sql("GRANT REPLICATION SLAVE ON *.* TO backup@'127.0.0.1'");
+    sell(server, "before the dump");
+}
+
+fn sell(server: &MariaDb, what: &str) {
+    server.sql(&format!("INSERT INTO shop.sale (what) VALUES ('{what}')"));
+}
+
+fn sold(server: &MariaDb) -> String {
+    server.sql("SELECT GROUP_CONCAT(what ORDER BY id) FROM shop.sale")
+}
+
+fn end(captured: &Captured) -> Edge {
+    match &captured.moment {
+        Moment::At { time, position } => Edge { time: *time, position: position.clone().unwrap() },
+        Moment::Window { until, .. } => until.clone(),
+    }
+}
+
+fn from(captured: &Captured) -> &Edge {
+    match &captured.moment {
+        Moment::Window { from, .. } => from,
+        Moment::At { .. } => panic!("no window"),
+    }
+}
+
+async fn log(source: &dyn Source, continues: Edge) -> (Vec<u8>, Captured) {
+    let request = CaptureRequest { kind: Kind::Log, continues: Some(continues), ..request() };
+    let mut sink = Collected::default();
+    let captured = source.capture(&request, &mut sink).await.expect("the log is captured");
+    (sink.stream(), captured)
+}
+
+async fn replayed(server: &MariaDb, stream: &[u8], place: &Place, replay: &Replay) {
+    let mut stream = stream;
+    server.root(&[]).replay(&mut stream, place, replay).await.expect("the log is replayed");
+    assert!(stream.is_empty(), "its stream is read to the end");
+}
+
+#[tokio::test]
+async fn a_log_brings_a_database_back_to_any_second() {
+    let server = MariaDb::start();
+    till(&server);
+    let source = server.source(&[]);
+    let (dump, full) = captured(&source).await;
+    sell(&server, "after the dump");
+    server.sql("INSERT INTO other.t VALUES (1)");
+    let (first, first_log) = log(&source, end(&full)).await;
+    sell(&server, "in the second log");
+    server.sql("CREATE TABLE shop.later (a INT); INSERT INTO shop.later VALUES (7)");
+    let disaster = server.next_second();
+    server.sql("DELETE FROM shop.sale; DROP TABLE shop.later");
+    let (second, second_log) = log(&source, end(&first_log)).await;
+    assert_eq!(from(&second_log).position, end(&first_log).position, "nothing is left out between two logs");
+    assert!(sold(&server) == "NULL");
+
+    for (until, expect) in
+        [(Some(disaster), "before the dump,after the dump,in the second log"), (None, "NULL")]
+    {
+        let root = server.root(&[]);
+        root.make_way().await.unwrap();
+        root.restore(&mut dump.stream().as_slice(), &Place::Original).await.unwrap();
+        let begin = Replay { from: end(&full).position, until };
+        replayed(&server, &first, &Place::Original, &begin).await;
+        let then = Replay { from: end(&first_log).position, until };
+        replayed(&server, &second, &Place::Original, &then).await;
+        assert_eq!(sold(&server), expect, "as of {until:?}");
+        assert_eq!(server.sql("SELECT COUNT(*) FROM other.t"), "1", "all databases are as they were");
+    }
+}
+
+#[tokio::test]
+async fn a_folder_has_a_script_that_replays_the_log_on_another_server() {
+    let (server, other) = (MariaDb::start(), MariaDb::start());
+    till(&server);
+    let source = server.source(&[]);
+    let (dump, full) = captured(&source).await;
+    sell(&server, "after the dump");
+    let disaster = server.next_second();
+    server.sql("DROP TABLE shop.sale");
+    let (stream, _) = log(&source, end(&full)).await;
+
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path().join("restored");
+    let place = Place::Folder(folder.clone());
+    source.restore(&mut dump.stream().as_slice(), &place).await.unwrap();
+    let replay = Replay { from: end(&full).position, until: Some(disaster) };
+    replayed(&server, &stream, &place, &replay).await;
+
+    client(&other, &folder, &["-c", "mariadb \"$@\" <databases.sql && ./replay.sh \"$@\"", "sh"]);
+    assert_eq!(sold(&other), "before the dump,after the dump");
+}
+
+/// A shell in `folder`, as the page of the documents says, with the client's options for `server`.
+fn client(server: &MariaDb, folder: &Path, arguments: &[&str]) {
+    let options = folder.join("client.cnf");
+    fs::write(&options, format!("[client]\nsocket={}\nuser=root\n", server.socket().display())).unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(arguments).arg(format!("--defaults-file={}", options.display())).current_dir(folder);
+    let ran = shell.stdout(Stdio::null()).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+}
+
+#[tokio::test]
+async fn what_was_purged_before_it_was_read_shows_where_the_log_begins() {
+    let server = MariaDb::start();
+    till(&server);
+    let source = server.source(&[]);
+    let (_, full) = captured(&source).await;
+    sell(&server, "purged");
+    server.purge_all_binary_logs();
+    sell(&server, "kept");
+    let (_, gapped) = log(&source, end(&full)).await;
+    assert_eq!(from(&gapped).position, "bin.000002:4");
+    assert_ne!(from(&gapped).time, end(&full).time, "it is not said to be whole since the dump");
+}
+
+#[tokio::test]
+async fn a_server_that_dies_or_lacks_a_grant_leaves_no_log() {
+    let mut server = MariaDb::start();
+    till(&server);
+    let source = server.source(&[]);
+    let (_, full) = captured(&source).await;
+    let request = CaptureRequest { kind: Kind::Log, continues: Some(end(&full)), ..request() };
+    server.sql("REVOKE REPLICATION SLAVE ON *.* FROM backup@'127.0.0.1'");
+    let refused = source.capture(&request, &mut Collected::default()).await.unwrap_err().to_string();
+    assert!(refused.contains("GRANT REPLICATION SLAVE"), "{refused}");
+    server.kill();
+    source.capture(&request, &mut Collected::default()).await.expect_err("a dead server has no log");
+}
+
+#[test]
+fn a_log_in_the_middle_of_many_writes_is_whole() {
+    let server = MariaDb::start();
+    till(&server);
+    let source = server.source(&[]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (dump, full) = runtime.block_on(captured(&source));
+    let mut place = end(&full);
+    let mut logs = Vec::new();
+    let write = || {
+        let statement = "INSERT INTO shop.sale (what) SELECT REPEAT('x', 20) FROM shop.seq_1_to_500;";
+        (0..30).for_each(|_| drop(server.sql(&statement.repeat(4))));
+    };
+    std::thread::scope(|threads| {
+        let writer = threads.spawn(write);
+        let mut is_last = false;
+        while !is_last {
+            is_last = writer.is_finished();
+            let begins = place.position.clone();
+            let (stream, captured) = runtime.block_on(log(&source, place.clone()));
+            place = end(&captured);
+            logs.push((begins, stream));
+        }
+    });
+    assert!(logs.len() > 1, "there was a log while somebody wrote");
+    let before = server.sql("CHECKSUM TABLE shop.sale");
+    let root = server.root(&[]);
+    runtime.block_on(async {
+        root.make_way().await.unwrap();
+        root.restore(&mut dump.stream().as_slice(), &Place::Original).await.unwrap();
+        for (from, stream) in logs {
+            replayed(&server, &stream, &Place::Original, &Replay { from, until: None }).await;
+        }
+    });
+    assert_eq!(server.sql("CHECKSUM TABLE shop.sale"), before);
+}
