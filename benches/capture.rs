@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use backstay::{
     apply::{
         capture::{CaptureOrder, Means, STALL, capture},
-        restore::restore,
+        restore::{Logs, restore},
         segment::Recipients,
     },
     artifact::{
@@ -389,6 +389,7 @@ async fn capture_once(dir: &Path, arguments: &[String]) {
             manual: None,
             store: folder.name.clone(),
             base: base.first().map(|base| ArtifactId::from_str(base).expect("it is an artifact")),
+            continues: None,
         },
         artifact: ArtifactId::new(now, rand::random()),
         revision: "bench".to_owned(),
@@ -413,7 +414,9 @@ async fn restore_once(dir: &Path, artifact: &str) {
     let progress: Arc<dyn Progress> = Arc::new(Unseen);
     let source = FileSource(dir.join("stream"));
     let place = Place::File(dir.join("restored"));
-    restore(&[read.manifest], &folder, &source, &place, &keys, &progress).await.expect("it is restored");
+    restore(&[read.manifest], Logs::default(), &folder, &source, &place, &keys, &progress)
+        .await
+        .expect("it is restored");
 }
 
 /// A file, read to its end; a restore goes nowhere.

@@ -1,5 +1,7 @@
 //! Tests against real servers, which they start themselves.
 
+#[path = "../conformance/sources.rs"]
+mod source_conformance;
 #[path = "../conformance/stores.rs"]
 mod store_conformance;
 

@@ -1,8 +1,5 @@
 //! MariaDB by its own programs: what is captured, what comes back, and what must never count.
 
-#[path = "../conformance/sources.rs"]
-mod suite;
-
 use std::{
     fs,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -17,7 +14,7 @@ use backstay::{
 };
 
 use super::lab::mariadb::{MariaDb, PASSWORD, fake_dump, sql};
-use suite::{Collected, captured, conforms, request, restored};
+use super::source_conformance::{Collected, captured, conforms, request, restored};
 
 /// A shop with one of everything that a dump must carry.
 fn shop(server: &MariaDb) {

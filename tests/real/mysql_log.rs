@@ -1,9 +1,5 @@
 //! The binary log of a real MariaDB: captured without a gap, and replayed up to any second.
 
-#[path = "../conformance/sources.rs"]
-#[allow(dead_code, reason = "each test file uses its part")]
-mod suite;
-
 use std::{
     fs,
     path::Path,
@@ -11,6 +7,7 @@ use std::{
 };
 
 use super::lab::mariadb::MariaDb;
+use super::source_conformance::{Collected, captured, request};
 use backstay::{
     artifact::{
         Kind,
@@ -18,7 +15,6 @@ use backstay::{
     },
     sources::{CaptureRequest, Captured, Place, Replay, Source},
 };
-use suite::{Collected, captured, request};
 
 fn till(server: &MariaDb) {
     server.sql(
