@@ -23,7 +23,8 @@ use crate::{
     },
     secrets::{Resolver, SecretError},
     sources::{
-        Source, SourceError, files::FilesSource, git::GitSource, mysql::MysqlSource, sqlite::SqliteSource,
+        Source, SourceError, files::FilesSource, git::GitSource, mysql::MysqlSource,
+        postgres::PostgresSource, sqlite::SqliteSource,
     },
     spec::{self, SecretRef, Spec, StorePlace, names::StoreName},
     state::StateDir,
@@ -273,6 +274,10 @@ impl Drivers {
                 Some(password) => Ok(self.resolver.permit(password, host_of(&mysql.server))?),
                 None => Ok(()),
             },
+            spec::Source::Postgres(postgres) => match &postgres.server.password {
+                Some(password) => Ok(self.resolver.permit(password, host_of(&postgres.server))?),
+                None => Ok(()),
+            },
             _ => Ok(()),
         }
     }
@@ -318,6 +323,13 @@ impl Registry for Drivers {
                     None => None,
                 };
                 Box::new(MysqlSource::new(mysql.clone(), password))
+            }
+            spec::Source::Postgres(postgres) => {
+                let password = match &postgres.server.password {
+                    Some(password) => Some(self.resolver.resolve(password, host_of(&postgres.server)).await?),
+                    None => None,
+                };
+                Box::new(PostgresSource::new(postgres.clone(), password))
             }
             other => return Err(Refusal::NotBuilt(format!("sources of kind `{}`", other.kind()))),
         })

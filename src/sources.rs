@@ -5,6 +5,7 @@ mod blocking;
 pub mod files;
 pub mod git;
 pub mod mysql;
+pub mod postgres;
 pub mod sqlite;
 
 use std::{

@@ -385,7 +385,7 @@ pub enum Source {
     /// MySQL or MariaDB.
     Mysql(Mysql),
     /// PostgreSQL.
-    Postgres(Server),
+    Postgres(Postgres),
     /// InfluxDB 1.x or 2.x.
     Influxdb { server: Server, retention_policies: Vec<String> },
     /// MongoDB.
@@ -429,6 +429,25 @@ pub struct Files {
 pub struct Mysql {
     /// Where and as whom.
     pub server: Server,
+}
+
+/// PostgreSQL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Postgres {
+    /// Where and as whom.
+    pub server: Server,
+    /// What is captured of it.
+    pub method: PostgresMethod,
+}
+
+/// What is captured of a PostgreSQL server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PostgresMethod {
+    /// Databases, as statements that make them again.
+    #[default]
+    Logical,
+    /// The files of the whole cluster.
+    Physical,
 }
 
 /// A database server.

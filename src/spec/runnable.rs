@@ -8,7 +8,7 @@ use super::{
 };
 use crate::artifact::Kind;
 
-const SOURCES: [&str; 3] = ["files", "sqlite", "mysql"];
+const SOURCES: [&str; 4] = ["files", "sqlite", "mysql", "postgres"];
 /// Sources whose logs are captured.
 const LOGS: [&str; 1] = ["mysql"];
 const STORES: [&str; 3] = ["local", "sftp", "s3"];

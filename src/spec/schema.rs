@@ -20,7 +20,9 @@ use super::{
     suspension::Moment,
     values::{Length, Line, Name, Text, Word, Zone},
 };
-pub use backup::{Backup, Dynamodb, Files, Influxdb, Infra, Rds, Server, Sqlite, Tls};
+pub use backup::{
+    Backup, Dynamodb, Files, Influxdb, Infra, Postgres, PostgresMethod, Rds, Server, Sqlite, Tls,
+};
 pub use machines::{Ansible, Configure, Drill, DrillPoint, Recovery, RecoveryStep, Vm};
 pub use policy::{CadenceForm, CatchUp, Keep, Policy, Verify, Window, default_grace};
 pub use secret::Secret;

@@ -53,6 +53,7 @@ const DRIVERS: &[&str] = &[
     "sources::files",
     "sources::sqlite",
     "sources::mysql",
+    "sources::postgres",
     "sources::git",
     "schedulers::controller",
     "schedulers::cron",

@@ -1,6 +1,7 @@
 //! Real servers: each in a private temporary folder on a free port, waited for by a condition, killed when dropped.
 
 pub mod mariadb;
+pub mod postgres;
 pub mod s3;
 pub mod sshd;
 pub mod tmpfs;

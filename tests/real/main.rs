@@ -13,6 +13,7 @@ mod local;
 mod main_job;
 mod mysql;
 mod mysql_log;
+mod postgres;
 mod s3;
 mod schedulers;
 mod sftp;

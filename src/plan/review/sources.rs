@@ -1,7 +1,7 @@
 //! What is captured, and from where.
 
 use super::{Change, Draft, Weight, words};
-use crate::spec::{S3, SecretRef, Server, Sftp, Source, StorePlace, Tls};
+use crate::spec::{PostgresMethod, S3, SecretRef, Server, Sftp, Source, StorePlace, Tls};
 
 /// The keys of a declared place or source and their values, and the secrets that it refers to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,7 +76,16 @@ pub fn source(source: &Source) -> Traits {
         ]),
         Source::Sqlite { path } => Traits::of([("path", words::plain(&path.to_string_lossy()))]),
         Source::Mysql(mysql) => server(&mysql.server),
-        Source::Postgres(it) | Source::Mongodb(it) => server(it),
+        Source::Postgres(postgres) => {
+            let mut traits = server(&postgres.server);
+            let method = match postgres.method {
+                PostgresMethod::Logical => "logical",
+                PostgresMethod::Physical => "physical",
+            };
+            traits.values.push(("method", words::plain(method)));
+            traits
+        }
+        Source::Mongodb(it) => server(it),
         Source::Influxdb { server: it, retention_policies } => {
             let mut traits = server(it);
             traits.values.push(("retention_policies", list(retention_policies.iter().map(String::as_str))));

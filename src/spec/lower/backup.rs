@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{Lower, below, line, store::secret, word};
 use crate::spec::{
-    Backup, Files, Mysql, Policy, SelfHeal, Server, Source, Tls,
+    Backup, Files, Mysql, Policy, Postgres, PostgresMethod, SelfHeal, Server, Source, Tls,
     names::{BackupName, INFRA, PolicyName},
     places::{Path, path},
     schema,
@@ -55,7 +55,9 @@ impl Lower<'_> {
             schema::Backup { mysql: Some(server), .. } => {
                 Some(Source::Mysql(Mysql { server: server_of(server)? }))
             }
-            schema::Backup { postgres: Some(server), .. } => Some(Source::Postgres(server_of(server)?)),
+            schema::Backup { postgres: Some(postgres), .. } => {
+                self.postgres(&below(at, ["postgres"]), postgres).map(Source::Postgres)
+            }
             schema::Backup { mongodb: Some(server), .. } => Some(Source::Mongodb(server_of(server)?)),
             schema::Backup { influxdb: Some(influxdb), .. } => influxdb_of(influxdb),
             schema::Backup { dynamodb: Some(it), .. } => {
@@ -67,6 +69,21 @@ impl Lower<'_> {
             schema::Backup { s3: Some(s3), .. } => self.s3(&below(at, ["s3"]), s3).map(Source::S3),
             _ => None,
         }
+    }
+
+    fn postgres(&mut self, at: &Path, postgres: schema::Postgres) -> Option<Postgres> {
+        let schema::Postgres { host, port, socket, user, password, databases, tls, method } = postgres;
+        let method = match method {
+            None | Some(schema::PostgresMethod::Logical) => PostgresMethod::Logical,
+            Some(schema::PostgresMethod::Physical) => PostgresMethod::Physical,
+        };
+        if method == PostgresMethod::Physical && databases.is_some() {
+            let message = "a physical capture holds the whole cluster, not some of its databases".to_owned();
+            let hint = "remove `databases`, or use method = \"logical\"";
+            self.error("physical-databases", &below(at, ["databases"]), message, hint);
+        }
+        let server = schema::Server { host, port, socket, user, password, databases, tls };
+        Some(Postgres { server: server_of(server)?, method })
     }
 
     fn files(&mut self, at: &Path, files: schema::Files) -> Option<Source> {

@@ -41,7 +41,7 @@ pub struct Backup {
     /// MySQL or MariaDB.
     pub mysql: Option<Server>,
     /// PostgreSQL.
-    pub postgres: Option<Server>,
+    pub postgres: Option<Postgres>,
     /// InfluxDB 1.x or 2.x.
     pub influxdb: Option<Influxdb>,
     /// MongoDB.
@@ -94,6 +94,40 @@ pub struct Server {
     pub databases: Option<Vec<Text<Word>>>,
     /// How the connection is protected. Default: as the engine's client does.
     pub tls: Option<Tls>,
+}
+
+/// A PostgreSQL server: `host`, or `socket`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["host"] }, { "required": ["socket"] }]))]
+pub struct Postgres {
+    /// Name or address.
+    pub host: Option<Text<Word>>,
+    /// Default: the engine's own.
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+    /// A Unix socket of the controller's host or its folder, instead of host and port.
+    pub socket: Option<Text<AbsolutePath>>,
+    /// Whom to log in as.
+    pub user: Option<Text<Word>>,
+    /// With which password.
+    pub password: Option<Secret>,
+    /// Which databases; not with `method = "physical"`. Default: all but templates.
+    pub databases: Option<Vec<Text<Word>>>,
+    /// How the connection is protected. Default: as the engine's client does.
+    pub tls: Option<Tls>,
+    /// What is captured: `logical` (databases) or `physical` (the whole cluster). Default: `logical`.
+    pub method: Option<PostgresMethod>,
+}
+
+/// What is captured of a PostgreSQL server.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PostgresMethod {
+    /// Databases, as statements that make them again.
+    Logical,
+    /// The files of the whole cluster.
+    Physical,
 }
 
 /// How a connection to a server is protected.

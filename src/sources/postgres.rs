@@ -1,0 +1,283 @@
+//! PostgreSQL, by its own programs. Logical: the stream is the archive of one database, or the SQL of several and of
+//! the roles. Physical: the stream is a tar of the whole cluster.
+//!
+//! ```text
+//! programs (which versions there are) · access (private password file) · session (queries through psql)
+//! view (the moment of a dump, and its counts) · logical, roles · physical (the streams) · privileges (what a role lacks)
+//! load · data_folder (the way back)
+//! ```
+//!
+//! The rows of each table are counted in the very snapshot that the dump is told to use.
+
+mod access;
+mod data_folder;
+mod load;
+mod logical;
+mod physical;
+mod privileges;
+mod programs;
+mod roles;
+mod session;
+mod view;
+
+use std::{ffi::OsString, io, path::PathBuf, time::Duration};
+
+use async_trait::async_trait;
+use tokio::io::AsyncRead;
+
+use super::{CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError, blocking::consume};
+use crate::{
+    artifact::Kind,
+    process::{self, ProcessError},
+    secrets::Secret,
+    spec::{self, PostgresMethod},
+    stores::Class,
+};
+use access::Access;
+use programs::Installed;
+
+/// How long the server may be silent on what it answers at once.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// How long the server may take over one statement of a restore, such as the building of a large table's indexes.
+const STATEMENT: Duration = Duration::from_secs(6 * 3600);
+
+/// Databases of one server, or all of it.
+#[derive(Clone, Debug)]
+pub struct PostgresSource {
+    server: spec::Server,
+    method: PostgresMethod,
+    password: Option<Secret>,
+    search: OsString,
+}
+
+impl PostgresSource {
+    /// What `postgres` declares, reached with `password`, the one that the declaration refers to.
+    pub fn new(postgres: spec::Postgres, password: Option<Secret>) -> Self {
+        let search = programs::folders(&process::search_path());
+        Self { server: postgres.server, method: postgres.method, password, search }
+    }
+
+    /// Looks for the engine's programs in these folders, written as in `PATH`, instead.
+    pub fn search_path(mut self, search: impl Into<OsString>) -> Self {
+        self.search = search.into();
+        self
+    }
+
+    fn subject(&self) -> String {
+        let what = match (self.method, self.server.databases.as_slice()) {
+            (PostgresMethod::Physical, _) => "the cluster".to_owned(),
+            (PostgresMethod::Logical, []) => "all databases".to_owned(),
+            (PostgresMethod::Logical, [one]) => format!("database {one}"),
+            (PostgresMethod::Logical, several) => format!("databases {}", several.join(", ")),
+        };
+        match &self.server.socket {
+            Some(socket) => format!("{what} on {}", socket.display()),
+            None => format!("{what} on {}", self.server.host),
+        }
+    }
+
+    fn shape(&self) -> Shape<'_> {
+        match (self.method, self.server.databases.as_slice()) {
+            (PostgresMethod::Physical, _) => Shape::Cluster,
+            (PostgresMethod::Logical, [one]) => Shape::One(one),
+            (PostgresMethod::Logical, _) => Shape::Several,
+        }
+    }
+
+    async fn access(&self) -> Result<Access, Failure> {
+        let installed = Installed::find(&self.search).await?;
+        Access::new(&self.server, self.password.clone(), installed)
+    }
+
+    async fn restored(
+        &self,
+        stream: &mut (dyn AsyncRead + Send + Unpin),
+        place: &Place,
+    ) -> Result<String, Failure> {
+        let refused = |why: &str| Err(Failure::Refused(why.to_owned()));
+        match (place, self.shape()) {
+            (Place::File(path), _) => load::to_file(stream, path).await,
+            (Place::Folder(folder), Shape::Cluster) => to_data_folder(stream, folder.clone()).await,
+            (Place::Folder(folder), _) => load::to_folder(stream, folder, &self.stream_name()).await,
+            (Place::Database(name), Shape::One(_)) => {
+                load::to_new_database(&self.access().await?, stream, name).await
+            }
+            (Place::Database(_), Shape::Several) => refused(
+                "several databases were captured, each with its own name; restore them to a file, or over the original",
+            ),
+            (Place::Database(_), Shape::Cluster) => refused(
+                "a copy of the whole cluster is no database; restore it to a folder, and start a server on it",
+            ),
+            (Place::Original, Shape::One(name)) => {
+                load::over_database(&self.access().await?, stream, name).await
+            }
+            (Place::Original, Shape::Several) => load::over_databases(&self.access().await?, stream).await,
+            (Place::Original, Shape::Cluster) => refused(
+                "a running cluster can't be replaced; restore to a folder, stop the server, \
+                 put the folder in its data folder's place, and start it",
+            ),
+        }
+    }
+}
+
+/// What the stream is.
+enum Shape<'a> {
+    One(&'a str),
+    Several,
+    Cluster,
+}
+
+async fn to_data_folder(
+    stream: &mut (dyn AsyncRead + Send + Unpin),
+    folder: PathBuf,
+) -> Result<String, Failure> {
+    let extracted = consume(stream, move |tar| data_folder::extract(tar, &folder)).await;
+    extracted.unwrap_or_else(|died| Err(Failure::Stream(io::Error::other(died))))
+}
+
+#[async_trait]
+impl Source for PostgresSource {
+    async fn probe(&self) -> Result<Probe, SourceError> {
+        let server = async {
+            let access = self.access().await?;
+            match self.method {
+                PostgresMethod::Logical => privileges::for_logical(&access).await,
+                PostgresMethod::Physical => privileges::for_physical(&access).await,
+            }
+        };
+        let server = server.await.map_err(|failure| failure.explain("probe", self.subject()))?;
+        Ok(Probe { version: format!("PostgreSQL {}", server.version) })
+    }
+
+    fn stream_name(&self) -> String {
+        match self.shape() {
+            Shape::One(name) => format!("{}.dump", name.replace('/', "_")),
+            Shape::Several => "databases.sql".to_owned(),
+            Shape::Cluster => "base.tar".to_owned(),
+        }
+    }
+
+    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+        if request.kind == Kind::Log {
+            return Err(SourceError::unsupported(&self.subject(), request.kind));
+        }
+        let captured = async {
+            let access = self.access().await?;
+            match self.shape() {
+                Shape::One(name) => logical::capture_one(&access, name, request, sink).await,
+                Shape::Several => logical::capture_several(&access, request, sink).await,
+                Shape::Cluster => physical::capture(&access, request, sink).await,
+            }
+        };
+        captured.await.map_err(|failure| failure.explain("dump", self.subject()))
+    }
+
+    async fn restore(
+        &self,
+        stream: &mut (dyn AsyncRead + Send + Unpin),
+        place: &Place,
+    ) -> Result<Restored, SourceError> {
+        let restored = self.restored(stream, place).await;
+        restored.map(|place| Restored { place }).map_err(|failure| failure.explain("restore", self.subject()))
+    }
+}
+
+/// What went wrong, before it is known with what.
+#[derive(Debug)]
+enum Failure {
+    SinkClosed,
+    Process(ProcessError),
+    /// What the server answered is not what was asked for.
+    Answer(String),
+    /// A dump does not show that it is whole.
+    Incomplete(String),
+    /// The stream that is restored failed.
+    Stream(io::Error),
+    /// What was asked can't be done, or would overwrite something.
+    Refused(String),
+    /// A role lacks something.
+    Privilege {
+        lacks: String,
+        grant: String,
+    },
+    /// The server is not set up for it.
+    Setting(String),
+    /// The programs are older than the server.
+    Outdated {
+        server: u32,
+        programs: u32,
+    },
+}
+
+impl From<ProcessError> for Failure {
+    fn from(error: ProcessError) -> Self {
+        Failure::Process(error)
+    }
+}
+
+impl From<super::SinkClosed> for Failure {
+    fn from(_: super::SinkClosed) -> Self {
+        Failure::SinkClosed
+    }
+}
+
+impl Failure {
+    fn reason(self) -> String {
+        self.explain("", String::new()).reason
+    }
+
+    fn explain(self, operation: &'static str, subject: String) -> SourceError {
+        let error = |class, reason: String| SourceError::new(operation, subject, class, reason);
+        match self {
+            Failure::SinkClosed => error(Class::Retry, super::SinkClosed.to_string()),
+            Failure::Answer(why) | Failure::Incomplete(why) => error(Class::Retry, why),
+            Failure::Stream(why) => error(Class::Retry, why.to_string()),
+            Failure::Refused(why) => error(Class::Stalled, why),
+            Failure::Privilege { lacks, grant } => {
+                error(Class::Stalled, lacks).with_hint(format!("as a superuser: {grant}"))
+            }
+            Failure::Setting(why) => error(Class::Stalled, why)
+                .with_hint("set wal_level = replica and max_wal_senders = 10, and restart it"),
+            Failure::Outdated { server, programs } => error(
+                Class::Stalled,
+                format!(
+                    "the server is PostgreSQL {server}, the newest client programs here are of {programs}, \
+                         and they refuse newer servers"
+                ),
+            )
+            .with_hint(format!(
+                "install the client programs of version {server} (Debian: postgresql-client-{server})"
+            )),
+            Failure::Process(why @ (ProcessError::Missing { .. } | ProcessError::Start { .. })) => {
+                error(Class::Stalled, why.to_string())
+                    .with_hint("install the server's client programs (Debian: postgresql-client)")
+            }
+            Failure::Process(why) => {
+                let said = why.to_string();
+                match HINTS.iter().find(|(part, _)| said.contains(part)) {
+                    Some((_, hint)) => error(Class::Stalled, said).with_hint(*hint),
+                    None => error(Class::Retry, said),
+                }
+            }
+        }
+    }
+}
+
+/// What only a person can mend, by what the server says of it.
+const HINTS: [(&str, &str); 8] = [
+    ("authentication failed", "check user and password"),
+    ("no password supplied", "declare the password"),
+    ("no pg_hba.conf entry", "let this host and user in: add a line for them to the server's pg_hba.conf"),
+    ("row-level security", "as a superuser: ALTER ROLE … BYPASSRLS;"),
+    (
+        "permission denied",
+        "as a superuser: GRANT pg_read_all_data TO …; for physical captures: ALTER ROLE … REPLICATION;",
+    ),
+    ("replication role", "as a superuser: ALTER ROLE … REPLICATION;"),
+    ("is being accessed by other users", "end their connections first"),
+    (
+        "does not exist",
+        "check the declared databases and user; roles that a dump of one database names must exist before it is restored",
+    ),
+];

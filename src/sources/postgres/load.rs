@@ -1,0 +1,209 @@
+//! The way back of a logical capture: archives go through `pg_restore`, SQL through `psql`.
+
+use std::{io, path::Path};
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::{
+    ANSWER, Failure, STATEMENT,
+    access::{Access, database},
+    logical::{CLOSING, Ending, OPENING},
+    session::{MAINTENANCE, Session, identifier, literal},
+};
+use crate::{
+    process::{Process, Program},
+    sources::aside::Aside,
+};
+
+/// How much is handed on at once, bytes.
+const CHUNK: usize = 128 * 1024;
+
+/// The first bytes of a custom archive.
+const ARCHIVE: &str = "PGDMP";
+
+/// What stands in front of a database's encoding and locale in an archive's table of contents.
+const DEFAULTS: &str = " WITH TEMPLATE = template0";
+
+pub(super) type Stream<'a> = &'a mut (dyn AsyncRead + Send + Unpin);
+
+/// Writes the stream into a new file.
+pub(super) async fn to_file(stream: Stream<'_>, path: &Path) -> Result<String, Failure> {
+    let refused = |error: io::Error| Failure::Refused(format!("{}: {error}", path.display()));
+    let mut aside = Aside::begin(path).map_err(refused)?;
+    aside.fill(stream, |_| {}).await.map_err(Failure::Stream)?;
+    aside.place().map_err(refused)?;
+    Ok(path.display().to_string())
+}
+
+/// Writes the stream into a file of a new or empty folder.
+pub(super) async fn to_folder(stream: Stream<'_>, folder: &Path, name: &str) -> Result<String, Failure> {
+    use std::os::unix::fs::DirBuilderExt;
+    let refused = |error: io::Error| Failure::Refused(format!("{}: {error}", folder.display()));
+    match std::fs::read_dir(folder) {
+        Ok(mut entries) => {
+            if entries.next().is_some() {
+                return Err(Failure::Refused(format!("{} is not empty", folder.display())));
+            }
+        }
+        Err(_) => std::fs::DirBuilder::new().mode(0o700).create(folder).map_err(refused)?,
+    }
+    to_file(stream, &folder.join(name)).await
+}
+
+/// Loads the archive of one database into a new one, which is removed again where that fails.
+pub(super) async fn to_new_database(
+    access: &Access,
+    stream: Stream<'_>,
+    name: &str,
+) -> Result<String, Failure> {
+    let mut session = Session::open(access, MAINTENANCE, ANSWER).await?;
+    if exists(&mut session, name).await? {
+        return Err(Failure::Refused(format!("database {name} exists")));
+    }
+    let begun = Begun::read(stream, ARCHIVE).await?;
+    begun.create(&mut session, name).await?;
+    let restore = restore(access, name);
+    load_new(&mut session, restore, begun, stream, name).await
+}
+
+/// Loads the archive of one database over it, all or nothing. What the archive does not hold stays.
+pub(super) async fn over_database(
+    access: &Access,
+    stream: Stream<'_>,
+    name: &str,
+) -> Result<String, Failure> {
+    let mut session = Session::open(access, MAINTENANCE, ANSWER).await?;
+    let begun = Begun::read(stream, ARCHIVE).await?;
+    if !exists(&mut session, name).await? {
+        begun.create(&mut session, name).await?;
+        return load_new(&mut session, restore(access, name), begun, stream, name).await;
+    }
+    let restore = restore(access, name).arguments(["--clean", "--if-exists", "--single-transaction"]);
+    let mut restore = restore.start()?;
+    begun.feed(&mut restore, stream).await?;
+    restore.finish().await?;
+    Ok(format!("database {name}"))
+}
+
+/// Loads the SQL of several databases over them: each is dropped and made again.
+pub(super) async fn over_databases(access: &Access, stream: Stream<'_>) -> Result<String, Failure> {
+    let begun = Begun::read(stream, OPENING).await?;
+    let client = access.program(access.installed.newest(), "psql", STATEMENT);
+    let client = client.arguments(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]);
+    let mut client = client.argument(database(MAINTENANCE)).discard_output().start()?;
+    let ending = begun.feed(&mut client, stream).await?;
+    client.finish().await?;
+    if ending.is(CLOSING) {
+        return Ok("the databases and roles of the dump".to_owned());
+    }
+    let why = "the dump ends without its closing line; what was restored is incomplete";
+    Err(Failure::Incomplete(why.to_owned()))
+}
+
+fn restore(access: &Access, name: &str) -> Program {
+    let restore = access.program(access.installed.newest(), "pg_restore", STATEMENT);
+    restore.argument("--exit-on-error").argument(database(name)).discard_output()
+}
+
+async fn load_new(
+    session: &mut Session,
+    restore: Program,
+    begun: Begun,
+    stream: Stream<'_>,
+    name: &str,
+) -> Result<String, Failure> {
+    let loaded = async {
+        let mut restore = restore.start()?;
+        begun.feed(&mut restore, stream).await?;
+        restore.finish().await.map_err(Failure::from)
+    };
+    match loaded.await {
+        Ok(()) => Ok(format!("database {name}")),
+        Err(failure) => {
+            // It is ours, new and incomplete. The failure that made it so is the one to tell.
+            let _ = session.run(&format!("DROP DATABASE {} WITH (FORCE)", identifier(name))).await;
+            Err(failure)
+        }
+    }
+}
+
+async fn exists(session: &mut Session, name: &str) -> Result<bool, Failure> {
+    let sql =
+        format!("SELECT pg_catalog.count(*) FROM pg_catalog.pg_database WHERE datname = {}", literal(name));
+    let [found] = session.row(&sql).await?;
+    Ok(found != "0")
+}
+
+/// The beginning of a stream.
+struct Begun(Vec<u8>);
+
+impl Begun {
+    /// Reads a first piece, so that nothing is touched for a stream that fails at once or is of another kind.
+    async fn read(stream: Stream<'_>, opening: &str) -> Result<Self, Failure> {
+        let mut first = Vec::with_capacity(CHUNK);
+        while first.len() < CHUNK {
+            if stream.read_buf(&mut first).await.map_err(Failure::Stream)? == 0 {
+                break;
+            }
+        }
+        if first.starts_with(opening.as_bytes()) {
+            return Ok(Self(first));
+        }
+        let why = "the stream is no dump of what is declared now: its `databases` or `method` were others; \
+                   restore it to a file";
+        Err(Failure::Refused(why.to_owned()))
+    }
+
+    /// Makes a database with the encoding and locale of the one that was captured.
+    async fn create(&self, session: &mut Session, name: &str) -> Result<(), Failure> {
+        let defaults = self.defaults();
+        session
+            .run(&format!("CREATE DATABASE {} WITH TEMPLATE = template0{defaults}", identifier(name)))
+            .await
+    }
+
+    /// Encoding and locale, as the archive's own statement says them; empty where it can't be found.
+    fn defaults(&self) -> String {
+        let position = self.0.windows(DEFAULTS.len()).position(|window| window == DEFAULTS.as_bytes());
+        let Some(from) = position.map(|at| at + DEFAULTS.len()) else { return String::new() };
+        let statement = self.0[from..].split(|byte| *byte == b';').next().unwrap_or_default();
+        let statement = String::from_utf8_lossy(statement);
+        // A copy lies in the default tablespace.
+        let settings = statement.split(" TABLESPACE = ").next().unwrap_or_default();
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || " _='.@-".contains(c);
+        if settings.chars().all(is_plain) { settings.to_owned() } else { String::new() }
+    }
+
+    /// Hands on what was read and the rest, to the end of the stream.
+    async fn feed(self, program: &mut Process, stream: Stream<'_>) -> Result<Ending, Failure> {
+        let mut ending = Ending::default();
+        ending.look(&self.0);
+        program.write(&self.0).await?;
+        let mut piece = vec![0; CHUNK];
+        loop {
+            match stream.read(&mut piece).await.map_err(Failure::Stream)? {
+                0 => return Ok(ending),
+                length => {
+                    ending.look(&piece[..length]);
+                    program.write(&piece[..length]).await?;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encoding_and_locale_are_read_off_an_archive_and_nothing_else_is() {
+        let defaults = |text: &str| Begun(text.as_bytes().to_vec()).defaults();
+        let locale = " ENCODING = 'UTF8' LOCALE_PROVIDER = libc LOCALE = 'et_EE.UTF-8'";
+        assert_eq!(defaults(&format!("CREATE DATABASE a WITH TEMPLATE = template0{locale};\n")), locale);
+        let elsewhere = format!("CREATE DATABASE a WITH TEMPLATE = template0{locale} TABLESPACE = fast;\n");
+        assert_eq!(defaults(&elsewhere), locale);
+        assert_eq!(defaults("CREATE DATABASE a WITH TEMPLATE = template0 \"x\";"), "");
+        assert_eq!(defaults("PGDMP"), "");
+    }
+}
