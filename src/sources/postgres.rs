@@ -265,11 +265,15 @@ impl Failure {
 }
 
 /// What only a person can mend, by what the server says of it.
-const HINTS: [(&str, &str); 8] = [
+const HINTS: [(&str, &str); 9] = [
     ("authentication failed", "check user and password"),
     ("no password supplied", "declare the password"),
     ("no pg_hba.conf entry", "let this host and user in: add a line for them to the server's pg_hba.conf"),
     ("row-level security", "as a superuser: ALTER ROLE … BYPASSRLS;"),
+    (
+        "permission denied for large object",
+        "let the role read it, as its owner or a superuser: GRANT SELECT ON LARGE OBJECT … TO …; pg_read_all_data does not",
+    ),
     (
         "permission denied",
         "as a superuser: GRANT pg_read_all_data TO …; for physical captures: ALTER ROLE … REPLICATION;",

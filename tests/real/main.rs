@@ -14,6 +14,7 @@ mod main_job;
 mod mysql;
 mod mysql_log;
 mod postgres;
+mod postgres_job;
 mod s3;
 mod schedulers;
 mod sftp;

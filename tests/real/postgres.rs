@@ -45,7 +45,8 @@ fn shop(server: &Postgres) {
            CREATE TRIGGER sold AFTER INSERT ON sale FOR EACH ROW EXECUTE FUNCTION sold();
            ALTER TABLE total OWNER TO seller;
            GRANT SELECT ON sale TO seller;
-           SELECT lo_from_bytea(4711, 'large');"#,
+           SELECT lo_from_bytea(4711, 'large');
+           GRANT SELECT ON LARGE OBJECT 4711 TO backup;"#,
     );
 }
 

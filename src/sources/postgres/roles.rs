@@ -48,7 +48,7 @@ fn repeatable(text: &str) -> String {
 fn create(role: &str) -> String {
     let mut tag = "$backstay$".to_owned();
     while role.contains(&tag) {
-        tag.insert_str(1, "_");
+        tag.insert(1, '_');
     }
     format!("DO {tag} BEGIN CREATE ROLE {role}; EXCEPTION WHEN duplicate_object THEN NULL; END {tag};\n")
 }

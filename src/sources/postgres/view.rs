@@ -15,7 +15,9 @@ const TABLES: &str = "SELECT n.nspname || '.' || c.relname, pg_catalog.format('%
 /// A transaction that shows one moment of one database as long as it is open.
 #[derive(Debug)]
 pub(super) struct View {
-    session: Session,
+    /// Keeps the snapshot: a count that fails must not take it from the dump.
+    _exporting: Session,
+    counting: Session,
     database: String,
     /// What a dump is told to see the same.
     pub snapshot: String,
@@ -25,12 +27,19 @@ pub(super) struct View {
 
 impl View {
     pub(super) async fn open(access: &Access, database: &str, stall: Duration) -> Result<Self, Failure> {
-        let mut session = Session::open(access, database, stall).await?;
+        let mut exporting = Session::open(access, database, stall).await?;
         let sql = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; \
                    SELECT pg_catalog.pg_export_snapshot(), CASE WHEN pg_catalog.pg_is_in_recovery() \
                    THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END";
-        let [snapshot, position] = session.row(sql).await?;
-        Ok(Self { session, database: database.to_owned(), snapshot, position })
+        let [snapshot, position] = exporting.row(sql).await?;
+        let mut counting = Session::open(access, database, stall).await?;
+        let shared = super::session::literal(&snapshot);
+        counting
+            .values(&format!(
+                "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {shared}"
+            ))
+            .await?;
+        Ok(Self { _exporting: exporting, counting, database: database.to_owned(), snapshot, position })
     }
 
     /// Counts the rows of each table as the view shows them.
@@ -43,8 +52,8 @@ impl View {
 
     async fn try_count(&mut self) -> Result<BTreeMap<String, u64>, Failure> {
         let mut counts = BTreeMap::new();
-        for [name, table] in self.session.rows(TABLES).await? {
-            let [rows] = self.session.row(&format!("SELECT pg_catalog.count(*) FROM ONLY {table}")).await?;
+        for [name, table] in self.counting.rows(TABLES).await? {
+            let [rows] = self.counting.row(&format!("SELECT pg_catalog.count(*) FROM ONLY {table}")).await?;
             let rows = rows.parse().map_err(|_| Failure::Answer(format!("a count is no number: {rows}")))?;
             counts.insert(format!("{}.{name}", self.database), rows);
         }
