@@ -7,6 +7,8 @@ use std::cmp::Ordering;
 pub enum LogPosition<'a> {
     /// MariaDB and MySQL: `bin.000007:4711`, a binary log file and an offset in it.
     Binlog {
+        /// Whose log it is, as far as that is told: positions of different servers have no order.
+        server: Option<&'a str>,
         /// The part of the file's name before its number.
         stem: &'a str,
         /// The number of the file.
@@ -19,10 +21,13 @@ pub enum LogPosition<'a> {
 }
 
 impl<'a> LogPosition<'a> {
-    /// Reads a position as manifests bear it; what stands behind a comma, such as a GTID, is another name of the same place.
+    /// Reads a position as manifests bear it. Behind a comma may stand whose log it is (`server ID`) and other names of the
+    /// same place, such as a GTID.
     pub fn parse(text: &'a str) -> Option<Self> {
-        let place = text.split(',').next()?.trim();
-        lsn(place).or_else(|| binlog(place))
+        let mut pieces = text.split(',').map(str::trim);
+        let place = pieces.next()?;
+        let server = pieces.find_map(|piece| piece.strip_prefix("server "));
+        lsn(place).or_else(|| binlog(place, server))
     }
 }
 
@@ -35,25 +40,28 @@ fn lsn(text: &str) -> Option<LogPosition<'_>> {
     Some(LogPosition::Lsn(half(high)? << 32 | half(low)?))
 }
 
-fn binlog(text: &str) -> Option<LogPosition<'_>> {
+fn binlog<'a>(text: &'a str, server: Option<&'a str>) -> Option<LogPosition<'a>> {
     let (file, offset) = text.rsplit_once(':')?;
     let (stem, number) = file.rsplit_once('.')?;
     let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     if !is_number(number) || !is_number(offset) {
         return None;
     }
-    Some(LogPosition::Binlog { stem, number: number.parse().ok()?, offset: offset.parse().ok()? })
+    Some(LogPosition::Binlog { server, stem, number: number.parse().ok()?, offset: offset.parse().ok()? })
 }
 
 /// Places of different logs have no order.
 impl PartialOrd for LogPosition<'_> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        use LogPosition::{Binlog, Lsn};
         match (self, other) {
-            (LogPosition::Lsn(one), LogPosition::Lsn(other)) => one.partial_cmp(other),
+            (Lsn(one), Lsn(other)) => one.partial_cmp(other),
             (
-                LogPosition::Binlog { stem, number, offset },
-                LogPosition::Binlog { stem: other_stem, number: other_number, offset: other_offset },
-            ) if stem == other_stem => (number, offset).partial_cmp(&(other_number, other_offset)),
+                Binlog { server, stem, number, offset },
+                Binlog { server: other_server, stem: other_stem, number: other_number, offset: other_offset },
+            ) if (server, stem) == (other_server, other_stem) => {
+                (number, offset).partial_cmp(&(other_number, other_offset))
+            }
             _ => None,
         }
     }
@@ -80,6 +88,12 @@ mod tests {
     fn positions_of_different_logs_have_no_order() {
         assert_eq!(order("bin.000009:4", "other.000009:4"), None);
         assert_eq!(order("bin.000009:4", "0/9"), None);
+        assert_eq!(
+            order("bin.000009:4, server a", "bin.000009:4, gtid 0-1-2, server a"),
+            Some(Ordering::Equal)
+        );
+        assert_eq!(order("bin.000009:4, server a", "bin.000010:4, server b"), None);
+        assert_eq!(order("bin.000009:4", "bin.000010:4, server a"), None);
         for nonsense in ["", "bin:4", "bin.x:4", "bin.1:", "0/", "/0", "0/123456789", "gtid 0-1-2"] {
             assert_eq!(LogPosition::parse(nonsense), None, "{nonsense}");
         }

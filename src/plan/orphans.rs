@@ -83,10 +83,11 @@ fn old<'a>(
         .filter(|a| aged(a) && a.held.is_none() && !a.is_from_the_future(now))
         .collect();
     old.sort_unstable_by_key(|a| (a.newest, a.id));
-    // An orphan that a younger one requires waits for it.
-    let staying = stored.artifacts.iter().filter(|a| !old.iter().any(|o| o.id == a.id));
-    let required: Vec<ArtifactId> = staying.flat_map(|a| &a.requires).copied().collect();
-    old.retain(|a| !required.contains(&a.id));
+    // An orphan that a younger one needs waits for it.
+    let needs = retention::needs(stored);
+    let staying = needs.iter().filter(|(id, _)| !old.iter().any(|o| o.id == **id));
+    let needed: Vec<ArtifactId> = staying.flat_map(|(_, needed)| needed).copied().collect();
+    old.retain(|a| !needed.contains(&a.id));
     old
 }
 
@@ -116,18 +117,18 @@ fn room(facts: &Facts<'_>, stored: &StoredBackup) -> usize {
     (share as usize).max(1).saturating_sub(recent)
 }
 
-/// At most `room` artifacts, oldest first; none without those that require it.
+/// At most `room` artifacts, oldest first; none without those that need it.
 fn take_whole_chains<'a>(
     stored: &StoredBackup,
     old: impl Iterator<Item = &'a StoredArtifact>,
     room: usize,
 ) -> Vec<ArtifactId> {
     let old: Vec<&StoredArtifact> = old.collect();
+    let needs = retention::needs(stored);
     let mut taken: Vec<ArtifactId> = Vec::new();
     loop {
         let free = |a: &&&StoredArtifact| {
-            let needed =
-                stored.artifacts.iter().any(|d| d.requires.contains(&a.id) && !taken.contains(&d.id));
+            let needed = needs.iter().any(|(id, needed)| needed.contains(&a.id) && !taken.contains(id));
             !taken.contains(&a.id) && !needed
         };
         match old.iter().find(free) {

@@ -176,10 +176,11 @@ fn going(
     gone: impl Iterator<Item = ArtifactId>,
     reasons: &BTreeMap<ArtifactId, String>,
 ) -> BTreeSet<ArtifactId> {
+    let needs = needs(stored);
     let mut going: BTreeSet<ArtifactId> = gone.filter(|id| !reasons.contains_key(id)).collect();
     loop {
-        let staying = stored.artifacts.iter().filter(|a| !going.contains(&a.id));
-        let needed = staying.flat_map(|a| a.requires.iter().copied().chain(goes_on_from(stored, a)));
+        let staying = needs.iter().filter(|(id, _)| !going.contains(id));
+        let needed = staying.flat_map(|(_, needed)| needed).copied();
         let required: Vec<ArtifactId> = needed.filter(|id| going.contains(id)).collect();
         if required.is_empty() {
             return going;
@@ -190,14 +191,21 @@ fn going(
     }
 }
 
-/// The newest data that a log goes on from.
-fn goes_on_from(stored: &StoredBackup, log: &StoredArtifact) -> Option<ArtifactId> {
-    let from = log.from.as_ref().filter(|_| log.kind == Kind::Log && log.is_good())?.time;
-    let data = stored.artifacts.iter().filter(|a| a.kind != Kind::Log && a.is_good() && a.newest <= from);
-    data.max_by_key(|a| (a.newest, a.id)).map(|a| a.id)
+/// What each artifact is of no use without: what it requires and, of a log, the newest data that it goes on from.
+pub(super) fn needs(stored: &StoredBackup) -> BTreeMap<ArtifactId, Vec<ArtifactId>> {
+    let data = stored.artifacts.iter().filter(|a| a.kind != Kind::Log && a.is_good());
+    let mut data: Vec<(Timestamp, ArtifactId)> = data.map(|a| (a.newest, a.id)).collect();
+    data.sort_unstable();
+    let goes_on_from = |a: &StoredArtifact| {
+        let from = a.from.as_ref().filter(|_| a.kind == Kind::Log && a.is_good())?.time;
+        let before = data.partition_point(|(newest, _)| *newest <= from);
+        before.checked_sub(1).map(|last| data[last].1)
+    };
+    let of = |a: &StoredArtifact| a.requires.iter().copied().chain(goes_on_from(a)).collect();
+    stored.artifacts.iter().map(|a| (a.id, of(a))).collect()
 }
 
-/// Plans the deletions in `going`, each after those that require it, so that a crash leaves what remains usable.
+/// Plans the deletions in `going`, each after those that need it, so that a crash leaves what remains usable.
 pub(super) fn delete(
     name: &BackupName,
     store: &StoreName,
@@ -209,9 +217,9 @@ pub(super) fn delete(
         stored.artifacts.iter().filter(|a| going.contains_key(&a.id)).collect();
     open.sort_unstable_by_key(|a| (a.newest, a.id));
     let mut dependents: BTreeMap<ArtifactId, Vec<ArtifactId>> = BTreeMap::new();
-    for artifact in &open {
-        for required in &artifact.requires {
-            dependents.entry(*required).or_default().push(artifact.id);
+    for (dependent, needed) in needs(stored).into_iter().filter(|(id, _)| going.contains_key(id)) {
+        for id in needed {
+            dependents.entry(id).or_default().push(dependent);
         }
     }
     let mut planned: BTreeMap<ArtifactId, StepId> = BTreeMap::new();

@@ -1,14 +1,24 @@
 //! A file written aside and put in place whole: nobody sees a part of it, and it overwrites nothing.
 
 use std::{
-    fs::File,
+    fs::{DirBuilder, File},
     io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+
+/// Makes a folder that only its owner may look into; one that exists must be empty.
+pub(super) fn new_folder(folder: &Path) -> io::Result<()> {
+    match std::fs::read_dir(folder).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(io::Error::new(io::ErrorKind::DirectoryNotEmpty, "it is not empty")),
+        Err(_) => DirBuilder::new().mode(0o700).create(folder),
+    }
+}
 
 /// A file under way to its place; removed when it is dropped before [`Aside::place`].
 #[derive(Debug)]

@@ -19,7 +19,7 @@ The first form writes what the artifact holds into the new folder OUT. The secon
   -s SIGNERS    allowed_signers of the recovery kit, never a file found in a store
   -i IDENTITY   age identity of one of the recipients
   STORE         folder that holds the store's content, such as a download of it
-  ARTIFACT      name of an artifact, or `latest`
+  ARTIFACT      name of an artifact, or `latest`: the newest that is no log
 USAGE
     exit 2
 }
@@ -165,8 +165,12 @@ artifact=$4 out=$5
 if [ "$artifact" = latest ]; then
     list >"$work/list"
     [ -s "$work/list" ] || fail "find an artifact that can be trusted in $folder"
-    # Names begin with the time of the capture.
-    artifact=$(tail -n 1 "$work/list" | cut -d ' ' -f 1)
+    # Names begin with the time of the capture. A log brings nothing back by itself.
+    artifact=''
+    while read -r listed kind _; do
+        [ "$kind" = log ] || artifact=$listed
+    done <"$work/list"
+    [ -n "$artifact" ] || fail "find anything but logs in $folder"
 fi
 name "$artifact" || fail "use \`$artifact\`: it is not an artifact's name"
 mkdir -- "$out" || fail "make the new folder $out"

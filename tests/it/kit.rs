@@ -9,7 +9,10 @@ use std::{
 };
 
 use backstay::{
-    artifact::{Depth, Kind},
+    artifact::{
+        ArtifactId, Depth, Kind,
+        manifest::{Edge, Moment},
+    },
     committed::BackupFolder,
     keys::Keys,
     kit,
@@ -55,7 +58,7 @@ struct Machine {
 struct Scene {
     machine: Machine,
     /// Holds the identity's file.
-    _ring: KeyRing,
+    ring: KeyRing,
     folder: BackupFolder,
 }
 
@@ -75,7 +78,7 @@ impl Scene {
         commit(&folder, &ring.keys, &chained).await;
         let page = kit::put_restore_page(folder.store.as_ref(), &folder.fleet).await;
         assert_eq!(page.unwrap(), backstay::stores::Put::Created);
-        Self { machine, _ring: ring, folder }
+        Self { machine, ring, folder }
     }
 
     fn object(&self, name: &backstay::artifact::layout::ObjectName) -> PathBuf {
@@ -157,6 +160,21 @@ async fn the_script_restores_fulls_incrementals_and_chains_on_a_bare_machine() {
     let lines: Vec<&str> = listed.lines().collect();
     assert_eq!(lines.len(), 3, "{listed}");
     assert_eq!(lines[1], format!("{}  incremental  2026-11-20T02:00:00Z", id(2, 2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_latest_is_never_a_log_for_that_brings_nothing_back_by_itself() {
+    let scene = Scene::new().await;
+    let (folder, name) = (&scene.folder, id(5, 5));
+    let mut log = full(folder, &scene.ring, name, &[b"what happened"]).await;
+    for object in [folder.manifest(name), folder.signature(name)] {
+        folder.store.delete(&object).await.unwrap();
+    }
+    let edge = |at: ArtifactId| Edge { time: at.time(), position: "bin.000001:4".to_owned() };
+    (log.kind, log.moment) = (Kind::Log, Moment::Window { from: edge(id(4, 4)), until: edge(name) });
+    commit(folder, &scene.ring.keys, &log).await;
+    assert_eq!(scene.machine.restores("latest", "latest"), [LATER.concat(), b"and then\n".to_vec()]);
+    assert_eq!(scene.machine.restores(&name.to_string(), "log"), [b"what happened".to_vec()]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

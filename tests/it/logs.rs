@@ -129,6 +129,39 @@ fn a_gap_ends_the_window_and_a_full_begins_anew_at_once_and_once() {
 }
 
 #[test]
+fn a_log_joins_no_data_of_another_server_or_of_a_part_of_one() {
+    for base in ["bin.000005:700, gtid 0-7-9", "bin.000005:700, server before"] {
+        let mut world = logged(&["a"]);
+        world.put(&["a"], "agama", &full(FULL.0, base, 1));
+        let log = log((FIRST.0.0, "bin.000005:4, server now"), (FIRST.1.0, "bin.000006:4, server now"), 2);
+        world.put(&["a"], "agama", &log);
+        let refused = ask(&world, at("2026-11-20T11:00:00Z"), Destination::InPlace);
+        assert!(matches!(refused, Err(CannotRestore::NotInLog { .. })), "{base}: {refused:?}");
+        assert!(captures(&world).iter().any(|capture| capture.0 == Kind::Full), "{base}: a full begins anew");
+    }
+}
+
+#[test]
+fn an_orphaned_full_goes_after_the_logs_that_go_on_from_it() {
+    let (mut world, [base, first, second]) = chain();
+    world.spec.backups.clear();
+    let orphan = backstay::spec::Orphan { delete_after: Duration::from_secs(600) };
+    world.spec.orphans.insert(backup("agama"), orphan);
+    let mut gone = Vec::new();
+    for _ in 0..3 {
+        let plan = world.plan();
+        assert_eq!(plan.withheld, [], "no rule holds back what may go");
+        gone.extend(plan.steps.iter().filter_map(|step| match &step.action {
+            Action::Delete { artifact, .. } => Some(*artifact),
+            _ => None,
+        }));
+        world.apply(&plan);
+        world.advance(DAY);
+    }
+    assert_eq!(gone, [first, second, base]);
+}
+
+#[test]
 fn what_another_store_still_has_to_copy_is_no_gap() {
     let (mut world, ids) = chain();
     world = world_with_second_store(world, &ids);

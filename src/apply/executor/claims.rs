@@ -54,9 +54,8 @@ impl Deed {
     }
 }
 
-/// Whether two actions on one backup may be under way beside each other: of a backup one capture of its
-/// data and one of its log at a time, and in each
-/// of its stores one that changes it, or one that adds to it beside those that read.
+/// Whether two actions on one backup may be under way beside each other: of a backup one capture of its data and one of
+/// its log at a time, and in each of its stores one that changes it, or one that adds to it beside those that read.
 pub(super) fn agree(one: &Action, other: &Action) -> bool {
     if let (Action::Capture(one), Action::Capture(other)) = (one, other) {
         // Logs share nothing with what else is captured, and must not wait for a long full.

@@ -44,7 +44,8 @@ pub(super) async fn capture(
     let continues = request.continues.as_ref().ok_or_else(missing)?;
     let mut session = Session::open(access, None, ANSWER)?;
     let version = session.one("SELECT VERSION()").await?;
-    let files = closed(&mut session).await?;
+    let server = session.server_identity().await?;
+    let files = closed(&mut session, server).await?;
     let span = span(files, continues, request.now)?;
     let pipes = tempfile::tempdir().map_err(|error| Failure::Refused(error.to_string()))?;
     for file in &span.files {
@@ -59,6 +60,8 @@ pub(super) async fn capture(
 
 /// The server's files.
 struct Files {
+    /// Whose they are.
+    server: String,
     /// Those that are complete, oldest first.
     closed: Vec<Entry>,
     /// The one that is written.
@@ -66,7 +69,7 @@ struct Files {
 }
 
 /// Begins a new file, and lists those before it.
-async fn closed(session: &mut Session) -> Result<Files, Failure> {
+async fn closed(session: &mut Session, server: String) -> Result<Files, Failure> {
     session.rows("FLUSH BINARY LOGS").await?;
     let rows = session.rows("SHOW BINARY LOGS").await?;
     let mut files = Vec::new();
@@ -82,7 +85,7 @@ async fn closed(session: &mut Session) -> Result<Files, Failure> {
         files.push(Entry { name: name.clone(), size });
     }
     let active = files.pop().ok_or_else(|| Failure::Answer("the server keeps no binary log".to_owned()))?;
-    Ok(Files { closed: files, active: active.name })
+    Ok(Files { server, closed: files, active: active.name })
 }
 
 /// What is captured.
@@ -95,7 +98,7 @@ struct Span {
 
 /// The files since the last artifact. The log is complete up to `now`, for the file that is written now was begun later.
 fn span(files: Files, continues: &Edge, now: Timestamp) -> Result<Span, Failure> {
-    let place = |file: &str, offset: u64| format!("{file}:{offset}");
+    let place = |file: &str, offset: u64| format!("{file}:{offset}, server {}", files.server);
     let active = place(&files.active, FIRST);
     let until = Edge { time: now, position: active.clone() };
     let unreadable = |text: &str| Failure::Refused(format!("{text:?} is no place in a binary log"));
@@ -111,7 +114,7 @@ fn span(files: Files, continues: &Edge, now: Timestamp) -> Result<Span, Failure>
     let first = files.closed.iter().position(goes_on);
     let captured = files.closed.get(first.unwrap_or(0)..).unwrap_or_default().to_vec();
     let begins = captured.first().map_or(active, |file| place(&file.name, FIRST));
-    // Where the last artifact's end is gone, nobody knows since when the log is whole.
+    // Where the last artifact's end is gone, or was another server's, nobody knows since when the log is whole.
     let time = if first.is_some() { continues.time } else { now };
     Ok(Span { files: captured, from: Edge { time, position: begins }, until })
 }
@@ -201,22 +204,26 @@ mod tests {
 
     fn files(closed: &[(&str, u64)], active: &str) -> Files {
         let entry = |(name, size): &(&str, u64)| Entry { name: (*name).to_owned(), size: *size };
-        Files { closed: closed.iter().map(entry).collect(), active: active.to_owned() }
+        Files {
+            server: "s".to_owned(),
+            closed: closed.iter().map(entry).collect(),
+            active: active.to_owned(),
+        }
     }
 
     fn check(closed: &[(&str, u64)], active: &str, continues: &str, expect: (&str, &[&str], bool)) {
         let [before, now] =
             ["2026-11-20T10:00:00Z", "2026-11-20T10:15:00Z"].map(|text| text.parse().unwrap());
-        let edge = Edge { time: before, position: continues.to_owned() };
+        let edge = Edge { time: before, position: format!("{continues}, server s") };
         let span = span(files(closed, active), &edge, now).unwrap();
         let names: Vec<&str> = span.files.iter().map(|file| file.name.as_str()).collect();
         assert_eq!(
-            (span.from.position.as_str(), names.as_slice()),
+            (span.from.position.split(',').next().unwrap(), names.as_slice()),
             (expect.0, expect.1),
             "after {continues}"
         );
         assert_eq!(span.from.time, if expect.2 { before } else { now }, "after {continues}");
-        assert_eq!(span.until, Edge { time: now, position: format!("{active}:4") });
+        assert_eq!(span.until, Edge { time: now, position: format!("{active}:4, server s") });
     }
 
     #[test]
@@ -246,5 +253,15 @@ mod tests {
             ("bin.000001:4", &["bin.000001"], false),
         );
         check(&[], "bin.000002", "bin.000001:50", ("bin.000002:4", &[], false));
+    }
+
+    #[test]
+    fn a_log_does_not_go_on_from_another_server_or_from_a_part_of_one() {
+        let now = "2026-11-20T10:15:00Z".parse().unwrap();
+        for position in ["bin.000002:300, server another", "bin.000002:300, gtid 0-7-1", "bin.000004:4"] {
+            let edge = Edge { time: Timestamp::UNIX_EPOCH, position: position.to_owned() };
+            let span = span(files(&[("bin.000002", 600)], "bin.000004"), &edge, now).unwrap();
+            assert_eq!(span.from.time, now, "{position}");
+        }
     }
 }

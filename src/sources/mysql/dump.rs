@@ -56,6 +56,8 @@ pub(super) async fn capture(
 /// What is dumped, and what was found out about it before.
 struct Asked {
     server_version: String,
+    /// Which server it is, where the dump holds all of it: only then its log goes on from there.
+    server: Option<String>,
     databases: Vec<String>,
     prologue: Option<String>,
     /// Whether the dump can say where in the binary log it stands.
@@ -84,7 +86,11 @@ impl Asked {
         };
         let notes = kept_elsewhere.map(note).collect();
         let binary_log = session.one("SELECT @@log_bin").await? == "1" && may_read_position(access).await;
-        Ok(Self { server_version, databases, prologue, binary_log, notes })
+        let server = match access.databases.as_slice() {
+            [] => Some(session.server_identity().await?),
+            _ => None,
+        };
+        Ok(Self { server_version, server, databases, prologue, binary_log, notes })
     }
 
     fn program(&self, access: &Access, single: Option<&str>, stall: Duration) -> Program {
@@ -129,8 +135,9 @@ impl Asked {
         let position = marks.position();
         let counts = view.vouch(counts, position.as_ref());
         let log = position.map(|p| format!("{}:{}", p.file, p.offset));
-        let position: Vec<String> =
-            log.into_iter().chain(marks.gtid().map(|gtid| format!("gtid {gtid}"))).collect();
+        let gtid = marks.gtid().map(|gtid| format!("gtid {gtid}"));
+        let server = self.server.filter(|_| log.is_some()).map(|server| format!("server {server}"));
+        let position: Vec<String> = [log, gtid, server].into_iter().flatten().collect();
         let versions = [
             ("server".to_owned(), self.server_version),
             ("dump".to_owned(), access.programs.version.clone()),

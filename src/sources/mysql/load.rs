@@ -11,7 +11,10 @@ use super::{
     session::{Session, identifier, literal},
     view::all_databases,
 };
-use crate::{process::Process, sources::aside::Aside};
+use crate::{
+    process::Process,
+    sources::aside::{Aside, new_folder},
+};
 
 /// How much is handed to the client at once, bytes.
 const CHUNK: usize = 128 * 1024;
@@ -31,16 +34,7 @@ pub(super) async fn to_file(stream: Stream<'_>, path: &Path) -> Result<String, F
 
 /// Writes the SQL into a file of a new or empty folder.
 pub(super) async fn to_folder(stream: Stream<'_>, folder: &Path, name: &str) -> Result<String, Failure> {
-    use std::os::unix::fs::DirBuilderExt;
-    let refused = |error: io::Error| Failure::Refused(format!("{}: {error}", folder.display()));
-    match std::fs::read_dir(folder) {
-        Ok(mut entries) => {
-            if entries.next().is_some() {
-                return Err(Failure::Refused(format!("{} is not empty", folder.display())));
-            }
-        }
-        Err(_) => std::fs::DirBuilder::new().mode(0o700).create(folder).map_err(refused)?,
-    }
+    new_folder(folder).map_err(|error| Failure::Refused(format!("{}: {error}", folder.display())))?;
     to_file(stream, &folder.join(name)).await
 }
 
@@ -87,14 +81,15 @@ pub(super) async fn over_original(
     Ok(single.map_or_else(|| "the databases of the dump".to_owned(), |name| format!("database {name}")))
 }
 
-/// Drops the databases that a dump would bring back.
+/// Drops every database but the engine's own: a log tells of all of them, and so must the declaration.
 pub(super) async fn drop_databases(access: &Access) -> Result<(), Failure> {
+    if !access.databases.is_empty() {
+        let why = "the log tells of the whole server, but some of its databases are declared only; leave `databases` out, or \
+                   restore to a folder";
+        return Err(Failure::Refused(why.to_owned()));
+    }
     let mut session = Session::open(access, None, STATEMENT)?;
-    let databases = match access.databases.as_slice() {
-        [] => all_databases(&mut session).await?,
-        declared => declared.to_vec(),
-    };
-    for name in &databases {
+    for name in &all_databases(&mut session).await? {
         session.rows(&format!("DROP DATABASE IF EXISTS {}", identifier(name))).await?;
     }
     Ok(())

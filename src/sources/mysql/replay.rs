@@ -23,7 +23,7 @@ type Stream<'a> = &'a mut (dyn AsyncRead + Send + Unpin);
 /// Where replay begins in a file; `None` where all of it was before.
 fn begins(entry: &Entry, replay: &Replay) -> Result<Option<u64>, Failure> {
     let unreadable = |text: &str| Failure::Refused(format!("{text:?} is no place in a binary log"));
-    let (Some(LogPosition::Binlog { number: from, offset, stem }), name) =
+    let (Some(LogPosition::Binlog { number: from, offset, stem, .. }), name) =
         (LogPosition::parse(&replay.from), format!("{}:4", entry.name))
     else {
         return Err(unreadable(&replay.from));
@@ -57,7 +57,12 @@ pub(super) async fn over_original(
         match begins(&entry, replay)? {
             Some(begin) => {
                 let reader = reader(access, begin, replay)?;
-                replay_file(reader, &mut client, stream, &entry).await?;
+                let fed = replay_file(reader, &mut client, stream, &entry).await?;
+                if fed == Fed::InPart && replay.until.is_none() {
+                    let why =
+                        format!("{} was replayed in part only; what was restored is incomplete", entry.name);
+                    return Err(Failure::Incomplete(why));
+                }
             }
             None => skip(stream, entry.size).await?,
         }
@@ -78,7 +83,7 @@ async fn replay_file(
     client: &mut Process,
     stream: Stream<'_>,
     entry: &Entry,
-) -> Result<(), Failure> {
+) -> Result<Fed, Failure> {
     let mut reader = reader.start()?;
     let input = reader.take_input();
     let print = async {
@@ -87,13 +92,21 @@ async fn replay_file(
         }
         Ok::<(), Failure>(())
     };
-    tokio::try_join!(feed(input, stream, entry.size), print)?;
-    Ok(reader.finish().await?)
+    let (fed, ()) = tokio::try_join!(feed(input, stream, entry.size), print)?;
+    reader.finish().await?;
+    Ok(fed)
+}
+
+/// How much of a file a program took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fed {
+    All,
+    InPart,
 }
 
 /// Hands a file to the program. Once that has come to the moment to stop at it reads no more, and its end tells that all
 /// was well.
-async fn feed(mut input: Option<Input>, stream: Stream<'_>, size: u64) -> Result<(), Failure> {
+async fn feed(mut input: Option<Input>, stream: Stream<'_>, size: u64) -> Result<Fed, Failure> {
     let mut content = stream.take(size);
     let mut piece = vec![0; CHUNK];
     let mut fed = 0;
@@ -109,11 +122,14 @@ async fn feed(mut input: Option<Input>, stream: Stream<'_>, size: u64) -> Result
             input = None;
         }
     }
-    if fed == size { Ok(()) } else { Err(Failure::Stream(io::ErrorKind::UnexpectedEof.into())) }
+    if fed != size {
+        return Err(Failure::Stream(io::ErrorKind::UnexpectedEof.into()));
+    }
+    Ok(if input.is_some() { Fed::All } else { Fed::InPart })
 }
 
 async fn skip(stream: Stream<'_>, length: u64) -> Result<(), Failure> {
-    feed(None, stream, length).await
+    feed(None, stream, length).await.map(|_| ())
 }
 
 /// Puts the files beside the dump, with a script that replays them on any server.

@@ -1,13 +1,18 @@
 //! One session with a server, through the client program: questions go to its standard input, rows come from its
 //! standard output.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
+
+use sha2::{Digest, Sha256};
 
 use super::{Failure, access::Access};
 use crate::process::Process;
 
 /// The largest answer, bytes.
 const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
+
+/// Hexadecimal digits of a server's identity.
+const IDENTITY: usize = 16;
 
 /// An open session. It ends with its first failing statement.
 #[derive(Debug)]
@@ -55,6 +60,15 @@ impl Session {
             Some(value) if rows.is_empty() => Ok(value),
             _ => Err(Failure::Answer(format!("the server did not give one value for `{sql}`"))),
         }
+    }
+
+    /// Which server this is: another one, or one that was set up anew, has another identity. Tells nothing by itself.
+    pub(super) async fn server_identity(&mut self) -> Result<String, Failure> {
+        let known = "'hostname', 'port', 'server_id', 'server_uid', 'server_uuid'";
+        let rows = self.rows(&format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({known})")).await?;
+        let variables: BTreeSet<String> = rows.into_iter().map(|row| row.join("=")).collect();
+        let digest = Sha256::digest(variables.into_iter().collect::<Vec<_>>().join("\n"));
+        Ok(hex::encode(digest).chars().take(IDENTITY).collect())
     }
 
     async fn ended(&mut self) -> Failure {

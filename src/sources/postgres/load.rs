@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     process::{Process, Program},
-    sources::aside::Aside,
+    sources::aside::{Aside, new_folder},
 };
 
 /// How much is handed on at once, bytes.
@@ -37,16 +37,7 @@ pub(super) async fn to_file(stream: Stream<'_>, path: &Path) -> Result<String, F
 
 /// Writes the stream into a file of a new or empty folder.
 pub(super) async fn to_folder(stream: Stream<'_>, folder: &Path, name: &str) -> Result<String, Failure> {
-    use std::os::unix::fs::DirBuilderExt;
-    let refused = |error: io::Error| Failure::Refused(format!("{}: {error}", folder.display()));
-    match std::fs::read_dir(folder) {
-        Ok(mut entries) => {
-            if entries.next().is_some() {
-                return Err(Failure::Refused(format!("{} is not empty", folder.display())));
-            }
-        }
-        Err(_) => std::fs::DirBuilder::new().mode(0o700).create(folder).map_err(refused)?,
-    }
+    new_folder(folder).map_err(|error| Failure::Refused(format!("{}: {error}", folder.display())))?;
     to_file(stream, &folder.join(name)).await
 }
 
