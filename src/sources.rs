@@ -2,6 +2,7 @@
 
 mod aside;
 mod blocking;
+mod entries;
 pub mod files;
 pub mod git;
 pub mod mysql;

@@ -3,7 +3,7 @@
 //! ```text
 //! programs (which there are) · access (private option file) · session (queries through the client)
 //! view (the moment of the dump, and a session that sees it) · dump (the stream) · marks (what its text proves)
-//! load (the way back) · binlog (the log) · entries (its files in a stream) · replay (its way back)
+//! load (the way back) · binlog (the log) · replay (its way back)
 //! ```
 //!
 //! The dump reads in one transaction. The rows of each table are counted by a second session, whose transaction is
@@ -13,7 +13,6 @@
 mod access;
 mod binlog;
 mod dump;
-mod entries;
 mod load;
 mod marks;
 mod programs;
@@ -26,7 +25,9 @@ use std::{ffi::OsString, time::Duration};
 use async_trait::async_trait;
 use tokio::io::AsyncRead;
 
-use super::{CaptureRequest, Captured, Place, Probe, Replay, Restored, Sink, Source, SourceError};
+use super::{
+    CaptureRequest, Captured, Place, Probe, Replay, Restored, Sink, Source, SourceError, entries::EntryError,
+};
 use crate::{
     artifact::Kind,
     process::{self, ProcessError},
@@ -182,6 +183,16 @@ enum Failure {
 impl From<ProcessError> for Failure {
     fn from(error: ProcessError) -> Self {
         Failure::Process(error)
+    }
+}
+
+impl From<EntryError> for Failure {
+    fn from(error: EntryError) -> Self {
+        match error {
+            EntryError::Stream(error) => Failure::Stream(error),
+            EntryError::Broken(_) => Failure::Incomplete(error.to_string()),
+            EntryError::Unwritable(..) => Failure::Refused(error.to_string()),
+        }
     }
 }
 

@@ -14,19 +14,17 @@ use tokio::{
     time::timeout,
 };
 
-use super::{
-    ANSWER, Failure,
-    access::Access,
-    entries::{END, Entry, is_plain},
-    session::Session,
-};
+use super::{ANSWER, Failure, access::Access, session::Session};
 use crate::{
     artifact::{
         manifest::{Details, Edge, Moment},
         position::LogPosition,
     },
     process::{ProcessError, Program},
-    sources::{CaptureRequest, Captured, Sink},
+    sources::{
+        CaptureRequest, Captured, Sink,
+        entries::{END, Entry, is_plain},
+    },
 };
 
 /// Where the first event of a file stands: behind its magic number.

@@ -5,11 +5,14 @@ use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::{Failure, STATEMENT, access::Access, entries::Entry};
+use super::{Failure, STATEMENT, access::Access};
 use crate::{
     artifact::position::LogPosition,
     process::{Input, Process, Program},
-    sources::{Replay, aside::Aside},
+    sources::{
+        Replay,
+        entries::{Entry, skip},
+    },
 };
 
 const CHUNK: usize = 128 * 1024;
@@ -128,10 +131,6 @@ async fn feed(mut input: Option<Input>, stream: Stream<'_>, size: u64) -> Result
     Ok(if input.is_some() { Fed::All } else { Fed::InPart })
 }
 
-async fn skip(stream: Stream<'_>, length: u64) -> Result<(), Failure> {
-    feed(None, stream, length).await.map(|_| ())
-}
-
 /// Puts the files beside the dump, with a script that replays them on any server.
 pub(super) async fn to_folder(stream: Stream<'_>, folder: &Path, replay: &Replay) -> Result<String, Failure> {
     let unwritable = |error: io::Error| Failure::Refused(format!("{}: {error}", folder.display()));
@@ -149,7 +148,13 @@ pub(super) async fn to_folder(stream: Stream<'_>, folder: &Path, replay: &Replay
     while let Some(entry) = Entry::read(stream).await? {
         match begins(&entry, replay)? {
             Some(begin) => {
-                write_file(stream, &logs.join(&entry.name), &entry).await?;
+                let path = logs.join(&entry.name);
+                // Artifacts overlap where one began before the last one's end was known: the file is the same.
+                if path.exists() {
+                    skip(stream, entry.size).await?;
+                } else {
+                    entry.extract(stream, &path).await?;
+                }
                 commands.push_str(&command(&entry, begin, replay));
             }
             None => skip(stream, entry.size).await?,
@@ -174,20 +179,4 @@ fn command(entry: &Entry, begin: u64, replay: &Replay) -> String {
         quoted.join(" "),
         entry.name
     )
-}
-
-async fn write_file(stream: Stream<'_>, path: &Path, entry: &Entry) -> Result<(), Failure> {
-    let unwritable = |error: io::Error| Failure::Refused(format!("{}: {error}", path.display()));
-    // Artifacts overlap where one began before the last one's end was known: the file is the same.
-    if path.exists() {
-        return skip(stream, entry.size).await;
-    }
-    let mut aside = Aside::begin(path).map_err(unwritable)?;
-    let mut content = stream.take(entry.size);
-    aside.fill(&mut content, |_| ()).await.map_err(Failure::Stream)?;
-    if content.limit() > 0 {
-        return Err(Failure::Stream(io::ErrorKind::UnexpectedEof.into()));
-    }
-    aside.place().map_err(unwritable)?;
-    Ok(())
 }

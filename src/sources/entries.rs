@@ -1,9 +1,15 @@
-//! The stream of a log: a tar of whole binary log files, so that `tar` and `mariadb-binlog` read it without Backstay.
+//! The stream of a log: a tar of the engine's own files, each whole, so that `tar` and the engine's programs read it without
+//! Backstay.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use tar::{EntryType, Header};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::Failure;
+use super::aside::Aside;
 
 /// The unit of a tar archive, bytes (POSIX.1-2017, pax, "ustar Interchange Format").
 const BLOCK: u64 = 512;
@@ -11,7 +17,21 @@ const BLOCK: u64 = 512;
 /// What ends an archive: two blocks of zeros.
 pub(super) const END: [u8; 2 * BLOCK as usize] = [0; 2 * BLOCK as usize];
 
-/// A file of binary logs in a stream.
+/// A stream that holds no log.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EntryError {
+    /// The stream failed.
+    #[error(transparent)]
+    Stream(#[from] io::Error),
+    /// What came is no archive of log files.
+    #[error("the log's archive can't be read: {0}")]
+    Broken(String),
+    /// A file of it can't be written.
+    #[error("{}: {}", .0.display(), .1)]
+    Unwritable(PathBuf, io::Error),
+}
+
+/// A file of a log in a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     /// Its name on the server: no path.
@@ -22,11 +42,9 @@ pub(super) struct Entry {
 
 impl Entry {
     /// What stands before its content.
-    pub(super) fn header(&self) -> Result<Vec<u8>, Failure> {
+    pub(super) fn header(&self) -> Result<Vec<u8>, EntryError> {
         let mut header = Header::new_ustar();
-        let named = header.set_path(&self.name);
-        named
-            .map_err(|error| Failure::Answer(format!("the name of {:?} is unusable: {error}", self.name)))?;
+        header.set_path(&self.name)?;
         header.set_size(self.size);
         header.set_mode(0o600);
         header.set_entry_type(EntryType::Regular);
@@ -41,18 +59,36 @@ impl Entry {
     }
 
     /// Reads the next one; `None` at the archive's end.
-    pub(super) async fn read(stream: &mut (dyn AsyncRead + Send + Unpin)) -> Result<Option<Self>, Failure> {
+    pub(super) async fn read(
+        stream: &mut (dyn AsyncRead + Send + Unpin),
+    ) -> Result<Option<Self>, EntryError> {
         let mut block = [0; BLOCK as usize];
-        stream.read_exact(&mut block).await.map_err(Failure::Stream)?;
+        stream.read_exact(&mut block).await?;
         if block.iter().all(|byte| *byte == 0) {
-            stream.read_exact(&mut block).await.map_err(Failure::Stream)?;
+            stream.read_exact(&mut block).await?;
             return Ok(None);
         }
         Self::parse(&block).map(Some)
     }
 
-    fn parse(block: &[u8; BLOCK as usize]) -> Result<Self, Failure> {
-        let broken = |why: &str| Failure::Incomplete(format!("the log's archive can't be read: {why}"));
+    /// Writes its content to a file at `path`, which is seen only whole.
+    pub(super) async fn extract(
+        &self,
+        stream: &mut (dyn AsyncRead + Send + Unpin),
+        path: &Path,
+    ) -> Result<(), EntryError> {
+        let unwritable = |error: io::Error| EntryError::Unwritable(path.to_owned(), error);
+        let mut aside = Aside::begin(path).map_err(unwritable)?;
+        let mut content = stream.take(self.size);
+        aside.fill(&mut content, |_| ()).await?;
+        if content.limit() > 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        aside.place().map_err(unwritable)
+    }
+
+    fn parse(block: &[u8; BLOCK as usize]) -> Result<Self, EntryError> {
+        let broken = |why: &str| EntryError::Broken(why.to_owned());
         let header = Header::from_byte_slice(block);
         let sum = header.cksum().map_err(|_| broken("it has no checksum"))?;
         let mut blank = header.clone();
@@ -66,6 +102,14 @@ impl Entry {
             return Err(broken(&format!("it names {name:?}")));
         }
         Ok(Self { name, size })
+    }
+}
+
+/// Passes over `length` bytes of a stream.
+pub(super) async fn skip(stream: &mut (dyn AsyncRead + Send + Unpin), length: u64) -> Result<(), EntryError> {
+    match tokio::io::copy(&mut stream.take(length), &mut tokio::io::sink()).await? {
+        passed if passed == length => Ok(()),
+        _ => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
     }
 }
 
