@@ -18,6 +18,7 @@ pub mod schedule;
 pub mod schema;
 mod self_heal;
 pub(crate) mod single;
+mod slot_name;
 pub(crate) mod suggest;
 pub mod suspension;
 pub(crate) mod values;
@@ -41,6 +42,7 @@ pub use parse::{Parsed, parse};
 pub use runnable::{CannotRun, Resource};
 pub use schedule::{Cadence, Schedule};
 pub use self_heal::{Healable, SelfHeal, Undeclared};
+pub use slot_name::SlotName;
 pub use suspension::Suspension;
 pub use window::Window;
 
@@ -441,13 +443,16 @@ pub struct Postgres {
 }
 
 /// What is captured of a PostgreSQL server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum PostgresMethod {
     /// Databases, as statements that make them again.
     #[default]
     Logical,
     /// The files of the whole cluster.
-    Physical,
+    Physical {
+        /// What keeps its log on the server until it is captured.
+        slot: SlotName,
+    },
 }
 
 /// A database server.

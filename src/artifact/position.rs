@@ -1,6 +1,6 @@
 //! Places in an engine's log, as far as two of them can be compared.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, fmt};
 
 /// A place in an engine's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,28 +16,154 @@ pub enum LogPosition<'a> {
         /// Bytes from the file's beginning.
         offset: u64,
     },
-    /// PostgreSQL: `0/3000028`, a log sequence number (documentation, "pg_lsn Type").
-    Lsn(u64),
+    /// PostgreSQL.
+    Wal(WalPosition<'a>),
 }
 
-impl<'a> LogPosition<'a> {
-    /// Reads a position as manifests bear it. Behind a comma may stand whose log it is (`server ID`) and other names of the
-    /// same place, such as a GTID.
-    pub fn parse(text: &'a str) -> Option<Self> {
-        let mut pieces = text.split(',').map(str::trim);
-        let place = pieces.next()?;
-        let server = pieces.find_map(|piece| piece.strip_prefix("server "));
-        lsn(place).or_else(|| binlog(place, server))
+/// A place in PostgreSQL's write-ahead log: `0/3000028, timeline 2, after 1 until 0/2F00000, system 7112…`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalPosition<'a> {
+    /// The log sequence number (documentation, "pg_lsn Type").
+    pub lsn: Lsn,
+    /// The cluster's system identifier, as far as it is told: positions of different clusters have no order.
+    pub system: Option<&'a str>,
+    /// In which history.
+    pub history: History,
+}
+
+/// A timeline and those that it grew out of (documentation, "Timelines"): two servers that were one may have gone different
+/// ways, and then a number is not the same place in both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// The timeline.
+    pub timeline: u32,
+    /// Its ancestors, oldest first, each with the place up to which it is followed.
+    pub ancestors: Vec<(u32, Lsn)>,
+}
+
+/// A log sequence number: bytes from the beginning of a write-ahead log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lsn(pub u64);
+
+impl Lsn {
+    /// Reads `16/B374D848`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let half = |digits: &str| {
+            let is_hex = (1..=8).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit());
+            is_hex.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
+        };
+        let (high, low) = text.split_once('/')?;
+        Some(Lsn(half(high)? << 32 | half(low)?))
     }
 }
 
-fn lsn(text: &str) -> Option<LogPosition<'_>> {
-    let half = |digits: &str| {
-        let is_hex = (1..=8).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit());
-        is_hex.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
-    };
-    let (high, low) = text.split_once('/')?;
-    Some(LogPosition::Lsn(half(high)? << 32 | half(low)?))
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:X}/{:X}", self.0 >> 32, self.0 & 0xFFFF_FFFF)
+    }
+}
+
+impl History {
+    /// Where the part of `timeline` that belongs to this history ends: nowhere, or at a fork. `None` for a stranger.
+    fn until(&self, timeline: u32) -> Option<Lsn> {
+        if timeline == self.timeline {
+            return Some(Lsn(u64::MAX));
+        }
+        self.ancestors.iter().find(|(ancestor, _)| *ancestor == timeline).map(|(_, until)| *until)
+    }
+
+    /// Whether a place of another history is one of this as well.
+    pub fn has(&self, place: &WalPosition<'_>) -> bool {
+        self.until(place.history.timeline).is_some_and(|until| place.lsn <= until)
+    }
+
+    /// The history of a place in it: what came later is left out.
+    pub fn at(&self, lsn: Lsn) -> History {
+        let before = self.ancestors.iter().take_while(|(_, until)| *until <= lsn).count();
+        let timeline = self.ancestors.get(before).map_or(self.timeline, |(timeline, _)| *timeline);
+        History { timeline, ancestors: self.ancestors[..before].to_vec() }
+    }
+}
+
+impl fmt::Display for WalPosition<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, timeline {}", self.lsn, self.history.timeline)?;
+        self.history
+            .ancestors
+            .iter()
+            .try_for_each(|(timeline, until)| write!(f, ", after {timeline} until {until}"))?;
+        self.system.map_or(Ok(()), |system| write!(f, ", system {system}"))
+    }
+}
+
+impl<'a> WalPosition<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let mut pieces = text.split(',').map(str::trim);
+        let lsn = Lsn::parse(pieces.next()?)?;
+        let mut position =
+            Self { lsn, system: None, history: History { timeline: 0, ancestors: Vec::new() } };
+        for piece in pieces {
+            if let Some(timeline) = piece.strip_prefix("timeline ") {
+                position.history.timeline = timeline.parse().ok()?;
+            } else if let Some(fork) = piece.strip_prefix("after ") {
+                let (timeline, until) = fork.split_once(" until ")?;
+                position.history.ancestors.push((timeline.parse().ok()?, Lsn::parse(until)?));
+            } else if let Some(system) = piece.strip_prefix("system ") {
+                position.system = Some(system);
+            }
+        }
+        Some(position)
+    }
+}
+
+/// Places of which neither can be reached from the other have no order.
+impl PartialOrd for WalPosition<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        if self.system != other.system {
+            return None;
+        }
+        if self.history.timeline == other.history.timeline {
+            return Some(self.lsn.cmp(&other.lsn));
+        }
+        match (other.history.has(self), self.history.has(other)) {
+            (true, _) => Some(Ordering::Less),
+            (false, true) => Some(Ordering::Greater),
+            (false, false) => None,
+        }
+    }
+}
+
+impl<'a> LogPosition<'a> {
+    /// Reads a position as manifests bear it. Behind a comma may stand whose log it is (`server ID`, `system ID`) and other
+    /// names of the same place, such as a GTID.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        WalPosition::parse(text).map(LogPosition::Wal).or_else(|| {
+            let mut pieces = text.split(',').map(str::trim);
+            let place = pieces.next()?;
+            binlog(place, pieces.find_map(|piece| piece.strip_prefix("server ")))
+        })
+    }
+
+    /// An order of all positions, which agrees with that of places in one log.
+    pub fn in_sequence(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (LogPosition::Binlog { .. }, LogPosition::Wal(_)) => Ordering::Less,
+            (LogPosition::Wal(_), LogPosition::Binlog { .. }) => Ordering::Greater,
+            (LogPosition::Wal(one), LogPosition::Wal(other)) => {
+                let key = |it: &WalPosition<'a>| (it.system, it.history.timeline, it.lsn);
+                key(one).cmp(&key(other))
+            }
+            (
+                LogPosition::Binlog { server, stem, number, offset },
+                LogPosition::Binlog {
+                    server: other_server,
+                    stem: other_stem,
+                    number: other_number,
+                    offset: other_offset,
+                },
+            ) => (server, stem, number, offset).cmp(&(other_server, other_stem, other_number, other_offset)),
+        }
+    }
 }
 
 fn binlog<'a>(text: &'a str, server: Option<&'a str>) -> Option<LogPosition<'a>> {
@@ -53,9 +179,9 @@ fn binlog<'a>(text: &'a str, server: Option<&'a str>) -> Option<LogPosition<'a>>
 /// Places of different logs have no order.
 impl PartialOrd for LogPosition<'_> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        use LogPosition::{Binlog, Lsn};
+        use LogPosition::{Binlog, Wal};
         match (self, other) {
-            (Lsn(one), Lsn(other)) => one.partial_cmp(other),
+            (Wal(one), Wal(other)) => one.partial_cmp(other),
             (
                 Binlog { server, stem, number, offset },
                 Binlog { server: other_server, stem: other_stem, number: other_number, offset: other_offset },
@@ -96,6 +222,41 @@ mod tests {
         assert_eq!(order("bin.000009:4", "bin.000010:4, server a"), None);
         for nonsense in ["", "bin:4", "bin.x:4", "bin.1:", "0/", "/0", "0/123456789", "gtid 0-1-2"] {
             assert_eq!(LogPosition::parse(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn places_before_a_fork_are_in_both_histories_and_those_behind_it_in_one() {
+        let after = ", timeline 2, after 1 until 0/500, system s";
+        assert_eq!(order("0/400, timeline 1, system s", &format!("0/600{after}")), Some(Ordering::Less));
+        assert_eq!(order("0/500, timeline 1, system s", &format!("0/500{after}")), Some(Ordering::Less));
+        assert_eq!(order(&format!("0/600{after}"), "0/400, timeline 1, system s"), Some(Ordering::Greater));
+        assert_eq!(
+            order("0/501, timeline 1, system s", &format!("0/600{after}")),
+            None,
+            "on a branch that was left"
+        );
+        assert_eq!(
+            order("0/400, timeline 1, system t", &format!("0/600{after}")),
+            None,
+            "of another cluster"
+        );
+        let other = "0/700, timeline 3, after 1 until 0/550, system s";
+        assert_eq!(order(other, &format!("0/600{after}")), None, "neither grew out of the other");
+    }
+
+    #[test]
+    fn places_in_a_history_know_the_part_of_it_before_them_and_are_read_back() {
+        let history = History { timeline: 3, ancestors: vec![(1, Lsn(0x500)), (2, Lsn(0x900))] };
+        for (lsn, text) in [
+            (0x4FF, "0/4FF, timeline 1, system s"),
+            (0x500, "0/500, timeline 2, after 1 until 0/500, system s"),
+            (0x1_0000_0900, "1/900, timeline 3, after 1 until 0/500, after 2 until 0/900, system s"),
+        ] {
+            let place = WalPosition { lsn: Lsn(lsn), system: Some("s"), history: history.at(Lsn(lsn)) };
+            assert_eq!(place.to_string(), text);
+            assert_eq!(LogPosition::parse(text), Some(LogPosition::Wal(place.clone())));
+            assert!(history.has(&place));
         }
     }
 }

@@ -42,8 +42,9 @@ pub fn windows(stored: &StoredBackup, now: Timestamp) -> Vec<Window<'_>> {
     let good = || stored.artifacts.iter().filter(|a| a.is_good() && !a.is_from_the_future(now));
     let mut logs: Vec<Log<'_>> = good().filter_map(Log::of).collect();
     logs.sort_by(|one, other| {
-        let by_place = one.until.partial_cmp(&other.until).unwrap_or(std::cmp::Ordering::Equal);
-        by_place.then((one.artifact.newest, one.artifact.id).cmp(&(other.artifact.newest, other.artifact.id)))
+        one.until
+            .in_sequence(&other.until)
+            .then((one.artifact.newest, one.artifact.id).cmp(&(other.artifact.newest, other.artifact.id)))
     });
     let bases = good().filter(|a| a.kind != Kind::Log);
     let mut windows: Vec<Window<'_>> = bases.filter_map(|base| window(base, &logs)).collect();

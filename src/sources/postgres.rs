@@ -4,7 +4,7 @@
 //! ```text
 //! programs (which versions there are) · access (private password file) · session (queries through psql)
 //! view (the moment of a dump, and its counts) · logical, roles · physical (the streams) · privileges (what a role lacks)
-//! load · data_folder (the way back)
+//! load · data_folder (the way back) · wal (the log, and its way back)
 //! ```
 //!
 //! The rows of each table are counted in the very snapshot that the dump is told to use.
@@ -19,13 +19,17 @@ mod programs;
 mod roles;
 mod session;
 mod view;
+mod wal;
 
 use std::{ffi::OsString, io, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use tokio::io::AsyncRead;
 
-use super::{CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError, blocking::consume};
+use super::{
+    CaptureRequest, Captured, Place, Probe, Replay, Restored, Sink, Source, SourceError, blocking::consume,
+    entries::EntryError,
+};
 use crate::{
     artifact::Kind,
     process::{self, ProcessError},
@@ -65,8 +69,8 @@ impl PostgresSource {
     }
 
     fn subject(&self) -> String {
-        let what = match (self.method, self.server.databases.as_slice()) {
-            (PostgresMethod::Physical, _) => "the cluster".to_owned(),
+        let what = match (&self.method, self.server.databases.as_slice()) {
+            (PostgresMethod::Physical { .. }, _) => "the cluster".to_owned(),
             (PostgresMethod::Logical, []) => "all databases".to_owned(),
             (PostgresMethod::Logical, [one]) => format!("database {one}"),
             (PostgresMethod::Logical, several) => format!("databases {}", several.join(", ")),
@@ -78,8 +82,8 @@ impl PostgresSource {
     }
 
     fn shape(&self) -> Shape<'_> {
-        match (self.method, self.server.databases.as_slice()) {
-            (PostgresMethod::Physical, _) => Shape::Cluster,
+        match (&self.method, self.server.databases.as_slice()) {
+            (PostgresMethod::Physical { .. }, _) => Shape::Cluster,
             (PostgresMethod::Logical, [one]) => Shape::One(one),
             (PostgresMethod::Logical, _) => Shape::Several,
         }
@@ -113,13 +117,14 @@ impl PostgresSource {
                 load::over_database(&self.access().await?, stream, name).await
             }
             (Place::Original, Shape::Several) => load::over_databases(&self.access().await?, stream).await,
-            (Place::Original, Shape::Cluster) => refused(
-                "a running cluster can't be replaced; restore to a folder, stop the server, \
-                 put the folder in its data folder's place, and start it",
-            ),
+            (Place::Original, Shape::Cluster) => refused(RUNNING),
         }
     }
 }
+
+/// Why a cluster is not restored over the original.
+const RUNNING: &str = "a running cluster can't be replaced; restore to a folder, stop the server, put the folder in its data \
+                       folder's place, and start it";
 
 /// What the stream is.
 enum Shape<'a> {
@@ -141,9 +146,9 @@ impl Source for PostgresSource {
     async fn probe(&self) -> Result<Probe, SourceError> {
         let server = async {
             let access = self.access().await?;
-            match self.method {
+            match &self.method {
                 PostgresMethod::Logical => privileges::for_logical(&access).await,
-                PostgresMethod::Physical => privileges::for_physical(&access).await,
+                PostgresMethod::Physical { .. } => privileges::for_physical(&access).await,
             }
         };
         let server = server.await.map_err(|failure| failure.explain("probe", self.subject()))?;
@@ -159,18 +164,26 @@ impl Source for PostgresSource {
     }
 
     async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
-        if request.kind == Kind::Log {
-            return Err(SourceError::unsupported(&self.subject(), request.kind));
-        }
         let captured = async {
             let access = self.access().await?;
-            match self.shape() {
-                Shape::One(name) => logical::capture_one(&access, name, request, sink).await,
-                Shape::Several => logical::capture_several(&access, request, sink).await,
-                Shape::Cluster => physical::capture(&access, request, sink).await,
+            match (&self.method, request.kind) {
+                (PostgresMethod::Physical { slot }, Kind::Log) => {
+                    wal::capture(&access, slot, request, sink).await
+                }
+                (PostgresMethod::Physical { .. }, _) => physical::capture(&access, request, sink).await,
+                (PostgresMethod::Logical, _) => match self.server.databases.as_slice() {
+                    [name] => logical::capture_one(&access, name, request, sink).await,
+                    _ => logical::capture_several(&access, request, sink).await,
+                },
             }
         };
-        captured.await.map_err(|failure| failure.explain("dump", self.subject()))
+        match (&self.method, request.kind) {
+            (PostgresMethod::Logical, Kind::Log) => {
+                Err(SourceError::unsupported(&self.subject(), request.kind))
+            }
+            (_, Kind::Log) => captured.await.map_err(|it| it.explain("capture the log of", self.subject())),
+            _ => captured.await.map_err(|it| it.explain("dump", self.subject())),
+        }
     }
 
     async fn restore(
@@ -180,6 +193,25 @@ impl Source for PostgresSource {
     ) -> Result<Restored, SourceError> {
         let restored = self.restored(stream, place).await;
         restored.map(|place| Restored { place }).map_err(|failure| failure.explain("restore", self.subject()))
+    }
+
+    async fn make_way(&self) -> Result<(), SourceError> {
+        Err(SourceError::misplaced(&self.subject(), RUNNING))
+    }
+
+    async fn replay(
+        &self,
+        stream: &mut (dyn AsyncRead + Send + Unpin),
+        place: &Place,
+        replay: &Replay,
+    ) -> Result<Restored, SourceError> {
+        let replayed = match place {
+            Place::Folder(folder) => wal::recovery::to_data_folder(stream, folder, replay).await,
+            _ => Err(Failure::Refused(RUNNING.to_owned())),
+        };
+        replayed
+            .map(|place| Restored { place })
+            .map_err(|failure| failure.explain("replay the log of", self.subject()))
     }
 }
 
@@ -202,7 +234,12 @@ enum Failure {
         grant: String,
     },
     /// The server is not set up for it.
-    Setting(String),
+    Setting {
+        found: String,
+        set: String,
+    },
+    /// The server has the beginning of a log no more.
+    Gone(String),
     /// The programs are older than the server.
     Outdated {
         server: u32,
@@ -213,6 +250,16 @@ enum Failure {
 impl From<ProcessError> for Failure {
     fn from(error: ProcessError) -> Self {
         Failure::Process(error)
+    }
+}
+
+impl From<EntryError> for Failure {
+    fn from(error: EntryError) -> Self {
+        match error {
+            EntryError::Stream(error) => Failure::Stream(error),
+            EntryError::Broken(_) => Failure::Incomplete(error.to_string()),
+            EntryError::Unwritable(..) => Failure::Refused(error.to_string()),
+        }
     }
 }
 
@@ -237,8 +284,8 @@ impl Failure {
             Failure::Privilege { lacks, grant } => {
                 error(Class::Stalled, lacks).with_hint(format!("as a superuser: {grant}"))
             }
-            Failure::Setting(why) => error(Class::Stalled, why)
-                .with_hint("set wal_level = replica and max_wal_senders = 10, and restart it"),
+            Failure::Setting { found, set } => error(Class::Stalled, found).with_hint(set),
+            Failure::Gone(why) => error(Class::Retry, why),
             Failure::Outdated { server, programs } => error(
                 Class::Stalled,
                 format!(

@@ -3,14 +3,14 @@
 use std::fmt;
 
 use super::{
-    Source, Spec, StorePlace,
+    PostgresMethod, Source, Spec, StorePlace,
     names::{BackupName, DrillName, RecoveryName, StoreName, VmName},
 };
 use crate::artifact::Kind;
 
 const SOURCES: [&str; 4] = ["files", "sqlite", "mysql", "postgres"];
 /// Sources whose logs are captured.
-const LOGS: [&str; 1] = ["mysql"];
+const LOGS: [&str; 2] = ["mysql", "postgres"];
 const STORES: [&str; 3] = ["local", "sftp", "s3"];
 
 /// A resource that is declared and that this build cannot run, whole or in part.
@@ -114,11 +114,8 @@ impl Source {
     /// Whether the engine keeps a log that can be captured and replayed.
     pub fn has_log(&self) -> bool {
         match self {
-            Source::Mysql(_)
-            | Source::Postgres(_)
-            | Source::Mongodb(_)
-            | Source::Dynamodb { .. }
-            | Source::Rds { .. } => true,
+            Source::Postgres(postgres) => postgres.method != PostgresMethod::Logical,
+            Source::Mysql(_) | Source::Mongodb(_) | Source::Dynamodb { .. } | Source::Rds { .. } => true,
             Source::Files(_) | Source::Sqlite { .. } | Source::Influxdb { .. } | Source::S3(_) => false,
         }
     }

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::{Recipient, approvals::CommitId, cron::Cron, names, suspension::Moment, window::Span};
+use super::{Recipient, SlotName, approvals::CommitId, cron::Cron, names, suspension::Moment, window::Span};
 use crate::artifact::approval::PlanHash;
 
 /// Why a text is not of its form.
@@ -88,7 +88,7 @@ const fn format_of<T: TextForm>() -> Format {
 }
 
 /// Every form.
-pub static FORMATS: [Format; 21] = [
+pub static FORMATS: [Format; 22] = [
     format_of::<Length>(),
     format_of::<Size>(),
     format_of::<AbsolutePath>(),
@@ -110,6 +110,7 @@ pub static FORMATS: [Format; 21] = [
     format_of::<Address>(),
     format_of::<CommitId>(),
     format_of::<PlanHash>(),
+    format_of::<SlotName>(),
 ];
 
 /// The form of that name.

@@ -222,6 +222,32 @@ fn logs_every_15_minutes_cannot_keep_an_rpo_of_15_minutes() {
 }
 
 #[test]
+fn a_log_needs_data_that_it_can_go_on_from() {
+    let policy = "[policy.nightly]\nfull = \"0 1 * * *\"\nlog = { every = \"5m\" }\n";
+    let of = |source: &str| SOUND.replace("sqlite = { path = \"/srv/agama.db\" }", source) + policy;
+    let cases: [(&str, &[&str]); 6] = [
+        ("mysql = { host = \"db\" }", &[]),
+        ("mysql = { host = \"db\", databases = [\"a\"] }", &["log-of-some"]),
+        ("postgres = { host = \"db\", method = \"physical\" }", &[]),
+        ("postgres = { host = \"db\" }", &["no-log"]),
+        ("postgres = { host = \"db\", method = \"physical\", slot = \"Ours\" }", &["invalid-value"]),
+        ("postgres = { host = \"db\", slot = \"ours\" }", &["no-log", "slot-without-log"]),
+    ];
+    for (source, expected) in cases {
+        assert_eq!(codes(&parse(&file(&of(source)))), expected, "{source}");
+    }
+    let physical = of("postgres = { host = \"db\", method = \"physical\" }");
+    let other = |slot: &str| {
+        format!(
+            "{physical}[backup.other]\npolicy = \"nightly\"\nstores = [\"here\", \"there\"]\n\
+             postgres = {{ host = \"db\", method = \"physical\", slot = \"{slot}\" }}\n"
+        )
+    };
+    assert_eq!(codes(&parse(&file(&other("backstay_agama")))), ["shared-slot"]);
+    assert_eq!(codes(&parse(&file(&other("backstay_other")))), [""; 0]);
+}
+
+#[test]
 fn an_rpo_that_only_the_change_of_clocks_breaks_is_a_warning() {
     let text = SOUND.replace("[infra]", "timezone = \"Europe/Stockholm\"\n[infra]");
     let parsed = |rest: &str| parse(&file(&format!("{text}[policy.nightly]\nrpo = \"24h\"\n{rest}")));

@@ -142,6 +142,24 @@ fn a_log_joins_no_data_of_another_server_or_of_a_part_of_one() {
 }
 
 #[test]
+fn logs_go_on_over_a_change_of_timeline_and_not_from_a_branch_that_was_left() {
+    let after = "timeline 2, after 1 until 0/5000000, system s";
+    for (base, reached) in [("0/3000100", true), ("0/6000000", false)] {
+        let mut world = logged(&["a"]);
+        world.put(
+            &["a"],
+            "agama",
+            &full(FULL.0, &format!("{base}, timeline 1, system s, begun at 0/2000000"), 1),
+        );
+        let from = "0/3000000, timeline 1, system s";
+        let log = log((FIRST.0.0, from), (FIRST.1.0, &format!("0/7000000, {after}")), 2);
+        world.put(&["a"], "agama", &log);
+        let restore = ask(&world, at("2026-11-20T11:00:00Z"), Destination::Folder("/restored".into()));
+        assert_eq!(restore.is_ok(), reached, "{base}: {restore:?}");
+    }
+}
+
+#[test]
 fn an_orphaned_full_goes_after_the_logs_that_go_on_from_it() {
     let (mut world, [base, first, second]) = chain();
     world.spec.backups.clear();

@@ -15,6 +15,7 @@ mod mysql;
 mod mysql_log;
 mod postgres;
 mod postgres_job;
+mod postgres_wal;
 mod s3;
 mod schedulers;
 mod sftp;

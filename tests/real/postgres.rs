@@ -240,7 +240,8 @@ fn a_copy_of_the_cluster_passes_the_engines_check_and_a_server_starts_on_it() {
     shop(&server);
     server.sql("shop", &format!("{SELL};").repeat(5));
     let (sink, captured) = captured_while_sold(&server, &server.cluster()).pop().unwrap();
-    let (end, begun) = position(&captured).split_once(", timeline 1, begun at ").expect("a position");
+    let (end, begun) = position(&captured).split_once(", timeline 1, system ").expect("a position");
+    let (_, begun) = begun.split_once(", begun at ").expect("where it begins");
     let order =
         format!("SELECT '{begun}'::pg_lsn < '{end}'::pg_lsn AND '{end}'::pg_lsn <= pg_current_wal_lsn()");
     assert_eq!(server.sql("postgres", &order), "t", "{captured:?}");

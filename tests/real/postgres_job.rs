@@ -8,7 +8,10 @@ use std::{
     process::Command,
 };
 
-use crate::lab::postgres::{PASSWORD, Postgres, USER};
+use crate::{
+    lab::postgres::{PASSWORD, Postgres, USER},
+    postgres_wal::ready,
+};
 
 /// A fleet as `init` makes it.
 struct Fleet(PathBuf);
@@ -21,7 +24,8 @@ impl Fleet {
         fleet
     }
 
-    fn declare(&self, server: &Postgres) {
+    /// Declares what `backup` is, a backup of `server` but for how it is reached.
+    fn declare(&self, server: &Postgres, backup: &str) {
         let secret = self.0.join("secret");
         let mut options = fs::OpenOptions::new();
         let mut file = options.write(true).create_new(true).mode(0o600).open(&secret).unwrap();
@@ -30,13 +34,12 @@ impl Fleet {
         let config = self.0.join("backstay.toml");
         let text = fs::read_to_string(&config).unwrap();
         fs::write(&config, text.replace("[allow]\n", &format!("[allow]\n{allowed}"))).unwrap();
-        let backup = format!(
-            "[backup.shop]\npolicy = \"nightly\"\nstores = [\"primary\", \"second\"]\n\
-             postgres = {{ host = \"127.0.0.1\", port = {}, user = \"{USER}\", password = {{ file = \"{}\" }}, \
-             databases = [\"shop\"] }}\n",
+        let reached = format!(
+            "host = \"127.0.0.1\", port = {}, user = \"{USER}\", password = {{ file = \"{}\" }}",
             server.port(),
             secret.display()
         );
+        let backup = backup.replace("REACHED", &reached);
         fs::write(self.0.join("infra/backup/shop.toml"), backup).unwrap();
         self.git(&["add", "--all"]);
         self.git(&[
@@ -80,7 +83,11 @@ fn a_commit_backs_up_a_database_that_comes_back_beside_the_original_and_over_it(
     let before = sum("shop");
     let root = tempfile::tempdir().unwrap();
     let fleet = Fleet::in_folder(root.path());
-    fleet.declare(&server);
+    fleet.declare(
+        &server,
+        "[backup.shop]\npolicy = \"nightly\"\nstores = [\"primary\", \"second\"]\n\
+         postgres = { REACHED, databases = [\"shop\"] }\n",
+    );
     fleet.expect(&["apply", "--yes"], 0);
     fleet.expect(&["verify", "shop", "--plaintext"], 0);
 
@@ -90,4 +97,44 @@ fn a_commit_backs_up_a_database_that_comes_back_beside_the_original_and_over_it(
     assert_ne!(sum("shop"), before, "the original was touched");
     fleet.expect(&["restore", "shop", "--in-place"], 0);
     assert_eq!(sum("shop"), before);
+}
+
+#[test]
+fn a_cluster_with_a_log_comes_back_to_any_second_in_a_folder() {
+    let server = Postgres::start();
+    ready(&server);
+    server.sql("postgres", "CREATE TABLE sale (what TEXT); INSERT INTO sale VALUES ('before the full')");
+    let root = tempfile::tempdir().unwrap();
+    let fleet = Fleet::in_folder(root.path());
+    fleet.declare(
+        &server,
+        "[policy.transactional]\nrpo = \"1h\"\nfull = \"0 1 * * *\"\nlog = { every = \"15m\" }\n\
+         [backup.cluster]\npolicy = \"transactional\"\nstores = [\"primary\", \"second\"]\n\
+         postgres = { REACHED, method = \"physical\" }\n",
+    );
+    fleet.expect(&["apply", "--yes"], 0);
+    server.sql("postgres", "INSERT INTO sale VALUES ('in the log')");
+    let disaster = server.next_second();
+    server.sql("postgres", "DROP TABLE sale");
+    let too_early = fleet.expect(&["restore", "cluster", "--at", "2026-01-01", "--to", "/nowhere/"], 1);
+    assert!(too_early.contains("2026-01-01"), "{too_early}");
+    fleet.expect(&["backup", "cluster", "--kind", "log", "--reason", "before the way back"], 0);
+    let status = fleet.expect(&["status", "cluster"], 0);
+    assert!(status.contains("any second of"), "{status}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let at = disaster.to_string();
+    let allow = format!("write = [\"{}\", ", folder.path().display());
+    let config = fs::read_to_string(fleet.0.join("backstay.toml")).unwrap();
+    fs::write(fleet.0.join("backstay.toml"), config.replace("write = [", &allow)).unwrap();
+    let running = fleet.expect(&["restore", "cluster", "--at", &at, "--in-place"], 4);
+    assert!(running.contains("stop the server"), "{running}");
+    fleet.expect(&["restore", "cluster", "--at", &at, "--to", &format!("{}/", data.display())], 0);
+    let copy = Postgres::start_on(folder, &data);
+    copy.wait_for("SELECT pg_is_in_recovery()", "f");
+    assert_eq!(
+        copy.sql("postgres", "SELECT string_agg(what, ', ') FROM sale"),
+        "before the full, in the log"
+    );
 }

@@ -78,11 +78,13 @@ pub fn source(source: &Source) -> Traits {
         Source::Mysql(mysql) => server(&mysql.server),
         Source::Postgres(postgres) => {
             let mut traits = server(&postgres.server);
-            let method = match postgres.method {
-                PostgresMethod::Logical => "logical",
-                PostgresMethod::Physical => "physical",
-            };
-            traits.values.push(("method", words::plain(method)));
+            match &postgres.method {
+                PostgresMethod::Logical => traits.values.push(("method", words::plain("logical"))),
+                PostgresMethod::Physical { slot } => {
+                    traits.values.push(("method", words::plain("physical")));
+                    traits.values.push(("slot", words::plain(slot.as_str())));
+                }
+            }
             traits
         }
         Source::Mongodb(it) => server(it),

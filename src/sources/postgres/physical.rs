@@ -1,12 +1,15 @@
 //! A physical capture: the tar of `pg_basebackup`, with the write-ahead log that it needs and a manifest at its end.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 
 use super::{
     ANSWER, Failure,
     access::Access,
     programs::Programs,
-    session::{Identity, MAINTENANCE, Session},
+    session::{Identity, Session},
+    wal,
 };
 use crate::{
     artifact::manifest::{Counts, Details, Moment},
@@ -29,7 +32,8 @@ pub(super) async fn capture(
     request: &CaptureRequest,
     sink: &mut dyn Sink,
 ) -> Result<Captured, Failure> {
-    let mut session = Session::open(access, MAINTENANCE, ANSWER).await?;
+    let began = Instant::now();
+    let mut session = Session::open_for_replication(access, ANSWER).await?;
     let server = Identity::ask(&mut session).await?;
     must_fit(&mut session, &server).await?;
     let programs = access.installed.for_server(server.major)?;
@@ -41,13 +45,16 @@ pub(super) async fn capture(
         sink.write(bytes).await?;
     }
     backup.finish().await?;
+    // The files are those of the end: what is earlier can't be reached from them.
+    let time = request.now + began.elapsed();
     let log = LogRange::of(&ending).ok_or_else(|| {
         Failure::Incomplete("the base backup ends without its manifest and closing blocks".to_owned())
     })?;
+    let position = format!("{}, begun at {}", wal::position(&mut session, &log.end).await?, log.start);
     let versions = [("server".to_owned(), server.version), ("dump".to_owned(), programs.version.clone())];
     let counts = Counts::NotCaptured("a copy of the cluster's files has no rows to count".to_owned());
     Ok(Captured {
-        moment: Moment::At { time: request.now, position: Some(log.position()) },
+        moment: Moment::At { time, position: Some(position) },
         details: Details { versions: versions.into(), counts, ..Details::default() },
     })
 }
@@ -87,7 +94,6 @@ fn keep(ending: &mut Vec<u8>, bytes: &Bytes) {
 /// Which part of the write-ahead log the copy needs, and holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct LogRange {
-    timeline: u64,
     start: String,
     end: String,
 }
@@ -108,15 +114,9 @@ impl LogRange {
         let ranges = text.get("WAL-Ranges")?.as_array()?;
         let (first, last) = (ranges.first()?, ranges.last()?);
         Some(Self {
-            timeline: last.get("Timeline")?.as_u64()?,
             start: first.get("Start-LSN")?.as_str()?.to_owned(),
             end: last.get("End-LSN")?.as_str()?.to_owned(),
         })
-    }
-
-    /// The end comes first: it is where the replay of a later log must begin.
-    fn position(&self) -> String {
-        format!("{}, timeline {}, begun at {}", self.end, self.timeline, self.start)
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
         let mut tar = MANIFEST.as_bytes().to_vec();
         tar.resize(512 + TRAILER, 0);
         let range = LogRange::of(&tar).unwrap();
-        assert_eq!(range.position(), "0/2000100, timeline 2, begun at 0/2000028");
+        assert_eq!((range.start.as_str(), range.end.as_str()), ("0/2000028", "0/2000100"));
         for cut in [0, 100, 512, TRAILER, tar.len() - 512] {
             assert_eq!(LogRange::of(&tar[..cut]), None, "{cut}");
         }

@@ -74,9 +74,10 @@ pub(super) async fn for_physical(access: &Access) -> Result<Identity, Failure> {
     }
     // Without them, the server's log can't be copied along.
     if wal_level == "minimal" || senders == "0" {
-        return Err(Failure::Setting(format!(
-            "the server runs with wal_level = {wal_level}, max_wal_senders = {senders}"
-        )));
+        return Err(Failure::Setting {
+            found: format!("the server runs with wal_level = {wal_level}, max_wal_senders = {senders}"),
+            set: "set wal_level = replica and max_wal_senders = 10, and restart it".to_owned(),
+        });
     }
     Ok(server)
 }

@@ -30,10 +30,19 @@ pub(super) struct Session {
 impl Session {
     /// Starts a session in the database `name`, whose answers may take `stall`.
     pub(super) async fn open(access: &Access, name: &str, stall: Duration) -> Result<Self, Failure> {
+        Self::connect(access, database(name), stall).await
+    }
+
+    /// Starts a session that takes the commands of replication as well.
+    pub(super) async fn open_for_replication(access: &Access, stall: Duration) -> Result<Self, Failure> {
+        Self::connect(access, format!("{} replication=database", database(MAINTENANCE)), stall).await
+    }
+
+    async fn connect(access: &Access, to: String, stall: Duration) -> Result<Self, Failure> {
         let client = access.program(access.installed.newest(), "psql", stall);
         let client = client.arguments(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only"]);
         let client = client.arguments(["--field-separator-zero", "--record-separator-zero"]);
-        let client = client.arguments(["--set=ON_ERROR_STOP=1"]).argument(database(name));
+        let client = client.arguments(["--set=ON_ERROR_STOP=1"]).argument(to);
         let mut session = Self { client: client.start()?, asked: 0 };
         session.run(SETTINGS).await?;
         Ok(session)

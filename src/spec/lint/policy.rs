@@ -1,6 +1,6 @@
 //! Rules within one policy: what its schedules, window and retention make of each other.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use humantime::format_duration;
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ use super::{Lint, objective::HORIZON_START};
 use crate::{
     artifact::Kind,
     spec::{
-        CatchUp, Policy, Retention, Schedule, Source,
+        CatchUp, Policy, Postgres, PostgresMethod, Retention, Schedule, Source,
         places::{Path, path},
     },
 };
@@ -42,8 +42,17 @@ impl Lint<'_> {
             if backup.policy.schedules.contains_key(&Kind::Log) && !backup.source.has_log() {
                 let at = path(["backup", backup.name.as_str(), "policy"]);
                 let (policy, kind) = (&backup.policy.name, backup.source.kind());
-                let message = format!("policy `{policy}` captures logs, but `{kind}` keeps none");
-                self.error("no-log", &at, message, "use a policy without `log`");
+                let (message, hint) = match &backup.source {
+                    Source::Postgres(_) => (
+                        format!("policy `{policy}` captures logs, which go on from physical captures only"),
+                        "use method = \"physical\", which captures the whole cluster, or a policy without `log`",
+                    ),
+                    _ => (
+                        format!("policy `{policy}` captures logs, but `{kind}` keeps none"),
+                        "use a policy without `log`",
+                    ),
+                };
+                self.error("no-log", &at, message, hint);
             }
         }
     }
@@ -61,6 +70,26 @@ impl Lint<'_> {
                 );
                 let hint = "leave `databases` out, or use a policy without `log`";
                 self.error("log-of-some", &at, message, hint);
+            }
+        }
+    }
+
+    /// A slot that two backups move on keeps the log for neither.
+    pub(super) fn slots_are_not_shared(&mut self) {
+        let lowered = self.lowered;
+        let mut taken = BTreeMap::new();
+        for backup in lowered.spec.backups.values() {
+            let Source::Postgres(Postgres { server, method: PostgresMethod::Physical { slot } }) =
+                &backup.source
+            else {
+                continue;
+            };
+            let place = (&server.host, server.port, &server.socket, slot.as_str());
+            if let Some(other) = taken.insert(place, &backup.name) {
+                let at = path(["backup", backup.name.as_str(), "postgres"]);
+                let message =
+                    format!("backup `{}` uses the replication slot of `{other}`, {slot}", backup.name);
+                self.error("shared-slot", &at, message, "give one of them another `slot`");
             }
         }
     }

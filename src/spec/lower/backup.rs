@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{Lower, below, line, store::secret, word};
 use crate::spec::{
-    Backup, Files, Mysql, Policy, Postgres, PostgresMethod, SelfHeal, Server, Source, Tls,
+    Backup, Files, Mysql, Policy, Postgres, PostgresMethod, SelfHeal, Server, SlotName, Source, Tls,
     names::{BackupName, INFRA, PolicyName},
     places::{Path, path},
     schema,
@@ -35,7 +35,7 @@ impl Lower<'_> {
             .and_then(|Text(Name(policy))| self.reference("policy", &below(&at, ["policy"]), &policy));
         let description = line(backup.description.take());
         let self_heal = SelfHeal::declared(backup.self_heal);
-        let source = self.source(&at, backup);
+        let source = self.source(&at, name, backup);
         Some(Backup {
             name: name.clone(),
             description,
@@ -48,7 +48,7 @@ impl Lower<'_> {
         })
     }
 
-    fn source(&mut self, at: &Path, backup: schema::Backup) -> Option<Source> {
+    fn source(&mut self, at: &Path, name: &BackupName, backup: schema::Backup) -> Option<Source> {
         match backup {
             schema::Backup { files: Some(files), .. } => self.files(&below(at, ["files", "paths"]), files),
             schema::Backup { sqlite: Some(sqlite), .. } => Some(Source::Sqlite { path: sqlite.path?.0.0 }),
@@ -56,7 +56,7 @@ impl Lower<'_> {
                 Some(Source::Mysql(Mysql { server: server_of(server)? }))
             }
             schema::Backup { postgres: Some(postgres), .. } => {
-                self.postgres(&below(at, ["postgres"]), postgres).map(Source::Postgres)
+                self.postgres(&below(at, ["postgres"]), name, postgres).map(Source::Postgres)
             }
             schema::Backup { mongodb: Some(server), .. } => Some(Source::Mongodb(server_of(server)?)),
             schema::Backup { influxdb: Some(influxdb), .. } => influxdb_of(influxdb),
@@ -71,13 +71,24 @@ impl Lower<'_> {
         }
     }
 
-    fn postgres(&mut self, at: &Path, postgres: schema::Postgres) -> Option<Postgres> {
-        let schema::Postgres { host, port, socket, user, password, databases, tls, method } = postgres;
+    fn postgres(&mut self, at: &Path, name: &BackupName, postgres: schema::Postgres) -> Option<Postgres> {
+        let schema::Postgres { host, port, socket, user, password, databases, tls, method, slot } = postgres;
         let method = match method {
             None | Some(schema::PostgresMethod::Logical) => PostgresMethod::Logical,
-            Some(schema::PostgresMethod::Physical) => PostgresMethod::Physical,
+            Some(schema::PostgresMethod::Physical) => PostgresMethod::Physical {
+                slot: slot.clone().map_or_else(|| SlotName::of(name), |Text(slot)| slot),
+            },
         };
-        if method == PostgresMethod::Physical && databases.is_some() {
+        if method == PostgresMethod::Logical && slot.is_some() {
+            let message = "a slot keeps the log, which goes on from physical captures only".to_owned();
+            self.error(
+                "slot-without-log",
+                &below(at, ["slot"]),
+                message,
+                "remove it, or use method = \"physical\"",
+            );
+        }
+        if method != PostgresMethod::Logical && databases.is_some() {
             let message = "a physical capture holds the whole cluster, not some of its databases".to_owned();
             let hint = "remove `databases`, or use method = \"logical\"";
             self.error("physical-databases", &below(at, ["databases"]), message, hint);

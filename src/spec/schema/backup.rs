@@ -6,7 +6,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Keep, S3, Secret};
-use crate::spec::values::{AbsolutePath, GitUrl, Glob, Line, Name, Text, Word};
+use crate::spec::{
+    SlotName,
+    values::{AbsolutePath, GitUrl, Glob, Line, Name, Text, Word},
+};
 
 /// What is protected: exactly one of `files`, `sqlite`, `mysql`, `postgres`, `influxdb`, `mongodb`, `dynamodb`, `rds`
 /// and `s3`.
@@ -118,6 +121,9 @@ pub struct Postgres {
     pub tls: Option<Tls>,
     /// What is captured: `logical` (databases) or `physical` (the whole cluster). Default: `logical`.
     pub method: Option<PostgresMethod>,
+    /// The replication slot that keeps the log on the server until it is captured; with `method = "physical"`. Default:
+    /// `backstay_` and the backup's name.
+    pub slot: Option<Text<SlotName>>,
 }
 
 /// What is captured of a PostgreSQL server.

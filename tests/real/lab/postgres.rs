@@ -5,13 +5,15 @@ use std::{
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use backstay::{
     secrets::Secret,
     sources::postgres::PostgresSource,
-    spec::{self, PostgresMethod, Tls},
+    spec::{self, PostgresMethod, SlotName, Tls},
 };
+use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::{Server, free_port, run};
@@ -75,6 +77,33 @@ impl Postgres {
         Self { folder, port, server }
     }
 
+    /// A server that follows this one.
+    pub fn standby(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        owned(folder.path());
+        let data = folder.path().join("data");
+        let mut copy = program("pg_basebackup");
+        copy.args(["--write-recovery-conf", "--checkpoint=fast", "--username=postgres", "--pgdata"])
+            .arg(&data);
+        run(copy.arg(format!("--port={}", self.port)).arg("--host").arg(self.folder()));
+        Self::on(folder, &data)
+    }
+
+    /// Waits until a question has this answer.
+    pub fn wait_for(&self, question: &str, answer: &str) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.sql("postgres", question) != answer {
+            assert!(Instant::now() < deadline, "{question} is not {answer}");
+        }
+    }
+
+    /// The beginning of the next second by the server's clock, once that has come.
+    pub fn next_second(&self) -> Timestamp {
+        let sql = "SELECT pg_sleep(1), to_char(date_trunc('second', now() + interval '1 second') AT TIME ZONE 'UTC', \
+                   'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')";
+        self.sql("postgres", sql).trim_start_matches('|').parse().unwrap()
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -114,7 +143,8 @@ impl Postgres {
 
     /// The whole cluster, as the user that backs up.
     pub fn cluster(&self) -> PostgresSource {
-        let postgres = spec::Postgres { server: self.server(), method: PostgresMethod::Physical };
+        let slot = SlotName::of(&"cluster".parse().unwrap());
+        let postgres = spec::Postgres { server: self.server(), method: PostgresMethod::Physical { slot } };
         PostgresSource::new(postgres, Some(Secret::new(PASSWORD.to_owned())))
     }
 
@@ -189,7 +219,7 @@ fn client(socket: &Path, port: u16, database: &str) -> Command {
 pub fn fake(name: &str, script: &str) -> TempDir {
     use std::os::unix::fs::symlink;
     let folder = tempfile::tempdir().unwrap();
-    for real in ["psql", "pg_dump", "pg_dumpall", "pg_restore", "pg_basebackup"] {
+    for real in ["psql", "pg_dump", "pg_dumpall", "pg_restore", "pg_basebackup", "pg_receivewal"] {
         if real != name {
             symlink(programs().join(real), folder.path().join(real)).unwrap();
         }

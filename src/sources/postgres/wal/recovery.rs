@@ -1,0 +1,128 @@
+//! The way back of a log: segments beside a restored cluster, and the settings by which the server replays them when it is
+//! started there (PostgreSQL's documentation, "Archive Recovery" and "Recovery Target").
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown},
+    path::{Path, PathBuf},
+};
+
+use jiff::{Timestamp, tz::TimeZone};
+use tokio::io::AsyncRead;
+
+use super::{Failure, segment::is_file};
+use crate::sources::{
+    Replay,
+    entries::{Entry, skip},
+};
+
+/// The folder of the segments, in the data folder.
+const LOGS: &str = "restored_wal";
+
+/// Tells the server to replay (PostgreSQL's documentation, "Recovering Using a Continuous Archive Backup").
+const SIGNAL: &str = "recovery.signal";
+
+/// The settings that come last.
+const SETTINGS: &str = "postgresql.auto.conf";
+
+/// Puts the files of a log into a restored data folder, and has its server replay them.
+pub(in crate::sources::postgres) async fn to_data_folder(
+    stream: &mut (dyn AsyncRead + Send + Unpin),
+    folder: &Path,
+    replay: &Replay,
+) -> Result<String, Failure> {
+    let logs = LogFolder::in_data_folder(folder)?;
+    while let Some(entry) = Entry::read(stream).await? {
+        if !is_file(&entry.name) {
+            return Err(Failure::Incomplete(format!("{:?} is no file of a log", entry.name)));
+        }
+        logs.extract(stream, &entry).await?;
+        skip(stream, entry.padding() as u64).await?;
+    }
+    if !folder.join(SIGNAL).exists() {
+        recover(folder, &logs, replay.until)?;
+    }
+    Ok(format!("{}: a server that is started on it replays the log", folder.display()))
+}
+
+struct LogFolder {
+    path: PathBuf,
+    owner: (u32, u32),
+}
+
+impl LogFolder {
+    fn in_data_folder(folder: &Path) -> Result<Self, Failure> {
+        let found = folder.metadata().map_err(unwritable(folder))?;
+        let logs = Self { path: folder.join(LOGS), owner: (found.uid(), found.gid()) };
+        match DirBuilder::new().mode(0o700).create(&logs.path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(unwritable(&logs.path)(error)),
+            _ => logs.give(&logs.path).map(|()| logs),
+        }
+    }
+
+    async fn extract(
+        &self,
+        stream: &mut (dyn AsyncRead + Send + Unpin),
+        entry: &Entry,
+    ) -> Result<(), Failure> {
+        let path = self.path.join(&entry.name);
+        // Artifacts overlap in the segment where one ends and the next begins. The later one has all of it.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unwritable(&path)(error)),
+            _ => entry.extract(stream, &path).await?,
+        }
+        self.give(&path)
+    }
+
+    /// What a server reads must be its own.
+    fn give(&self, path: &Path) -> Result<(), Failure> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        let file = File::open(path).map_err(unwritable(path))?;
+        fchown(&file, Some(self.owner.0), Some(self.owner.1)).map_err(unwritable(path))
+    }
+}
+
+fn recover(folder: &Path, logs: &LogFolder, until: Option<Timestamp>) -> Result<(), Failure> {
+    let path = folder.join(SETTINGS);
+    let mut options = OpenOptions::new();
+    let file = options.append(true).create(true).mode(0o600).open(&path);
+    let mut file = file.map_err(unwritable(&path))?;
+    file.write_all(settings(until).as_bytes()).and_then(|()| file.sync_all()).map_err(unwritable(&path))?;
+    logs.give(&path)?;
+    // Last: without it a server would start without the log.
+    let signal = folder.join(SIGNAL);
+    File::create_new(&signal).and_then(|file| file.sync_all()).map_err(unwritable(&signal))?;
+    logs.give(&signal)
+}
+
+fn settings(until: Option<Timestamp>) -> String {
+    let replayed = format!(
+        "\n# What Backstay restored is replayed up to here. These lines may go once the server is up.\n\
+         restore_command = 'cp \"{LOGS}/%f\" \"%p\"'\nrecovery_target_timeline = 'latest'\n"
+    );
+    let Some(until) = until else { return replayed };
+    let time = until.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S%.6f+00");
+    format!(
+        "{replayed}recovery_target_time = '{time}'\nrecovery_target_inclusive = off\nrecovery_target_action = 'promote'\n"
+    )
+}
+
+fn unwritable(path: &Path) -> impl Fn(io::Error) -> Failure {
+    move |error| Failure::Refused(format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recovery_ends_before_the_moment() {
+        let text = settings(Some("2026-11-20T10:35:50.25Z".parse().unwrap()));
+        assert!(text.contains("\nrecovery_target_time = '2026-11-20 10:35:50.250000+00'\n"), "{text}");
+        assert!(text.contains("\nrecovery_target_inclusive = off\n"), "{text}");
+        assert!(!settings(None).contains("recovery_target_time "), "the newest has no target");
+    }
+}
