@@ -1,6 +1,7 @@
 //! The actual state: what was observed, and what could not be.
 
 mod chronicle;
+mod lineage;
 mod made;
 mod rules;
 mod windows;
@@ -24,6 +25,7 @@ use crate::{
 };
 
 pub use chronicle::{Chronicle, Healed, InForce, Ruling};
+pub use lineage::lineage;
 pub use made::{Made, MirrorMade, StoreMade};
 pub use rules::{DefaultLock, LockMode, StoreRules, Versioning};
 pub use windows::{Stretch, Window, stretches, windows};

@@ -6,6 +6,7 @@ pub mod diagnostics;
 pub mod drift;
 pub mod explanation;
 pub mod fleets;
+pub mod lineage;
 pub mod outcomes;
 pub mod plan;
 pub mod review;

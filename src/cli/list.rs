@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use clap::Args;
+use jiff::Timestamp;
 
 use super::{
     controller,
@@ -11,14 +12,21 @@ use super::{
     names,
     terminal::{Terminal, json_text},
 };
-use crate::{reconcile::Terms, render::artifacts::Listing, spec::names::BackupName};
+use crate::{
+    reconcile::Terms,
+    render::{artifacts::Listing, lineage::Lineage},
+    spec::names::BackupName,
+};
 
 /// List artifacts: what can be restored, and where it is
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  backstay list agama")]
+#[command(after_help = "Example:\n  backstay list agama --tree")]
 pub(super) struct List {
     /// Only this backup
     name: Option<BackupName>,
+    /// Show what goes on from what
+    #[arg(long)]
+    tree: bool,
 }
 
 impl List {
@@ -38,10 +46,14 @@ impl List {
         {
             return Err(names::no_backup(name, &survey.pass.status));
         }
-        let listing = Listing::of(&survey.spec, &survey.inventory, wanted);
+        let listing = Listing::of(&survey.spec, &survey.inventory, Timestamp::now(), wanted);
         Ok(Telling {
             notes: Vec::new(),
-            text: listing.text(terminal.stdout),
+            text: if self.tree {
+                Lineage::of(&listing, terminal.stdout).text()
+            } else {
+                listing.text(terminal.stdout)
+            },
             json: json_text("backstay.list/1", &listing)?,
             exit: if listing.unknown.is_empty() { Exit::Done } else { Exit::Partial },
         })

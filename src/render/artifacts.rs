@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Palette, WIDEST, bytes};
 use crate::{
     artifact::{ArtifactId, Kind},
-    inventory::{Condition, Inventory, Observed, Origin, StoredArtifact},
+    inventory::{Condition, Inventory, Observed, Origin, StoredArtifact, lineage},
     spec::{
         Spec,
         names::{BackupName, FolderName, StoreName},
@@ -50,6 +50,8 @@ pub struct Row {
     pub base: Option<ArtifactId>,
     /// What a restore needs besides it.
     pub requires: Vec<ArtifactId>,
+    /// What it goes on from, as far as that is there.
+    pub goes_on_from: Option<ArtifactId>,
     /// Its copies.
     pub stores: BTreeMap<StoreName, Stored>,
 }
@@ -69,7 +71,12 @@ pub struct Stored {
 
 impl Listing {
     /// Collects what the inventory shows of the backups that `wanted` picks.
-    pub fn of(spec: &Spec, inventory: &Inventory, wanted: impl Fn(&BackupName) -> bool) -> Self {
+    pub fn of(
+        spec: &Spec,
+        inventory: &Inventory,
+        now: Timestamp,
+        wanted: impl Fn(&BackupName) -> bool,
+    ) -> Self {
         let mut rows: BTreeMap<(BackupName, ArtifactId), Row> = BTreeMap::new();
         let mut unknown = BTreeMap::new();
         for (store, observed) in &inventory.stores {
@@ -82,9 +89,14 @@ impl Listing {
             };
             for (folder, stored) in &found.backups {
                 let backup = spec.moved.backup(folder);
-                for artifact in stored.artifacts.iter().filter(|_| wanted(&backup)) {
+                if !wanted(&backup) {
+                    continue;
+                }
+                let lineage = lineage(stored, now);
+                for artifact in &stored.artifacts {
                     let row = rows.entry((backup.clone(), artifact.id));
                     let row = row.or_insert_with(|| self::row((&backup, folder), artifact));
+                    row.goes_on_from = row.goes_on_from.or(lineage.get(&artifact.id).copied());
                     row.stores.insert(store.clone(), copy(artifact));
                 }
             }
@@ -104,6 +116,12 @@ impl Listing {
                 out.push_str("* made on demand\n");
             }
         }
+        out + &self.remarks(palette)
+    }
+
+    /// What neither table nor tree tells.
+    pub(super) fn remarks(&self, palette: Palette) -> String {
+        let mut out = String::new();
         let moved = self.artifacts.iter().filter_map(|row| Some((&row.backup, row.stored_as.as_ref()?)));
         for (backup, folder) in moved.collect::<BTreeMap<_, _>>() {
             out.push_str(&format!("{backup} is stored as {folder}\n"));
@@ -112,6 +130,11 @@ impl Listing {
             out.push_str(&format!("{} {store} could not be seen: {why}\n", palette.warn("!")));
         }
         out
+    }
+
+    /// The newest data of an artifact: seconds are in its name, and the zone in a table's head.
+    pub(super) fn moment(&self, row: &Row) -> String {
+        row.newest.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M").to_string()
     }
 
     fn table(&self, palette: Palette) -> Table {
@@ -129,9 +152,8 @@ impl Listing {
                 Origin::Scheduled => row.kind.to_string(),
                 Origin::Manual => format!("{}*", row.kind),
             };
-            // Seconds are in the artifact's name, and the zone in the head.
-            let newest = row.newest.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M").to_string();
-            let cells = [row.backup.to_string(), row.artifact.to_string(), kind, newest].into_iter();
+            let cells =
+                [row.backup.to_string(), row.artifact.to_string(), kind, self.moment(row)].into_iter();
             let copies = stores.iter().map(|store| match self.unknown.contains_key(*store) {
                 true => palette.warn("unknown"),
                 false => cell(row.stores.get(*store), palette),
@@ -160,6 +182,7 @@ fn row((backup, folder): (&BackupName, &FolderName), artifact: &StoredArtifact) 
         newest: artifact.newest,
         base: artifact.base,
         requires: artifact.requires.clone(),
+        goes_on_from: None,
         stores: BTreeMap::new(),
     }
 }

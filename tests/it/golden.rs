@@ -83,7 +83,7 @@ fn artifacts_and_explanations_of_an_example() {
     let world = filled("demo");
     let inventory = world.inventory();
     let (spec, limits, now) = (&world.spec, &world.limits, world.now);
-    let mut text = Listing::of(spec, &inventory, |_| true).text(Palette::Plain);
+    let mut text = Listing::of(spec, &inventory, now, |_| true).text(Palette::Plain);
     for name in spec.backups.keys() {
         let explained = explain::backup(spec, &inventory, limits, name, now).unwrap();
         text += &format!("\n{}", explanation::of_backup(&explained, Palette::Plain));

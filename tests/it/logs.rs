@@ -11,6 +11,7 @@ use backstay::{
         action::{Destination, Restore},
         restore::{self, CannotRestore, Point, Request},
     },
+    render::{Palette, artifacts::Listing, lineage::Lineage},
     spec::{Cadence, Mysql, Policy, Retention, Server, Source, Tls},
 };
 
@@ -157,6 +158,37 @@ fn logs_go_on_over_a_change_of_timeline_and_not_from_a_branch_that_was_left() {
         let restore = ask(&world, at("2026-11-20T11:00:00Z"), Destination::Folder("/restored".into()));
         assert_eq!(restore.is_ok(), reached, "{base}: {restore:?}");
     }
+}
+
+#[test]
+fn the_tree_shows_what_goes_on_from_what_and_where_a_log_goes_on_from_nothing() {
+    let (mut world, [base, ..]) = chain();
+    let third = (("2026-11-20T11:45:00Z", "bin.000007:4"), ("2026-11-20T12:00:00Z", "bin.000008:4"));
+    let gapped = (("2026-11-20T12:15:00Z", "bin.000009:4"), ("2026-11-20T12:15:00Z", "bin.000010:4"));
+    world.put(&["a"], "agama", &log(third.0, third.1, 4));
+    let lone = log(gapped.0, gapped.1, 5);
+    world.put(&["a"], "agama", &lone);
+    let mut shared = artifact(Kind::Incremental, t("2026-11-20T13:00:00Z"), 6);
+    shared.base = Some(base);
+    world.put(&["a"], "agama", &shared);
+    let listing = Listing::of(&world.spec, &world.inventory(), world.now, |_| true);
+    let size = |id: ArtifactId| {
+        let row = listing.artifacts.iter().find(|row| row.artifact == id).unwrap();
+        backstay::render::bytes(row.stores.values().next().unwrap().bytes)
+    };
+    let expected = format!(
+        "agama\n\
+         ├─ {base}  full  2026-11-20 01:00  a {}\n\
+         │  ├─ 3 logs  up to 2026-11-20 11:30 … 2026-11-20 12:00\n\
+         │  └─ {}  incremental  2026-11-20 13:00  a {}\n\
+         └─ {}  log  2026-11-20 12:15  a {}  goes on from nothing that is here\n",
+        size(base),
+        shared.id,
+        size(shared.id),
+        lone.id,
+        size(lone.id)
+    );
+    assert_eq!(Lineage::of(&listing, Palette::Plain).text(), expected);
 }
 
 #[test]
