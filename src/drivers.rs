@@ -21,10 +21,10 @@ use crate::{
         cron::{self, CronFolder},
         systemd::{self, SystemdUnits},
     },
-    secrets::{Resolver, SecretError},
+    secrets::{Resolver, Secret, SecretError},
     sources::{
-        Source, SourceError, files::FilesSource, git::GitSource, mysql::MysqlSource,
-        postgres::PostgresSource, sqlite::SqliteSource,
+        Source, SourceError, files::FilesSource, git::GitSource, influxdb::InfluxdbSource,
+        mysql::MysqlSource, postgres::PostgresSource, sqlite::SqliteSource,
     },
     spec::{self, SecretRef, Spec, StorePlace, names::StoreName},
     state::StateDir,
@@ -270,15 +270,24 @@ impl Drivers {
                 files.paths.iter().try_for_each(|path| Ok(self.allow.check_read(path)?))
             }
             spec::Source::Sqlite { path } => Ok(self.allow.check_read(path)?),
-            spec::Source::Mysql(mysql) => match &mysql.server.password {
-                Some(password) => Ok(self.resolver.permit(password, host_of(&mysql.server))?),
-                None => Ok(()),
-            },
-            spec::Source::Postgres(postgres) => match &postgres.server.password {
-                Some(password) => Ok(self.resolver.permit(password, host_of(&postgres.server))?),
-                None => Ok(()),
-            },
+            spec::Source::Mysql(mysql) => self.permit_password(&mysql.server),
+            spec::Source::Postgres(postgres) => self.permit_password(&postgres.server),
+            spec::Source::Influxdb(influxdb) => self.permit_password(&influxdb.server),
             _ => Ok(()),
+        }
+    }
+
+    fn permit_password(&self, server: &spec::Server) -> Result<(), Refusal> {
+        match &server.password {
+            Some(password) => Ok(self.resolver.permit(password, host_of(server))?),
+            None => Ok(()),
+        }
+    }
+
+    async fn password(&self, server: &spec::Server) -> Result<Option<Secret>, Refusal> {
+        match &server.password {
+            Some(password) => Ok(Some(self.resolver.resolve(password, host_of(server)).await?)),
+            None => Ok(None),
         }
     }
 }
@@ -318,18 +327,14 @@ impl Registry for Drivers {
             spec::Source::Sqlite { path } => Box::new(SqliteSource::new(path.clone(), self.scratch.clone())),
             spec::Source::Files(files) => Box::new(FilesSource::new(files)?),
             spec::Source::Mysql(mysql) => {
-                let password = match &mysql.server.password {
-                    Some(password) => Some(self.resolver.resolve(password, host_of(&mysql.server)).await?),
-                    None => None,
-                };
-                Box::new(MysqlSource::new(mysql.clone(), password))
+                Box::new(MysqlSource::new(mysql.clone(), self.password(&mysql.server).await?))
             }
             spec::Source::Postgres(postgres) => {
-                let password = match &postgres.server.password {
-                    Some(password) => Some(self.resolver.resolve(password, host_of(&postgres.server)).await?),
-                    None => None,
-                };
-                Box::new(PostgresSource::new(postgres.clone(), password))
+                Box::new(PostgresSource::new(postgres.clone(), self.password(&postgres.server).await?))
+            }
+            spec::Source::Influxdb(influxdb) => {
+                let password = self.password(&influxdb.server).await?;
+                Box::new(InfluxdbSource::new(influxdb.clone(), password, self.scratch.clone())?)
             }
             other => return Err(Refusal::NotBuilt(format!("sources of kind `{}`", other.kind()))),
         })

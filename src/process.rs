@@ -340,6 +340,11 @@ impl Process {
         self.group.stop().await;
     }
 
+    /// Ends the group for a silence that its owner found out of its work, and tells what it said.
+    pub async fn stalled(mut self, silence: Duration) -> ProcessError {
+        self.exceeded(Exceeded::Stall(silence)).await
+    }
+
     async fn failed(&mut self, exit: Exit) -> ProcessError {
         ProcessError::Failed { program: self.name.clone(), exit, said: self.tail.said().await }
     }

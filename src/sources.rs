@@ -5,7 +5,9 @@ mod blocking;
 mod entries;
 pub mod files;
 pub mod git;
+pub mod influxdb;
 pub mod mysql;
+mod pax;
 pub mod postgres;
 pub mod sqlite;
 

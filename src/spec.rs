@@ -388,8 +388,8 @@ pub enum Source {
     Mysql(Mysql),
     /// PostgreSQL.
     Postgres(Postgres),
-    /// InfluxDB 1.x or 2.x.
-    Influxdb { server: Server, retention_policies: Vec<String> },
+    /// InfluxDB 1.x.
+    Influxdb(Influxdb),
     /// MongoDB.
     Mongodb(Server),
     /// A table of DynamoDB.
@@ -408,7 +408,7 @@ impl Source {
             Source::Sqlite { .. } => "sqlite",
             Source::Mysql(_) => "mysql",
             Source::Postgres(_) => "postgres",
-            Source::Influxdb { .. } => "influxdb",
+            Source::Influxdb(_) => "influxdb",
             Source::Mongodb(_) => "mongodb",
             Source::Dynamodb { .. } => "dynamodb",
             Source::Rds { .. } => "rds",
@@ -453,6 +453,17 @@ pub enum PostgresMethod {
         /// What keeps its log on the server until it is captured.
         slot: SlotName,
     },
+}
+
+/// InfluxDB 1.x.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Influxdb {
+    /// Where and as whom; its port is that of the HTTP API.
+    pub server: Server,
+    /// The port of the service that backups are taken from and restored to.
+    pub rpc_port: u16,
+    /// The only retention policy that is captured, of the only database that is; all of them when `None`.
+    pub retention_policy: Option<String>,
 }
 
 /// A database server.

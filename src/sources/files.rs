@@ -11,8 +11,6 @@
 
 mod beneath;
 mod extract;
-mod header;
-mod reader;
 mod runs;
 mod send;
 mod walk;
@@ -34,6 +32,7 @@ use super::{
     CaptureRequest, Captured, Place, Probe, Restored, Run, Sink, Source, SourceError,
     aside::Aside,
     blocking::{Feed, Unwanted, consume, produce},
+    pax,
 };
 use crate::{
     artifact::{
@@ -247,7 +246,7 @@ impl<'a> Capture<'a> {
 
     fn close(&mut self) -> Result<(), Failure> {
         if self.feed.run(Some(runs::trailer_key()))? == Run::Wanted {
-            self.out.write(&header::TRAILER)?;
+            self.out.write(&pax::TRAILER)?;
             self.out.flush()?;
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! Real servers: each in a private temporary folder on a free port, waited for by a condition, killed when dropped.
 
+pub mod influxdb;
 pub mod mariadb;
 pub mod postgres;
 pub mod s3;

@@ -9,6 +9,8 @@ mod lab;
 
 mod buckets;
 mod git;
+mod influxdb;
+mod influxdb_job;
 mod local;
 mod main_job;
 mod mysql;

@@ -88,9 +88,10 @@ pub fn source(source: &Source) -> Traits {
             traits
         }
         Source::Mongodb(it) => server(it),
-        Source::Influxdb { server: it, retention_policies } => {
-            let mut traits = server(it);
-            traits.values.push(("retention_policies", list(retention_policies.iter().map(String::as_str))));
+        Source::Influxdb(it) => {
+            let mut traits = server(&it.server);
+            traits.values.push(("rpc_port", it.rpc_port.to_string()));
+            traits.values.push(("retention_policy", optional(it.retention_policy.as_deref())));
             traits
         }
         Source::Dynamodb { region, table } => {

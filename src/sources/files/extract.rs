@@ -18,14 +18,8 @@ use rustix::{
 };
 use tar::EntryType;
 
-use super::{
-    Failure,
-    beneath::Root,
-    header::safe_name,
-    reader::{Described, Reader},
-    send::set_attribute,
-    walk::relative,
-};
+use super::{Failure, beneath::Root, send::set_attribute, walk::relative};
+use crate::sources::pax::{Described, Reader, safe_name};
 
 /// How much is written at once, bytes; where all of it is zeros, a hole is left.
 const CHUNK: usize = 64 * 1024;

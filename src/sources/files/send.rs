@@ -17,11 +17,13 @@ use tar::EntryType;
 use super::{
     Failure,
     beneath::Root,
-    header::{Head, padding},
     runs::{BIG, Member},
     walk::{Entry, Status, What, absolute},
 };
-use crate::sources::blocking::{Feed, Unwanted};
+use crate::sources::{
+    blocking::{Feed, Unwanted},
+    pax::{Head, padding},
+};
 
 /// The size of the pieces that are handed on, bytes.
 const CHUNK: usize = 128 * 1024;
@@ -89,7 +91,7 @@ impl<'a> Out<'a> {
 pub(super) fn send(root: &Root, member: &Member, out: &mut Out) -> Result<Sent, Failure> {
     let entry = &member.entry;
     let name = entry.path.as_os_str().as_bytes();
-    let head = |kind, link| Head { kind, name, link, size: 0, status: &entry.status, attributes: &[] };
+    let head = |kind, link| Head { kind, name, link, size: 0, stat: entry.status.stat(), attributes: &[] };
     match (&entry.what, &member.link_to) {
         (What::File, None) => return send_file(root, entry, out),
         (What::File, Some(first)) => out.write(&head(EntryType::Link, Some(first)).blocks())?,
@@ -108,8 +110,8 @@ fn send_folder(root: &Root, entry: &Entry, out: &mut Out) -> Result<Sent, Failur
     };
     let attributes = attributes.map_err(|error| Failure::io("read folder", &absolute(&entry.path), error))?;
     let name = [entry.path.as_os_str().as_bytes(), b"/"].concat();
-    let (kind, status) = (EntryType::Directory, &entry.status);
-    out.write(&Head { kind, name: &name, link: None, size: 0, status, attributes: &attributes }.blocks())?;
+    let (kind, stat) = (EntryType::Directory, entry.status.stat());
+    out.write(&Head { kind, name: &name, link: None, size: 0, stat, attributes: &attributes }.blocks())?;
     Ok(Sent::Whole(0))
 }
 
@@ -155,7 +157,7 @@ fn send_small(
     }
     let size = content.len() as u64;
     let name = entry.path.as_os_str().as_bytes();
-    let head = Head { kind: EntryType::Regular, name, link: None, size, status: &before, attributes };
+    let head = Head { kind: EntryType::Regular, name, link: None, size, stat: before.stat(), attributes };
     out.write(&head.blocks())?;
     out.write(&content)?;
     out.zeros(padding(size) as u64)?;
@@ -173,7 +175,7 @@ fn send_big(
     let failed = |error| Failure::io("read", &absolute(&entry.path), error);
     let name = entry.path.as_os_str().as_bytes();
     let size = before.size;
-    let head = Head { kind: EntryType::Regular, name, link: None, size, status: before, attributes };
+    let head = Head { kind: EntryType::Regular, name, link: None, size, stat: before.stat(), attributes };
     out.write(&head.blocks())?;
     let mut left = size;
     let mut chunk = vec![0; CHUNK];

@@ -15,6 +15,7 @@ use rustix::{
 };
 
 use super::{Failure, beneath::Root};
+use crate::sources::pax;
 
 /// One thing that a tree holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,13 @@ pub(super) struct Status {
     pub modified: (i64, u32),
     /// When the inode last changed; nobody can set it.
     pub changed: (i64, u32),
+}
+
+impl Status {
+    /// What of it goes into an archive.
+    pub(super) fn stat(&self) -> pax::Stat {
+        pax::Stat { mode: self.mode, uid: self.uid, gid: self.gid, modified: self.modified }
+    }
 }
 
 impl From<&Stat> for Status {

@@ -4,12 +4,15 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{Lower, below, line, store::secret, word};
 use crate::spec::{
-    Backup, Files, Mysql, Policy, Postgres, PostgresMethod, SelfHeal, Server, SlotName, Source, Tls,
+    Backup, Files, Influxdb, Mysql, Policy, Postgres, PostgresMethod, SelfHeal, Server, SlotName, Source, Tls,
     names::{BackupName, INFRA, PolicyName},
     places::{Path, path},
     schema,
     values::{Name, Text, Word},
 };
+
+/// Where InfluxDB's backup service listens by default.
+const RPC_PORT: u16 = 8088;
 
 impl Lower<'_> {
     pub(super) fn backup(
@@ -59,7 +62,9 @@ impl Lower<'_> {
                 self.postgres(&below(at, ["postgres"]), name, postgres).map(Source::Postgres)
             }
             schema::Backup { mongodb: Some(server), .. } => Some(Source::Mongodb(server_of(server)?)),
-            schema::Backup { influxdb: Some(influxdb), .. } => influxdb_of(influxdb),
+            schema::Backup { influxdb: Some(influxdb), .. } => {
+                self.influxdb(&below(at, ["influxdb"]), influxdb).map(Source::Influxdb)
+            }
             schema::Backup { dynamodb: Some(it), .. } => {
                 Some(Source::Dynamodb { region: word(it.region)?, table: word(it.table)? })
             }
@@ -97,6 +102,22 @@ impl Lower<'_> {
         Some(Postgres { server: server_of(server)?, method })
     }
 
+    fn influxdb(&mut self, at: &Path, influxdb: schema::Influxdb) -> Option<Influxdb> {
+        let schema::Influxdb { host, port, rpc_port, user, password, databases, retention_policy, tls } =
+            influxdb;
+        if retention_policy.is_some() && databases.as_ref().is_none_or(|databases| databases.len() != 1) {
+            let message = "a retention policy is one of a single database".to_owned();
+            let hint = "declare that database alone in `databases`, or remove `retention_policy`";
+            self.error("policy-databases", &below(at, ["retention_policy"]), message, hint);
+        }
+        let server = schema::Server { host, port, socket: None, user, password, databases, tls };
+        Some(Influxdb {
+            server: server_of(server)?,
+            rpc_port: rpc_port.unwrap_or(RPC_PORT),
+            retention_policy: word(retention_policy),
+        })
+    }
+
     fn files(&mut self, at: &Path, files: schema::Files) -> Option<Source> {
         let paths: Vec<PathBuf> = files.paths?.into_iter().map(|path| path.0.0).collect();
         for (number, inner) in paths.iter().enumerate() {
@@ -129,19 +150,6 @@ fn server_of(server: schema::Server) -> Option<Server> {
         databases: words(server.databases),
         tls: tls(server.tls)?,
     })
-}
-
-fn influxdb_of(influxdb: schema::Influxdb) -> Option<Source> {
-    let server = Server {
-        host: word(influxdb.host)?,
-        port: influxdb.port,
-        socket: None,
-        user: word(influxdb.user),
-        password: influxdb.password.and_then(secret),
-        databases: words(influxdb.databases),
-        tls: tls(influxdb.tls)?,
-    };
-    Some(Source::Influxdb { server, retention_policies: words(influxdb.retention_policies) })
 }
 
 fn tls(tls: Option<schema::Tls>) -> Option<Tls> {

@@ -45,7 +45,7 @@ pub struct Backup {
     pub mysql: Option<Server>,
     /// PostgreSQL.
     pub postgres: Option<Postgres>,
-    /// InfluxDB 1.x or 2.x.
+    /// InfluxDB 1.x.
     pub influxdb: Option<Influxdb>,
     /// MongoDB.
     pub mongodb: Option<Server>,
@@ -145,25 +145,28 @@ pub struct Tls {
     pub ca: Option<Text<AbsolutePath>>,
 }
 
-/// InfluxDB 1.x or 2.x.
+/// An InfluxDB 1.x server.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Influxdb {
     /// Name or address.
     #[schemars(required)]
     pub host: Option<Text<Word>>,
-    /// Default: the engine's own.
+    /// The port of the HTTP API. Default: 8086.
     #[schemars(range(min = 1))]
     pub port: Option<u16>,
+    /// The port of the service that backups are taken from and restored to. Default: 8088.
+    #[schemars(range(min = 1))]
+    pub rpc_port: Option<u16>,
     /// Whom to log in as.
     pub user: Option<Text<Word>>,
-    /// With which password or token.
+    /// With which password.
     pub password: Option<Secret>,
-    /// Which databases or buckets. Default: all but the engine's own.
+    /// Which databases. Default: all but the engine's own.
     pub databases: Option<Vec<Text<Word>>>,
-    /// Which retention policies (1.x). Default: all.
-    pub retention_policies: Option<Vec<Text<Word>>>,
-    /// How the connection is protected. Default: as the engine's client does.
+    /// The only retention policy that is captured, of the only database that is. Default: all.
+    pub retention_policy: Option<Text<Word>>,
+    /// How connections to the HTTP API are protected; the other port knows no protection. Default: not at all.
     pub tls: Option<Tls>,
 }
 

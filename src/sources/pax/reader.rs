@@ -11,7 +11,7 @@ const LARGEST_PAX: u64 = 4 * 1024 * 1024;
 
 /// What the headers of a member say.
 #[derive(Clone, Debug)]
-pub(super) struct Described {
+pub(in crate::sources) struct Described {
     pub kind: EntryType,
     pub name: Vec<u8>,
     pub link: Option<Vec<u8>>,
@@ -24,19 +24,19 @@ pub(super) struct Described {
 }
 
 /// Reads members one after the other; between two of them, the content of the first.
-pub(super) struct Reader<R> {
+pub(in crate::sources) struct Reader<R> {
     inner: R,
     content: u64,
     padding: u64,
 }
 
 impl<R: Read> Reader<R> {
-    pub(super) fn new(inner: R) -> Self {
+    pub(in crate::sources) fn new(inner: R) -> Self {
         Self { inner, content: 0, padding: 0 }
     }
 
     /// The next member; `None` after the closing blocks, with the stream read to its end.
-    pub(super) fn next(&mut self) -> io::Result<Option<Described>> {
+    pub(in crate::sources) fn next(&mut self) -> io::Result<Option<Described>> {
         let mut records = Vec::new();
         loop {
             self.skip(self.content + self.padding)?;

@@ -1,0 +1,142 @@
+//! The capture: `influxd backup` works into a folder, which is proved whole and sent, one database after the other.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use tokio::time::{Instant, timeout};
+
+use super::{
+    ANSWER, Failure, InfluxdbSource, archive,
+    names::DatabaseName,
+    portable,
+    record::Record,
+    rpc,
+    stage::{self, Stage},
+};
+use crate::{
+    artifact::manifest::{Counts, Details, Moment},
+    process::{Process, Program},
+    sources::{
+        CaptureRequest, Captured, Sink,
+        blocking::{Interrupted, produce},
+        pax::TRAILER,
+    },
+};
+
+/// How often the growth of the folder is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Captures all that is declared.
+pub(super) async fn capture(
+    source: &InfluxdbSource,
+    request: &CaptureRequest,
+    sink: &mut dyn Sink,
+) -> Result<Captured, Failure> {
+    let version = source.api.version().await?;
+    rpc::answers(&source.rpc, ANSWER.min(request.stall)).await?;
+    let mut omitted = Vec::new();
+    for database in source.declared().await? {
+        let stage = Stage::new(&source.scratch).map_err(Failure::Stage)?;
+        let record = record(source, &database, &mut omitted).await?;
+        back_up(source, &database, stage.path(), request.stall).await?;
+        record.write(stage.path()).map_err(Failure::Stage)?;
+        send(database, stage, request, sink).await?;
+    }
+    sink.write(TRAILER.to_vec().into()).await?;
+    Ok(described(version, omitted, request))
+}
+
+/// Every point that the server had acknowledged when the capture began is in it: each shard's memory is written out before
+/// the shard is read.
+fn described(version: String, mut omitted: Vec<String>, request: &CaptureRequest) -> Captured {
+    omitted.push("users and their passwords: the engine's restore brings none back".to_owned());
+    let why = "shards are read one after another while points may come in: there is no one view to count in";
+    Captured {
+        moment: Moment::At { time: request.now, position: None },
+        details: Details {
+            versions: BTreeMap::from([("server".to_owned(), version)]),
+            counts: Counts::NotCaptured(why.to_owned()),
+            omitted,
+            ..Details::default()
+        },
+    }
+}
+
+async fn record(
+    source: &InfluxdbSource,
+    database: &DatabaseName,
+    omitted: &mut Vec<String>,
+) -> Result<Record, Failure> {
+    let queries = match source.api.continuous_queries(database).await {
+        Ok(queries) => Some(queries),
+        Err(Failure::Forbidden(_)) => {
+            omitted.push(format!(
+                "continuous queries of {database}: only an administrator may list them; they are not made again"
+            ));
+            None
+        }
+        Err(failure) => return Err(failure),
+    };
+    Ok(Record::new(database.as_str(), source.policy.as_deref(), queries))
+}
+
+async fn back_up(
+    source: &InfluxdbSource,
+    database: &DatabaseName,
+    folder: &Path,
+    stall: Duration,
+) -> Result<(), Failure> {
+    let program = Program::new(source.influxd()?).arguments(["backup", "-portable"]);
+    let program = program.arguments(["-host", &source.rpc]).argument(format!("-database={database}"));
+    let program = match &source.policy {
+        Some(policy) => program.argument(format!("-retention={policy}")),
+        None => program,
+    };
+    watched(program.argument(folder).start()?, folder, stall).await
+}
+
+/// Waits for the program's success. It tries again for minutes where the server is gone, and is silent while a large shard
+/// comes in: what counts as silence is that it neither begins a shard nor writes anything.
+async fn watched(mut process: Process, folder: &Path, stall: Duration) -> Result<(), Failure> {
+    process.close_input();
+    let (mut grown, mut since) = (0, Instant::now());
+    loop {
+        match timeout(LOOK.min(stall), process.read()).await {
+            Ok(Ok(Some(_))) => since = Instant::now(),
+            Ok(Ok(None)) => break,
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => {}
+        }
+        let held = stage::held(folder);
+        if held != grown {
+            (grown, since) = (held, Instant::now());
+        } else if since.elapsed() >= stall {
+            return Err(process.stalled(stall).await.into());
+        }
+    }
+    match timeout(stall, process.end()).await {
+        Ok(ended) => Ok(ended?),
+        Err(_) => Err(process.stalled(stall).await.into()),
+    }
+}
+
+async fn send(
+    database: DatabaseName,
+    stage: Stage,
+    request: &CaptureRequest,
+    sink: &mut dyn Sink,
+) -> Result<(), Failure> {
+    let second = request.now.as_second();
+    let sent = produce(sink, request.stall, move |feed| {
+        let proved = portable::prove(stage.path(), &database, || Ok(feed.alive()?))?;
+        archive::send(stage.path(), &database, &proved.files, second, feed)
+    });
+    match sent.await {
+        Ok(sent) => sent,
+        Err(Interrupted::SinkClosed) => Err(Failure::SinkClosed),
+        Err(Interrupted::Stalled(silence)) => {
+            let silence = humantime::format_duration(silence);
+            Err(Failure::Answer(format!("the disk of the scratch folder was silent for {silence}")))
+        }
+        Err(Interrupted::Died(error)) => Err(Failure::Answer(error.to_string())),
+    }
+}

@@ -1,0 +1,349 @@
+//! The way back. The stream is first extracted and proved whole; `influxd restore` then makes a database of it, which must
+//! not exist. The program tells nothing of a shard that the server failed to take in: the server itself is asked.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::{io::AsyncRead, time::Instant};
+
+use super::{
+    ANSWER, Failure, InfluxdbSource, archive,
+    names::{DatabaseName, identifier},
+    portable::{self, Portable},
+    record::{Record, makes_a_query},
+    rpc,
+    stage::Stage,
+};
+use crate::{
+    process::{ProcessError, Program},
+    sources::{
+        aside::{Aside, new_folder},
+        blocking::consume,
+    },
+};
+
+/// How long the server may take over one shard.
+const SHARD: Duration = Duration::from_secs(6 * 3600);
+
+/// How often it is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What the program says once it has made the database, and how much of what it says is looked at, bytes.
+const MADE: &str = "Restoring shard";
+const SAID: usize = 64 * 1024;
+
+pub(super) type Stream<'a> = &'a mut (dyn AsyncRead + Send + Unpin);
+
+/// One database of a stream, proved whole.
+struct Backup {
+    database: DatabaseName,
+    folder: PathBuf,
+    record: Record,
+    portable: Portable,
+}
+
+/// Writes the stream into a new file.
+pub(super) async fn to_file(stream: Stream<'_>, path: &Path) -> Result<String, Failure> {
+    let refused = |error: std::io::Error| Failure::Refused(format!("{}: {error}", path.display()));
+    let mut aside = Aside::begin(path).map_err(refused)?;
+    aside.fill(stream, |_| {}).await.map_err(Failure::Stream)?;
+    aside.place().map_err(refused)?;
+    Ok(path.display().to_string())
+}
+
+/// Extracts the stream into a new or empty folder.
+pub(super) async fn to_folder(stream: Stream<'_>, folder: &Path) -> Result<String, Failure> {
+    new_folder(folder).map_err(|error| Failure::Refused(format!("{}: {error}", folder.display())))?;
+    match extracted(stream, folder).await {
+        Ok(_) => Ok(folder.display().to_string()),
+        Err(failure) => {
+            archive::clear(folder);
+            Err(failure)
+        }
+    }
+}
+
+/// Makes a new database of the only one that the stream holds. It is removed again where that fails.
+pub(super) async fn to_new_database(
+    source: &InfluxdbSource,
+    stream: Stream<'_>,
+    name: &str,
+) -> Result<String, Failure> {
+    let new = DatabaseName::parse(name)?;
+    ready(source).await?;
+    if exists(source, &new).await? {
+        return Err(Failure::Refused(format!("database {new} exists")));
+    }
+    let stage = Stage::new(&source.scratch).map_err(Failure::Stage)?;
+    let [backup] = extracted(stream, stage.path()).await?.try_into().map_err(|several: Vec<_>| {
+        let why = "databases were captured, each with its own name; restore them to a folder, or over the originals";
+        Failure::Refused(format!("{} {why}", several.len()))
+    })?;
+    load_or_leave(source, &backup, &new).await?;
+    Ok(format!("database {new}"))
+}
+
+/// Puts every database of the stream in its original's place.
+pub(super) async fn over_originals(source: &InfluxdbSource, stream: Stream<'_>) -> Result<String, Failure> {
+    ready(source).await?;
+    let stage = Stage::new(&source.scratch).map_err(Failure::Stage)?;
+    let backups = extracted(stream, stage.path()).await?;
+    let mut existing = Vec::new();
+    for backup in &backups {
+        is_declared(source, &backup.database)?;
+        existing.push(exists(source, &backup.database).await?);
+        if existing.last() == Some(&true) {
+            is_all_of_it(backup)?;
+        }
+    }
+    for (backup, is_there) in backups.iter().zip(existing) {
+        if is_there {
+            replace(source, backup).await?;
+        } else {
+            load_or_leave(source, backup, &backup.database).await?;
+            finish(source, backup, &[]).await?;
+        }
+    }
+    let names: Vec<_> = backups.iter().map(|backup| backup.database.as_str()).collect();
+    Ok(format!("database {}", names.join(", ")))
+}
+
+async fn ready(source: &InfluxdbSource) -> Result<(), Failure> {
+    source.api.version().await?;
+    rpc::answers(&source.rpc, ANSWER).await?;
+    source.api.users().await.map(drop)
+}
+
+async fn exists(source: &InfluxdbSource, name: &DatabaseName) -> Result<bool, Failure> {
+    Ok(source.api.databases().await?.iter().any(|there| there == name.as_str()))
+}
+
+fn is_declared(source: &InfluxdbSource, database: &DatabaseName) -> Result<(), Failure> {
+    let declared = &source.databases;
+    if declared.is_empty() || declared.contains(database) {
+        return Ok(());
+    }
+    Err(Failure::Refused(format!(
+        "the stream holds database {database}, which is not declared now; restore it to a folder"
+    )))
+}
+
+/// What was captured of one retention policy can't take the place of all of them.
+fn is_all_of_it(backup: &Backup) -> Result<(), Failure> {
+    let Some(policy) = &backup.record.retention_policy else { return Ok(()) };
+    let (database, new) = (&backup.database, format!("{}_restored", backup.database));
+    let (policy, from) = (identifier(policy), identifier(&new));
+    Err(Failure::Refused(format!(
+        "only retention policy {policy} of database {database} was captured, and the database exists; restore it to \
+         database:{new}, and copy the points over: SELECT * INTO {}.{policy}.:MEASUREMENT FROM {from}.{policy}./.*/ GROUP BY *",
+        identifier(database.as_str()),
+    )))
+}
+
+async fn extracted(stream: Stream<'_>, root: &Path) -> Result<Vec<Backup>, Failure> {
+    let root = root.to_owned();
+    let extracted = consume(stream, move |archive| {
+        let databases = archive::extract(archive, &root)?;
+        databases.into_iter().map(|database| Backup::read(database, &root)).collect()
+    });
+    extracted.await.unwrap_or_else(|died| Err(Failure::Stream(std::io::Error::other(died))))
+}
+
+impl Backup {
+    fn read(database: DatabaseName, root: &Path) -> Result<Self, Failure> {
+        let folder = root.join(database.as_str());
+        let portable = portable::prove(&folder, &database, || Ok(()))?;
+        let record = Record::read(&folder)
+            .map_err(|error| Failure::Incomplete(format!("the record of database {database}: {error}")))?;
+        if record.database != database.as_str() {
+            return Err(Failure::Incomplete(format!("the record of database {database} is of another")));
+        }
+        Ok(Self { database, folder, record, portable })
+    }
+}
+
+/// Why a backup was not loaded.
+struct Unloaded {
+    why: Failure,
+    /// Whether the program made the database: what somebody else made meanwhile under the name is not ours to remove.
+    made: bool,
+}
+
+impl<F: Into<Failure>> From<F> for Unloaded {
+    fn from(why: F) -> Self {
+        Self { why: why.into(), made: false }
+    }
+}
+
+/// Loads a backup as a database that did not exist, which is removed again where that fails.
+async fn load_or_leave(source: &InfluxdbSource, backup: &Backup, new: &DatabaseName) -> Result<(), Failure> {
+    match load(source, backup, new).await {
+        Ok(()) => Ok(()),
+        Err(Unloaded { why, made: false }) => Err(why),
+        // The failure that made it incomplete is the one to tell.
+        Err(Unloaded { why, made: true }) => match drop_database(source, new).await {
+            Ok(()) => Err(why),
+            Err(_) => Err(Failure::Remains { database: new.to_string(), why: why.reason() }),
+        },
+    }
+}
+
+async fn load(source: &InfluxdbSource, backup: &Backup, new: &DatabaseName) -> Result<(), Unloaded> {
+    let program = Program::new(source.influxd()?).arguments(["restore", "-portable"]);
+    let program = program.arguments(["-host", &source.rpc]).argument(format!("-db={}", backup.database));
+    let program = match &backup.record.retention_policy {
+        Some(policy) => program.argument(format!("-rp={policy}")),
+        None => program,
+    };
+    let program = program.argument(format!("-newdb={new}")).argument(&backup.folder).stall(SHARD);
+    let mut process = program.start()?;
+    let mut said = Vec::new();
+    let ended = loop {
+        match process.read().await {
+            Ok(Some(bytes)) if said.len() < SAID => said.extend_from_slice(&bytes),
+            Ok(Some(_)) => {}
+            Ok(None) => break process.finish().await,
+            Err(error) => break Err(error),
+        }
+    };
+    let made = String::from_utf8_lossy(&said).contains(MADE);
+    match ended {
+        Ok(()) => {}
+        // The program takes a database without a shard for one that it could not make.
+        Err(ProcessError::Failed { .. }) if backup.portable.listed == 0 && exists(source, new).await? => {}
+        Err(error) => return Err(Unloaded { why: error.into(), made }),
+    }
+    settled(source, new, &backup.portable.shards).await.map_err(|why| Unloaded { why, made: true })
+}
+
+/// Waits until the server has taken in every shard that holds data, and answers on all of them. It takes in a shard as a
+/// whole or not at all.
+async fn settled(
+    source: &InfluxdbSource,
+    database: &DatabaseName,
+    expected: &BTreeMap<String, u64>,
+) -> Result<(), Failure> {
+    let (mut seen, mut since) = (BTreeMap::new(), Instant::now());
+    loop {
+        let held = shards(source, database).await?;
+        let all = expected.iter().all(|(policy, count)| held.get(policy).is_some_and(|held| held >= count));
+        if all && answers(source, database, expected).await? {
+            return Ok(());
+        }
+        if held != seen {
+            (seen, since) = (held, Instant::now());
+        } else if since.elapsed() >= source.settling {
+            let sum = |shards: &BTreeMap<String, u64>| shards.values().sum::<u64>();
+            return Err(Failure::Incomplete(format!(
+                "the server shows {} of {} shards with data in database {database}; its log tells why, and a retention \
+                 policy may have expired them meanwhile",
+                sum(&seen),
+                sum(expected)
+            )));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// How many shards hold data, by retention policy.
+async fn shards(source: &InfluxdbSource, database: &DatabaseName) -> Result<BTreeMap<String, u64>, Failure> {
+    let mut held = BTreeMap::new();
+    for shard in source.api.ask("SHOW STATS FOR 'tsm1_filestore'").await? {
+        let is_of = shard.tags.get("database").is_some_and(|name| name == database.as_str());
+        let files: u64 = shard.column("numFiles").filter_map(serde_json::Value::as_u64).sum();
+        if let (true, 1.., Some(policy)) = (is_of, files, shard.tags.get("retentionPolicy")) {
+            *held.entry(policy.clone()).or_default() += 1;
+        }
+    }
+    Ok(held)
+}
+
+/// Whether queries are answered: a shard is disabled while it is taken in.
+async fn answers(
+    source: &InfluxdbSource,
+    database: &DatabaseName,
+    policies: &BTreeMap<String, u64>,
+) -> Result<bool, Failure> {
+    for policy in policies.keys() {
+        let from = format!("{}.{}./.*/", identifier(database.as_str()), identifier(policy));
+        match source.api.ask(&format!("EXPLAIN SELECT * FROM {from}")).await {
+            Ok(_) => {}
+            Err(Failure::Answer(why)) if why.contains("shard is disabled") || why.contains("is closed") => {
+                return Ok(false);
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(true)
+}
+
+/// Puts a backup in the place of a database that exists. The original goes only when a copy beside it is complete, and
+/// the copy only when the new one is.
+async fn replace(source: &InfluxdbSource, backup: &Backup) -> Result<(), Failure> {
+    let database = &backup.database;
+    let grants = grants(source, database).await?;
+    let beside = database.beside();
+    load_or_leave(source, backup, &beside).await?;
+    let replaced = async {
+        drop_database(source, database).await?;
+        load(source, backup, database).await
+    };
+    replaced.await.map_err(|unloaded: Unloaded| Failure::LeftBeside {
+        database: database.to_string(),
+        beside: beside.to_string(),
+        grants: grants.clone(),
+        why: unloaded.why.reason(),
+    })?;
+    let finished = finish(source, backup, &grants).await;
+    drop_database(source, &beside).await.map_err(|why| Failure::Unfinished {
+        database: database.to_string(),
+        statement: drop_statement(&beside),
+        why: why.reason(),
+    })?;
+    finished
+}
+
+async fn drop_database(source: &InfluxdbSource, name: &DatabaseName) -> Result<(), Failure> {
+    source.api.ask(&drop_statement(name)).await.map(drop)
+}
+
+fn drop_statement(name: &DatabaseName) -> String {
+    format!("DROP DATABASE {}", identifier(name.as_str()))
+}
+
+/// Statements that grant what users may do with a database.
+async fn grants(source: &InfluxdbSource, database: &DatabaseName) -> Result<Vec<String>, Failure> {
+    let mut statements = Vec::new();
+    for user in source.api.users().await? {
+        for series in source.api.ask(&format!("SHOW GRANTS FOR {}", identifier(&user))).await? {
+            let rows = series.texts("database").zip(series.texts("privilege"));
+            let of_database = rows.filter(|(on, what)| *on == database.as_str() && *what != "NO PRIVILEGES");
+            statements.extend(of_database.map(|(on, what)| {
+                let what = if what == "ALL PRIVILEGES" { "ALL" } else { what };
+                format!("GRANT {what} ON {} TO {}", identifier(on), identifier(&user))
+            }));
+        }
+    }
+    Ok(statements)
+}
+
+/// Makes again what the engine's restore leaves out.
+async fn finish(source: &InfluxdbSource, backup: &Backup, grants: &[String]) -> Result<(), Failure> {
+    let queries = backup.record.continuous_queries.iter().flatten();
+    for statement in queries.chain(grants) {
+        let is_ours = grants.contains(statement) || makes_a_query(statement);
+        let made = match is_ours {
+            true => source.api.ask(statement).await.map(drop),
+            false => Err(Failure::Refused("it is no statement that makes a continuous query".to_owned())),
+        };
+        made.map_err(|why| Failure::Unfinished {
+            database: backup.database.to_string(),
+            statement: statement.clone(),
+            why: why.reason(),
+        })?;
+    }
+    Ok(())
+}

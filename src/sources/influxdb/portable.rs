@@ -1,0 +1,229 @@
+//! A portable backup as `influxd backup` leaves it in a folder, and the proof that it is whole.
+//!
+//! The program says 0 though the server was killed in the middle of a shard, whose archive is then cut short. So
+//! nothing of it counts before each shard's archive was read to its closing blocks, the manifest names exactly the files
+//! that are there with their sizes, and the metadata know the database.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    io::{self, BufReader, Read},
+    path::Path,
+};
+
+use flate2::read::MultiGzDecoder;
+use serde::Deserialize;
+
+use super::{Failure, names::DatabaseName, record};
+use crate::sources::pax::Reader;
+
+/// The largest manifest and the largest metadata, bytes.
+const LARGEST: u64 = 256 * 1024 * 1024;
+
+/// What is in a folder, once it is proved whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Portable {
+    /// Names of its files, sorted.
+    pub files: Vec<String>,
+    /// How many shards the manifest lists.
+    pub listed: usize,
+    /// How many of them hold data, by retention policy.
+    pub shards: BTreeMap<String, u64>,
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    meta: Metadata,
+    /// The engine writes `null` where a database has no shard.
+    files: Option<Vec<Shard>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    file_name: String,
+    size: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shard {
+    database: String,
+    policy: String,
+    file_name: String,
+    /// Bytes of the archive before it was compressed.
+    size: u64,
+}
+
+/// Proves that `folder` holds a whole backup of `database`. Calls `alive` now and then, and ends where that fails.
+pub(super) fn prove(
+    folder: &Path,
+    database: &DatabaseName,
+    mut alive: impl FnMut() -> Result<(), Failure>,
+) -> Result<Portable, Failure> {
+    let incomplete = |why: String| Failure::Incomplete(format!("the backup of database {database}: {why}"));
+    let files = names(folder).map_err(Failure::Stage)?;
+    let manifest = manifest(folder, &files).map_err(incomplete)?;
+    let shards = manifest.files.unwrap_or_default();
+    listed(&files, &manifest.meta.file_name, &shards, database).map_err(incomplete)?;
+    let metadata = small(&folder.join(&manifest.meta.file_name)).map_err(incomplete)?;
+    knows(&metadata, manifest.meta.size, database).map_err(incomplete)?;
+    let mut portable = Portable { files, listed: shards.len(), shards: BTreeMap::new() };
+    for shard in shards {
+        alive()?;
+        let held = whole(&folder.join(&shard.file_name), shard.size, &mut alive);
+        if held? == Held::Data {
+            *portable.shards.entry(shard.policy).or_default() += 1;
+        }
+    }
+    Ok(portable)
+}
+
+fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().into_string().unwrap_or_default();
+        if name.is_empty() || !entry.file_type()?.is_file() {
+            let why = format!("{} is no file of a backup", entry.path().display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        names.push(name);
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn manifest(folder: &Path, files: &[String]) -> Result<Manifest, String> {
+    let manifests: Vec<_> = files.iter().filter(|name| name.ends_with(".manifest")).collect();
+    let [name] = manifests[..] else { return Err(format!("it has {} manifests", manifests.len())) };
+    let text = small(&folder.join(name))?;
+    serde_json::from_slice(&text).map_err(|error| format!("its manifest can't be read: {error}"))
+}
+
+/// Reads a file that is never large.
+fn small(path: &Path) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let read = File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
+    match read {
+        Err(error) => Err(format!("{name}: {error}")),
+        Ok(length) if length as u64 > LARGEST => Err(format!("{name} is larger than {LARGEST} bytes")),
+        Ok(_) => Ok(bytes),
+    }
+}
+
+/// Whether the manifest names exactly the files that are there.
+fn listed(files: &[String], metadata: &str, shards: &[Shard], database: &DatabaseName) -> Result<(), String> {
+    let mut named = BTreeSet::from([metadata]);
+    for shard in shards {
+        if shard.database != database.as_str() {
+            return Err(format!("its manifest names a shard of database {}", shard.database.escape_debug()));
+        }
+        if !named.insert(&shard.file_name) {
+            return Err(format!("its manifest names {} twice", shard.file_name.escape_debug()));
+        }
+    }
+    let is_ours = |name: &&str| name.ends_with(".manifest") || *name == record::FILE;
+    let there: BTreeSet<&str> = files.iter().map(String::as_str).filter(|name| !is_ours(name)).collect();
+    if let Some(absent) = named.difference(&there).next() {
+        return Err(format!("{} is missing", absent.escape_debug()));
+    }
+    match there.difference(&named).next() {
+        Some(extra) => Err(format!("{} is not named by its manifest", extra.escape_debug())),
+        None => Ok(()),
+    }
+}
+
+/// Whether the metadata, a protobuf message with `size` bytes as its first field, are whole and know the database.
+fn knows(metadata: &[u8], size: u64, database: &DatabaseName) -> Result<(), String> {
+    let field = first_field(metadata).filter(|field| field.len() as u64 == size && size > 0);
+    let field = field.ok_or("its metadata are empty or cut short")?;
+    let name = database.as_str().as_bytes();
+    match field.windows(name.len()).any(|window| window == name) {
+        true => Ok(()),
+        false => Err("its metadata do not know the database".to_owned()),
+    }
+}
+
+/// The bytes of field 1 (protobuf: the tag `0x0a`, the length as a varint, the bytes).
+fn first_field(message: &[u8]) -> Option<&[u8]> {
+    let mut rest = message.strip_prefix(&[0x0a])?;
+    let mut length = 0u64;
+    for shift in (0..63).step_by(7) {
+        let (byte, after) = rest.split_first()?;
+        rest = after;
+        length |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return rest.get(..usize::try_from(length).ok()?);
+        }
+    }
+    None
+}
+
+/// What a shard's archive holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Data,
+    Nothing,
+}
+
+/// Decompresses all of a shard's archive and reads it to its closing blocks.
+fn whole(path: &Path, size: u64, alive: impl FnMut() -> Result<(), Failure>) -> Result<Held, Failure> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let file = File::open(path).map_err(Failure::Stage)?;
+    let mut watched =
+        Watched { inner: MultiGzDecoder::new(BufReader::new(file)), read: 0, alive, ended: None };
+    let held = members(&mut watched);
+    if let Some(ended) = watched.ended {
+        return Err(ended);
+    }
+    match held {
+        Err(error) => Err(Failure::Incomplete(format!("shard file {name} is cut short or damaged: {error}"))),
+        Ok(_) if watched.read != size => Err(Failure::Incomplete(format!(
+            "shard file {name} holds {} bytes where the manifest says {size}",
+            watched.read
+        ))),
+        Ok(held) => Ok(held),
+    }
+}
+
+fn members(archive: &mut impl Read) -> io::Result<Held> {
+    let mut reader = Reader::new(archive);
+    let mut held = Held::Nothing;
+    while let Some(member) = reader.next()? {
+        if member.name.ends_with(b".tsm") && member.size > 0 {
+            held = Held::Data;
+        }
+    }
+    Ok(held)
+}
+
+/// Counts what is read, and tells that work goes on.
+struct Watched<R, A> {
+    inner: R,
+    read: u64,
+    alive: A,
+    ended: Option<Failure>,
+}
+
+/// How often work that goes on is told, bytes.
+const TOLD: u64 = 8 * 1024 * 1024;
+
+impl<R: Read, A: FnMut() -> Result<(), Failure>> Read for Watched<R, A> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(into)?;
+        let before = self.read;
+        self.read += length as u64;
+        if before / TOLD != self.read / TOLD
+            && let Err(ended) = (self.alive)()
+        {
+            self.ended = Some(ended);
+            return Err(io::Error::other("nobody waits for it any more"));
+        }
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests;

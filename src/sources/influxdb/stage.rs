@@ -1,0 +1,95 @@
+//! A private folder for what the engine's programs read and write, which know no streams. It is removed with its owner; one
+//! that a killed process left behind is removed by the next.
+
+use std::{
+    fs::{self, File, Permissions},
+    io,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
+
+use rustix::fs::{FlockOperation, flock};
+use tempfile::TempDir;
+
+/// What the names of all stages begin with.
+const PREFIX: &str = "influxdb-stage-";
+
+/// How often a stage is made anew when another process takes it for one that was left behind.
+const ATTEMPTS: u32 = 8;
+
+/// A folder of mode 0700, empty at first.
+#[derive(Debug)]
+pub(super) struct Stage {
+    folder: TempDir,
+    /// Held as long as the stage is in use.
+    _lock: File,
+}
+
+impl Stage {
+    /// Makes one in `scratch`.
+    pub(super) fn new(scratch: &Path) -> io::Result<Self> {
+        sweep(scratch)?;
+        for _ in 0..ATTEMPTS {
+            let mut folder = tempfile::Builder::new();
+            let folder =
+                folder.prefix(PREFIX).permissions(Permissions::from_mode(0o700)).tempdir_in(scratch)?;
+            let lock = File::open(folder.path())?;
+            flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+            // Whoever swept between the making and the lock has removed it.
+            if folder.path().exists() {
+                return Ok(Self { folder, _lock: lock });
+            }
+        }
+        Err(io::Error::other(format!("other processes remove new folders in {}", scratch.display())))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// Removes stages that nobody holds.
+fn sweep(scratch: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(scratch)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) || !entry.file_type()?.is_dir() {
+            continue;
+        }
+        let free = File::open(entry.path())
+            .is_ok_and(|folder| flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok());
+        if free {
+            // Its owner may be removing it at this moment.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// How many bytes the files of a folder hold.
+pub(super) fn held(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|status| status.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_is_private_and_only_one_that_nobody_holds_is_swept() {
+        let scratch = tempfile::tempdir().unwrap();
+        let left = scratch.path().join("influxdb-stage-left");
+        fs::create_dir(&left).unwrap();
+        fs::write(left.join("half"), "x").unwrap();
+        fs::create_dir(scratch.path().join("other")).unwrap();
+        let first = Stage::new(scratch.path()).unwrap();
+        assert!(!left.exists());
+        assert_eq!(fs::metadata(first.path()).unwrap().permissions().mode() & 0o777, 0o700);
+        fs::write(first.path().join("file"), "12345").unwrap();
+        let second = Stage::new(scratch.path()).unwrap();
+        assert!(first.path().join("file").exists() && scratch.path().join("other").exists());
+        assert_eq!((held(first.path()), held(second.path())), (5, 0));
+        drop((first, second));
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
+    }
+}
