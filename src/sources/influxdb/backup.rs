@@ -66,16 +66,21 @@ async fn record(
     database: &DatabaseName,
     omitted: &mut Vec<String>,
 ) -> Result<Record, Failure> {
-    let queries = match source.api.continuous_queries(database).await {
-        Ok(queries) => Some(queries),
-        Err(Failure::Forbidden(_)) => {
-            omitted.push(format!(
-                "continuous queries of {database}: only an administrator may list them; they are not made again"
-            ));
-            None
+    let listed = match &source.policy {
+        // They go from one policy to another.
+        Some(policy) => {
+            Err(format!("they belong to the database, of which only policy {policy} was captured"))
         }
-        Err(failure) => return Err(failure),
+        None => match source.api.continuous_queries(database).await {
+            Ok(queries) => Ok(queries),
+            Err(Failure::Forbidden(_)) => Err("only an administrator may list them".to_owned()),
+            Err(failure) => return Err(failure),
+        },
     };
+    if let Err(why) = &listed {
+        omitted.push(format!("continuous queries of {database}: {why}; a restore does not make them again"));
+    }
+    let queries = listed.ok();
     Ok(Record::new(database.as_str(), source.policy.as_deref(), queries))
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Record {
     pub database: String,
     /// The only one that was captured; all of them when `None`.
     pub retention_policy: Option<String>,
-    /// Statements that make them again; `None` when they could not be listed.
+    /// Statements that make them again; `None` when they were not listed.
     pub continuous_queries: Option<Vec<String>>,
 }
 
