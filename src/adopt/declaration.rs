@@ -224,6 +224,9 @@ fn server(out: &mut String, name: &str, server: &Server) {
         if let Some(port) = server.port.filter(|_| *key == "host") {
             line(out, format_args!("port = {port}"));
         }
+        if let Some(port) = server.rpc_port.filter(|_| *key == "host") {
+            line(out, format_args!("rpc_port = {port}"));
+        }
     }
     if server.socket.is_none() {
         let file = quoted(&format!("/etc/backstay/secrets/{name}"));

@@ -35,6 +35,8 @@ pub(crate) struct Server {
     /// Name or address.
     pub host: Option<String>,
     pub port: Option<u16>,
+    /// Where InfluxDB's backup service listens, if not at its default.
+    pub rpc_port: Option<u16>,
     /// A path of this machine, instead of host and port.
     pub socket: Option<String>,
     pub user: Option<String>,
@@ -83,8 +85,9 @@ struct Draft {
 
 impl Draft {
     fn new(engine: Engine, options: &Options) -> Self {
+        let databases = Vec::new();
         let server =
-            Server { engine, host: None, port: None, socket: None, user: None, databases: Vec::new() };
+            Server { engine, host: None, port: None, rpc_port: None, socket: None, user: None, databases };
         Self { server, remarks: Vec::new(), lost: options.has_doubtful }
     }
 
@@ -236,9 +239,11 @@ fn influx(program: &str, arguments: &[Word]) -> Option<Dump> {
         secret_seen(&mut draft.remarks);
     }
     draft.databases(options.value(&["database", "db", "b", "bucket"]));
-    // What `influxd backup` connects to is not the port of the API.
-    if program == "influxd" && draft.server.port == Some(8088) {
-        draft.server.port = None;
+    if program == "influxd" {
+        // What it connects to is not the port of the API.
+        draft.server.rpc_port = draft.server.port.take().filter(|port| *port != 8088);
+    } else {
+        draft.remarks.push("it is of InfluxDB 2; this build backs up InfluxDB 1".to_owned());
     }
     Some(draft.finish())
 }

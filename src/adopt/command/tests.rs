@@ -13,7 +13,8 @@ fn shown(line: &str) -> String {
     let place = server.socket.or(server.host).unwrap_or_default();
     let user = server.user.map(|user| format!("{user}@")).unwrap_or_default();
     let port = server.port.map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{} {user}{place}{port} {}", server.engine.table(), server.databases.join(","))
+    let rpc = server.rpc_port.map(|port| format!(" rpc={port}")).unwrap_or_default();
+    format!("{} {user}{place}{port}{rpc} {}", server.engine.table(), server.databases.join(","))
         .trim_end()
         .to_owned()
 }
@@ -51,6 +52,7 @@ fn servers_are_read_off_the_options_of_each_program() {
         ),
         ("mongodump --uri=mongodb://backup@m1,m2/shop?replicaSet=rs0 -o /b", "mongodb backup@m1 shop"),
         ("influxd backup -portable -host tsdb:8088 -database tele /b/i", "influxdb tsdb tele"),
+        ("influxd backup -portable -host tsdb:9088 -database tele /b/i", "influxdb tsdb rpc=9088 tele"),
         ("influx backup --host https://tsdb:8086 -b metrics -t x /b/i", "influxdb tsdb:8086 metrics"),
     ] {
         assert_eq!(shown(line), expected, "{line}");
