@@ -226,6 +226,28 @@ async fn one_retention_policy_is_captured_alone_and_never_takes_the_place_of_all
 }
 
 #[tokio::test]
+async fn shards_that_did_not_change_are_taken_from_the_base_and_the_whole_comes_back() {
+    let server = Influx::start();
+    tele(&server);
+    let scratch = scratch();
+    let source = server.source(&["tele"], scratch.path());
+    let (base, captured) = captured(&source).await;
+    server.write("tele", "autogen", "cpu,host=h1 v=99 1700000000\n");
+    let mut sink = Collected::on(&base);
+    let on_base = CaptureRequest {
+        kind: Kind::Differential,
+        base_started: Some(captured.moment.newest()),
+        now: captured.moment.newest() + Duration::from_secs(3600),
+        ..request()
+    };
+    source.capture(&on_base, &mut sink).await.unwrap();
+    let shards = sink.runs.iter().filter(|(key, _)| key.is_some()).count();
+    assert!(shards > 5 && sink.reused == shards - 1, "{} of {shards}", sink.reused);
+    restored(&source, &sink.stream(), &Place::Database("copy".to_owned())).await.unwrap();
+    assert_eq!(server.points("copy"), server.points("tele"));
+}
+
+#[tokio::test]
 async fn influxdb_conforms() {
     let server = Influx::start();
     tele(&server);

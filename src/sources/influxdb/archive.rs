@@ -1,7 +1,8 @@
 //! The stream: a pax archive with a folder for each database, its bytes given by the files and the time of the capture
-//! alone. Read back, it may hold nothing else than such folders.
+//! alone, those of a shard by the shard. Read back, it may hold nothing else than such folders.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -9,10 +10,12 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use sha2::{Digest, Sha256};
 use tar::EntryType;
 
-use super::{Failure, names::DatabaseName};
+use super::{Failure, names::DatabaseName, portable::Content};
 use crate::sources::{
+    Run, RunKey,
     blocking::Feed,
     pax::{Described, Head, Reader, Stat, padding, safe_name},
 };
@@ -20,29 +23,57 @@ use crate::sources::{
 /// The size of the pieces that are handed on, bytes.
 const CHUNK: usize = 128 * 1024;
 
-/// Sends the folder of one database. `second` is the time of its members, seconds since the Unix epoch.
+/// Sends the folder of one database: first what is always new, with the time `second`, seconds since the Unix epoch; then
+/// each shard as a run of its own, which the base's stands for where the shard has not changed.
 pub(super) fn send(
     folder: &Path,
     database: &DatabaseName,
-    files: &[String],
+    files: &BTreeMap<String, Content>,
     second: i64,
     feed: &Feed,
 ) -> Result<(), Failure> {
-    let head = |kind, name: &str, size, mode| {
-        let stat = Stat { mode, uid: 0, gid: 0, modified: (second, 0) };
-        Bytes::from(Head { kind, name: name.as_bytes(), link: None, size, stat, attributes: &[] }.blocks())
-    };
-    feed.write(head(EntryType::Directory, &format!("{database}/"), 0, 0o700))?;
-    for name in files {
-        let mut file = File::open(folder.join(name)).map_err(Failure::Stage)?;
-        let size = file.metadata().map_err(Failure::Stage)?.len();
-        feed.write(head(EntryType::Regular, &format!("{database}/{name}"), size, 0o600))?;
+    feed.run(None)?;
+    feed.write(head(EntryType::Directory, &format!("{database}/"), 0, second).into())?;
+    let is_new = |content: &Content| *content == Content::Notes;
+    for (name, _) in files.iter().filter(|(_, content)| is_new(content)) {
+        let (mut file, size) = opened(&folder.join(name))?;
+        feed.write(head(EntryType::Regular, &format!("{database}/{name}"), size, second).into())?;
         content(&mut file, size, feed)?;
-        feed.write(Bytes::from(vec![0; padding(size)]))?;
+    }
+    for (name, held) in files {
+        let Content::Shard { digest, modified } = held else { continue };
+        let (mut file, size) = opened(&folder.join(name))?;
+        let head = head(EntryType::Regular, &format!("{database}/{name}"), size, *modified);
+        if feed.run(Some(key(&head, digest)))? == Run::Wanted {
+            feed.write(head.into())?;
+            content(&mut file, size, feed)?;
+        }
     }
     Ok(())
 }
 
+fn head(kind: EntryType, name: &str, size: u64, second: i64) -> Vec<u8> {
+    let mode = if kind.is_dir() { 0o700 } else { 0o600 };
+    let stat = Stat { mode, uid: 0, gid: 0, modified: (second, 0) };
+    Head { kind, name: name.as_bytes(), link: None, size, stat, attributes: &[] }.blocks()
+}
+
+fn opened(path: &Path) -> Result<(File, u64), Failure> {
+    let file = File::open(path).map_err(Failure::Stage)?;
+    let size = file.metadata().map_err(Failure::Stage)?.len();
+    Ok((file, size))
+}
+
+/// A shard is the same where its name, its time, its sizes and its content before it was compressed are.
+fn key(head: &[u8], digest: &[u8; 32]) -> RunKey {
+    Sha256::new_with_prefix(b"backstay influxdb shard 1\0")
+        .chain_update(head)
+        .chain_update(digest)
+        .finalize()
+        .into()
+}
+
+/// Sends a file and what fills its last block.
 fn content(file: &mut File, size: u64, feed: &Feed) -> Result<(), Failure> {
     let mut left = size;
     while left > 0 {
@@ -51,7 +82,7 @@ fn content(file: &mut File, size: u64, feed: &Feed) -> Result<(), Failure> {
         left -= piece.len() as u64;
         feed.write(piece.freeze())?;
     }
-    Ok(())
+    Ok(feed.write(Bytes::from(vec![0; padding(size)]))?)
 }
 
 /// Extracts an archive into `root`, an empty folder, and returns whose folders it held, in their order.

@@ -41,6 +41,7 @@ pub(super) async fn capture(
         record.write(stage.path()).map_err(Failure::Stage)?;
         send(database, stage, request, sink).await?;
     }
+    sink.run(None).await?;
     sink.write(TRAILER.to_vec().into()).await?;
     Ok(described(version, omitted, request))
 }
@@ -132,6 +133,7 @@ async fn send(
 ) -> Result<(), Failure> {
     let second = request.now.as_second();
     let sent = produce(sink, request.stall, move |feed| {
+        portable::rename(stage.path())?;
         let proved = portable::prove(stage.path(), &database, || Ok(feed.alive()?))?;
         archive::send(stage.path(), &database, &proved.files, second, feed)
     });

@@ -12,10 +12,15 @@ use std::{
 };
 
 use flate2::read::MultiGzDecoder;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::{Failure, names::DatabaseName, record};
 use crate::sources::pax::Reader;
+
+/// What the name of a manifest ends with.
+const MANIFEST: &str = ".manifest";
 
 /// The largest manifest and the largest metadata, bytes.
 const LARGEST: u64 = 256 * 1024 * 1024;
@@ -23,12 +28,26 @@ const LARGEST: u64 = 256 * 1024 * 1024;
 /// What is in a folder, once it is proved whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Portable {
-    /// Names of its files, sorted.
-    pub files: Vec<String>,
+    /// Its files, sorted by name.
+    pub files: BTreeMap<String, Content>,
     /// How many shards the manifest lists.
     pub listed: usize,
     /// How many of them hold data, by retention policy.
     pub shards: BTreeMap<String, u64>,
+}
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// The manifest, the metadata, or the record.
+    Notes,
+    /// The archive of a shard.
+    Shard {
+        /// Of the archive before it was compressed: it is the same as long as the shard is.
+        digest: [u8; 32],
+        /// When the newest of its files changed, seconds since the Unix epoch.
+        modified: i64,
+    },
 }
 
 #[derive(Deserialize)]
@@ -63,20 +82,54 @@ pub(super) fn prove(
 ) -> Result<Portable, Failure> {
     let incomplete = |why: String| Failure::Incomplete(format!("the backup of database {database}: {why}"));
     let files = names(folder).map_err(Failure::Stage)?;
-    let manifest = manifest(folder, &files).map_err(incomplete)?;
+    let manifest =
+        manifest_in(&files).and_then(|name| parsed::<Manifest>(&folder.join(name))).map_err(incomplete)?;
     let shards = manifest.files.unwrap_or_default();
     listed(&files, &manifest.meta.file_name, &shards, database).map_err(incomplete)?;
     let metadata = small(&folder.join(&manifest.meta.file_name)).map_err(incomplete)?;
     knows(&metadata, manifest.meta.size, database).map_err(incomplete)?;
-    let mut portable = Portable { files, listed: shards.len(), shards: BTreeMap::new() };
+    let mut portable = Portable { listed: shards.len(), ..Portable::default() };
+    portable.files.extend(files.into_iter().map(|name| (name, Content::Notes)));
     for shard in shards {
         alive()?;
-        let held = whole(&folder.join(&shard.file_name), shard.size, &mut alive);
-        if held? == Held::Data {
+        let whole = whole(&folder.join(&shard.file_name), shard.size, &mut alive)?;
+        portable.files.insert(shard.file_name, whole.content);
+        if whole.held == Held::Data {
             *portable.shards.entry(shard.policy).or_default() += 1;
         }
     }
     Ok(portable)
+}
+
+/// Takes the time of the backup out of the names of its files, so that what did not change since another is called as it
+/// was there.
+pub(super) fn rename(folder: &Path) -> Result<(), Failure> {
+    let files = names(folder).map_err(Failure::Stage)?;
+    let manifest = manifest_in(&files).map_err(Failure::Incomplete)?;
+    let stem = manifest.trim_end_matches(MANIFEST);
+    let renamed = |name: &str| name.strip_prefix(stem).map(|rest| format!("backup{rest}"));
+    let mut content: Value = parsed(&folder.join(manifest)).map_err(Failure::Incomplete)?;
+    let entries = content.get_mut("files").and_then(Value::as_array_mut).into_iter().flatten();
+    for entry in entries {
+        rename_in(entry, &renamed);
+    }
+    if let Some(metadata) = content.get_mut("meta") {
+        rename_in(metadata, &renamed);
+    }
+    for name in &files {
+        if let Some(new) = renamed(name) {
+            fs::rename(folder.join(name), folder.join(new)).map_err(Failure::Stage)?;
+        }
+    }
+    let written = serde_json::to_vec_pretty(&content).map_err(|error| Failure::Stage(error.into()))?;
+    fs::write(folder.join(format!("backup{MANIFEST}")), written).map_err(Failure::Stage)
+}
+
+fn rename_in(entry: &mut Value, renamed: &impl Fn(&str) -> Option<String>) {
+    let name = entry.get_mut("fileName");
+    if let Some((name, new)) = name.and_then(|name| renamed(name.as_str()?).map(|new| (name, new))) {
+        *name = Value::String(new);
+    }
 }
 
 fn names(folder: &Path) -> io::Result<Vec<String>> {
@@ -94,11 +147,16 @@ fn names(folder: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-fn manifest(folder: &Path, files: &[String]) -> Result<Manifest, String> {
-    let manifests: Vec<_> = files.iter().filter(|name| name.ends_with(".manifest")).collect();
-    let [name] = manifests[..] else { return Err(format!("it has {} manifests", manifests.len())) };
-    let text = small(&folder.join(name))?;
-    serde_json::from_slice(&text).map_err(|error| format!("its manifest can't be read: {error}"))
+fn manifest_in(files: &[String]) -> Result<&str, String> {
+    let manifests: Vec<_> = files.iter().filter(|name| name.ends_with(MANIFEST)).collect();
+    match manifests[..] {
+        [name] => Ok(name),
+        _ => Err(format!("it has {} manifests", manifests.len())),
+    }
+}
+
+fn parsed<T: DeserializeOwned>(path: &Path) -> Result<T, String> {
+    serde_json::from_slice(&small(path)?).map_err(|error| format!("its manifest can't be read: {error}"))
 }
 
 /// Reads a file that is never large.
@@ -124,7 +182,7 @@ fn listed(files: &[String], metadata: &str, shards: &[Shard], database: &Databas
             return Err(format!("its manifest names {} twice", shard.file_name.escape_debug()));
         }
     }
-    let is_ours = |name: &&str| name.ends_with(".manifest") || *name == record::FILE;
+    let is_ours = |name: &&str| name.ends_with(MANIFEST) || *name == record::FILE;
     let there: BTreeSet<&str> = files.iter().map(String::as_str).filter(|name| !is_ours(name)).collect();
     if let Some(absent) = named.difference(&there).next() {
         return Err(format!("{} is missing", absent.escape_debug()));
@@ -161,7 +219,14 @@ fn first_field(message: &[u8]) -> Option<&[u8]> {
     None
 }
 
-/// What a shard's archive holds.
+/// A shard's archive that was read to its end.
+#[derive(Debug)]
+struct Whole {
+    content: Content,
+    held: Held,
+}
+
+/// Whether a shard holds data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Held {
     Data,
@@ -169,40 +234,45 @@ enum Held {
 }
 
 /// Decompresses all of a shard's archive and reads it to its closing blocks.
-fn whole(path: &Path, size: u64, alive: impl FnMut() -> Result<(), Failure>) -> Result<Held, Failure> {
+fn whole(path: &Path, size: u64, alive: impl FnMut() -> Result<(), Failure>) -> Result<Whole, Failure> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let file = File::open(path).map_err(Failure::Stage)?;
-    let mut watched =
-        Watched { inner: MultiGzDecoder::new(BufReader::new(file)), read: 0, alive, ended: None };
-    let held = members(&mut watched);
+    let inner = MultiGzDecoder::new(BufReader::new(file));
+    let mut watched = Watched { inner, read: 0, digest: Sha256::new(), alive, ended: None };
+    let members = members(&mut watched);
     if let Some(ended) = watched.ended {
         return Err(ended);
     }
-    match held {
-        Err(error) => Err(Failure::Incomplete(format!("shard file {name} is cut short or damaged: {error}"))),
-        Ok(_) if watched.read != size => Err(Failure::Incomplete(format!(
-            "shard file {name} holds {} bytes where the manifest says {size}",
-            watched.read
-        ))),
-        Ok(held) => Ok(held),
+    let (held, modified) = members.map_err(|error| {
+        Failure::Incomplete(format!("shard file {name} is cut short or damaged: {error}"))
+    })?;
+    if watched.read != size {
+        let read = watched.read;
+        let why = format!("shard file {name} holds {read} bytes where the manifest says {size}");
+        return Err(Failure::Incomplete(why));
     }
+    let digest = watched.digest.finalize().into();
+    Ok(Whole { content: Content::Shard { digest, modified }, held })
 }
 
-fn members(archive: &mut impl Read) -> io::Result<Held> {
+/// What an archive holds, and the newest time in it.
+fn members(archive: &mut impl Read) -> io::Result<(Held, i64)> {
     let mut reader = Reader::new(archive);
-    let mut held = Held::Nothing;
+    let (mut held, mut newest) = (Held::Nothing, 0);
     while let Some(member) = reader.next()? {
+        newest = newest.max(member.modified.0);
         if member.name.ends_with(b".tsm") && member.size > 0 {
             held = Held::Data;
         }
     }
-    Ok(held)
+    Ok((held, newest))
 }
 
-/// Counts what is read, and tells that work goes on.
+/// Counts and digests what is read, and tells that work goes on.
 struct Watched<R, A> {
     inner: R,
     read: u64,
+    digest: Sha256,
     alive: A,
     ended: Option<Failure>,
 }
@@ -215,6 +285,7 @@ impl<R: Read, A: FnMut() -> Result<(), Failure>> Read for Watched<R, A> {
         let length = self.inner.read(into)?;
         let before = self.read;
         self.read += length as u64;
+        self.digest.update(&into[..length]);
         if before / TOLD != self.read / TOLD
             && let Err(ended) = (self.alive)()
         {

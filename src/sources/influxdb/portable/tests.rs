@@ -6,7 +6,7 @@ use super::*;
 
 const SHARD: &str = "20261129T033430Z.s1.tar.gz";
 const META: &str = "20261129T033430Z.meta";
-const MANIFEST: &str = "20261129T033430Z.manifest";
+const LIST: &str = "20261129T033430Z.manifest";
 
 /// A shard's archive as the server writes it: one file, and the closing blocks.
 fn shard(content: usize) -> Vec<u8> {
@@ -52,7 +52,7 @@ fn backup(archive: &[u8], size: usize) -> tempfile::TempDir {
             "database": "tele", "policy": "autogen", "shardID": 1, "fileName": SHARD, "size": size, "lastModified": 0,
         }],
     });
-    fs::write(folder.path().join(MANIFEST), manifest.to_string()).unwrap();
+    fs::write(folder.path().join(LIST), manifest.to_string()).unwrap();
     folder
 }
 
@@ -73,7 +73,7 @@ fn a_whole_backup_is_proved() {
     let folder = backup(&compressed(&archive), archive.len());
     record::Record::new("tele", None, None).write(folder.path()).unwrap();
     let portable = proved(folder.path()).unwrap();
-    assert_eq!(portable.files, [MANIFEST, META, SHARD, record::FILE]);
+    assert_eq!(portable.files.keys().collect::<Vec<_>>(), [LIST, META, SHARD, record::FILE]);
     assert_eq!((portable.listed, portable.shards), (1, BTreeMap::from([("autogen".to_owned(), 1)])));
 }
 
@@ -118,10 +118,10 @@ fn the_manifest_names_exactly_what_is_there() {
         refused(folder.path(), "is missing");
     }
     let folder = whole();
-    fs::remove_file(folder.path().join(MANIFEST)).unwrap();
+    fs::remove_file(folder.path().join(LIST)).unwrap();
     refused(folder.path(), "0 manifests");
     let folder = whole();
-    let text = fs::read_to_string(folder.path().join(MANIFEST)).unwrap();
+    let text = fs::read_to_string(folder.path().join(LIST)).unwrap();
     fs::write(folder.path().join("20261129T033431Z.manifest"), &text).unwrap();
     refused(folder.path(), "2 manifests");
     for (from, to, why) in [
@@ -130,7 +130,7 @@ fn the_manifest_names_exactly_what_is_there() {
         ("{", "", "can't be read"),
     ] {
         let folder = whole();
-        fs::write(folder.path().join(MANIFEST), text.replace(from, to)).unwrap();
+        fs::write(folder.path().join(LIST), text.replace(from, to)).unwrap();
         refused(folder.path(), why);
     }
 }
@@ -151,6 +151,33 @@ fn metadata_that_are_empty_cut_short_or_of_another_server_are_found() {
         fs::write(folder.path().join(META), bad).unwrap();
         refused(folder.path(), why);
     }
+}
+
+#[test]
+fn a_shard_that_did_not_change_is_called_and_digested_alike_whenever_it_is_backed_up() {
+    let archive = shard(1000);
+    let proved_as = |time: &str, archive: &[u8]| {
+        let folder = backup(&compressed(archive), archive.len());
+        for entry in fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
+            let name = entry.file_name().into_string().unwrap().replace("20261129T033430Z", time);
+            let content = fs::read(entry.path()).unwrap();
+            fs::remove_file(entry.path()).unwrap();
+            let content = match String::from_utf8(content) {
+                Ok(text) => text.replace("20261129T033430Z", time).into_bytes(),
+                Err(error) => error.into_bytes(),
+            };
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        rename(folder.path()).unwrap();
+        let manifest = fs::read_to_string(folder.path().join("backup.manifest")).unwrap();
+        (proved(folder.path()).unwrap(), manifest)
+    };
+    let first = proved_as("20261129T033430Z", &archive);
+    assert!(first.0.files.contains_key("backup.s1.tar.gz") && first.0.files.contains_key("backup.meta"));
+    assert_eq!(proved_as("20261130T010000Z", &archive), first);
+    let mut changed = archive.clone();
+    changed[700] ^= 1;
+    assert_ne!(proved_as("20261130T010000Z", &changed).0, first.0);
 }
 
 #[test]
