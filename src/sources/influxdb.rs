@@ -3,7 +3,7 @@
 //! ```text
 //! names · api (questions over HTTP) · rpc (whether the backup service answers) · stage (the private folder)
 //! backup -> portable (the proof that it is whole) -> archive (the stream)
-//! archive -> portable -> load (the way back) · record (what the engine's restore leaves out)
+//! archive -> portable -> load (the way back) · metadata (what a backup knows of the server) · record (what the engine's restore leaves out)
 //! ```
 //!
 //! The engine's program can't stream: one database at a time is staged in the controller's scratch folder.
@@ -12,6 +12,7 @@ mod api;
 mod archive;
 mod backup;
 mod load;
+mod metadata;
 mod names;
 mod portable;
 mod record;
@@ -267,7 +268,7 @@ impl Failure {
             Failure::Stage(why) if why.kind() == io::ErrorKind::StorageFull => {
                 error(Class::Stalled, why.to_string()).with_hint(FULL)
             }
-            Failure::Stage(why) => error(Class::Retry, format!("the scratch folder: {why}")),
+            Failure::Stage(why) => error(Class::Retry, format!("the folder of the backup: {why}")),
             Failure::LeftBeside { database, beside, grants, why } => error(
                 Class::Stalled,
                 format!(
@@ -307,7 +308,8 @@ impl Failure {
 }
 
 /// What to do about a full disk.
-const FULL: &str = "free some room in the controller's state folder, where one database at a time is staged";
+const FULL: &str = "free some room: captures stage one database at a time in the controller's state folder, restores all of \
+                    the stream";
 
 /// What only a person can mend, by what the program says of it.
 const HINTS: [(&str, &str); 2] = [

@@ -116,6 +116,18 @@ fn what_is_missing_is_named_with_what_it_is_for() {
 }
 
 #[test]
+fn a_retention_policy_is_one_of_a_single_database() {
+    let backup = "[backup.tele]\npolicy = \"nightly\"\nstores = [\"here\", \"there\"]\n[backup.tele.influxdb]\nhost = \"tsdb\"\n";
+    let codes = |keys: &str| {
+        let all = found(&format!("{NIGHTLY}{backup}retention_policy = \"long\"\n{keys}"));
+        all.iter().map(|found| found.code).collect::<Vec<_>>()
+    };
+    assert_eq!(codes("databases = [\"tele\"]\n"), [""; 0]);
+    assert_eq!(codes("databases = [\"tele\", \"other\"]\n"), ["policy-databases"]);
+    assert_eq!(codes(""), ["policy-databases"]);
+}
+
+#[test]
 fn a_literal_secret_is_found_and_never_printed() {
     let text = r#"
 [backup.db]

@@ -21,7 +21,9 @@ use tempfile::TempDir;
 
 use super::lab::{
     free_port,
-    influxdb::{Influx, PASSWORD, Points, READER, break_after, fake, identifier, influxd, source},
+    influxdb::{
+        Influx, PASSWORD, Points, READER, break_after, certificates, fake, identifier, influxd, source,
+    },
     tmpfs::Tmpfs,
 };
 use super::source_conformance::{Collected, captured, conforms, request, restored};
@@ -169,6 +171,11 @@ async fn all_databases_come_back_under_their_own_names_also_one_without_a_point(
         restored(&source, &stream, &Place::Folder(folder.clone())).await.expect_err("it is not empty");
         loads_by_hand(&server, &folder.join("tele"), &before);
         fs::remove_dir_all(&folder).unwrap();
+        let by_tar = tempfile::tempdir().unwrap();
+        let tar = by_tar.path().join("influxdb.tar");
+        restored(&source, &stream, &Place::File(tar.clone())).await.unwrap();
+        super::lab::run(Command::new("tar").arg("-xf").arg(&tar).arg("-C").arg(by_tar.path()));
+        loads_by_hand(&server, &by_tar.path().join("tele"), &before);
         assert!(is_empty(scratch.path()));
     }
     let other = server.source(&["empty"], scratch.path());
@@ -393,6 +400,27 @@ async fn what_only_a_person_can_mend_is_told_with_how() {
     let error = restored(&reader(&["tele"]), &sink.stream(), &copy).await.unwrap_err();
     assert!(error.to_string().contains("GRANT ALL PRIVILEGES"), "{error}");
     assert_eq!(server.databases(), ["tele"]);
+}
+
+#[tokio::test]
+async fn an_api_that_speaks_https_is_trusted_by_the_declared_authority_alone() {
+    let server = Influx::start_with_tls();
+    server.query("CREATE DATABASE tele");
+    let scratch = scratch();
+    assert!(server.authority().is_some());
+    let (sink, _) = captured(&server.source(&["tele"], scratch.path())).await;
+    assert!(!sink.stream().is_empty());
+    let elsewhere = tempfile::tempdir().unwrap();
+    let stranger = certificates(elsewhere.path());
+    for (tls, why) in [
+        (spec::Tls::Verified { ca: stranger }, "certificate"),
+        (spec::Tls::Default, "check `port` and `tls`"),
+    ] {
+        let mut declared = server.declared(&["tele"]);
+        declared.server.tls = tls;
+        let error = fails(&source(declared, PASSWORD, scratch.path()), &request()).await;
+        assert!(error.to_string().contains(why), "{error}");
+    }
 }
 
 #[tokio::test]

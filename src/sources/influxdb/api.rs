@@ -84,6 +84,8 @@ impl Api {
         let http = Client::builder()
             .user_agent(concat!("backstay/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
+            // The other port is reached directly, too, and no password goes through a stranger.
+            .no_proxy()
             .connect_timeout(CONNECT)
             .timeout(STATEMENT);
         let (scheme, http) = match &server.tls {
@@ -115,9 +117,10 @@ impl Api {
             Some(version) => {
                 Err(Failure::Refused(format!("the server is InfluxDB {version}; this build backs up 1.x")))
             }
-            None => {
-                Err(Failure::Refused(format!("what answers on {} is no InfluxDB; check `port`", self.base)))
-            }
+            None => Err(Failure::Refused(format!(
+                "what answers on {} is no InfluxDB; check `port` and `tls`",
+                self.base
+            ))),
         }
     }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Failure, names::DatabaseName, record};
+use super::{Failure, metadata::Metadata, names::DatabaseName, record};
 use crate::sources::pax::Reader;
 
 /// What the name of a manifest ends with.
@@ -52,14 +52,14 @@ pub(super) enum Content {
 
 #[derive(Deserialize)]
 struct Manifest {
-    meta: Metadata,
+    meta: Listed,
     /// The engine writes `null` where a database has no shard.
     files: Option<Vec<Shard>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Metadata {
+struct Listed {
     file_name: String,
     size: u64,
 }
@@ -69,6 +69,8 @@ struct Metadata {
 struct Shard {
     database: String,
     policy: String,
+    #[serde(rename = "shardID")]
+    shard_id: u64,
     file_name: String,
     /// Bytes of the archive before it was compressed.
     size: u64,
@@ -87,7 +89,7 @@ pub(super) fn prove(
     let shards = manifest.files.unwrap_or_default();
     listed(&files, &manifest.meta.file_name, &shards, database).map_err(incomplete)?;
     let metadata = small(&folder.join(&manifest.meta.file_name)).map_err(incomplete)?;
-    knows(&metadata, manifest.meta.size, database).map_err(incomplete)?;
+    knows(&metadata, manifest.meta.size, database, &shards).map_err(incomplete)?;
     let mut portable = Portable { listed: shards.len(), ..Portable::default() };
     portable.files.extend(files.into_iter().map(|name| (name, Content::Notes)));
     for shard in shards {
@@ -193,30 +195,17 @@ fn listed(files: &[String], metadata: &str, shards: &[Shard], database: &Databas
     }
 }
 
-/// Whether the metadata, a protobuf message with `size` bytes as its first field, are whole and know the database.
-fn knows(metadata: &[u8], size: u64, database: &DatabaseName) -> Result<(), String> {
-    let field = first_field(metadata).filter(|field| field.len() as u64 == size && size > 0);
-    let field = field.ok_or("its metadata are empty or cut short")?;
-    let name = database.as_str().as_bytes();
-    match field.windows(name.len()).any(|window| window == name) {
-        true => Ok(()),
-        false => Err("its metadata do not know the database".to_owned()),
+/// Whether the metadata are whole, and know the database and its shards: the engine's restore leaves out without a word
+/// what they do not know, such as a shard that was made between the reading of both.
+fn knows(metadata: &[u8], size: u64, database: &DatabaseName, shards: &[Shard]) -> Result<(), String> {
+    let metadata = Metadata::read(metadata, size).ok_or("its metadata are empty or cut short")?;
+    if !metadata.databases.iter().any(|name| name == database.as_str()) {
+        return Err("its metadata do not know the database".to_owned());
     }
-}
-
-/// The bytes of field 1 (protobuf: the tag `0x0a`, the length as a varint, the bytes).
-fn first_field(message: &[u8]) -> Option<&[u8]> {
-    let mut rest = message.strip_prefix(&[0x0a])?;
-    let mut length = 0u64;
-    for shift in (0..63).step_by(7) {
-        let (byte, after) = rest.split_first()?;
-        rest = after;
-        length |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return rest.get(..usize::try_from(length).ok()?);
-        }
+    match shards.iter().find(|shard| shard.shard_id > metadata.newest_shard) {
+        Some(Shard { shard_id, .. }) => Err(format!("its metadata are older than shard {shard_id}")),
+        None => Ok(()),
     }
-    None
 }
 
 /// A shard's archive that was read to its end.

@@ -17,7 +17,7 @@ use backstay::{
 };
 use tempfile::TempDir;
 
-use super::{Server, free_port};
+use super::{Server, free_port, run};
 
 /// What no header, address or message may trip over or show.
 pub const PASSWORD: &str = r#"s3cr#t:"quoted" \back\slash $HOME %d ä"#;
@@ -41,20 +41,37 @@ pub struct Influx {
     folder: TempDir,
     rpc: u16,
     http: u16,
+    authority: Option<PathBuf>,
     server: Server,
 }
 
 impl Influx {
     /// A server that asks for a password.
     pub fn start() -> Self {
+        Self::start_in(tempfile::tempdir().expect("a temporary folder can be made"), None)
+    }
+
+    /// One whose API speaks https, with a certificate that only [`Influx::authority`] vouches for.
+    pub fn start_with_tls() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let authority = certificates(folder.path());
+        Self::start_in(folder, Some(authority))
+    }
+
+    fn start_in(folder: TempDir, authority: Option<PathBuf>) -> Self {
         let (rpc, http) = (free_port(), free_port());
         let root = folder.path().display();
+        let tls = match &authority {
+            Some(_) => format!(
+                "https-enabled = true\nhttps-certificate = \"{root}/server.crt\"\nhttps-private-key = \"{root}/server.key\"\n"
+            ),
+            None => String::new(),
+        };
         let config = format!(
             "reporting-disabled = true\nbind-address = \"127.0.0.1:{rpc}\"\n\
              [meta]\ndir = \"{root}/meta\"\n\
              [data]\ndir = \"{root}/data\"\nwal-dir = \"{root}/wal\"\nquery-log-enabled = false\n\
-             [http]\nbind-address = \"127.0.0.1:{http}\"\nauth-enabled = true\nlog-enabled = false\n"
+             [http]\nbind-address = \"127.0.0.1:{http}\"\nauth-enabled = true\nlog-enabled = false\n{tls}"
         );
         let file = folder.path().join("influxdb.conf");
         fs::write(&file, config).unwrap();
@@ -64,11 +81,16 @@ impl Influx {
         let mut server = Server::start(command.stdout(Stdio::null()).stderr(log));
         server.wait_for_port(http);
         server.wait_for_port(rpc);
-        let lab = Self { folder, rpc, http, server };
+        let lab = Self { folder, rpc, http, authority, server };
         let password = PASSWORD.replace('\\', "\\\\").replace('\'', "\\'");
         lab.query(&format!("CREATE USER {ADMIN} WITH PASSWORD '{password}' WITH ALL PRIVILEGES"));
         lab.query(&format!("CREATE USER {READER} WITH PASSWORD '{password}'"));
         lab
+    }
+
+    /// Who vouches for the server's certificate.
+    pub fn authority(&self) -> Option<&Path> {
+        self.authority.as_deref()
     }
 
     pub fn rpc(&self) -> u16 {
@@ -89,6 +111,9 @@ impl Influx {
         let mut client = Command::new("influx");
         client.args(["-host", "127.0.0.1", "-port", &self.http.to_string(), "-format", "csv"]);
         client.args(["-precision", "ns", "-execute", statement]);
+        if self.authority.is_some() {
+            client.args(["-ssl", "-unsafeSsl"]);
+        }
         client.env("INFLUX_USERNAME", ADMIN).env("INFLUX_PASSWORD", PASSWORD).env("HOME", self.folder.path());
         let output = client.output().expect("influxdb-client is installed");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -151,10 +176,29 @@ impl Influx {
             user: Some(ADMIN.to_owned()),
             password: None,
             databases: databases.iter().map(|name| name.to_string()).collect(),
-            tls: Tls::Default,
+            tls: match &self.authority {
+                Some(ca) => Tls::Verified { ca: ca.clone() },
+                None => Tls::Default,
+            },
         };
         spec::Influxdb { server, rpc_port: self.rpc, retention_policy: None }
     }
+}
+
+/// Makes a certificate for the server in `folder`, and returns the authority that signed it.
+pub fn certificates(folder: &Path) -> PathBuf {
+    let openssl = |arguments: &str| {
+        let mut command = Command::new("openssl");
+        run(command.args(arguments.split_ascii_whitespace()).current_dir(folder));
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    openssl(&format!("req -x509 {key} -days 2 -subj /CN=lab -keyout ca.key -out ca.crt"));
+    openssl(&format!("req {key} -subj /CN=127.0.0.1 -keyout server.key -out server.csr"));
+    fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+    openssl(
+        "x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.crt",
+    );
+    folder.join("ca.crt")
 }
 
 pub fn source(declared: spec::Influxdb, password: &str, scratch: &Path) -> InfluxdbSource {
