@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{Lower, below, line, store::secret, word};
 use crate::spec::{
-    Backup, Files, Influxdb, Mysql, Policy, Postgres, PostgresMethod, SelfHeal, Server, SlotName, Source, Tls,
+    Backup, Files, Influxdb, Mysql, Policy, Postgres, PostgresMethod, SelfHeal, Server, SlotName, Source,
+    Tls,
     names::{BackupName, INFRA, PolicyName},
     places::{Path, path},
     schema,
