@@ -12,6 +12,7 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
+    aws::{self, S3Credentials, S3Options},
     config::{Allow, Config, Host, Schedules, allow},
     git::{Mirror, Tips},
     plan::{CannotRun, cannot_run},
@@ -33,7 +34,7 @@ use crate::{
         limit::LimitedStore,
         local::LocalStore,
         retry::{Attempts, RetryStore},
-        s3::{self, S3Credentials, S3Options, S3Store},
+        s3::S3Store,
         sftp::{self, Identity, SftpOptions, SftpStore},
         whole::WholeStore,
     },
@@ -200,7 +201,7 @@ impl Drivers {
             prefix: declared.prefix.clone(),
             addressing: declared.addressing,
             credentials,
-            silence: s3::DEFAULT_SILENCE,
+            silence: aws::DEFAULT_SILENCE,
         })?)
     }
 

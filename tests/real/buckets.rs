@@ -12,11 +12,9 @@ use aws_sdk_s3::{
 };
 use backstay::{
     artifact::layout::ObjectName,
+    aws::S3Options,
     inventory::{DefaultLock, LockMode, StoreRules, Versioning},
-    stores::{
-        Store,
-        s3::{S3Options, S3Store},
-    },
+    stores::{Store, s3::S3Store},
 };
 
 use crate::lab::s3::{BUCKET, KEY_ID, Minio, S3s, SECRET};

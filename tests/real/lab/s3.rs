@@ -7,8 +7,8 @@ use std::{
 };
 
 use backstay::{
+    aws::{DEFAULT_SILENCE, S3Credentials, S3Options},
     spec::Addressing,
-    stores::s3::{DEFAULT_SILENCE, S3Credentials, S3Options},
 };
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
