@@ -1,11 +1,14 @@
 //! Sources: the protected data. One trait, one conformance suite.
 
 mod aside;
+mod beneath;
 mod blocking;
 mod entries;
 pub mod files;
 pub mod git;
+mod grouping;
 pub mod mysql;
+mod pax;
 pub mod postgres;
 pub mod sqlite;
 

@@ -9,10 +9,7 @@
 //! Nothing is left out silently: what can't be archived (devices, sockets) or changed while it was read is named in
 //! the artifact's details, and what can't be read fails the capture unless it is excluded.
 
-mod beneath;
 mod extract;
-mod header;
-mod reader;
 mod runs;
 mod send;
 mod walk;
@@ -33,7 +30,10 @@ use tokio::io::AsyncRead;
 use super::{
     CaptureRequest, Captured, Place, Probe, Restored, Run, Sink, Source, SourceError,
     aside::Aside,
+    beneath::Root,
     blocking::{Feed, Unwanted, consume, produce},
+    grouping::Grouping,
+    pax,
 };
 use crate::{
     artifact::{
@@ -43,9 +43,8 @@ use crate::{
     spec,
     stores::Class,
 };
-use beneath::Root;
 use extract::Existing;
-use runs::{Grouping, Member};
+use runs::{Member, content_size};
 use send::{Out, Sent};
 use walk::{Entry, Walk, What, absolute};
 
@@ -201,7 +200,9 @@ impl<'a> Capture<'a> {
         let mut grouping = Grouping::default();
         for entry in Walk::new(&root, &self.trees.paths, &self.trees.exclude) {
             let Some(member) = self.admit(entry?)? else { continue };
-            for run in grouping.add(member) {
+            let name = member.entry.path.as_os_str().as_bytes().to_vec();
+            let size = content_size(&member);
+            for run in grouping.add(member, &name, size) {
                 self.send(&run)?;
             }
         }
@@ -247,7 +248,7 @@ impl<'a> Capture<'a> {
 
     fn close(&mut self) -> Result<(), Failure> {
         if self.feed.run(Some(runs::trailer_key()))? == Run::Wanted {
-            self.out.write(&header::TRAILER)?;
+            self.out.write(&pax::TRAILER)?;
             self.out.flush()?;
         }
         Ok(())
@@ -281,10 +282,6 @@ impl<'a> Capture<'a> {
             ..Details::default()
         }
     }
-}
-
-fn content_size(member: &Member) -> u64 {
-    if member.link_to.is_some() { 0 } else { member.entry.status.size }
 }
 
 /// What a declared path holds.

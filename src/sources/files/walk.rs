@@ -14,7 +14,8 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Failure, beneath::Root};
+use super::Failure;
+use crate::sources::{beneath::Root, pax::Meta};
 
 /// One thing that a tree holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,13 @@ pub(super) struct Status {
     pub modified: (i64, u32),
     /// When the inode last changed; nobody can set it.
     pub changed: (i64, u32),
+}
+
+impl Status {
+    /// What a member's header says of it.
+    pub(super) fn meta(&self) -> Meta {
+        Meta { mode: self.mode, owner: (self.uid, self.gid), modified: self.modified }
+    }
 }
 
 impl From<&Stat> for Status {

@@ -5,13 +5,13 @@ use std::path::Path;
 
 use tar::{EntryType, Header};
 
-use super::walk::Status;
+use super::Records;
 
 /// The size of a block, bytes.
-pub(super) const BLOCK: u64 = 512;
+pub(in crate::sources) const BLOCK: u64 = 512;
 
 /// The two blocks that close an archive.
-pub(super) const TRAILER: [u8; 2 * BLOCK as usize] = [0; 2 * BLOCK as usize];
+pub(in crate::sources) const TRAILER: [u8; 2 * BLOCK as usize] = [0; 2 * BLOCK as usize];
 
 /// The largest number that the header's field for sizes and times holds.
 const LARGEST_OCTAL: u64 = 0o77_777_777_777;
@@ -20,7 +20,7 @@ const LARGEST_OCTAL: u64 = 0o77_777_777_777;
 const LARGEST_OWNER: u32 = 0o7_777_777;
 
 /// What a member's header says.
-pub(super) struct Head<'a> {
+pub(in crate::sources) struct Head<'a> {
     pub kind: EntryType,
     /// Relative, as bytes: Unix knows no encoding of names.
     pub name: &'a [u8],
@@ -28,14 +28,24 @@ pub(super) struct Head<'a> {
     pub link: Option<&'a [u8]>,
     /// Bytes of content that follow.
     pub size: u64,
-    pub status: &'a Status,
-    /// Extended attributes by name.
-    pub attributes: &'a [(Vec<u8>, Vec<u8>)],
+    pub meta: Meta,
+    /// What POSIX has no records for.
+    pub records: &'a Records,
+}
+
+/// What a header says of a member beside its name and content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sources) struct Meta {
+    pub mode: u32,
+    /// User and group, as numbers.
+    pub owner: (u32, u32),
+    /// Seconds and nanoseconds since the Unix epoch.
+    pub modified: (i64, u32),
 }
 
 impl Head<'_> {
     /// The blocks in front of the member's content.
-    pub(super) fn blocks(&self) -> Vec<u8> {
+    pub(in crate::sources) fn blocks(&self) -> Vec<u8> {
         let records = self.records();
         let mut blocks = Vec::new();
         if !records.is_empty() {
@@ -47,10 +57,10 @@ impl Head<'_> {
             blocks.resize(blocks.len() + padding(records.len() as u64), 0);
         }
         let mut header = block(self.kind, self.name, self.link, self.size);
-        header.set_mode(self.status.mode);
-        header.set_uid(self.status.uid.min(LARGEST_OWNER).into());
-        header.set_gid(self.status.gid.min(LARGEST_OWNER).into());
-        header.set_mtime(self.status.modified.0.clamp(0, LARGEST_OCTAL.cast_signed()).unsigned_abs());
+        header.set_mode(self.meta.mode);
+        header.set_uid(self.meta.owner.0.min(LARGEST_OWNER).into());
+        header.set_gid(self.meta.owner.1.min(LARGEST_OWNER).into());
+        header.set_mtime(self.meta.modified.0.clamp(0, LARGEST_OCTAL.cast_signed()).unsigned_abs());
         header.set_cksum();
         blocks.extend_from_slice(header.as_bytes());
         blocks
@@ -68,25 +78,25 @@ impl Head<'_> {
         if self.size > LARGEST_OCTAL {
             add(b"size", self.size.to_string().as_bytes());
         }
-        let (second, nano) = self.status.modified;
+        let (second, nano) = self.meta.modified;
         if nano != 0 || !(0..=LARGEST_OCTAL.cast_signed()).contains(&second) {
             add(b"mtime", decimal(second, nano).as_bytes());
         }
-        if self.status.uid > LARGEST_OWNER {
-            add(b"uid", self.status.uid.to_string().as_bytes());
+        if self.meta.owner.0 > LARGEST_OWNER {
+            add(b"uid", self.meta.owner.0.to_string().as_bytes());
         }
-        if self.status.gid > LARGEST_OWNER {
-            add(b"gid", self.status.gid.to_string().as_bytes());
+        if self.meta.owner.1 > LARGEST_OWNER {
+            add(b"gid", self.meta.owner.1.to_string().as_bytes());
         }
-        for (name, value) in self.attributes {
-            add(&[b"SCHILY.xattr.", name.as_slice()].concat(), value);
+        for (keyword, value) in self.records {
+            add(keyword, value);
         }
         records
     }
 }
 
 /// How many zeros fill the last block of `size` bytes.
-pub(super) fn padding(size: u64) -> usize {
+pub(in crate::sources) fn padding(size: u64) -> usize {
     (size.next_multiple_of(BLOCK) - size) as usize
 }
 
@@ -100,7 +110,7 @@ fn decimal(second: i64, nano: u32) -> String {
 }
 
 /// Reads [`decimal`] back, and times without or with a shorter fraction.
-pub(super) fn parse_decimal(text: &str) -> Option<(i64, u32)> {
+pub(in crate::sources) fn parse_decimal(text: &str) -> Option<(i64, u32)> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = format!("{fraction:0<9}");
     let nano: u32 = digits.get(..9)?.parse().ok()?;
@@ -152,7 +162,7 @@ fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
 }
 
 /// A member's name: relative, plain parts only; `None` for one that could leave the folder that it is put into.
-pub(super) fn safe_name(name: &[u8]) -> Option<&Path> {
+pub(in crate::sources) fn safe_name(name: &[u8]) -> Option<&Path> {
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Component};
     let path = Path::new(OsStr::from_bytes(name));
     let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
