@@ -25,7 +25,7 @@ use crate::{
     secrets::{Resolver, SecretError},
     sources::{
         Source, SourceError, files::FilesSource, git::GitSource, mysql::MysqlSource,
-        postgres::PostgresSource, sqlite::SqliteSource,
+        postgres::PostgresSource, s3::S3Source, sqlite::SqliteSource,
     },
     spec::{self, SecretRef, Spec, StorePlace, names::StoreName},
     state::StateDir,
@@ -153,7 +153,7 @@ impl Drivers {
                 Arc::new(LocalStore::new(path))
             }
             StorePlace::Sftp(declared) => Arc::new(self.sftp(declared).await?),
-            StorePlace::S3(declared) => Arc::new(self.s3(declared).await?),
+            StorePlace::S3(declared) => Arc::new(S3Store::new(self.bucket(declared).await?)?),
             StorePlace::Azblob { .. } => return Err(Refusal::NotBuilt("stores of kind `azblob`".to_owned())),
             StorePlace::Gcs { .. } => return Err(Refusal::NotBuilt("stores of kind `gcs`".to_owned())),
         })
@@ -179,7 +179,8 @@ impl Drivers {
         })?)
     }
 
-    async fn s3(&self, declared: &spec::S3) -> Result<S3Store, Refusal> {
+    /// How a declared bucket is reached, of a store or of a source.
+    async fn bucket(&self, declared: &spec::S3) -> Result<S3Options, Refusal> {
         let host = s3_host(declared);
         let credentials = match &declared.credentials {
             None => S3Credentials::Environment,
@@ -194,7 +195,7 @@ impl Drivers {
                     .into(),
             },
         };
-        Ok(S3Store::new(S3Options {
+        Ok(S3Options {
             bucket: declared.bucket.clone(),
             region: declared.region.clone(),
             endpoint: declared.endpoint.clone(),
@@ -202,7 +203,7 @@ impl Drivers {
             addressing: declared.addressing,
             credentials,
             silence: aws::DEFAULT_SILENCE,
-        })?)
+        })
     }
 
     fn schedules(&self, fleet: &spec::Fleet) -> Arc<dyn Scheduler> {
@@ -255,14 +256,15 @@ impl Drivers {
         match &declared.place {
             StorePlace::Local { path } => Ok(self.allow.check_write(path)?),
             StorePlace::Sftp(sftp) => Ok(self.resolver.permit(&sftp.identity, &sftp.host)?),
-            StorePlace::S3(s3) => {
-                let secrets =
-                    s3.credentials.iter().flat_map(|key| [&key.access_key_id, &key.secret_access_key]);
-                let host = s3_host(s3);
-                secrets.into_iter().try_for_each(|secret| Ok(self.resolver.permit(secret, &host)?))
-            }
+            StorePlace::S3(s3) => self.permit_bucket(s3),
             StorePlace::Azblob { .. } | StorePlace::Gcs { .. } => Ok(()),
         }
+    }
+
+    fn permit_bucket(&self, s3: &spec::S3) -> Result<(), Refusal> {
+        let secrets = s3.credentials.iter().flat_map(|key| [&key.access_key_id, &key.secret_access_key]);
+        let host = s3_host(s3);
+        secrets.into_iter().try_for_each(|secret| Ok(self.resolver.permit(secret, &host)?))
     }
 
     fn permit(&self, declared: &spec::Source) -> Result<(), Refusal> {
@@ -279,6 +281,7 @@ impl Drivers {
                 Some(password) => Ok(self.resolver.permit(password, host_of(&postgres.server))?),
                 None => Ok(()),
             },
+            spec::Source::S3(s3) => self.permit_bucket(s3),
             _ => Ok(()),
         }
     }
@@ -332,6 +335,7 @@ impl Registry for Drivers {
                 };
                 Box::new(PostgresSource::new(postgres.clone(), password))
             }
+            spec::Source::S3(s3) => Box::new(S3Source::new(self.bucket(s3).await?)?),
             other => return Err(Refusal::NotBuilt(format!("sources of kind `{}`", other.kind()))),
         })
     }

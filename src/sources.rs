@@ -10,6 +10,7 @@ mod grouping;
 pub mod mysql;
 mod pax;
 pub mod postgres;
+pub mod s3;
 pub mod sqlite;
 
 use std::{
@@ -158,6 +159,13 @@ pub enum Place {
     File(PathBuf),
     /// A database that does not exist yet, on the source's own server.
     Database(String),
+    /// A bucket that exists, on the source's own server; objects that differ from what is restored are left alone.
+    Bucket {
+        /// Its name.
+        bucket: String,
+        /// A folder in it; may be empty.
+        prefix: String,
+    },
     /// Over the original.
     Original,
 }

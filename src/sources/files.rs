@@ -135,7 +135,9 @@ impl Source for FilesSource {
             Place::File(path) => save(stream, path).await.map(|()| path.display().to_string()),
             Place::Folder(path) => self.extract(stream, Onto::Folder(path.clone())).await,
             Place::Original => self.extract(stream, Onto::Original).await,
-            Place::Database(_) => Err(Failure::Refused("files are no database".to_owned())),
+            Place::Database(_) | Place::Bucket { .. } => {
+                Err(Failure::Refused("files go into a folder, or as an archive into a file".to_owned()))
+            }
         };
         restored.map(|place| Restored { place }).map_err(|failure| failure.explain("restore", self.subject()))
     }

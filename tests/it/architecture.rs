@@ -55,6 +55,7 @@ const DRIVERS: &[&str] = &[
     "sources::mysql",
     "sources::postgres",
     "sources::git",
+    "sources::s3",
     "schedulers::controller",
     "schedulers::cron",
     "schedulers::systemd",
