@@ -8,7 +8,11 @@ use std::{
     process::Command,
 };
 
-use aws_sdk_s3::{Client, primitives::ByteStream};
+use aws_sdk_s3::{
+    Client,
+    primitives::ByteStream,
+    types::{BucketVersioningStatus, VersioningConfiguration},
+};
 
 use crate::lab::s3::{KEY_ID, Minio, SECRET, client};
 
@@ -31,22 +35,30 @@ impl Fleet {
         path.display().to_string()
     }
 
-    fn declare(&self, endpoint: &str) {
+    fn declare(&self, endpoint: &str, keys: &str) {
+        let backup = format!(
+            "[backup.uploads]\npolicy = \"nightly\"\nstores = [\"primary\", \"second\"]\n\
+             [backup.uploads.s3]\nbucket = \"uploads\"\nprefix = \"in\"\nendpoint = \"{endpoint}\"\n{keys}"
+        );
+        fs::write(self.0.join("infra/backup/uploads.toml"), backup).unwrap();
+        self.commit();
+    }
+
+    fn commit(&self) {
+        self.git(&["add", "--all"]);
+        let author = ["-c", "user.name=A", "-c", "user.email=a@example.org"];
+        self.git(&[&author[..], &["commit", "--quiet", "-m", "Change the backup of the uploads"]].concat());
+    }
+
+    /// An access key in files that the host allows.
+    fn allow_keys(&self) -> String {
         let (id, secret) = (self.secret("id", KEY_ID), self.secret("secret", SECRET));
         let allowed = [&id, &secret].map(|path| format!("{{ path = \"{path}\", hosts = [\"127.0.0.1\"] }}"));
         let config = self.0.join("backstay.toml");
         let text = fs::read_to_string(&config).unwrap();
         let allowed = format!("[allow]\nsecrets = [{}]\n", allowed.join(", "));
         fs::write(&config, text.replace("[allow]\n", &allowed)).unwrap();
-        let backup = format!(
-            "[backup.uploads]\npolicy = \"nightly\"\nstores = [\"primary\", \"second\"]\n\
-             [backup.uploads.s3]\nbucket = \"uploads\"\nprefix = \"in\"\nendpoint = \"{endpoint}\"\n\
-             access_key_id = {{ file = \"{id}\" }}\nsecret_access_key = {{ file = \"{secret}\" }}\n"
-        );
-        fs::write(self.0.join("infra/backup/uploads.toml"), backup).unwrap();
-        self.git(&["add", "--all"]);
-        let author = ["-c", "user.name=A", "-c", "user.email=a@example.org"];
-        self.git(&[&author[..], &["commit", "--quiet", "-m", "Back up the uploads"]].concat());
+        format!("access_key_id = {{ file = \"{id}\" }}\nsecret_access_key = {{ file = \"{secret}\" }}\n")
     }
 
     fn git(&self, arguments: &[&str]) {
@@ -55,11 +67,18 @@ impl Fleet {
     }
 
     fn expect(&self, arguments: &[&str], code: i32) -> String {
+        self.expect_with(&[], arguments, code)
+    }
+
+    fn expect_with(&self, environment: &[(&str, String)], arguments: &[&str], code: i32) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_backstay"));
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         let run = command.args(arguments).arg("--config").arg(self.0.join("backstay.toml")).output().unwrap();
         let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
         assert_eq!(run.status.code(), Some(code), "backstay {arguments:?}\n{out}\n{err}");
-        assert!(!out.contains(SECRET) && !err.contains(SECRET), "a secret is told by {arguments:?}");
+        for secret in environment.iter().map(|(_, value)| value.as_str()).skip(1).chain([SECRET]) {
+            assert!(!out.contains(secret) && !err.contains(secret), "a secret is told by {arguments:?}");
+        }
         format!("{out}{err}")
     }
 }
@@ -87,7 +106,8 @@ async fn a_commit_backs_up_a_bucket_that_comes_back_beside_the_original_and_over
     }
     let root = tempfile::tempdir().unwrap();
     let fleet = Fleet::in_folder(root.path());
-    fleet.declare(&minio.options().endpoint.unwrap());
+    let keys = fleet.allow_keys();
+    fleet.declare(&minio.options().endpoint.unwrap(), &keys);
     fleet.expect(&["apply", "--yes"], 0);
     fleet.expect(&["verify", "uploads", "--plaintext"], 0);
 
@@ -106,4 +126,81 @@ async fn a_commit_backs_up_a_bucket_that_comes_back_beside_the_original_and_over
     assert_eq!(content(&client, "uploads", "in/8").await, "content 8");
     fleet.expect(&["backup", "uploads", "--kind", "incremental"], 0);
     fleet.expect(&["restore", "uploads", "--to", "bucket:"], 1);
+
+    fs::remove_file(fleet.0.join("infra/backup/uploads.toml")).unwrap();
+    fleet.commit();
+    let undeclared = format!("{}/", root.path().join("undeclared").display());
+    fleet.expect(&["restore", "uploads", "--to", &undeclared], 0);
+    assert_eq!(fs::read_to_string(Path::new(&undeclared).join("in/8")).unwrap(), "content 8");
+}
+
+/// The policies that the documentation shows, in its order.
+fn policies_of_the_page() -> Vec<serde_json::Value> {
+    let page = include_str!("../../docs/s3.md");
+    let blocks = page.split("```json").skip(1).map(|rest| rest.split("```").next().unwrap());
+    blocks.map(|block| serde_json::from_str(block).unwrap()).collect()
+}
+
+/// A key that may do what `policies` allow, and nothing else, as the environment holds it.
+fn key_for(endpoint: &str, policies: &[serde_json::Value]) -> [(&'static str, String); 3] {
+    let statements: Vec<_> =
+        policies.iter().flat_map(|policy| policy["Statement"].as_array().unwrap().clone()).collect();
+    let policy = serde_json::json!({ "Version": "2012-10-17", "Statement": statements });
+    let asked = Command::new("curl")
+        .args([
+            "--silent",
+            "--show-error",
+            "--fail",
+            "--noproxy",
+            "*",
+            "--aws-sigv4",
+            "aws:amz:us-east-1:sts",
+        ])
+        .args(["--user", &format!("{KEY_ID}:{SECRET}"), "--data", "Action=AssumeRole&Version=2011-06-15"])
+        .arg("--data-urlencode")
+        .arg(format!("Policy={policy}"))
+        .arg(endpoint)
+        .output()
+        .unwrap();
+    let answer = String::from_utf8(asked.stdout).unwrap();
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    let told = |tag: &str| {
+        let (_, rest) = answer.split_once(&format!("<{tag}>")).unwrap();
+        rest.split('<').next().unwrap().to_owned()
+    };
+    [
+        ("AWS_ACCESS_KEY_ID", told("AccessKeyId")),
+        ("AWS_SECRET_ACCESS_KEY", told("SecretAccessKey")),
+        ("AWS_SESSION_TOKEN", told("SessionToken")),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_may_do_what_the_page_says_is_enough() {
+    let minio = Minio::start();
+    let endpoint = minio.options().endpoint.unwrap();
+    let client = client(&minio.options());
+    client.create_bucket().bucket("uploads").send().await.unwrap();
+    let enabled = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+    client.put_bucket_versioning().bucket("uploads").versioning_configuration(enabled).send().await.unwrap();
+    for (key, size) in [("in/a", 1), ("in/a", 2), ("in/large", 20 << 20)] {
+        let body = ByteStream::from(vec![7; size]);
+        let put = client.put_object().bucket("uploads").key(key).tagging("k=v").content_type("text/x");
+        put.body(body).send().await.unwrap();
+    }
+    let root = tempfile::tempdir().unwrap();
+    let fleet = Fleet::in_folder(root.path());
+    fleet.declare(&endpoint, "");
+    let policies = policies_of_the_page();
+    let (capturing, restoring) = (key_for(&endpoint, &policies[..1]), key_for(&endpoint, &policies));
+    fleet.expect_with(&capturing, &["apply", "--yes"], 0);
+    for key in ["in/a", "in/large"] {
+        client.delete_object().bucket("uploads").key(key).send().await.unwrap();
+    }
+    let refused = fleet.expect_with(&capturing, &["restore", "uploads", "--in-place"], 4);
+    assert!(refused.contains("check the access key") && refused.contains("PutObject"), "{refused}");
+    let said = fleet.expect_with(&restoring, &["restore", "uploads", "--in-place"], 0);
+    assert!(said.contains("2 objects put"), "{said}");
+    let size = client.head_object().bucket("uploads").key("in/large").send().await.unwrap().content_length;
+    assert_eq!(size, Some(20 << 20));
 }
