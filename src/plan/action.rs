@@ -315,5 +315,11 @@ mod tests {
         check("out/", &shop, Some(&sqlite), Destination::Folder("out/".into()));
         check("out", &BackupName::infra(), None, Destination::Folder("out".into()));
         check("database:copy", &shop, None, Destination::Database("copy".to_owned()));
+        let bucket = |bucket: &str, prefix: &str| Destination::Bucket {
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+        };
+        check("bucket:copy", &shop, None, bucket("copy", ""));
+        check("bucket:copy/of/it", &shop, None, bucket("copy", "of/it"));
     }
 }

@@ -115,7 +115,7 @@ impl Putting<'_> {
                 self.compare(&key, about, size, &there, &sums);
                 Ok(())
             }
-            (Some(there), Existing::Replace) if is_untouched(about, size, &there) => {
+            (Some(there), Existing::Replace) if has_tag(about, &there) && is_alike(about, size, &there) => {
                 self.done.there_already += 1;
                 Ok(())
             }
@@ -142,9 +142,7 @@ impl Putting<'_> {
     }
 
     fn compare(&mut self, key: &str, about: &About, size: u64, there: &HeadObjectOutput, sums: &Sums) {
-        if has_size(there, size) && sums.are_of(there) && Headers::looked_at(there) == about.headers {
-            self.done.there_already += 1;
-        } else if is_untouched(about, size, there) {
+        if (sums.are_of(there) || has_tag(about, there)) && is_alike(about, size, there) {
             self.done.there_already += 1;
         } else {
             self.done.differ += 1;
@@ -217,8 +215,8 @@ impl Putting<'_> {
         content: &mut impl Read,
     ) -> Result<Put, Failure> {
         let reach = &self.target.reach;
-        let start = Upload::start(&reach.client, (&reach.bucket, key), |create| described(create, about));
-        let upload = self.runtime.block_on(start)?;
+        let start = || Upload::start(&reach.client, (&reach.bucket, key), |create| described(create, about));
+        let upload = self.runtime.block_on(reach.again(start))?;
         let (parts, sums) = match self.send_parts(upload.request(), size, content) {
             Ok(sent) => sent,
             Err(failure) => {
@@ -335,16 +333,15 @@ fn summed(content: &mut impl Read, size: u64) -> Result<Sums, Failure> {
     Ok(digests.sums())
 }
 
-fn has_size(there: &HeadObjectOutput, size: u64) -> bool {
-    there.content_length().and_then(|length| u64::try_from(length).ok()) == Some(size)
+/// Whether what is there has the size and the headers of what was captured.
+fn is_alike(about: &About, size: u64, there: &HeadObjectOutput) -> bool {
+    let length = there.content_length().and_then(|length| u64::try_from(length).ok());
+    length == Some(size) && Headers::looked_at(there) == about.headers
 }
 
-/// Whether what is there is the very object that was captured, as far as its tag, size and headers tell.
-fn is_untouched(about: &About, size: u64, there: &HeadObjectOutput) -> bool {
-    about.etag.is_some()
-        && there.e_tag() == about.etag.as_deref()
-        && has_size(there, size)
-        && Headers::looked_at(there) == about.headers
+/// Whether what is there tells the tag of what was captured: then it is that very content.
+fn has_tag(about: &About, there: &HeadObjectOutput) -> bool {
+    about.etag.is_some() && there.e_tag() == about.etag.as_deref()
 }
 
 /// What is there, read beside what is put: both are in the order of keys.
