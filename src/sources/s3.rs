@@ -4,13 +4,14 @@
 //! ```text
 //! reach (calls, tried again) · listing (what there is) · names (keys as paths) · runs (what belongs together; its key)
 //! fetch, checks (an object, read whole) · about (what is said of it) · capture (the stream)
-//! standing (what is current) · folder · put_back, digests (the ways back)
+//! standing (what is current) · folder · put_back, beside, digests (the ways back)
 //! ```
 //!
 //! What a server gives in one answer is one version of an object, whole or not at all. There is no moment at which all
 //! objects are seen: one that is written during the capture is in it as it was before, or as it is after.
 
 mod about;
+mod beside;
 mod capture;
 mod checks;
 mod digests;
@@ -146,16 +147,20 @@ fn subject(bucket: &str, prefix: &str) -> String {
     format!("s3://{bucket}/{prefix}")
 }
 
-/// `: 12 objects put, 3 were there already, 1 other left alone`
+/// `: 12 objects put, 3 already there, 1 object left alone that the artifact does not hold`
 fn told(done: &Done) -> String {
-    let mut told = format!(": {} objects put", done.put);
+    let mut told = format!(": {} put", objects(done.put));
     if done.there_already > 0 {
-        told += &format!(", {} were there already", done.there_already);
+        told += &format!(", {} already there", done.there_already);
     }
     if done.others > 0 {
-        told += &format!(", {} that are not in the artifact were left alone", done.others);
+        told += &format!(", {} left alone that the artifact does not hold", objects(done.others));
     }
     told
+}
+
+fn objects(count: u64) -> String {
+    if count == 1 { "1 object".to_owned() } else { format!("{count} objects") }
 }
 
 async fn save(stream: &mut (dyn AsyncRead + Send + Unpin), path: &Path) -> Result<(), Failure> {
@@ -169,7 +174,7 @@ async fn to_folder(stream: &mut (dyn AsyncRead + Send + Unpin), folder: PathBuf)
     let name = folder.display().to_string();
     let extracted = consume(stream, move |archive| folder::extract(archive, &folder)).await;
     let count = extracted.unwrap_or_else(|died| Err(Failure::Stream(io::Error::other(died))))?;
-    Ok(format!("{name}: {count} objects, described in {}", names::DESCRIPTION))
+    Ok(format!("{name}: {}, described in {}", objects(count), names::DESCRIPTION))
 }
 
 #[async_trait]
@@ -282,7 +287,8 @@ impl Failure {
             Failure::Differ { count, first } => error(
                 Class::Stalled,
                 format!(
-                    "{count} objects differ from the artifact's and were left as they are, such as {first}; all others are there"
+                    "left alone as they are: {} with other content or headers than in the artifact, such as {first}; all others are there",
+                    objects(count)
                 ),
             )
             .with_hint("name another prefix, or restore in place"),

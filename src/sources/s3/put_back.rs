@@ -14,9 +14,10 @@ use tokio::{runtime::Handle, task::JoinSet};
 use super::{
     Failure,
     about::{About, Headers},
+    beside::Beside,
     digests::{Digests, Sums},
     fetch::shown,
-    listing::{Depth, Listed, Listing},
+    listing::{Depth, Listing},
     reach::Reach,
     standing::Standings,
 };
@@ -342,53 +343,6 @@ fn is_alike(about: &About, size: u64, there: &HeadObjectOutput) -> bool {
 /// Whether what is there tells the tag of what was captured: then it is that very content.
 fn has_tag(about: &About, there: &HeadObjectOutput) -> bool {
     about.etag.is_some() && there.e_tag() == about.etag.as_deref()
-}
-
-/// What is there, read beside what is put: both are in the order of keys.
-struct Beside<'a> {
-    listing: Listing<'a>,
-    ahead: Option<Listed>,
-    begun: bool,
-    others: u64,
-}
-
-impl<'a> Beside<'a> {
-    fn new(listing: Listing<'a>) -> Self {
-        Self { listing, ahead: None, begun: false, others: 0 }
-    }
-
-    async fn advance(&mut self) -> Result<(), Failure> {
-        (self.ahead, self.begun) = (self.listing.next().await?, true);
-        Ok(())
-    }
-
-    /// Whether `key`, which no earlier one comes after, is there. What comes before it is none of ours.
-    async fn holds(&mut self, key: &str) -> Result<bool, Failure> {
-        if !self.begun {
-            self.advance().await?;
-        }
-        while self.ahead.as_ref().is_some_and(|ahead| ahead.key.as_str() < key) {
-            self.others += 1;
-            self.advance().await?;
-        }
-        if self.ahead.as_ref().is_some_and(|ahead| ahead.key == key) {
-            self.advance().await?;
-            return Ok(true);
-        }
-        Ok(false)
-    }
-
-    /// How many are there that were not asked for.
-    async fn rest(mut self) -> Result<u64, Failure> {
-        if !self.begun {
-            self.advance().await?;
-        }
-        while self.ahead.is_some() {
-            self.others += 1;
-            self.advance().await?;
-        }
-        Ok(self.others)
-    }
 }
 
 #[cfg(test)]
