@@ -12,6 +12,7 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
+    aws::{self, S3Credentials, S3Options},
     config::{Allow, Config, Host, Schedules, allow},
     git::{Mirror, Tips},
     plan::{CannotRun, cannot_run},
@@ -24,7 +25,7 @@ use crate::{
     secrets::{Resolver, Secret, SecretError},
     sources::{
         Source, SourceError, files::FilesSource, git::GitSource, influxdb::InfluxdbSource,
-        mysql::MysqlSource, postgres::PostgresSource, sqlite::SqliteSource,
+        mysql::MysqlSource, postgres::PostgresSource, s3::S3Source, sqlite::SqliteSource,
     },
     spec::{self, SecretRef, Spec, StorePlace, names::StoreName},
     state::StateDir,
@@ -33,7 +34,7 @@ use crate::{
         limit::LimitedStore,
         local::LocalStore,
         retry::{Attempts, RetryStore},
-        s3::{self, S3Credentials, S3Options, S3Store},
+        s3::S3Store,
         sftp::{self, Identity, SftpOptions, SftpStore},
         whole::WholeStore,
     },
@@ -152,7 +153,7 @@ impl Drivers {
                 Arc::new(LocalStore::new(path))
             }
             StorePlace::Sftp(declared) => Arc::new(self.sftp(declared).await?),
-            StorePlace::S3(declared) => Arc::new(self.s3(declared).await?),
+            StorePlace::S3(declared) => Arc::new(S3Store::new(self.bucket(declared).await?)?),
             StorePlace::Azblob { .. } => return Err(Refusal::NotBuilt("stores of kind `azblob`".to_owned())),
             StorePlace::Gcs { .. } => return Err(Refusal::NotBuilt("stores of kind `gcs`".to_owned())),
         })
@@ -178,7 +179,8 @@ impl Drivers {
         })?)
     }
 
-    async fn s3(&self, declared: &spec::S3) -> Result<S3Store, Refusal> {
+    /// How a declared bucket is reached, of a store or of a source.
+    async fn bucket(&self, declared: &spec::S3) -> Result<S3Options, Refusal> {
         let host = s3_host(declared);
         let credentials = match &declared.credentials {
             None => S3Credentials::Environment,
@@ -193,15 +195,15 @@ impl Drivers {
                     .into(),
             },
         };
-        Ok(S3Store::new(S3Options {
+        Ok(S3Options {
             bucket: declared.bucket.clone(),
             region: declared.region.clone(),
             endpoint: declared.endpoint.clone(),
             prefix: declared.prefix.clone(),
             addressing: declared.addressing,
             credentials,
-            silence: s3::DEFAULT_SILENCE,
-        })?)
+            silence: aws::DEFAULT_SILENCE,
+        })
     }
 
     fn schedules(&self, fleet: &spec::Fleet) -> Arc<dyn Scheduler> {
@@ -254,14 +256,15 @@ impl Drivers {
         match &declared.place {
             StorePlace::Local { path } => Ok(self.allow.check_write(path)?),
             StorePlace::Sftp(sftp) => Ok(self.resolver.permit(&sftp.identity, &sftp.host)?),
-            StorePlace::S3(s3) => {
-                let secrets =
-                    s3.credentials.iter().flat_map(|key| [&key.access_key_id, &key.secret_access_key]);
-                let host = s3_host(s3);
-                secrets.into_iter().try_for_each(|secret| Ok(self.resolver.permit(secret, &host)?))
-            }
+            StorePlace::S3(s3) => self.permit_bucket(s3),
             StorePlace::Azblob { .. } | StorePlace::Gcs { .. } => Ok(()),
         }
+    }
+
+    fn permit_bucket(&self, s3: &spec::S3) -> Result<(), Refusal> {
+        let secrets = s3.credentials.iter().flat_map(|key| [&key.access_key_id, &key.secret_access_key]);
+        let host = s3_host(s3);
+        secrets.into_iter().try_for_each(|secret| Ok(self.resolver.permit(secret, &host)?))
     }
 
     fn permit(&self, declared: &spec::Source) -> Result<(), Refusal> {
@@ -273,6 +276,7 @@ impl Drivers {
             spec::Source::Mysql(mysql) => self.permit_password(&mysql.server),
             spec::Source::Postgres(postgres) => self.permit_password(&postgres.server),
             spec::Source::Influxdb(influxdb) => self.permit_password(&influxdb.server),
+            spec::Source::S3(s3) => self.permit_bucket(s3),
             _ => Ok(()),
         }
     }
@@ -336,6 +340,7 @@ impl Registry for Drivers {
                 let password = self.password(&influxdb.server).await?;
                 Box::new(InfluxdbSource::new(influxdb.clone(), password, self.scratch.clone())?)
             }
+            spec::Source::S3(s3) => Box::new(S3Source::new(self.bucket(s3).await?)?),
             other => return Err(Refusal::NotBuilt(format!("sources of kind `{}`", other.kind()))),
         })
     }

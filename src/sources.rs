@@ -1,14 +1,17 @@
 //! Sources: the protected data. One trait, one conformance suite.
 
 mod aside;
+mod beneath;
 mod blocking;
 mod entries;
 pub mod files;
 pub mod git;
+mod grouping;
 pub mod influxdb;
 pub mod mysql;
 mod pax;
 pub mod postgres;
+pub mod s3;
 pub mod sqlite;
 
 use std::{
@@ -157,6 +160,13 @@ pub enum Place {
     File(PathBuf),
     /// A database that does not exist yet, on the source's own server.
     Database(String),
+    /// A bucket that exists, on the source's own server; objects that differ from what is restored are left alone.
+    Bucket {
+        /// Its name.
+        bucket: String,
+        /// A folder in it; may be empty.
+        prefix: String,
+    },
     /// Over the original.
     Original,
 }

@@ -132,7 +132,7 @@ fn aside(place: &Place) -> std::io::Result<tempfile::TempDir> {
         Place::File(path) | Place::Folder(path) => {
             folder.tempdir_in(path.parent().unwrap_or_else(|| Path::new("/")))
         }
-        Place::Database(_) | Place::Original => folder.tempdir(),
+        Place::Database(_) | Place::Bucket { .. } | Place::Original => folder.tempdir(),
     }
 }
 

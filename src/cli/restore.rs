@@ -33,7 +33,7 @@ pub(super) struct Restore {
     #[arg(long, value_name = "STORE")]
     from: Option<StoreName>,
     /// A file or folder that does not exist yet, in a folder that does, or `database:NAME` for a database that does not
-    /// exist yet
+    /// exist yet, or `bucket:NAME` or `bucket:NAME/FOLDER` for a bucket that does
     #[arg(long, value_name = "PLACE")]
     to: Option<String>,
     /// Over the original, without asking
@@ -102,7 +102,10 @@ fn absolute(to: Destination) -> anyhow::Result<Destination> {
         Destination::Database(name) if name.is_empty() => {
             bail!("`database:` needs a name, such as database:agama_copy")
         }
-        to @ (Destination::Database(_) | Destination::InPlace) => to,
+        Destination::Bucket { bucket, .. } if bucket.is_empty() => {
+            bail!("`bucket:` needs a name, such as bucket:uploads-copy or bucket:uploads-copy/restored")
+        }
+        to @ (Destination::Database(_) | Destination::Bucket { .. } | Destination::InPlace) => to,
     })
 }
 

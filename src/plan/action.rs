@@ -201,19 +201,30 @@ pub enum Destination {
     File(PathBuf),
     /// A database that does not exist yet.
     Database(String),
+    /// A bucket that exists, on the original's own server.
+    Bucket {
+        /// Its name.
+        bucket: String,
+        /// A folder in it; may be empty.
+        prefix: String,
+    },
     /// Over the original.
     InPlace,
 }
 
 impl Destination {
-    /// Reads a place as people write it: `database:NAME`, or a path. What is restored as many files goes into a folder of
+    /// Reads a place as people write it: `database:NAME`, `bucket:NAME` or `bucket:NAME/FOLDER`, or a path. What is restored as many files goes into a folder of
     /// that path, unless the path ends in `.tar` or `.bundle`; what is one stream goes into a file, unless the path ends
     /// in `/`. `source` is that of the backup, where it is still declared.
     pub fn parse(place: &str, backup: &BackupName, source: Option<&Source>) -> Self {
         if let Some(name) = place.strip_prefix("database:") {
             return Destination::Database(name.to_owned());
         }
-        let many = backup.is_infra() || matches!(source, Some(Source::Files(_)));
+        if let Some(place) = place.strip_prefix("bucket:") {
+            let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+            return Destination::Bucket { bucket: bucket.to_owned(), prefix: prefix.to_owned() };
+        }
+        let many = backup.is_infra() || matches!(source, Some(Source::Files(_) | Source::S3(_)));
         let one = [".tar", ".bundle"].iter().any(|ending| place.ends_with(ending));
         if place.ends_with('/') || (many && !one) {
             return Destination::Folder(place.into());
@@ -279,6 +290,7 @@ impl fmt::Display for Destination {
             Destination::Folder(path) => write!(f, "folder {}", path.display()),
             Destination::File(path) => write!(f, "file {}", path.display()),
             Destination::Database(name) => write!(f, "database {name}"),
+            Destination::Bucket { bucket, prefix } => write!(f, "s3://{bucket}/{prefix}"),
             Destination::InPlace => f.write_str("the original"),
         }
     }
@@ -303,5 +315,11 @@ mod tests {
         check("out/", &shop, Some(&sqlite), Destination::Folder("out/".into()));
         check("out", &BackupName::infra(), None, Destination::Folder("out".into()));
         check("database:copy", &shop, None, Destination::Database("copy".to_owned()));
+        let bucket = |bucket: &str, prefix: &str| Destination::Bucket {
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+        };
+        check("bucket:copy", &shop, None, bucket("copy", ""));
+        check("bucket:copy/of/it", &shop, None, bucket("copy", "of/it"));
     }
 }

@@ -9,7 +9,6 @@
 //! Nothing is left out silently: what can't be archived (devices, sockets) or changed while it was read is named in
 //! the artifact's details, and what can't be read fails the capture unless it is excluded.
 
-mod beneath;
 mod extract;
 mod runs;
 mod send;
@@ -31,7 +30,9 @@ use tokio::io::AsyncRead;
 use super::{
     CaptureRequest, Captured, Place, Probe, Restored, Run, Sink, Source, SourceError,
     aside::Aside,
+    beneath::Root,
     blocking::{Feed, Unwanted, consume, produce},
+    grouping::Grouping,
     pax,
 };
 use crate::{
@@ -42,9 +43,8 @@ use crate::{
     spec,
     stores::Class,
 };
-use beneath::Root;
 use extract::Existing;
-use runs::{Grouping, Member};
+use runs::{Member, content_size};
 use send::{Out, Sent};
 use walk::{Entry, Walk, What, absolute};
 
@@ -135,7 +135,9 @@ impl Source for FilesSource {
             Place::File(path) => save(stream, path).await.map(|()| path.display().to_string()),
             Place::Folder(path) => self.extract(stream, Onto::Folder(path.clone())).await,
             Place::Original => self.extract(stream, Onto::Original).await,
-            Place::Database(_) => Err(Failure::Refused("files are no database".to_owned())),
+            Place::Database(_) | Place::Bucket { .. } => {
+                Err(Failure::Refused("files go into a folder, or as an archive into a file".to_owned()))
+            }
         };
         restored.map(|place| Restored { place }).map_err(|failure| failure.explain("restore", self.subject()))
     }
@@ -200,7 +202,9 @@ impl<'a> Capture<'a> {
         let mut grouping = Grouping::default();
         for entry in Walk::new(&root, &self.trees.paths, &self.trees.exclude) {
             let Some(member) = self.admit(entry?)? else { continue };
-            for run in grouping.add(member) {
+            let name = member.entry.path.as_os_str().as_bytes().to_vec();
+            let size = content_size(&member);
+            for run in grouping.add(member, &name, size) {
                 self.send(&run)?;
             }
         }
@@ -280,10 +284,6 @@ impl<'a> Capture<'a> {
             ..Details::default()
         }
     }
-}
-
-fn content_size(member: &Member) -> u64 {
-    if member.link_to.is_some() { 0 } else { member.entry.status.size }
 }
 
 /// What a declared path holds.

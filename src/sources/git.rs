@@ -141,7 +141,7 @@ impl Source for GitSource {
                 save(stream, file).await.map_err(|e| self.not_written(file, &e))?;
                 Ok(bundle_in(file))
             }
-            Place::Database(_) | Place::Original => Err(self.failed(
+            Place::Database(_) | Place::Bucket { .. } | Place::Original => Err(self.failed(
                 "restore",
                 "it is restored beside, never over a repository that others push to".to_owned(),
                 "restore into a folder, look at it, and push from there",

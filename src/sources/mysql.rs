@@ -130,6 +130,7 @@ impl Source for MysqlSource {
                 )),
                 (_, Err(failure)) => Err(failure),
             },
+            Place::Bucket { .. } => Err(Failure::Refused("only objects go into a bucket".to_owned())),
             Place::Original => match self.access().await {
                 Ok(access) => load::over_original(&access, stream, self.single()).await,
                 Err(failure) => Err(failure),
@@ -155,7 +156,7 @@ impl Source for MysqlSource {
                 Ok(access) => replay::over_original(&access, stream, replay).await,
                 Err(failure) => Err(failure),
             },
-            Place::File(_) | Place::Database(_) => Err(Failure::Refused(
+            Place::File(_) | Place::Database(_) | Place::Bucket { .. } => Err(Failure::Refused(
                 "what is replayed may name the original; restore in place, or to a folder".to_owned(),
             )),
         };

@@ -113,6 +113,7 @@ impl PostgresSource {
             (Place::Database(_), Shape::Cluster) => refused(
                 "a copy of the whole cluster is no database; restore it to a folder, and start a server on it",
             ),
+            (Place::Bucket { .. }, _) => refused("only objects go into a bucket"),
             (Place::Original, Shape::One(name)) => {
                 load::over_database(&self.access().await?, stream, name).await
             }

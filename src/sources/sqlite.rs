@@ -93,7 +93,7 @@ impl Source for SqliteSource {
             Place::File(path) => place::Destination::New(path.clone()),
             Place::Folder(folder) => place::Destination::Inside(folder.join(self.stream_name())),
             Place::Original => place::Destination::Original(self.path.clone()),
-            Place::Database(_) => {
+            Place::Database(_) | Place::Bucket { .. } => {
                 return Err(SourceError::misplaced(
                     &self.subject(),
                     "SQLite has no server that keeps databases",

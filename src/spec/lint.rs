@@ -1,5 +1,6 @@
 //! Rules across resources: what is written correctly, but can't do what it says, or is unwise.
 
+mod buckets;
 mod copies;
 mod objective;
 mod policy;
@@ -24,6 +25,7 @@ pub fn lint(lowered: &Lowered, names: &Names, places: &Places) -> Vec<Diagnostic
     lint.windows_leave_time();
     lint.objectives_can_be_met();
     lint.retention_outlives_the_next_backup();
+    lint.buckets_hold_no_store();
     lint.copies_are_in_two_places();
     lint.copies_for_others_need_an_identity();
     lint.recoveries_can_be_ordered();

@@ -36,6 +36,17 @@ impl Default for Attempts {
     }
 }
 
+impl Attempts {
+    /// The pauses between attempts.
+    pub(crate) fn pauses(self) -> ExponentialBuilder {
+        ExponentialBuilder::new()
+            .with_jitter()
+            .with_min_delay(self.first_pause)
+            .with_max_delay(self.longest_pause)
+            .with_max_times(self.more)
+    }
+}
+
 /// A store whose calls are tried again while their errors are of [`Class::Retry`].
 pub struct RetryStore {
     inner: Arc<dyn Store>,
@@ -45,12 +56,7 @@ pub struct RetryStore {
 impl RetryStore {
     /// `inner`, tried again as `attempts` says.
     pub fn new(inner: Arc<dyn Store>, attempts: Attempts) -> Self {
-        let backoff = ExponentialBuilder::new()
-            .with_jitter()
-            .with_min_delay(attempts.first_pause)
-            .with_max_delay(attempts.longest_pause)
-            .with_max_times(attempts.more);
-        Self { inner, backoff }
+        Self { inner, backoff: attempts.pauses() }
     }
 
     async fn again<T, F>(&self, call: impl FnMut() -> F) -> Result<T, StoreError>

@@ -3,70 +3,28 @@
 //! Objects are put with `If-None-Match: *` and their SHA-256. Whether a server holds to either is tried once, before the
 //! first put; where it does not refuse a second put, a look comes before each.
 
-mod client;
-mod fault;
 mod probe;
 mod put;
 mod read;
 mod rules;
 
-use std::{fmt, ops::Range, time::Duration};
+use std::ops::Range;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::OnceCell;
-use zeroize::Zeroizing;
 
-use self::fault::Fault;
 use super::{Capabilities, Held, Listed, Put, Stat, Store, StoreError};
-use crate::{artifact::layout::ObjectName, inventory::StoreRules, spec::Addressing};
+use crate::{
+    artifact::layout::ObjectName,
+    aws::{self, Fault, S3Options},
+    inventory::StoreRules,
+};
 
-/// How a bucket is reached.
-#[derive(Clone, Debug)]
-pub struct S3Options {
-    /// The bucket's name; it must exist.
-    pub bucket: String,
-    /// Its region.
-    pub region: String,
-    /// URL, where it isn't AWS.
-    pub endpoint: Option<String>,
-    /// Folder in the bucket, without slashes at its ends; may be empty.
-    pub prefix: String,
-    /// How the bucket stands in URLs.
-    pub addressing: Addressing,
-    /// With which access key.
-    pub credentials: S3Credentials,
-    /// Silence of the server that ends a call.
-    pub silence: Duration,
-}
-
-/// Silence of a server that ends a call, unless declared otherwise.
-pub const DEFAULT_SILENCE: Duration = Duration::from_secs(60);
-
-/// An access key.
-#[derive(Clone)]
-pub enum S3Credentials {
-    /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN` of the environment.
-    Environment,
-    /// This one.
-    Key {
-        /// Its public half.
-        id: String,
-        /// Its secret half.
-        secret: Zeroizing<String>,
-    },
-}
-
-impl fmt::Debug for S3Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            S3Credentials::Environment => f.write_str("Environment"),
-            S3Credentials::Key { id, .. } => f.debug_struct("Key").field("id", id).finish_non_exhaustive(),
-        }
-    }
-}
+/// What the access key's policy must allow.
+const ACTIONS: &str = "s3:GetObject, PutObject, DeleteObject, ListBucket and AbortMultipartUpload";
 
 /// A bucket, or a folder of one.
 pub struct S3Store {
@@ -80,8 +38,8 @@ impl S3Store {
     /// The store that `options` name. Connects when it is first used; fails without an access key, or on an authority
     /// (`AWS_CA_BUNDLE`) that cannot be read.
     pub fn new(options: S3Options) -> Result<Self, StoreError> {
-        let client = client::client(&options)
-            .map_err(|fault| fault.into_error("use", format!("s3://{}", options.bucket)))?;
+        let client = aws::client(&options)
+            .map_err(|fault| error("use", format!("s3://{}", options.bucket), &fault))?;
         let prefix = options.prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         Ok(Self { client, bucket: options.bucket, prefix, capabilities: OnceCell::new() })
@@ -102,13 +60,19 @@ impl S3Store {
 
     fn failed(&self, operation: &'static str, name: Option<&ObjectName>, fault: Fault) -> StoreError {
         let Self { bucket, prefix, .. } = self;
-        fault.into_error(
-            operation,
-            match name {
-                Some(name) => format!("{name} in s3://{bucket}/{prefix}"),
-                None => format!("s3://{bucket}/{prefix}"),
-            },
-        )
+        let subject = match name {
+            Some(name) => format!("{name} in s3://{bucket}/{prefix}"),
+            None => format!("s3://{bucket}/{prefix}"),
+        };
+        error(operation, subject, &fault)
+    }
+}
+
+fn error(operation: &'static str, subject: String, fault: &Fault) -> StoreError {
+    let error = StoreError::new(operation, subject, fault.kind(), fault.to_string());
+    match fault.hint(ACTIONS) {
+        Some(hint) => error.hinted(hint),
+        None => error,
     }
 }
 

@@ -56,6 +56,7 @@ const DRIVERS: &[&str] = &[
     "sources::postgres",
     "sources::influxdb",
     "sources::git",
+    "sources::s3",
     "schedulers::controller",
     "schedulers::cron",
     "schedulers::systemd",
@@ -161,7 +162,7 @@ fn faults(module: &Module) -> Vec<String> {
             forbid(driver, "only `drivers` names single drivers");
         }
     }
-    if ["stores", "sources", "schedulers"].contains(&top) {
+    if ["aws", "stores", "sources", "schedulers"].contains(&top) {
         for shell in
             ["apply", "observe", "reconcile", "daemon", "web", "cli", "drivers", "config", "git", "render"]
         {

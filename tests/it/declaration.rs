@@ -309,6 +309,27 @@ fn each_rule_across_resources_has_its_code() {
 }
 
 #[test]
+fn a_bucket_that_holds_a_store_is_no_source() {
+    let found = |source: &str, store: &str| {
+        let bucket = |prefix: &str, endpoint: &str| {
+            format!("bucket = \"b\"\nprefix = \"{prefix}\"\nendpoint = \"https://{endpoint}\"\n")
+        };
+        let (source, store) = (bucket(source, "a.example.org"), bucket(store, "a.example.org"));
+        let declared = format!(
+            "[policy.nightly]\nfull = \"0 1 * * *\"\n[store.bucket.s3]\n{store}[backup.objects]\npolicy = \"nightly\"\n\
+             stores = [\"here\", \"bucket\"]\n[backup.objects.s3]\n{source}"
+        );
+        found_codes(&declared)
+    };
+    assert_eq!(found("", "backups"), ["store-in-source"]);
+    assert_eq!(found("backups", "backups"), ["store-in-source"]);
+    assert_eq!(found("in", "in/backups"), ["store-in-source"]);
+    for (source, store) in [("in", "backups"), ("in", "inner"), ("backups/in", "backups")] {
+        assert_eq!(found(source, store), [""; 0], "{source} {store}");
+    }
+}
+
+#[test]
 fn copies_in_one_store_or_place_are_warnings() {
     let one = SOUND.replace("stores = [\"here\", \"there\"]\nsqlite", "stores = [\"here\"]\nsqlite");
     assert_eq!(codes(&parse(&file(&format!("{one}{NIGHTLY}")))), ["single-store"]);

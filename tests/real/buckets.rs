@@ -1,9 +1,7 @@
 //! A bucket's own rules, as real servers tell them.
 
-use aws_credential_types::Credentials;
 use aws_sdk_s3::{
     Client,
-    config::{BehaviorVersion, Config, Region},
     types::{
         BucketLifecycleConfiguration, BucketVersioningStatus, DefaultRetention, ExpirationStatus,
         LifecycleExpiration, LifecycleRule, LifecycleRuleFilter, ObjectLockConfiguration, ObjectLockEnabled,
@@ -12,26 +10,12 @@ use aws_sdk_s3::{
 };
 use backstay::{
     artifact::layout::ObjectName,
+    aws::S3Options,
     inventory::{DefaultLock, LockMode, StoreRules, Versioning},
-    stores::{
-        Store,
-        s3::{S3Options, S3Store},
-    },
+    stores::{Store, s3::S3Store},
 };
 
-use crate::lab::s3::{BUCKET, KEY_ID, Minio, S3s, SECRET};
-
-/// What somebody with a key of the bucket's owner uses.
-fn client(options: &S3Options) -> Client {
-    let config = Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(options.region.clone()))
-        .credentials_provider(Credentials::new(KEY_ID, SECRET, None, None, "tests"))
-        .force_path_style(true)
-        .http_client(aws_smithy_http_client::Builder::new().build_http())
-        .endpoint_url(options.endpoint.as_ref().unwrap());
-    Client::from_conf(config.build())
-}
+use crate::lab::s3::{BUCKET, Minio, S3s, client};
 
 async fn rules(options: &S3Options) -> StoreRules {
     let store = S3Store::new(options.clone()).unwrap();

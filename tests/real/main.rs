@@ -19,5 +19,8 @@ mod postgres;
 mod postgres_job;
 mod postgres_wal;
 mod s3;
+mod s3_source;
+mod s3_source_hostile;
+mod s3_source_job;
 mod schedulers;
 mod sftp;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use backstay::{
     artifact::layout::ObjectName,
+    aws::{S3Credentials, S3Options},
     stores::{
         ErrorKind, Held, Listed, Put, Store, StoreError,
         retry::{Attempts, RetryStore},
-        s3::{S3Credentials, S3Options, S3Store},
+        s3::S3Store,
     },
 };
 use bytes::Bytes;

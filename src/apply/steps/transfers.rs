@@ -235,6 +235,9 @@ impl World {
             Destination::Folder(path) => Place::Folder(path.clone()),
             Destination::File(path) => Place::File(path.clone()),
             Destination::Database(name) => Place::Database(name.clone()),
+            Destination::Bucket { bucket, prefix } => {
+                Place::Bucket { bucket: bucket.clone(), prefix: prefix.clone() }
+            }
             Destination::InPlace => Place::Original,
         };
         let progress = self.listener.progress(step);
@@ -274,7 +277,7 @@ fn check_undeclared(restore: &Restore, point: Option<&Manifest>) -> Result<(), F
         Destination::Folder(_) => {
             format!("and its stream `{stream}` is one file; name a file that does not exist yet")
         }
-        Destination::Database(_) | Destination::InPlace => {
+        Destination::Database(_) | Destination::Bucket { .. } | Destination::InPlace => {
             "so that nothing tells where its original is; declare it again, or name a file".to_owned()
         }
     };

@@ -18,8 +18,15 @@ use rustix::{
 };
 use tar::EntryType;
 
-use super::{Failure, beneath::Root, send::set_attribute, walk::relative};
-use crate::sources::pax::{Described, Reader, safe_name};
+use super::{
+    Failure,
+    send::{ATTRIBUTE, set_attribute},
+    walk::relative,
+};
+use crate::sources::{
+    beneath::Root,
+    pax::{Described, Reader, safe_name},
+};
 
 /// How much is written at once, bytes; where all of it is zeros, a hole is left.
 const CHUNK: usize = 64 * 1024;
@@ -219,15 +226,15 @@ impl Attributes {
     /// Setuid and setgid are dropped; on folders, setgid only hands the folder's group on, and stays.
     fn of(member: &Described) -> Self {
         let kept = if member.kind.is_dir() { 0o3777 } else { 0o1777 };
-        let (second, nano) = member.modified;
+        let (second, nano) = member.meta.modified;
         let time = Timespec { tv_sec: second, tv_nsec: nano.into() };
-        let (user, group) = member.owner;
-        let users = |(name, _): &&(Vec<u8>, Vec<u8>)| name.starts_with(b"user.");
+        let (user, group) = member.meta.owner;
+        let attributes = member.records_under(ATTRIBUTE).filter(|(name, _)| name.starts_with(b"user."));
         Self {
-            mode: Mode::from_raw_mode(member.mode & kept),
+            mode: Mode::from_raw_mode(member.meta.mode & kept),
             owner: geteuid().is_root().then(|| (Uid::from_raw(user), Gid::from_raw(group))),
             modified: Timestamps { last_access: time, last_modification: time },
-            extended: member.attributes.iter().filter(users).cloned().collect(),
+            extended: attributes.map(|(name, value)| (name.to_vec(), value.to_vec())).collect(),
         }
     }
 

@@ -1,7 +1,4 @@
-//! Runs: which members of the archive belong together, and what their bytes depend on. Pure.
-//!
-//! Small files share a run of about 2 MiB. Where a run ends depends on the path and size of the file that ends it, not
-//! on what came before, so that a new file disturbs its own run only. A big file is a run of its own.
+//! The key of a run: what the bytes of its members depend on. Pure.
 
 use std::os::unix::ffi::OsStrExt;
 
@@ -9,18 +6,6 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::walk::{Entry, Status, What};
 use crate::sources::RunKey;
-
-/// Files from this size on are runs of their own, bytes.
-pub(super) const BIG: u64 = 1024 * 1024;
-
-/// The size of runs aimed at, bytes.
-const USUAL: u64 = 2 * 1024 * 1024;
-
-/// The largest run of small files, bytes.
-const LARGEST: u64 = 4 * 1024 * 1024;
-
-/// What a member's headers weigh, bytes.
-const HEADERS: u64 = 1024;
 
 /// An entry is taken for unchanged only when it was so old when the base was begun. Between two changes within one
 /// tick of a file system's clock nothing shows; FAT's tick is the coarsest with 2 s.
@@ -37,47 +22,12 @@ pub(super) struct Member {
     pub link_to: Option<Vec<u8>>,
 }
 
-/// Members that belong together.
-#[derive(Debug, Default)]
-pub(super) struct Grouping {
-    members: Vec<Member>,
-    weight: u64,
-}
-
-impl Grouping {
-    /// Adds a member, and returns the runs that are complete with it.
-    pub(super) fn add(&mut self, member: Member) -> Vec<Vec<Member>> {
-        if content_size(&member) >= BIG {
-            let before = self.finish();
-            return before.into_iter().chain([vec![member]]).collect();
-        }
-        let weight = content_size(&member) + HEADERS;
-        let ends = ends_run(&member, weight);
-        self.members.push(member);
-        self.weight += weight;
-        if ends || self.weight >= LARGEST { self.finish().into_iter().collect() } else { Vec::new() }
-    }
-
-    /// What is left.
-    pub(super) fn finish(&mut self) -> Option<Vec<Member>> {
-        self.weight = 0;
-        let members = std::mem::take(&mut self.members);
-        (!members.is_empty()).then_some(members)
-    }
-}
-
-fn content_size(member: &Member) -> u64 {
+/// Bytes of content that the archive holds of a member.
+pub(super) fn content_size(member: &Member) -> u64 {
     match (&member.entry.what, &member.link_to) {
         (What::File, None) => member.entry.status.size,
         _ => 0,
     }
-}
-
-/// True for one byte in [`USUAL`], so to say: heavier members end runs more often.
-fn ends_run(member: &Member, weight: u64) -> bool {
-    let hash = blake3::hash(member.entry.path.as_os_str().as_bytes());
-    let lot = u64::from_le_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"));
-    lot < weight * (u64::MAX / USUAL)
 }
 
 /// The key of a run: a hash of all that its bytes depend on. `None` while a member is so young that it may have changed
@@ -135,45 +85,6 @@ mod tests {
         let status =
             Status { size, inode: 7, modified: (1_000, 5), changed: (1_000, 6), ..Status::default() };
         Member { entry: Entry { path: name.into(), declared: 0, what: What::File, status }, link_to: None }
-    }
-
-    fn runs(members: impl IntoIterator<Item = Member>) -> Vec<Vec<Member>> {
-        let mut grouping = Grouping::default();
-        let mut runs: Vec<_> = members.into_iter().flat_map(|member| grouping.add(member)).collect();
-        runs.extend(grouping.finish());
-        runs
-    }
-
-    fn small(count: u32) -> Vec<Member> {
-        (0..count).map(|i| member(&format!("srv/{i:06}"), 20_000)).collect()
-    }
-
-    #[test]
-    fn runs_keep_order_and_hold_a_few_mebibytes() {
-        let all = small(5_000);
-        let runs = runs(all.clone());
-        assert_eq!(runs.concat(), all);
-        assert!((25..150).contains(&runs.len()), "{}", runs.len());
-        assert!(runs.iter().all(|run| run.iter().map(content_size).sum::<u64>() <= LARGEST));
-    }
-
-    #[test]
-    fn a_big_file_is_a_run_of_its_own() {
-        let runs = runs([member("a", 1), member("b", BIG), member("c", 1)]);
-        assert!(runs.iter().any(|run| *run == [member("b", BIG)]));
-    }
-
-    #[test]
-    fn a_new_file_disturbs_few_runs() {
-        let before = runs(small(5_000));
-        for new in ["srv/000000x", "srv/002500x", "srv/004999x"] {
-            let mut members = small(5_000);
-            members.push(member(new, 20_000));
-            members.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
-            let after = runs(members);
-            let disturbed = after.iter().filter(|run| !before.contains(run)).count();
-            assert!(disturbed <= 3, "{disturbed} runs of {}", after.len());
-        }
     }
 
     #[test]

@@ -16,13 +16,14 @@ use tar::EntryType;
 
 use super::{
     Failure,
-    beneath::Root,
-    runs::{BIG, Member},
+    runs::Member,
     walk::{Entry, Status, What, absolute},
 };
 use crate::sources::{
+    beneath::Root,
     blocking::{Feed, Unwanted},
-    pax::{Head, padding},
+    grouping::BIG,
+    pax::{Head, Records, padding},
 };
 
 /// The size of the pieces that are handed on, bytes.
@@ -91,7 +92,7 @@ impl<'a> Out<'a> {
 pub(super) fn send(root: &Root, member: &Member, out: &mut Out) -> Result<Sent, Failure> {
     let entry = &member.entry;
     let name = entry.path.as_os_str().as_bytes();
-    let head = |kind, link| Head { kind, name, link, size: 0, stat: entry.status.stat(), attributes: &[] };
+    let head = |kind, link| Head { kind, name, link, size: 0, meta: entry.status.meta(), records: &[] };
     match (&entry.what, &member.link_to) {
         (What::File, None) => return send_file(root, entry, out),
         (What::File, Some(first)) => out.write(&head(EntryType::Link, Some(first)).blocks())?,
@@ -110,8 +111,8 @@ fn send_folder(root: &Root, entry: &Entry, out: &mut Out) -> Result<Sent, Failur
     };
     let attributes = attributes.map_err(|error| Failure::io("read folder", &absolute(&entry.path), error))?;
     let name = [entry.path.as_os_str().as_bytes(), b"/"].concat();
-    let (kind, stat) = (EntryType::Directory, entry.status.stat());
-    out.write(&Head { kind, name: &name, link: None, size: 0, stat, attributes: &attributes }.blocks())?;
+    let (kind, meta) = (EntryType::Directory, entry.status.meta());
+    out.write(&Head { kind, name: &name, link: None, size: 0, meta, records: &attributes }.blocks())?;
     Ok(Sent::Whole(0))
 }
 
@@ -134,12 +135,7 @@ fn send_file(root: &Root, entry: &Entry, out: &mut Out) -> Result<Sent, Failure>
 }
 
 /// Reads the file until nothing changed meanwhile.
-fn send_small(
-    entry: &Entry,
-    file: &mut File,
-    attributes: &Attributes,
-    out: &mut Out,
-) -> Result<Sent, Failure> {
+fn send_small(entry: &Entry, file: &mut File, attributes: &Records, out: &mut Out) -> Result<Sent, Failure> {
     let failed = |error| Failure::io("read", &absolute(&entry.path), error);
     let mut content = Vec::new();
     let (mut before, mut settled) = (Status::default(), false);
@@ -157,7 +153,8 @@ fn send_small(
     }
     let size = content.len() as u64;
     let name = entry.path.as_os_str().as_bytes();
-    let head = Head { kind: EntryType::Regular, name, link: None, size, stat: before.stat(), attributes };
+    let head =
+        Head { kind: EntryType::Regular, name, link: None, size, meta: before.meta(), records: attributes };
     out.write(&head.blocks())?;
     out.write(&content)?;
     out.zeros(padding(size) as u64)?;
@@ -169,13 +166,14 @@ fn send_big(
     entry: &Entry,
     file: &mut File,
     before: &Status,
-    attributes: &Attributes,
+    attributes: &Records,
     out: &mut Out,
 ) -> Result<Sent, Failure> {
     let failed = |error| Failure::io("read", &absolute(&entry.path), error);
     let name = entry.path.as_os_str().as_bytes();
     let size = before.size;
-    let head = Head { kind: EntryType::Regular, name, link: None, size, stat: before.stat(), attributes };
+    let head =
+        Head { kind: EntryType::Regular, name, link: None, size, meta: before.meta(), records: attributes };
     out.write(&head.blocks())?;
     let mut left = size;
     let mut chunk = vec![0; CHUNK];
@@ -211,9 +209,10 @@ fn status(file: &File) -> io::Result<Option<Status>> {
     Ok(regular.then(|| Status::from(&stat)))
 }
 
-type Attributes = [(Vec<u8>, Vec<u8>)];
+/// In front of an attribute's name in the archive, as GNU tar and bsdtar write it.
+pub(super) const ATTRIBUTE: &[u8] = b"SCHILY.xattr.";
 
-/// The extended attributes that users set.
+/// The extended attributes that users set, as records.
 fn attributes(file: impl std::os::fd::AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut list = [0_u8; 4096];
     let length = match flistxattr(&file, &mut list) {
@@ -228,7 +227,7 @@ fn attributes(file: impl std::os::fd::AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)
         match fgetxattr(&file, name, value.as_mut_slice()) {
             Ok(length) => {
                 value.truncate(length);
-                found.push((name.to_vec(), value));
+                found.push(([ATTRIBUTE, name].concat(), value));
             }
             Err(Errno::NODATA) => {}
             Err(error) => return Err(error.into()),

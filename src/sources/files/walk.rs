@@ -14,8 +14,8 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Failure, beneath::Root};
-use crate::sources::pax;
+use super::Failure;
+use crate::sources::{beneath::Root, pax::Meta};
 
 /// One thing that a tree holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,9 +59,9 @@ pub(super) struct Status {
 }
 
 impl Status {
-    /// What of it goes into an archive.
-    pub(super) fn stat(&self) -> pax::Stat {
-        pax::Stat { mode: self.mode, uid: self.uid, gid: self.gid, modified: self.modified }
+    /// What a member's header says of it.
+    pub(super) fn meta(&self) -> Meta {
+        Meta { mode: self.mode, owner: (self.uid, self.gid), modified: self.modified }
     }
 }
 

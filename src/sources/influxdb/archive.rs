@@ -17,7 +17,7 @@ use super::{Failure, names::DatabaseName, portable::Content};
 use crate::sources::{
     Run, RunKey,
     blocking::Feed,
-    pax::{Described, Head, Reader, Stat, padding, safe_name},
+    pax::{Described, Head, Reader, Meta, padding, safe_name},
 };
 
 /// The size of the pieces that are handed on, bytes.
@@ -54,8 +54,8 @@ pub(super) fn send(
 
 fn head(kind: EntryType, name: &str, size: u64, second: i64) -> Vec<u8> {
     let mode = if kind.is_dir() { 0o700 } else { 0o600 };
-    let stat = Stat { mode, uid: 0, gid: 0, modified: (second, 0) };
-    Head { kind, name: name.as_bytes(), link: None, size, stat, attributes: &[] }.blocks()
+    let meta = Meta { mode, owner: (0, 0), modified: (second, 0) };
+    Head { kind, name: name.as_bytes(), link: None, size, meta, records: &[] }.blocks()
 }
 
 fn opened(path: &Path) -> Result<(File, u64), Failure> {
@@ -171,11 +171,11 @@ mod tests {
     fn archive(members: &[(EntryType, &str, &str)]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (kind, name, content) in members {
-            let stat = Stat { mode: 0o4777, uid: 0, gid: 0, modified: (0, 0) };
+            let meta = Meta { mode: 0o4777, owner: (0, 0), modified: (0, 0) };
             let link = kind.is_symlink().then_some(&b"/etc"[..]);
             let size = content.len() as u64;
             bytes.extend(
-                Head { kind: *kind, name: name.as_bytes(), link, size, stat, attributes: &[] }.blocks(),
+                Head { kind: *kind, name: name.as_bytes(), link, size, meta, records: &[] }.blocks(),
             );
             bytes.extend(content.as_bytes());
             bytes.resize(bytes.len() + padding(size), 0);

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use tar::{EntryType, Header};
 
+use super::Records;
+
 /// The size of a block, bytes.
 pub(in crate::sources) const BLOCK: u64 = 512;
 
@@ -17,16 +19,6 @@ const LARGEST_OCTAL: u64 = 0o77_777_777_777;
 /// The largest number that the header's fields for owners hold.
 const LARGEST_OWNER: u32 = 0o7_777_777;
 
-/// Permissions, owner and time of a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::sources) struct Stat {
-    pub mode: u32,
-    pub uid: u32,
-    pub gid: u32,
-    /// Seconds and nanoseconds since the Unix epoch.
-    pub modified: (i64, u32),
-}
-
 /// What a member's header says.
 pub(in crate::sources) struct Head<'a> {
     pub kind: EntryType,
@@ -36,9 +28,19 @@ pub(in crate::sources) struct Head<'a> {
     pub link: Option<&'a [u8]>,
     /// Bytes of content that follow.
     pub size: u64,
-    pub stat: Stat,
-    /// Extended attributes by name.
-    pub attributes: &'a [(Vec<u8>, Vec<u8>)],
+    pub meta: Meta,
+    /// What POSIX has no records for.
+    pub records: &'a Records,
+}
+
+/// What a header says of a member beside its name and content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sources) struct Meta {
+    pub mode: u32,
+    /// User and group, as numbers.
+    pub owner: (u32, u32),
+    /// Seconds and nanoseconds since the Unix epoch.
+    pub modified: (i64, u32),
 }
 
 impl Head<'_> {
@@ -55,10 +57,10 @@ impl Head<'_> {
             blocks.resize(blocks.len() + padding(records.len() as u64), 0);
         }
         let mut header = block(self.kind, self.name, self.link, self.size);
-        header.set_mode(self.stat.mode);
-        header.set_uid(self.stat.uid.min(LARGEST_OWNER).into());
-        header.set_gid(self.stat.gid.min(LARGEST_OWNER).into());
-        header.set_mtime(self.stat.modified.0.clamp(0, LARGEST_OCTAL.cast_signed()).unsigned_abs());
+        header.set_mode(self.meta.mode);
+        header.set_uid(self.meta.owner.0.min(LARGEST_OWNER).into());
+        header.set_gid(self.meta.owner.1.min(LARGEST_OWNER).into());
+        header.set_mtime(self.meta.modified.0.clamp(0, LARGEST_OCTAL.cast_signed()).unsigned_abs());
         header.set_cksum();
         blocks.extend_from_slice(header.as_bytes());
         blocks
@@ -76,18 +78,18 @@ impl Head<'_> {
         if self.size > LARGEST_OCTAL {
             add(b"size", self.size.to_string().as_bytes());
         }
-        let (second, nano) = self.stat.modified;
+        let (second, nano) = self.meta.modified;
         if nano != 0 || !(0..=LARGEST_OCTAL.cast_signed()).contains(&second) {
             add(b"mtime", decimal(second, nano).as_bytes());
         }
-        if self.stat.uid > LARGEST_OWNER {
-            add(b"uid", self.stat.uid.to_string().as_bytes());
+        if self.meta.owner.0 > LARGEST_OWNER {
+            add(b"uid", self.meta.owner.0.to_string().as_bytes());
         }
-        if self.stat.gid > LARGEST_OWNER {
-            add(b"gid", self.stat.gid.to_string().as_bytes());
+        if self.meta.owner.1 > LARGEST_OWNER {
+            add(b"gid", self.meta.owner.1.to_string().as_bytes());
         }
-        for (name, value) in self.attributes {
-            add(&[b"SCHILY.xattr.", name.as_slice()].concat(), value);
+        for (keyword, value) in self.records {
+            add(keyword, value);
         }
         records
     }

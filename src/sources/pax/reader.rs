@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use tar::{EntryType, Header};
 
-use super::header::{BLOCK, TRAILER, padding, parse_decimal};
+use super::header::{BLOCK, Meta, TRAILER, padding, parse_decimal};
 
 /// The largest pax header, bytes: names and a few attributes of up to 64 KiB.
 const LARGEST_PAX: u64 = 4 * 1024 * 1024;
@@ -16,11 +16,22 @@ pub(in crate::sources) struct Described {
     pub name: Vec<u8>,
     pub link: Option<Vec<u8>>,
     pub size: u64,
-    pub mode: u32,
-    pub owner: (u32, u32),
-    pub modified: (i64, u32),
-    /// Extended attributes by name.
-    pub attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    pub meta: Meta,
+    /// What POSIX has no records for, by keyword.
+    pub records: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Described {
+    /// Records whose keyword begins with `prefix`, by the rest of it.
+    pub(in crate::sources) fn records_under<'a>(
+        &'a self,
+        prefix: &'a [u8],
+    ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let under = move |(keyword, value): &'a (Vec<u8>, Vec<u8>)| {
+            Some((keyword.strip_prefix(prefix)?, value.as_slice()))
+        };
+        self.records.iter().filter_map(under)
+    }
 }
 
 /// Reads members one after the other; between two of them, the content of the first.
@@ -131,10 +142,12 @@ fn describe(header: &Header, records: &[(Vec<u8>, Vec<u8>)]) -> io::Result<Descr
         name: header.path_bytes().into_owned(),
         link: header.link_name_bytes().map(|link| link.into_owned()),
         size: header.entry_size()?,
-        mode: header.mode()?,
-        owner: (header.uid()? as u32, header.gid()? as u32),
-        modified: (header.mtime()?.cast_signed(), 0),
-        attributes: Vec::new(),
+        meta: Meta {
+            mode: header.mode()?,
+            owner: (header.uid()? as u32, header.gid()? as u32),
+            modified: (header.mtime()?.cast_signed(), 0),
+        },
+        records: Vec::new(),
     };
     for (key, value) in records {
         let text = || std::str::from_utf8(value).map_err(|_| malformed("a pax record is no text"));
@@ -143,17 +156,13 @@ fn describe(header: &Header, records: &[(Vec<u8>, Vec<u8>)]) -> io::Result<Descr
             b"path" => member.name = value.clone(),
             b"linkpath" => member.link = Some(value.clone()),
             b"size" => member.size = number()?,
-            b"uid" => member.owner.0 = number()? as u32,
-            b"gid" => member.owner.1 = number()? as u32,
+            b"uid" => member.meta.owner.0 = number()? as u32,
+            b"gid" => member.meta.owner.1 = number()? as u32,
             b"mtime" => {
-                member.modified =
+                member.meta.modified =
                     parse_decimal(text()?).ok_or_else(|| malformed("a pax record is no time"))?;
             }
-            key => {
-                if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                    member.attributes.push((name.to_vec(), value.clone()));
-                }
-            }
+            _ => member.records.push((key.clone(), value.clone())),
         }
     }
     Ok(member)

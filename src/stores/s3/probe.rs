@@ -5,10 +5,10 @@ use bytes::Bytes;
 use super::{
     super::{Capabilities, Held, Put, probe::probe_name},
     S3Store,
-    fault::Fault,
-    put::{Condition, delete, digest, put_whole},
+    put::{Condition, delete, put_whole},
     read::{get, look},
 };
+use crate::aws::{Fault, digest};
 
 /// Tries conditional puts and checksums, and removes what it put.
 pub(super) async fn probe(store: &S3Store) -> Result<Capabilities, Fault> {

@@ -11,7 +11,6 @@ use aws_sdk_s3::{
     },
     error::BoxError,
     operation::get_object::GetObjectOutput,
-    primitives::DateTime,
     types::{ChecksumMode, ChecksumType},
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -24,9 +23,11 @@ use super::{
         extent::{Refused, extent, within},
     },
     S3Store,
-    fault::Fault,
 };
-use crate::artifact::layout::ObjectName;
+use crate::{
+    artifact::layout::ObjectName,
+    aws::{Fault, size_of, timestamp},
+};
 
 /// Reads an object.
 pub(super) async fn get(
@@ -89,11 +90,6 @@ async fn get_range(
     body(answer, length).await
 }
 
-fn size_of(length: Option<i64>) -> Result<u64, Fault> {
-    let size = length.and_then(|length| u64::try_from(length).ok());
-    size.ok_or_else(|| Fault::Protocol("the server gives no length".into()))
-}
-
 /// The body of an answer, which must have `length` bytes.
 async fn body(answer: GetObjectOutput, length: u64) -> Result<Bytes, Fault> {
     let mut body = answer.body;
@@ -145,11 +141,6 @@ pub(super) async fn look(store: &S3Store, name: &ObjectName) -> Result<Option<St
 /// A digest that a server tells. One with the number of parts behind it is of digests, and no answer.
 fn read_digest(told: &str) -> Option<[u8; 32]> {
     BASE64_STANDARD.decode(told).ok()?.try_into().ok()
-}
-
-fn timestamp(time: Option<&DateTime>) -> Result<Timestamp, Fault> {
-    let time = time.and_then(|time| Timestamp::new(time.secs(), time.subsec_nanos() as i32).ok());
-    time.ok_or_else(|| Fault::Protocol("the server does not date an object".into()))
 }
 
 async fn bucket_exists(store: &S3Store) -> Result<(), Fault> {

@@ -8,8 +8,11 @@ use aws_sdk_s3::types::{
     TransitionStorageClass,
 };
 
-use super::{S3Store, fault::Fault};
-use crate::inventory::{DefaultLock, LockMode, StoreRules, Versioning};
+use super::S3Store;
+use crate::{
+    aws::Fault,
+    inventory::{DefaultLock, LockMode, StoreRules, Versioning},
+};
 
 /// Days of a year, for locks that are told in years.
 const YEAR: i32 = 365;

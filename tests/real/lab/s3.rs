@@ -6,9 +6,14 @@ use std::{
     process::{Command, Stdio},
 };
 
+use aws_credential_types::Credentials;
+use aws_sdk_s3::{
+    Client,
+    config::{BehaviorVersion, Config, Region},
+};
 use backstay::{
+    aws::{DEFAULT_SILENCE, S3Credentials, S3Options},
     spec::Addressing,
-    stores::s3::{DEFAULT_SILENCE, S3Credentials, S3Options},
 };
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -24,7 +29,7 @@ pub const KEY_ID: &str = "backstay-tests";
 pub const SECRET: &str = "not-a-secret-but-long-enough";
 pub const BUCKET: &str = "backups";
 
-fn options(address: impl std::fmt::Display) -> S3Options {
+pub fn options(address: impl std::fmt::Display) -> S3Options {
     S3Options {
         bucket: BUCKET.into(),
         region: "us-east-1".into(),
@@ -34,6 +39,18 @@ fn options(address: impl std::fmt::Display) -> S3Options {
         credentials: S3Credentials::Key { id: KEY_ID.into(), secret: SECRET.to_owned().into() },
         silence: DEFAULT_SILENCE,
     }
+}
+
+/// What somebody with a key of the bucket's owner uses.
+pub fn client(options: &S3Options) -> Client {
+    let config = Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(options.region.clone()))
+        .credentials_provider(Credentials::new(KEY_ID, SECRET, None, None, "tests"))
+        .force_path_style(true)
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .endpoint_url(options.endpoint.as_ref().unwrap());
+    Client::from_conf(config.build())
 }
 
 /// MinIO's server with one empty bucket.
@@ -144,6 +161,26 @@ fn program() -> PathBuf {
         .expect("minio is in PATH or $BACKSTAY_TOOLS/bin; run ci/test, which installs it")
 }
 
+/// Serves `server` to whoever has the key, until the test's runtime ends.
+pub async fn serve(server: impl s3s::S3) -> SocketAddr {
+    let mut service = S3ServiceBuilder::new(server);
+    service.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
+    let service = service.build();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = service.clone();
+            tokio::spawn(async move {
+                let builder = Builder::new(TokioExecutor::new());
+                // A client may go away at any time.
+                let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    address
+}
+
 /// s3s on a folder, with one empty bucket; ends with the test's runtime.
 pub struct S3s {
     _folder: TempDir,
@@ -154,21 +191,7 @@ impl S3s {
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
-        let mut service = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path()).unwrap());
-        service.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
-        let service = service.build();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let service = service.clone();
-                tokio::spawn(async move {
-                    let builder = Builder::new(TokioExecutor::new());
-                    // A client may go away at any time.
-                    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
-                });
-            }
-        });
+        let address = serve(s3s_fs::FileSystem::new(folder.path()).unwrap()).await;
         Self { _folder: folder, address }
     }
 

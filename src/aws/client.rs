@@ -17,7 +17,7 @@ use aws_smithy_http_client::{
 };
 use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
 
-use super::{S3Credentials, S3Options, fault::Fault};
+use super::{Fault, S3Credentials, S3Options};
 use crate::spec::Addressing;
 
 /// How long a connection may take.
@@ -28,7 +28,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 const SLOWNESS: u32 = 5;
 
 /// A client for the bucket of `options`.
-pub(super) fn client(options: &S3Options) -> Result<Client, Fault> {
+pub(crate) fn client(options: &S3Options) -> Result<Client, Fault> {
     let read = options.silence * SLOWNESS;
     let mut config = Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
@@ -53,7 +53,9 @@ pub(super) fn client(options: &S3Options) -> Result<Client, Fault> {
 fn credentials(credentials: &S3Credentials) -> Result<Credentials, Fault> {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     match credentials {
-        S3Credentials::Key { id, secret } => Ok(Credentials::new(id, secret.as_str(), None, None, "store")),
+        S3Credentials::Key { id, secret } => {
+            Ok(Credentials::new(id, secret.as_str(), None, None, "declaration"))
+        }
         S3Credentials::Environment => {
             let key = variable("AWS_ACCESS_KEY_ID").zip(variable("AWS_SECRET_ACCESS_KEY"));
             let (id, secret) = key.ok_or(Fault::NoCredentials)?;

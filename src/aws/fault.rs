@@ -1,15 +1,15 @@
-//! What goes wrong over S3, and what that means to a caller of the store.
+//! What goes wrong over S3, and what happens next.
 
 use std::{io, path::PathBuf};
 
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-use super::super::{ErrorKind, StoreError, extent::Refused};
+use crate::stores::{ErrorKind, extent::Refused};
 
 /// A failed call.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     #[error("there is no access key in the environment")]
     NoCredentials,
     #[error("the certificates of {} cannot be read: {error}", .path.display())]
@@ -67,46 +67,39 @@ fn plain<E: std::error::Error>(error: E) -> String {
 
 impl Fault {
     /// A connection that broke while a body was read.
-    pub(super) fn broken_body(error: impl std::error::Error) -> Self {
+    pub(crate) fn broken_body(error: impl std::error::Error) -> Self {
         let reason = plain(error);
         // The SDK's own check of the object's checksum; it has no type of its own.
         if reason.contains("checksum") { Fault::Protocol(reason) } else { Fault::Connection(reason) }
     }
 
     /// Whether a condition of the request did not hold.
-    pub(super) fn is_precondition(&self) -> bool {
+    pub(crate) fn is_precondition(&self) -> bool {
         matches!(self, Fault::Service { status: 412, .. })
     }
 
     /// Whether another request for the same object was under way.
-    pub(super) fn is_conflict(&self) -> bool {
+    pub(crate) fn is_conflict(&self) -> bool {
         matches!(self, Fault::Service { status: 409, .. })
     }
 
     /// Whether what the request asks for is not there, as far as an answer without a body can tell.
-    pub(super) fn is_absent(&self) -> bool {
+    pub(crate) fn is_absent(&self) -> bool {
         matches!(self, Fault::NoObject | Fault::Service { status: 404, .. })
     }
 
     /// Whether a range was beyond the object.
-    pub(super) fn is_beyond(&self) -> bool {
+    pub(crate) fn is_beyond(&self) -> bool {
         matches!(self, Fault::Service { status: 416, .. })
     }
 
     /// Whether the server understood the request and refused it.
-    pub(super) fn is_refusal(&self) -> bool {
+    pub(crate) fn is_refusal(&self) -> bool {
         matches!(self, Fault::Service { status: 400..=499 | 501, .. })
     }
 
-    pub(super) fn into_error(self, operation: &'static str, subject: String) -> StoreError {
-        let error = StoreError::new(operation, subject, self.kind(), self.to_string());
-        match self.hint() {
-            Some(hint) => error.hinted(hint),
-            None => error,
-        }
-    }
-
-    fn kind(&self) -> ErrorKind {
+    /// What kind of failure it is.
+    pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             Fault::NoCredentials | Fault::Authorities { .. } => ErrorKind::Denied,
             Fault::NoObject => ErrorKind::NotFound,
@@ -119,21 +112,21 @@ impl Fault {
         }
     }
 
-    fn hint(&self) -> Option<&'static str> {
-        Some(match self {
+    /// What to do next; `actions` are those that the access key's policy must allow.
+    pub(crate) fn hint(&self, actions: &str) -> Option<String> {
+        let hint = match self {
             Fault::NoCredentials => {
-                "declare the store's credentials, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                "declare access_key_id and secret_access_key, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             }
             Fault::Authorities { .. } => "mend or unset AWS_CA_BUNDLE",
-            Fault::NoBucket => "create the bucket, or mend the store's bucket or endpoint",
+            Fault::NoBucket => "create the bucket, or mend the declared bucket or endpoint",
             Fault::Service { code, .. } if code == "RequestTimeTooSkewed" => "set this host's clock",
             Fault::Service { status: 301, .. } => "declare the region that the bucket is in",
             Fault::Service { code, .. } if code == "AuthorizationHeaderMalformed" => {
                 "declare the region that the bucket is in"
             }
             Fault::Service { status: 401 | 403, .. } => {
-                "check the access key, and that its policy allows s3:GetObject, PutObject, DeleteObject, ListBucket \
-                 and AbortMultipartUpload"
+                return Some(format!("check the access key, and that its policy allows {actions}"));
             }
             Fault::Connection(reason) if is_distrust(reason) => {
                 "add the server's authority to the system's, or to AWS_CA_BUNDLE"
@@ -141,7 +134,8 @@ impl Fault {
             Fault::Connection(_) => "check the endpoint and the network",
             other if other.kind() == ErrorKind::Full => "free space, or raise the quota",
             _ => return None,
-        })
+        };
+        Some(hint.to_owned())
     }
 }
 
@@ -183,13 +177,9 @@ mod tests {
             (400, "InvalidArgument", ErrorKind::Protocol),
         ];
         for (status, code, kind) in cases {
-            let error = service(status, code, "why").into_error("put", "x".into());
-            assert_eq!(error.kind, kind, "{error}");
+            assert_eq!(service(status, code, "why").kind(), kind, "{status} {code}");
         }
-        assert_eq!(
-            service(404, "NoSuchBucket", "").into_error("put", "x".into()).kind,
-            ErrorKind::Unavailable
-        );
-        assert_eq!(service(404, "NoSuchKey", "").into_error("get", "x".into()).kind, ErrorKind::NotFound);
+        assert_eq!(service(404, "NoSuchBucket", "").kind(), ErrorKind::Unavailable);
+        assert_eq!(service(404, "NoSuchKey", "").kind(), ErrorKind::NotFound);
     }
 }

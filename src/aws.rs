@@ -1,0 +1,63 @@
+//! What drivers of anything that speaks S3 share: how a bucket is reached, what goes wrong, and uploads in parts.
+
+mod answer;
+mod client;
+mod fault;
+mod upload;
+
+use std::{fmt, time::Duration};
+
+use zeroize::Zeroizing;
+
+pub(crate) use self::{
+    answer::{size_of, timestamp},
+    client::client,
+    fault::Fault,
+    upload::{Request as UploadRequest, Upload, confirmed, digest},
+};
+use crate::spec::Addressing;
+
+/// How a bucket is reached.
+#[derive(Clone, Debug)]
+pub struct S3Options {
+    /// The bucket's name; it must exist.
+    pub bucket: String,
+    /// Its region.
+    pub region: String,
+    /// URL, where it isn't AWS.
+    pub endpoint: Option<String>,
+    /// Folder in the bucket, without slashes at its ends; may be empty.
+    pub prefix: String,
+    /// How the bucket stands in URLs.
+    pub addressing: Addressing,
+    /// With which access key.
+    pub credentials: S3Credentials,
+    /// Silence of the server that ends a call.
+    pub silence: Duration,
+}
+
+/// Silence of a server that ends a call, unless declared otherwise.
+pub const DEFAULT_SILENCE: Duration = Duration::from_secs(60);
+
+/// An access key.
+#[derive(Clone)]
+pub enum S3Credentials {
+    /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN` of the environment.
+    Environment,
+    /// This one.
+    Key {
+        /// Its public half.
+        id: String,
+        /// Its secret half.
+        secret: Zeroizing<String>,
+    },
+}
+
+impl fmt::Debug for S3Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            S3Credentials::Environment => f.write_str("Environment"),
+            S3Credentials::Key { id, .. } => f.debug_struct("Key").field("id", id).finish_non_exhaustive(),
+        }
+    }
+}
