@@ -24,7 +24,7 @@ use crate::{
     secrets::{Resolver, SecretError},
     sources::{
         Source, SourceError, files::FilesSource, git::GitSource, mysql::MysqlSource,
-        postgres::PostgresSource, sqlite::SqliteSource,
+        postgres::PostgresSource, redis::RedisSource, sqlite::SqliteSource,
     },
     spec::{self, SecretRef, Spec, StorePlace, names::StoreName},
     state::StateDir,
@@ -278,6 +278,10 @@ impl Drivers {
                 Some(password) => Ok(self.resolver.permit(password, host_of(&postgres.server))?),
                 None => Ok(()),
             },
+            spec::Source::Redis(redis) => match &redis.password {
+                Some(password) => Ok(self.resolver.permit(password, &redis.host)?),
+                None => Ok(()),
+            },
             _ => Ok(()),
         }
     }
@@ -330,6 +334,13 @@ impl Registry for Drivers {
                     None => None,
                 };
                 Box::new(PostgresSource::new(postgres.clone(), password))
+            }
+            spec::Source::Redis(redis) => {
+                let password = match &redis.password {
+                    Some(password) => Some(self.resolver.resolve(password, &redis.host).await?),
+                    None => None,
+                };
+                Box::new(RedisSource::new(redis.clone(), password))
             }
             other => return Err(Refusal::NotBuilt(format!("sources of kind `{}`", other.kind()))),
         })

@@ -7,6 +7,7 @@ pub mod files;
 pub mod git;
 pub mod mysql;
 pub mod postgres;
+pub mod redis;
 pub mod sqlite;
 
 use std::{

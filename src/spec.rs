@@ -392,6 +392,8 @@ pub enum Source {
     Influxdb { server: Server, retention_policies: Vec<String> },
     /// MongoDB.
     Mongodb(Server),
+    /// Redis.
+    Redis(Redis),
     /// A table of DynamoDB.
     Dynamodb { region: String, table: String },
     /// An instance of RDS.
@@ -410,6 +412,7 @@ impl Source {
             Source::Postgres(_) => "postgres",
             Source::Influxdb { .. } => "influxdb",
             Source::Mongodb(_) => "mongodb",
+            Source::Redis(_) => "redis",
             Source::Dynamodb { .. } => "dynamodb",
             Source::Rds { .. } => "rds",
             Source::S3(_) => "s3",
@@ -453,6 +456,21 @@ pub enum PostgresMethod {
         /// What keeps its log on the server until it is captured.
         slot: SlotName,
     },
+}
+
+/// A Redis server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redis {
+    /// Name or address.
+    pub host: String,
+    /// Default 6379.
+    pub port: u16,
+    /// Whom to log in as; the server's default user when `None`.
+    pub user: Option<String>,
+    /// With which password.
+    pub password: Option<SecretRef>,
+    /// How the connection is protected; by default not at all.
+    pub tls: Tls,
 }
 
 /// A database server.

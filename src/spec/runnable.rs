@@ -8,7 +8,7 @@ use super::{
 };
 use crate::artifact::Kind;
 
-const SOURCES: [&str; 4] = ["files", "sqlite", "mysql", "postgres"];
+const SOURCES: [&str; 5] = ["files", "sqlite", "mysql", "postgres", "redis"];
 /// Sources whose logs are captured.
 const LOGS: [&str; 2] = ["mysql", "postgres"];
 const STORES: [&str; 3] = ["local", "sftp", "s3"];
@@ -116,7 +116,11 @@ impl Source {
         match self {
             Source::Postgres(postgres) => postgres.method != PostgresMethod::Logical,
             Source::Mysql(_) | Source::Mongodb(_) | Source::Dynamodb { .. } | Source::Rds { .. } => true,
-            Source::Files(_) | Source::Sqlite { .. } | Source::Influxdb { .. } | Source::S3(_) => false,
+            Source::Files(_)
+            | Source::Sqlite { .. }
+            | Source::Influxdb { .. }
+            | Source::Redis(_)
+            | Source::S3(_) => false,
         }
     }
 }

@@ -16,6 +16,8 @@ mod mysql_log;
 mod postgres;
 mod postgres_job;
 mod postgres_wal;
+mod redis;
+mod redis_job;
 mod s3;
 mod schedulers;
 mod sftp;

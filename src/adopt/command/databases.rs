@@ -14,6 +14,7 @@ pub(crate) enum Engine {
     Postgres,
     MongoDb,
     InfluxDb,
+    Redis,
 }
 
 impl Engine {
@@ -24,6 +25,7 @@ impl Engine {
             Engine::Postgres => "postgres",
             Engine::MongoDb => "mongodb",
             Engine::InfluxDb => "influxdb",
+            Engine::Redis => "redis",
         }
     }
 }
@@ -67,7 +69,7 @@ pub(super) fn dump(program: &str, arguments: &[Word]) -> Option<Dump> {
         "pg_dump" | "pg_dumpall" | "pg_basebackup" => Some(postgres(program, arguments)),
         "mongodump" => Some(mongodump(arguments)),
         "influxd" | "influx" => influx(program, arguments),
-        "redis-cli" => written_by("Redis", Options::read(&grammars::REDIS, arguments).value(&["rdb"])),
+        "redis-cli" => redis(arguments),
         "etcdctl" => etcd(arguments),
         _ => None,
     }
@@ -240,6 +242,26 @@ fn influx(program: &str, arguments: &[Word]) -> Option<Dump> {
     if program == "influxd" && draft.server.port == Some(8088) {
         draft.server.port = None;
     }
+    Some(draft.finish())
+}
+
+fn redis(arguments: &[Word]) -> Option<Dump> {
+    let options = Options::read(&grammars::REDIS, arguments);
+    options.value(&["rdb"])?;
+    let mut draft = Draft::new(Engine::Redis, &options);
+    draft.connect(&options, [&["h"], &["p"], &["user"], &[]]);
+    if options.values(&["a", "pass"]).any(|word| word.is_literal && !word.text.is_empty()) {
+        secret_seen(&mut draft.remarks);
+    }
+    if let Some(uri) = options.value(&["u"]) {
+        draft.reach(uri);
+    }
+    draft.lost |= options.has(&["s"]);
+    if options.has(&["tls", "cacert"]) {
+        draft.remarks.push("it uses TLS: declare `tls` with the authority's certificate".to_owned());
+    }
+    // A file holds all databases of its server, whichever is named.
+    draft.server.databases.clear();
     Some(draft.finish())
 }
 

@@ -2,14 +2,17 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use super::{Lower, below, line, store::secret, word};
+use super::{Lower, below, line, show, store::secret, word};
 use crate::spec::{
-    Backup, Files, Mysql, Policy, Postgres, PostgresMethod, SelfHeal, Server, SlotName, Source, Tls,
+    Backup, Files, Mysql, Policy, Postgres, PostgresMethod, Redis, SelfHeal, Server, SlotName, Source, Tls,
     names::{BackupName, INFRA, PolicyName},
     places::{Path, path},
     schema,
     values::{Name, Text, Word},
 };
+
+/// Where Redis listens by default.
+const REDIS_PORT: u16 = 6379;
 
 impl Lower<'_> {
     pub(super) fn backup(
@@ -60,6 +63,9 @@ impl Lower<'_> {
             }
             schema::Backup { mongodb: Some(server), .. } => Some(Source::Mongodb(server_of(server)?)),
             schema::Backup { influxdb: Some(influxdb), .. } => influxdb_of(influxdb),
+            schema::Backup { redis: Some(redis), .. } => {
+                self.redis(&below(at, ["redis"]), redis).map(Source::Redis)
+            }
             schema::Backup { dynamodb: Some(it), .. } => {
                 Some(Source::Dynamodb { region: word(it.region)?, table: word(it.table)? })
             }
@@ -95,6 +101,20 @@ impl Lower<'_> {
         }
         let server = schema::Server { host, port, socket, user, password, databases, tls };
         Some(Postgres { server: server_of(server)?, method })
+    }
+
+    fn redis(&mut self, at: &Path, redis: schema::Redis) -> Option<Redis> {
+        if redis.user.is_some() && redis.password.is_none() {
+            let message = format!("[{}] names a user, but no password", show(at));
+            self.error("missing-key", &below(at, ["user"]), message, "add `password`, or remove `user`");
+        }
+        Some(Redis {
+            host: word(redis.host)?,
+            port: redis.port.unwrap_or(REDIS_PORT),
+            user: word(redis.user),
+            password: redis.password.and_then(secret),
+            tls: tls(redis.tls)?,
+        })
     }
 
     fn files(&mut self, at: &Path, files: schema::Files) -> Option<Source> {

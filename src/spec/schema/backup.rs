@@ -11,14 +11,14 @@ use crate::spec::{
     values::{AbsolutePath, GitUrl, Glob, Line, Name, Text, Word},
 };
 
-/// What is protected: exactly one of `files`, `sqlite`, `mysql`, `postgres`, `influxdb`, `mongodb`, `dynamodb`, `rds`
-/// and `s3`.
+/// What is protected: exactly one of `files`, `sqlite`, `mysql`, `postgres`, `influxdb`, `mongodb`, `redis`, `dynamodb`,
+/// `rds` and `s3`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
     { "required": ["files"] }, { "required": ["sqlite"] }, { "required": ["mysql"] },
     { "required": ["postgres"] }, { "required": ["influxdb"] }, { "required": ["mongodb"] },
-    { "required": ["dynamodb"] }, { "required": ["rds"] }, { "required": ["s3"] },
+    { "required": ["redis"] }, { "required": ["dynamodb"] }, { "required": ["rds"] }, { "required": ["s3"] },
 ]))]
 pub struct Backup {
     /// For people.
@@ -49,6 +49,8 @@ pub struct Backup {
     pub influxdb: Option<Influxdb>,
     /// MongoDB.
     pub mongodb: Option<Server>,
+    /// Redis, Valkey, or what speaks their replication.
+    pub redis: Option<Redis>,
     /// A table of DynamoDB.
     pub dynamodb: Option<Dynamodb>,
     /// An instance of RDS.
@@ -164,6 +166,24 @@ pub struct Influxdb {
     /// Which retention policies (1.x). Default: all.
     pub retention_policies: Option<Vec<Text<Word>>>,
     /// How the connection is protected. Default: as the engine's client does.
+    pub tls: Option<Tls>,
+}
+
+/// A Redis server, of which all is captured.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Redis {
+    /// Name or address.
+    #[schemars(required)]
+    pub host: Option<Text<Word>>,
+    /// Default: 6379.
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+    /// Whom to log in as. Default: the server's default user.
+    pub user: Option<Text<Word>>,
+    /// With which password.
+    pub password: Option<Secret>,
+    /// How the connection is protected. Default: not at all.
     pub tls: Option<Tls>,
 }
 
