@@ -23,7 +23,7 @@ use crate::{
     },
     secrets::{Resolver, SecretError},
     sources::{
-        Source, SourceError, files::FilesSource, git::GitSource, mysql::MysqlSource,
+        Source, SourceError, etcd::EtcdSource, files::FilesSource, git::GitSource, mysql::MysqlSource,
         postgres::PostgresSource, redis::RedisSource, sqlite::SqliteSource,
     },
     spec::{self, SecretRef, Spec, StorePlace, names::StoreName},
@@ -282,8 +282,26 @@ impl Drivers {
                 Some(password) => Ok(self.resolver.permit(password, &redis.host)?),
                 None => Ok(()),
             },
+            spec::Source::Etcd(etcd) => etcd.endpoints.iter().try_for_each(|endpoint| {
+                let host = host_of_url(endpoint);
+                etcd_secrets(etcd).try_for_each(|secret| Ok(self.resolver.permit(secret, &host)?))
+            }),
             _ => Ok(()),
         }
+    }
+
+    /// Opens etcd's secrets, each of which may be sent to every one of its endpoints.
+    async fn etcd(&self, declared: &spec::Etcd) -> Result<EtcdSource, Refusal> {
+        let host = declared.endpoints.first().map(|endpoint| host_of_url(endpoint)).unwrap_or_default();
+        let password = match &declared.login {
+            Some(login) => Some(self.resolver.resolve(&login.password, &host).await?),
+            None => None,
+        };
+        let key = match &declared.certificate {
+            Some(certificate) => Some(self.resolver.resolve(&certificate.key, &host).await?),
+            None => None,
+        };
+        Ok(EtcdSource::new(declared.clone(), password, key))
     }
 }
 
@@ -342,6 +360,7 @@ impl Registry for Drivers {
                 };
                 Box::new(RedisSource::new(redis.clone(), password))
             }
+            spec::Source::Etcd(etcd) => Box::new(self.etcd(etcd).await?),
             other => return Err(Refusal::NotBuilt(format!("sources of kind `{}`", other.kind()))),
         })
     }
@@ -373,7 +392,17 @@ fn s3_host(declared: &spec::S3) -> String {
     let Some(endpoint) = &declared.endpoint else {
         return format!("s3.{}.amazonaws.com", declared.region);
     };
-    let host = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, rest)| rest);
+    host_of_url(endpoint)
+}
+
+fn etcd_secrets(etcd: &spec::Etcd) -> impl Iterator<Item = &SecretRef> {
+    let password = etcd.login.iter().map(|login| &login.password);
+    password.chain(etcd.certificate.iter().map(|certificate| &certificate.key))
+}
+
+/// The host that a URL leads to.
+fn host_of_url(url: &str) -> String {
+    let host = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = host.split('/').next().unwrap_or(host);
     let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
     match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {

@@ -3,6 +3,7 @@
 mod aside;
 mod blocking;
 mod entries;
+pub mod etcd;
 pub mod files;
 pub mod git;
 pub mod mysql;

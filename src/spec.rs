@@ -394,6 +394,8 @@ pub enum Source {
     Mongodb(Server),
     /// Redis.
     Redis(Redis),
+    /// etcd, version 3.
+    Etcd(Etcd),
     /// A table of DynamoDB.
     Dynamodb { region: String, table: String },
     /// An instance of RDS.
@@ -413,6 +415,7 @@ impl Source {
             Source::Influxdb { .. } => "influxdb",
             Source::Mongodb(_) => "mongodb",
             Source::Redis(_) => "redis",
+            Source::Etcd(_) => "etcd",
             Source::Dynamodb { .. } => "dynamodb",
             Source::Rds { .. } => "rds",
             Source::S3(_) => "s3",
@@ -471,6 +474,38 @@ pub struct Redis {
     pub password: Option<SecretRef>,
     /// How the connection is protected; by default not at all.
     pub tls: Tls,
+}
+
+/// An etcd cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Etcd {
+    /// Client URLs of members, without a slash at their ends. Never empty.
+    pub endpoints: Vec<String>,
+    /// Whom to log in as.
+    pub login: Option<Login>,
+    /// The authority that must have signed the members' certificates (a PEM file of the controller's host); any that the
+    /// host trusts when `None`.
+    pub ca: Option<PathBuf>,
+    /// The certificate that is shown to members.
+    pub certificate: Option<ClientCertificate>,
+}
+
+/// A user and its password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// The user's name.
+    pub user: String,
+    /// Its password.
+    pub password: SecretRef,
+}
+
+/// A certificate that a client shows, and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// A PEM file of the controller's host.
+    pub path: PathBuf,
+    /// The private key, PEM.
+    pub key: SecretRef,
 }
 
 /// A database server.

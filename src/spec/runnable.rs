@@ -8,7 +8,7 @@ use super::{
 };
 use crate::artifact::Kind;
 
-const SOURCES: [&str; 5] = ["files", "sqlite", "mysql", "postgres", "redis"];
+const SOURCES: [&str; 6] = ["files", "sqlite", "mysql", "postgres", "redis", "etcd"];
 /// Sources whose logs are captured.
 const LOGS: [&str; 2] = ["mysql", "postgres"];
 const STORES: [&str; 3] = ["local", "sftp", "s3"];
@@ -120,6 +120,7 @@ impl Source {
             | Source::Sqlite { .. }
             | Source::Influxdb { .. }
             | Source::Redis(_)
+            | Source::Etcd(_)
             | Source::S3(_) => false,
         }
     }

@@ -55,6 +55,7 @@ const DRIVERS: &[&str] = &[
     "sources::mysql",
     "sources::postgres",
     "sources::redis",
+    "sources::etcd",
     "sources::git",
     "schedulers::controller",
     "schedulers::cron",

@@ -105,7 +105,7 @@ fn what_is_missing_is_named_with_what_it_is_for() {
         [
             (
                 "choose-one",
-                "[backup.db] needs one of `files`, `sqlite`, `mysql`, `postgres`, `influxdb`, `mongodb`, `redis`, `dynamodb`, `rds` and `s3`"
+                "[backup.db] needs one of `files`, `sqlite`, `mysql`, `postgres`, `influxdb`, `mongodb`, `redis`, `etcd`, `dynamodb`, `rds` and `s3`"
             ),
             ("missing-key", "[backup.db] needs `policy`"),
             ("choose-one", "[drill.db] needs one of `backup` and `recovery`"),

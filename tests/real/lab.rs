@@ -1,6 +1,7 @@
 //! Real servers: each in a private temporary folder on a free port, waited for by a condition, killed when dropped.
 
 pub mod certificates;
+pub mod etcd;
 pub mod held;
 pub mod mariadb;
 pub mod postgres;
@@ -63,6 +64,12 @@ impl Server {
     pub fn suspend(&self) {
         send(&descendants(self.0.id()), Signal::STOP);
         send(&[self.0.id()], Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        send(&[self.0.id()], Signal::CONT);
+        send(&descendants(self.0.id()), Signal::CONT);
     }
 
     /// Stops what it started for its connections: they stay open, and nothing answers.

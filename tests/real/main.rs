@@ -8,6 +8,8 @@ mod store_conformance;
 mod lab;
 
 mod buckets;
+mod etcd;
+mod etcd_job;
 mod git;
 mod local;
 mod main_job;

@@ -265,11 +265,11 @@ fn redis(arguments: &[Word]) -> Option<Dump> {
     Some(draft.finish())
 }
 
-/// An engine that has no source of its own: the file that it dumps into is backed up, and the line stays.
+/// An engine whose source can't be read off its line: the file that it dumps into is backed up, and the line stays.
 fn written_by(engine: &str, file: Option<&Word>) -> Option<Dump> {
     let file = file?;
     let remark = format!(
-        "{engine} has no source of its own: that line must go on, and the file that it writes is backed up"
+        "the file that it writes is backed up, so that line must go on; or declare {engine} itself as a source instead"
     );
     let source = match values::path(file) {
         Some(path) => Source::Files { paths: vec![path], exclude: Vec::new() },

@@ -1,7 +1,9 @@
 //! What is captured, and from where.
 
+use std::path::PathBuf;
+
 use super::{Change, Draft, Weight, words};
-use crate::spec::{PostgresMethod, Redis, S3, SecretRef, Server, Sftp, Source, StorePlace, Tls};
+use crate::spec::{Etcd, PostgresMethod, Redis, S3, SecretRef, Server, Sftp, Source, StorePlace, Tls};
 
 /// The keys of a declared place or source and their values, and the secrets that it refers to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,6 +96,7 @@ pub fn source(source: &Source) -> Traits {
             traits
         }
         Source::Redis(it) => redis(it),
+        Source::Etcd(it) => etcd(it),
         Source::Dynamodb { region, table } => {
             Traits::of([("region", words::plain(region)), ("table", words::plain(table))])
         }
@@ -151,6 +154,18 @@ fn redis(it: &Redis) -> Traits {
         ("tls", tls(&it.tls)),
     ])
     .with("password", it.password.as_ref())
+}
+
+fn etcd(it: &Etcd) -> Traits {
+    let path = |path: Option<&PathBuf>| optional(path.map(|path| path.to_string_lossy()).as_deref());
+    Traits::of([
+        ("endpoints", list(it.endpoints.iter().map(String::as_str))),
+        ("user", optional(it.login.as_ref().map(|login| login.user.as_str()))),
+        ("ca", path(it.ca.as_ref())),
+        ("cert", path(it.certificate.as_ref().map(|certificate| &certificate.path))),
+    ])
+    .with("password", it.login.as_ref().map(|login| &login.password))
+    .with("key", it.certificate.as_ref().map(|certificate| &certificate.key))
 }
 
 fn tls(tls: &Tls) -> String {

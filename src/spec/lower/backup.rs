@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{Lower, below, line, show, store::secret, word};
 use crate::spec::{
-    Backup, Files, Mysql, Policy, Postgres, PostgresMethod, Redis, SelfHeal, Server, SlotName, Source, Tls,
+    Backup, ClientCertificate, Etcd, Files, Login, Mysql, Policy, Postgres, PostgresMethod, Redis, SelfHeal,
+    Server, SlotName, Source, Tls,
     names::{BackupName, INFRA, PolicyName},
     places::{Path, path},
     schema,
@@ -66,6 +67,9 @@ impl Lower<'_> {
             schema::Backup { redis: Some(redis), .. } => {
                 self.redis(&below(at, ["redis"]), redis).map(Source::Redis)
             }
+            schema::Backup { etcd: Some(etcd), .. } => {
+                self.etcd(&below(at, ["etcd"]), etcd).map(Source::Etcd)
+            }
             schema::Backup { dynamodb: Some(it), .. } => {
                 Some(Source::Dynamodb { region: word(it.region)?, table: word(it.table)? })
             }
@@ -115,6 +119,41 @@ impl Lower<'_> {
             password: redis.password.and_then(secret),
             tls: tls(redis.tls)?,
         })
+    }
+
+    fn etcd(&mut self, at: &Path, etcd: schema::Etcd) -> Option<Etcd> {
+        let schema::Etcd { endpoints, user, password, tls } = etcd;
+        let endpoints: Vec<String> = endpoints?.into_iter().map(|endpoint| endpoint.0.0).collect();
+        let is_secured = tls.is_some();
+        let schema::EtcdTls { ca, cert, key } = tls.unwrap_or_default();
+        self.both(at, ("user", user.is_some()), ("password", password.is_some()));
+        self.both(&below(at, ["tls"]), ("cert", cert.is_some()), ("key", key.is_some()));
+        if let Some(plain) = endpoints.iter().position(|url| is_secured && !url.starts_with("https://")) {
+            let item = below(at, ["endpoints", &plain.to_string()]);
+            let message = format!("`tls` is declared, but `{}` does not use it", endpoints[plain]);
+            self.error("tls-without-https", &item, message, "begin the URL with https://, or remove `tls`");
+        }
+        let login =
+            word(user).zip(password.and_then(secret)).map(|(user, password)| Login { user, password });
+        let certificate = cert.zip(key.and_then(secret));
+        let certificate = certificate.map(|(cert, key)| ClientCertificate { path: cert.0.0, key });
+        Some(Etcd { endpoints, login, ca: ca.map(|ca| ca.0.0), certificate })
+    }
+
+    /// Two keys that only make sense together.
+    fn both(&mut self, at: &Path, one: (&str, bool), other: (&str, bool)) {
+        let ((there, _), (missing, _)) = match (one.1, other.1) {
+            (true, false) => (one, other),
+            (false, true) => (other, one),
+            _ => return,
+        };
+        let message = format!("[{}] has `{there}`, but no `{missing}`", show(at));
+        self.error(
+            "missing-key",
+            &below(at, [there]),
+            message,
+            format!("add `{missing}`, or remove `{there}`"),
+        );
     }
 
     fn files(&mut self, at: &Path, files: schema::Files) -> Option<Source> {

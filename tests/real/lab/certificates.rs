@@ -4,18 +4,20 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
 };
 
 use tempfile::TempDir;
 
 use super::run;
 
-pub struct Certificates(TempDir);
+#[derive(Clone)]
+pub struct Certificates(Arc<TempDir>);
 
 impl Certificates {
     /// Makes an authority that has signed `server` for 127.0.0.1, and `client`.
     pub fn make() -> Self {
-        let made = Self(tempfile::tempdir().expect("a temporary folder can be made"));
+        let made = Self(Arc::new(tempfile::tempdir().expect("a temporary folder can be made")));
         let mut authority = openssl(made.0.path(), "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256");
         authority.args("-nodes -days 1 -subj /CN=lab -keyout ca.key -out ca.pem".split(' '));
         run(&mut authority);
