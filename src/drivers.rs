@@ -24,8 +24,9 @@ use crate::{
     },
     secrets::{Resolver, Secret, SecretError},
     sources::{
-        Source, SourceError, files::FilesSource, git::GitSource, influxdb::InfluxdbSource,
-        mysql::MysqlSource, postgres::PostgresSource, s3::S3Source, sqlite::SqliteSource,
+        Source, SourceError, etcd::EtcdSource, files::FilesSource, git::GitSource,
+        influxdb::InfluxdbSource, mysql::MysqlSource, postgres::PostgresSource, redis::RedisSource,
+        s3::S3Source, sqlite::SqliteSource,
     },
     spec::{self, SecretRef, Spec, StorePlace, names::StoreName},
     state::StateDir,
@@ -277,6 +278,14 @@ impl Drivers {
             spec::Source::Postgres(postgres) => self.permit_password(&postgres.server),
             spec::Source::Influxdb(influxdb) => self.permit_password(&influxdb.server),
             spec::Source::S3(s3) => self.permit_bucket(s3),
+            spec::Source::Redis(redis) => match &redis.password {
+                Some(password) => Ok(self.resolver.permit(password, &redis.host)?),
+                None => Ok(()),
+            },
+            spec::Source::Etcd(etcd) => etcd.endpoints.iter().try_for_each(|endpoint| {
+                let host = host_of_url(endpoint);
+                etcd_secrets(etcd).try_for_each(|secret| Ok(self.resolver.permit(secret, &host)?))
+            }),
             _ => Ok(()),
         }
     }
@@ -293,6 +302,20 @@ impl Drivers {
             Some(password) => Ok(Some(self.resolver.resolve(password, host_of(server)).await?)),
             None => Ok(None),
         }
+    }
+
+    /// Opens etcd's secrets, each of which may be sent to every one of its endpoints.
+    async fn etcd(&self, declared: &spec::Etcd) -> Result<EtcdSource, Refusal> {
+        let host = declared.endpoints.first().map(|endpoint| host_of_url(endpoint)).unwrap_or_default();
+        let password = match &declared.login {
+            Some(login) => Some(self.resolver.resolve(&login.password, &host).await?),
+            None => None,
+        };
+        let key = match &declared.certificate {
+            Some(certificate) => Some(self.resolver.resolve(&certificate.key, &host).await?),
+            None => None,
+        };
+        Ok(EtcdSource::new(declared.clone(), password, key))
     }
 }
 
@@ -341,6 +364,14 @@ impl Registry for Drivers {
                 Box::new(InfluxdbSource::new(influxdb.clone(), password, self.scratch.clone())?)
             }
             spec::Source::S3(s3) => Box::new(S3Source::new(self.bucket(s3).await?)?),
+            spec::Source::Redis(redis) => {
+                let password = match &redis.password {
+                    Some(password) => Some(self.resolver.resolve(password, &redis.host).await?),
+                    None => None,
+                };
+                Box::new(RedisSource::new(redis.clone(), password))
+            }
+            spec::Source::Etcd(etcd) => Box::new(self.etcd(etcd).await?),
             other => return Err(Refusal::NotBuilt(format!("sources of kind `{}`", other.kind()))),
         })
     }
@@ -372,7 +403,17 @@ fn s3_host(declared: &spec::S3) -> String {
     let Some(endpoint) = &declared.endpoint else {
         return format!("s3.{}.amazonaws.com", declared.region);
     };
-    let host = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, rest)| rest);
+    host_of_url(endpoint)
+}
+
+fn etcd_secrets(etcd: &spec::Etcd) -> impl Iterator<Item = &SecretRef> {
+    let password = etcd.login.iter().map(|login| &login.password);
+    password.chain(etcd.certificate.iter().map(|certificate| &certificate.key))
+}
+
+/// The host that a URL leads to.
+fn host_of_url(url: &str) -> String {
+    let host = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = host.split('/').next().unwrap_or(host);
     let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
     match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {

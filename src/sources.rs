@@ -4,6 +4,7 @@ mod aside;
 mod beneath;
 mod blocking;
 mod entries;
+pub mod etcd;
 pub mod files;
 pub mod git;
 mod grouping;
@@ -11,6 +12,7 @@ pub mod influxdb;
 pub mod mysql;
 mod pax;
 pub mod postgres;
+pub mod redis;
 pub mod s3;
 pub mod sqlite;
 

@@ -392,6 +392,10 @@ pub enum Source {
     Influxdb(Influxdb),
     /// MongoDB.
     Mongodb(Server),
+    /// Redis.
+    Redis(Redis),
+    /// etcd, version 3.
+    Etcd(Etcd),
     /// A table of DynamoDB.
     Dynamodb { region: String, table: String },
     /// An instance of RDS.
@@ -410,6 +414,8 @@ impl Source {
             Source::Postgres(_) => "postgres",
             Source::Influxdb(_) => "influxdb",
             Source::Mongodb(_) => "mongodb",
+            Source::Redis(_) => "redis",
+            Source::Etcd(_) => "etcd",
             Source::Dynamodb { .. } => "dynamodb",
             Source::Rds { .. } => "rds",
             Source::S3(_) => "s3",
@@ -464,6 +470,53 @@ pub struct Influxdb {
     pub rpc_port: u16,
     /// The only retention policy that is captured, of the only database that is; all of them when `None`.
     pub retention_policy: Option<String>,
+}
+
+/// A Redis server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redis {
+    /// Name or address.
+    pub host: String,
+    /// Default 6379.
+    pub port: u16,
+    /// Whom to log in as; the server's default user when `None`.
+    pub user: Option<String>,
+    /// With which password.
+    pub password: Option<SecretRef>,
+    /// How the connection is protected; by default not at all.
+    pub tls: Tls,
+}
+
+/// An etcd cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Etcd {
+    /// Client URLs of members, without a slash at their ends. Never empty.
+    pub endpoints: Vec<String>,
+    /// Whom to log in as.
+    pub login: Option<Login>,
+    /// The authority that must have signed the members' certificates (a PEM file of the controller's host); any that the
+    /// host trusts when `None`.
+    pub ca: Option<PathBuf>,
+    /// The certificate that is shown to members.
+    pub certificate: Option<ClientCertificate>,
+}
+
+/// A user and its password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// The user's name.
+    pub user: String,
+    /// Its password.
+    pub password: SecretRef,
+}
+
+/// A certificate that a client shows, and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// A PEM file of the controller's host.
+    pub path: PathBuf,
+    /// The private key, PEM.
+    pub key: SecretRef,
 }
 
 /// A database server.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::artifact::Kind;
 
-const SOURCES: [&str; 6] = ["files", "sqlite", "mysql", "postgres", "influxdb", "s3"];
+const SOURCES: [&str; 8] = ["files", "sqlite", "mysql", "postgres", "influxdb", "redis", "etcd", "s3"];
 /// Sources whose logs are captured.
 const LOGS: [&str; 2] = ["mysql", "postgres"];
 const STORES: [&str; 3] = ["local", "sftp", "s3"];
@@ -116,7 +116,12 @@ impl Source {
         match self {
             Source::Postgres(postgres) => postgres.method != PostgresMethod::Logical,
             Source::Mysql(_) | Source::Mongodb(_) | Source::Dynamodb { .. } | Source::Rds { .. } => true,
-            Source::Files(_) | Source::Sqlite { .. } | Source::Influxdb(_) | Source::S3(_) => false,
+            Source::Files(_)
+            | Source::Sqlite { .. }
+            | Source::Influxdb(_)
+            | Source::Redis(_)
+            | Source::Etcd(_)
+            | Source::S3(_) => false,
         }
     }
 }

@@ -55,6 +55,8 @@ const DRIVERS: &[&str] = &[
     "sources::mysql",
     "sources::postgres",
     "sources::influxdb",
+    "sources::redis",
+    "sources::etcd",
     "sources::git",
     "sources::s3",
     "schedulers::controller",

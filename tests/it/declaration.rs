@@ -105,7 +105,7 @@ fn what_is_missing_is_named_with_what_it_is_for() {
         [
             (
                 "choose-one",
-                "[backup.db] needs one of `files`, `sqlite`, `mysql`, `postgres`, `influxdb`, `mongodb`, `dynamodb`, `rds` and `s3`"
+                "[backup.db] needs one of `files`, `sqlite`, `mysql`, `postgres`, `influxdb`, `mongodb`, `redis`, `etcd`, `dynamodb`, `rds` and `s3`"
             ),
             ("missing-key", "[backup.db] needs `policy`"),
             ("choose-one", "[drill.db] needs one of `backup` and `recovery`"),
@@ -455,5 +455,53 @@ proptest::proptest! {
         proptest::prop_assert_eq!(parsed.spec.is_none(), faulty);
         diagnostics::text(&parsed.diagnostics, &files, Palette::Plain);
         diagnostics::json(&parsed.diagnostics, &files);
+    }
+}
+
+/// What a backup with this source, beside the sound fleet, is reported for.
+fn source_codes(source: &str) -> Vec<&'static str> {
+    found_codes(&format!(
+        "{NIGHTLY}[backup.kv]\npolicy = \"nightly\"\nstores = [\"here\", \"there\"]\n{source}\n"
+    ))
+}
+
+#[test]
+fn redis_and_etcd_need_both_halves_of_what_they_log_in_with() {
+    let secret = "{ file = \"/etc/backstay/secrets/kv\" }";
+    for sound in [
+        "redis = { host = \"cache\" }".to_owned(),
+        format!("redis = {{ host = \"cache\", port = 6380, password = {secret} }}"),
+        format!(
+            "redis = {{ host = \"cache\", user = \"backup\", password = {secret}, tls = {{ ca = \"/ca.pem\" }} }}"
+        ),
+        format!("etcd = {{ endpoints = [\"http://e1:2379\"], user = \"root\", password = {secret} }}"),
+        format!(
+            "etcd = {{ endpoints = [\"https://e1:2379\"], tls = {{ cert = \"/c.pem\", key = {secret} }} }}"
+        ),
+    ] {
+        assert_eq!(source_codes(&sound), Vec::<&str>::new(), "{sound}");
+    }
+    for (faulty, code) in [
+        ("redis = { port = 6380 }".to_owned(), "missing-key"),
+        ("redis = { host = \"cache\", user = \"backup\" }".to_owned(), "missing-key"),
+        ("redis = { host = \"cache\", password = \"hunter2\" }".to_owned(), "literal-secret"),
+        ("etcd = { endpoints = [] }".to_owned(), "empty-list"),
+        ("etcd = { endpoints = [\"e1:2379\"] }".to_owned(), "invalid-value"),
+        ("etcd = { endpoints = [\"https://e1\"], user = \"root\" }".to_owned(), "missing-key"),
+        (format!("etcd = {{ endpoints = [\"https://e1\"], password = {secret} }}"), "missing-key"),
+        (format!("etcd = {{ endpoints = [\"https://e1\"], tls = {{ key = {secret} }} }}"), "missing-key"),
+        (
+            "etcd = { endpoints = [\"https://e1\", \"http://e2\"], tls = { ca = \"/ca.pem\" } }".to_owned(),
+            "tls-without-https",
+        ),
+    ] {
+        assert_eq!(source_codes(&faulty), [code], "{faulty}");
+    }
+    let port = with(&format!(
+        "{NIGHTLY}[backup.kv]\npolicy = \"nightly\"\nstores = [\"here\", \"there\"]\nredis = {{ host = \"cache\" }}\n"
+    ));
+    match &port.spec.unwrap().backups["kv"].source {
+        backstay::spec::Source::Redis(redis) => assert_eq!(redis.port, 6379),
+        other => panic!("{other:?}"),
     }
 }

@@ -1,8 +1,12 @@
 //! Real servers: each in a private temporary folder on a free port, waited for by a condition, killed when dropped.
 
+pub mod certificates;
+pub mod etcd;
+pub mod held;
 pub mod influxdb;
 pub mod mariadb;
 pub mod postgres;
+pub mod redis;
 pub mod s3;
 pub mod sshd;
 pub mod tmpfs;
@@ -55,6 +59,18 @@ impl Server {
             assert!(Instant::now() < deadline, "the server was not ready in time: {what}");
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Stops it where it stands: its connections stay open, and nothing answers.
+    pub fn suspend(&self) {
+        send(&descendants(self.0.id()), Signal::STOP);
+        send(&[self.0.id()], Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        send(&[self.0.id()], Signal::CONT);
+        send(&descendants(self.0.id()), Signal::CONT);
     }
 
     /// Stops what it started for its connections: they stay open, and nothing answers.

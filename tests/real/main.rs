@@ -8,6 +8,8 @@ mod store_conformance;
 mod lab;
 
 mod buckets;
+mod etcd;
+mod etcd_job;
 mod git;
 mod influxdb;
 mod influxdb_job;
@@ -18,6 +20,8 @@ mod mysql_log;
 mod postgres;
 mod postgres_job;
 mod postgres_wal;
+mod redis;
+mod redis_job;
 mod s3;
 mod s3_source;
 mod s3_source_hostile;

@@ -14,6 +14,7 @@ pub(crate) enum Engine {
     Postgres,
     MongoDb,
     InfluxDb,
+    Redis,
 }
 
 impl Engine {
@@ -24,6 +25,7 @@ impl Engine {
             Engine::Postgres => "postgres",
             Engine::MongoDb => "mongodb",
             Engine::InfluxDb => "influxdb",
+            Engine::Redis => "redis",
         }
     }
 }
@@ -69,7 +71,7 @@ pub(super) fn dump(program: &str, arguments: &[Word]) -> Option<Dump> {
         "pg_dump" | "pg_dumpall" | "pg_basebackup" => Some(postgres(program, arguments)),
         "mongodump" => Some(mongodump(arguments)),
         "influxd" | "influx" => influx(program, arguments),
-        "redis-cli" => written_by("Redis", Options::read(&grammars::REDIS, arguments).value(&["rdb"])),
+        "redis-cli" => redis(arguments),
         "etcdctl" => etcd(arguments),
         _ => None,
     }
@@ -248,11 +250,31 @@ fn influx(program: &str, arguments: &[Word]) -> Option<Dump> {
     Some(draft.finish())
 }
 
-/// An engine that has no source of its own: the file that it dumps into is backed up, and the line stays.
+fn redis(arguments: &[Word]) -> Option<Dump> {
+    let options = Options::read(&grammars::REDIS, arguments);
+    options.value(&["rdb"])?;
+    let mut draft = Draft::new(Engine::Redis, &options);
+    draft.connect(&options, [&["h"], &["p"], &["user"], &[]]);
+    if options.values(&["a", "pass"]).any(|word| word.is_literal && !word.text.is_empty()) {
+        secret_seen(&mut draft.remarks);
+    }
+    if let Some(uri) = options.value(&["u"]) {
+        draft.reach(uri);
+    }
+    draft.lost |= options.has(&["s"]);
+    if options.has(&["tls", "cacert"]) {
+        draft.remarks.push("it uses TLS: declare `tls` with the authority's certificate".to_owned());
+    }
+    // A file holds all databases of its server, whichever is named.
+    draft.server.databases.clear();
+    Some(draft.finish())
+}
+
+/// An engine whose source can't be read off its line: the file that it dumps into is backed up, and the line stays.
 fn written_by(engine: &str, file: Option<&Word>) -> Option<Dump> {
     let file = file?;
     let remark = format!(
-        "{engine} has no source of its own: that line must go on, and the file that it writes is backed up"
+        "the file that it writes is backed up, so that line must go on; or declare {engine} itself as a source instead"
     );
     let source = match values::path(file) {
         Some(path) => Source::Files { paths: vec![path], exclude: Vec::new() },

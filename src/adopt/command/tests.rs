@@ -53,6 +53,9 @@ fn servers_are_read_off_the_options_of_each_program() {
         ("mongodump --uri=mongodb://backup@m1,m2/shop?replicaSet=rs0 -o /b", "mongodb backup@m1 shop"),
         ("influxd backup -portable -host tsdb:8088 -database tele /b/i", "influxdb tsdb tele"),
         ("influxd backup -portable -host tsdb:9088 -database tele /b/i", "influxdb tsdb rpc=9088 tele"),
+        ("redis-cli -h r1 -p 6380 --user backup --rdb /b/dump.rdb", "redis backup@r1:6380"),
+        ("redis-cli -u redis://backup@r1:6380/2 --rdb -", "redis backup@r1:6380"),
+        ("redis-cli --rdb /b/dump.rdb", "redis localhost"),
         ("influx backup --host https://tsdb:8086 -b metrics -t x /b/i", "influxdb tsdb:8086 metrics"),
     ] {
         assert_eq!(shown(line), expected, "{line}");
@@ -155,7 +158,6 @@ fn folders_are_read_off_archivers_and_copiers() {
         ("restic -r sftp:x:/r backup --exclude '*.tmp' /srv", "/srv without *.tmp"),
         ("borg create -C lz4 /r::{now} /etc /srv", "/etc /srv"),
         ("aws s3 sync /srv/media s3://bucket/media --delete", "/srv/media"),
-        ("redis-cli -h r1 --rdb /b/dump.rdb", "/b/dump.rdb"),
         ("etcdctl --endpoints=https://e1:2379 snapshot save /b/etcd.db", "/b/etcd.db"),
     ] {
         assert_eq!(files_of(line), expected, "{line}");

@@ -1,7 +1,9 @@
 //! What is captured, and from where.
 
+use std::path::PathBuf;
+
 use super::{Change, Draft, Weight, words};
-use crate::spec::{PostgresMethod, S3, SecretRef, Server, Sftp, Source, StorePlace, Tls};
+use crate::spec::{Etcd, PostgresMethod, Redis, S3, SecretRef, Server, Sftp, Source, StorePlace, Tls};
 
 /// The keys of a declared place or source and their values, and the secrets that it refers to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,6 +96,8 @@ pub fn source(source: &Source) -> Traits {
             traits.values.push(("retention_policy", optional(it.retention_policy.as_deref())));
             traits
         }
+        Source::Redis(it) => redis(it),
+        Source::Etcd(it) => etcd(it),
         Source::Dynamodb { region, table } => {
             Traits::of([("region", words::plain(region)), ("table", words::plain(table))])
         }
@@ -127,10 +131,6 @@ pub fn place(place: &StorePlace) -> Traits {
 }
 
 fn server(server: &Server) -> Traits {
-    let tls = match &server.tls {
-        Tls::Default => "default".to_owned(),
-        Tls::Verified { ca } => format!("verified by {}", words::plain(&ca.to_string_lossy())),
-    };
     let socket = server.socket.as_ref().map(|path| path.to_string_lossy().into_owned());
     let databases = match server.databases.as_slice() {
         [] => "all".to_owned(),
@@ -142,9 +142,38 @@ fn server(server: &Server) -> Traits {
         ("socket", optional(socket.as_deref())),
         ("user", optional(server.user.as_deref())),
         ("databases", databases),
-        ("tls", tls),
+        ("tls", tls(&server.tls)),
     ])
     .with("password", server.password.as_ref())
+}
+
+fn redis(it: &Redis) -> Traits {
+    Traits::of([
+        ("host", words::plain(&it.host)),
+        ("port", it.port.to_string()),
+        ("user", optional(it.user.as_deref())),
+        ("tls", tls(&it.tls)),
+    ])
+    .with("password", it.password.as_ref())
+}
+
+fn etcd(it: &Etcd) -> Traits {
+    let path = |path: Option<&PathBuf>| optional(path.map(|path| path.to_string_lossy()).as_deref());
+    Traits::of([
+        ("endpoints", list(it.endpoints.iter().map(String::as_str))),
+        ("user", optional(it.login.as_ref().map(|login| login.user.as_str()))),
+        ("ca", path(it.ca.as_ref())),
+        ("cert", path(it.certificate.as_ref().map(|certificate| &certificate.path))),
+    ])
+    .with("password", it.login.as_ref().map(|login| &login.password))
+    .with("key", it.certificate.as_ref().map(|certificate| &certificate.key))
+}
+
+fn tls(tls: &Tls) -> String {
+    match tls {
+        Tls::Default => "default".to_owned(),
+        Tls::Verified { ca } => format!("verified by {}", words::plain(&ca.to_string_lossy())),
+    }
 }
 
 fn sftp(it: &Sftp) -> Traits {

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use super::{Lower, below, line, store::secret, word};
+use super::{Lower, below, line, show, store::secret, word};
 use crate::spec::{
-    Backup, Files, Influxdb, Mysql, Policy, Postgres, PostgresMethod, SelfHeal, Server, SlotName, Source,
-    Tls,
+    Backup, ClientCertificate, Etcd, Files, Influxdb, Login, Mysql, Policy, Postgres, PostgresMethod, Redis,
+    SelfHeal, Server, SlotName, Source, Tls,
     names::{BackupName, INFRA, PolicyName},
     places::{Path, path},
     schema,
@@ -14,6 +14,8 @@ use crate::spec::{
 
 /// Where InfluxDB's backup service listens by default.
 const RPC_PORT: u16 = 8088;
+/// Where Redis listens by default.
+const REDIS_PORT: u16 = 6379;
 
 impl Lower<'_> {
     pub(super) fn backup(
@@ -66,6 +68,12 @@ impl Lower<'_> {
             schema::Backup { influxdb: Some(influxdb), .. } => {
                 self.influxdb(&below(at, ["influxdb"]), influxdb).map(Source::Influxdb)
             }
+            schema::Backup { redis: Some(redis), .. } => {
+                self.redis(&below(at, ["redis"]), redis).map(Source::Redis)
+            }
+            schema::Backup { etcd: Some(etcd), .. } => {
+                self.etcd(&below(at, ["etcd"]), etcd).map(Source::Etcd)
+            }
             schema::Backup { dynamodb: Some(it), .. } => {
                 Some(Source::Dynamodb { region: word(it.region)?, table: word(it.table)? })
             }
@@ -117,6 +125,55 @@ impl Lower<'_> {
             rpc_port: rpc_port.unwrap_or(RPC_PORT),
             retention_policy: word(retention_policy),
         })
+    }
+
+    fn redis(&mut self, at: &Path, redis: schema::Redis) -> Option<Redis> {
+        if redis.user.is_some() && redis.password.is_none() {
+            let message = format!("[{}] names a user, but no password", show(at));
+            self.error("missing-key", &below(at, ["user"]), message, "add `password`, or remove `user`");
+        }
+        Some(Redis {
+            host: word(redis.host)?,
+            port: redis.port.unwrap_or(REDIS_PORT),
+            user: word(redis.user),
+            password: redis.password.and_then(secret),
+            tls: tls(redis.tls)?,
+        })
+    }
+
+    fn etcd(&mut self, at: &Path, etcd: schema::Etcd) -> Option<Etcd> {
+        let schema::Etcd { endpoints, user, password, tls } = etcd;
+        let endpoints: Vec<String> = endpoints?.into_iter().map(|endpoint| endpoint.0.0).collect();
+        let is_secured = tls.is_some();
+        let schema::EtcdTls { ca, cert, key } = tls.unwrap_or_default();
+        self.both(at, ("user", user.is_some()), ("password", password.is_some()));
+        self.both(&below(at, ["tls"]), ("cert", cert.is_some()), ("key", key.is_some()));
+        if let Some(plain) = endpoints.iter().position(|url| is_secured && !url.starts_with("https://")) {
+            let item = below(at, ["endpoints", &plain.to_string()]);
+            let message = format!("`tls` is declared, but `{}` does not use it", endpoints[plain]);
+            self.error("tls-without-https", &item, message, "begin the URL with https://, or remove `tls`");
+        }
+        let login =
+            word(user).zip(password.and_then(secret)).map(|(user, password)| Login { user, password });
+        let certificate = cert.zip(key.and_then(secret));
+        let certificate = certificate.map(|(cert, key)| ClientCertificate { path: cert.0.0, key });
+        Some(Etcd { endpoints, login, ca: ca.map(|ca| ca.0.0), certificate })
+    }
+
+    /// Two keys that only make sense together.
+    fn both(&mut self, at: &Path, one: (&str, bool), other: (&str, bool)) {
+        let ((there, _), (missing, _)) = match (one.1, other.1) {
+            (true, false) => (one, other),
+            (false, true) => (other, one),
+            _ => return,
+        };
+        let message = format!("[{}] has `{there}`, but no `{missing}`", show(at));
+        self.error(
+            "missing-key",
+            &below(at, [there]),
+            message,
+            format!("add `{missing}`, or remove `{there}`"),
+        );
     }
 
     fn files(&mut self, at: &Path, files: schema::Files) -> Option<Source> {

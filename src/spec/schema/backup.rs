@@ -8,17 +8,17 @@ use serde::Deserialize;
 use super::{Keep, S3, Secret};
 use crate::spec::{
     SlotName,
-    values::{AbsolutePath, GitUrl, Glob, Line, Name, Text, Word},
+    values::{AbsolutePath, GitUrl, Glob, HttpUrl, Line, Name, Text, Word},
 };
 
-/// What is protected: exactly one of `files`, `sqlite`, `mysql`, `postgres`, `influxdb`, `mongodb`, `dynamodb`, `rds`
-/// and `s3`.
+/// What is protected: exactly one of `files`, `sqlite`, `mysql`, `postgres`, `influxdb`, `mongodb`, `redis`, `etcd`,
+/// `dynamodb`, `rds` and `s3`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
     { "required": ["files"] }, { "required": ["sqlite"] }, { "required": ["mysql"] },
     { "required": ["postgres"] }, { "required": ["influxdb"] }, { "required": ["mongodb"] },
-    { "required": ["dynamodb"] }, { "required": ["rds"] }, { "required": ["s3"] },
+    { "required": ["redis"] }, { "required": ["etcd"] }, { "required": ["dynamodb"] }, { "required": ["rds"] }, { "required": ["s3"] },
 ]))]
 pub struct Backup {
     /// For people.
@@ -49,6 +49,10 @@ pub struct Backup {
     pub influxdb: Option<Influxdb>,
     /// MongoDB.
     pub mongodb: Option<Server>,
+    /// Redis, Valkey, or what speaks their replication.
+    pub redis: Option<Redis>,
+    /// etcd, version 3.
+    pub etcd: Option<Etcd>,
     /// A table of DynamoDB.
     pub dynamodb: Option<Dynamodb>,
     /// An instance of RDS.
@@ -168,6 +172,52 @@ pub struct Influxdb {
     pub retention_policy: Option<Text<Word>>,
     /// How connections to the HTTP API are protected; the other port knows no protection. Default: not at all.
     pub tls: Option<Tls>,
+}
+
+/// A Redis server, of which all is captured.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Redis {
+    /// Name or address.
+    #[schemars(required)]
+    pub host: Option<Text<Word>>,
+    /// Default: 6379.
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+    /// Whom to log in as. Default: the server's default user.
+    pub user: Option<Text<Word>>,
+    /// With which password.
+    pub password: Option<Secret>,
+    /// How the connection is protected. Default: not at all.
+    pub tls: Option<Tls>,
+}
+
+/// An etcd cluster, of which one member is captured.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Etcd {
+    /// Client URLs of members: the first that answers and has a leader is captured.
+    #[schemars(required, length(min = 1))]
+    pub endpoints: Option<Vec<Text<HttpUrl>>>,
+    /// Whom to log in as, where authentication is on: a user with the role `root`.
+    pub user: Option<Text<Word>>,
+    /// With which password.
+    pub password: Option<Secret>,
+    /// How connections are protected. Default: by the authorities that the controller's host trusts.
+    pub tls: Option<EtcdTls>,
+}
+
+/// How connections to etcd are protected.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EtcdTls {
+    /// The authority that must have signed the members' certificates: a PEM file of the controller's host. Default: any
+    /// that the host trusts.
+    pub ca: Option<Text<AbsolutePath>>,
+    /// The certificate that is shown to members: a PEM file of the controller's host.
+    pub cert: Option<Text<AbsolutePath>>,
+    /// The certificate's private key, PEM.
+    pub key: Option<Secret>,
 }
 
 /// A table of DynamoDB.

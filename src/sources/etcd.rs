@@ -1,0 +1,213 @@
+//! etcd, by the HTTP gateway of its API: the stream is the snapshot file that `etcdctl snapshot save` writes, a
+//! database followed by its SHA-256.
+//!
+//! ```text
+//! client (HTTP, TLS, log-in) · member (which one is captured, and what it says of itself)
+//! snapshot (messages, proof that they are whole) · file (the same proof of the file) · place (the way back)
+//! ```
+//!
+//! No program of the engine's is used: `etcdctl` writes snapshots into files only, never into a stream.
+
+mod client;
+mod file;
+mod member;
+mod place;
+mod snapshot;
+
+use std::{collections::BTreeMap, io, time::Duration};
+
+use async_trait::async_trait;
+use tokio::io::AsyncRead;
+
+use super::{CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError};
+use crate::{
+    artifact::{
+        Kind,
+        manifest::{Counts, Details, Moment},
+    },
+    secrets::Secret,
+    spec,
+    stores::Class,
+};
+use client::Client;
+use member::{Member, Revisions};
+use snapshot::Snapshot;
+
+/// How long a member may be silent on what it answers at once.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// All that a cluster holds, from one of its members.
+#[derive(Clone, Debug)]
+pub struct EtcdSource {
+    cluster: spec::Etcd,
+    password: Option<Secret>,
+    key: Option<Secret>,
+}
+
+impl EtcdSource {
+    /// What `cluster` declares, reached with the password and the key that the declaration refers to.
+    pub fn new(cluster: spec::Etcd, password: Option<Secret>, key: Option<Secret>) -> Self {
+        Self { cluster, password, key }
+    }
+
+    fn subject(&self) -> String {
+        format!("etcd at {}", self.cluster.endpoints.join(", "))
+    }
+
+    /// The first declared member that is fit to be captured.
+    async fn member(&self) -> Result<Member, Failure> {
+        let client = Client::new(&self.cluster, self.key.as_ref())?;
+        let login = self.cluster.login.as_ref().zip(self.password.as_ref());
+        let login = login.map(|(login, password)| (login.user.as_str(), password));
+        let mut unfit = Vec::new();
+        for endpoint in &self.cluster.endpoints {
+            match Member::reach(&client, endpoint, login).await {
+                Ok(member) => return Ok(member),
+                Err(why) => unfit.push(format!("{endpoint}: {}", why.reason())),
+            }
+        }
+        Err(Failure::NoMember(unfit.join("; ")))
+    }
+
+    async fn captured(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, Failure> {
+        let member = self.member().await?;
+        let mut snapshot = Snapshot::begin(&member, request.stall).await?;
+        while let Some(bytes) = snapshot.next().await? {
+            sink.write(bytes).await?;
+        }
+        let revisions = Revisions { before: member.revision, after: member.revision_now().await? };
+        let counts = counts(&member, revisions).await;
+        Ok(Captured {
+            moment: Moment::At { time: request.now, position: Some(revisions.to_string()) },
+            details: Details {
+                versions: BTreeMap::from([("server".to_owned(), member.version.clone())]),
+                counts,
+                ..Details::default()
+            },
+        })
+    }
+}
+
+/// How many keys there are in what was captured.
+async fn counts(member: &Member, revisions: Revisions) -> Counts {
+    let Some(revision) = revisions.only() else {
+        return Counts::NotCaptured("something was written while the snapshot was sent".to_owned());
+    };
+    match member.keys_at(revision).await {
+        Ok(keys) => Counts::Captured(BTreeMap::from([("keys".to_owned(), keys)])),
+        Err(failure) => Counts::NotCaptured(failure.reason()),
+    }
+}
+
+#[async_trait]
+impl Source for EtcdSource {
+    async fn probe(&self) -> Result<Probe, SourceError> {
+        let member = self.member().await.map_err(|failure| failure.explain("probe", self.subject()))?;
+        Ok(Probe { version: format!("etcd {}", member.version) })
+    }
+
+    fn stream_name(&self) -> String {
+        "snapshot.db".to_owned()
+    }
+
+    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+        if request.kind == Kind::Log {
+            return Err(SourceError::unsupported(&self.subject(), request.kind));
+        }
+        let captured = self.captured(request, sink).await;
+        captured.map_err(|failure| failure.explain("capture", self.subject()))
+    }
+
+    async fn restore(
+        &self,
+        stream: &mut (dyn AsyncRead + Send + Unpin),
+        place: &Place,
+    ) -> Result<Restored, SourceError> {
+        let restored = match place {
+            Place::File(path) => place::to_file(stream, path).await,
+            Place::Folder(folder) => place::to_folder(stream, folder, &self.stream_name()).await,
+            Place::Database(_) => Err(Failure::Refused("etcd has no databases beside each other".to_owned())),
+            Place::Original => Err(Failure::Refused("a running cluster takes no snapshot back".to_owned())),
+        };
+        restored.map(|place| Restored { place }).map_err(|failure| failure.explain("restore", self.subject()))
+    }
+}
+
+/// What went wrong, before it is known with what.
+#[derive(Debug)]
+enum Failure {
+    SinkClosed,
+    /// The member can't be reached, or the connection broke.
+    Connection(String),
+    /// What is declared is no good for a connection.
+    Settings(String),
+    /// The member was silent for so long.
+    Stalled(Duration),
+    /// The member refuses, in its own words.
+    Answer(String),
+    /// What the member answered is not what was asked for.
+    Unexpected(String),
+    /// None of the declared members is fit, and why.
+    NoMember(String),
+    /// A snapshot does not show that it is whole.
+    Incomplete(String),
+    /// The stream that is restored failed.
+    Stream(io::Error),
+    /// The place to restore to is no good.
+    Place(String),
+    /// What was asked can't be done.
+    Refused(String),
+}
+
+impl From<super::SinkClosed> for Failure {
+    fn from(_: super::SinkClosed) -> Self {
+        Failure::SinkClosed
+    }
+}
+
+impl Failure {
+    fn reason(self) -> String {
+        self.explain("", String::new()).reason
+    }
+
+    fn explain(self, operation: &'static str, subject: String) -> SourceError {
+        let error = |class, reason: String| SourceError::new(operation, subject, class, reason);
+        match self {
+            Failure::SinkClosed => error(Class::Retry, super::SinkClosed.to_string()),
+            Failure::Stalled(silence) => {
+                let silence = humantime::format_duration(silence);
+                error(Class::Retry, format!("the member was silent for {silence}"))
+            }
+            Failure::Unexpected(why) | Failure::Incomplete(why) => error(Class::Retry, why),
+            Failure::Stream(why) => error(Class::Retry, why.to_string()),
+            Failure::Settings(why) | Failure::Place(why) => error(Class::Stalled, why),
+            Failure::Refused(why) => error(Class::Stalled, why).with_hint(place::BY_HAND),
+            Failure::Connection(why) | Failure::Answer(why) | Failure::NoMember(why) => {
+                match HINTS.iter().find(|(part, _)| why.contains(part)) {
+                    Some((_, hint)) => error(Class::Stalled, why).with_hint(*hint),
+                    None => error(Class::Retry, why),
+                }
+            }
+        }
+    }
+}
+
+/// What only a person can mend, by what the member or its connection says of it.
+const HINTS: [(&str, &str); 7] = [
+    ("invalid user ID or password", "check user and password"),
+    (
+        "authentication is not enabled",
+        "the cluster has no users: remove user and password from the declaration",
+    ),
+    (
+        "user name is empty",
+        "declare user and password: the name in a certificate does not count at etcd's HTTP gateway",
+    ),
+    (
+        "permission denied",
+        "only a user with the role root may take snapshots: etcdctl user grant-role … root",
+    ),
+    ("404 Not Found", "let the member serve its gateway: enable-grpc-gateway: true in its configuration"),
+    ("invalid peer certificate", "declare in tls.ca the authority that signed the members' certificates"),
+    ("received fatal alert", "declare in tls.cert and tls.key a certificate that the members accept"),
+];

@@ -1,0 +1,215 @@
+//! Redis, by its replication protocol: the stream is the RDB file that the server sends to a new replica.
+//!
+//! ```text
+//! connection (TCP or TLS, log-in, answers) · identity (which server) · resync (the file as it is sent)
+//! rdb (proof that it is whole) · place (the way back)
+//! ```
+//!
+//! No program of the engine's is used: `redis-cli --rdb` shows neither that the server is alive while it saves for
+//! longer than a stall, nor where the file ends when it is sent as it is made.
+
+mod connection;
+mod identity;
+mod place;
+mod rdb;
+mod resync;
+
+use std::{io, time::Duration};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio::io::AsyncRead;
+
+use super::{CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError};
+use crate::{
+    artifact::{
+        Kind,
+        manifest::{Counts, Details, Moment},
+    },
+    secrets::Secret,
+    spec,
+    stores::Class,
+};
+use connection::Connection;
+use identity::Identity;
+use rdb::{Checksum, Rdb, RdbCheck};
+use resync::Resync;
+
+/// How long the server may be silent on what it answers at once.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// All that one server holds.
+#[derive(Clone, Debug)]
+pub struct RedisSource {
+    server: spec::Redis,
+    password: Option<Secret>,
+}
+
+impl RedisSource {
+    /// What `server` declares, reached with `password`, the one that the declaration refers to.
+    pub fn new(server: spec::Redis, password: Option<Secret>) -> Self {
+        Self { server, password }
+    }
+
+    fn subject(&self) -> String {
+        format!("Redis on {}:{}", self.server.host, self.server.port)
+    }
+
+    async fn identify(&self, stall: Duration) -> Result<(Connection, Identity), Failure> {
+        let mut connection =
+            Connection::open(&self.server, self.password.as_ref(), ANSWER.min(stall)).await?;
+        let identity = Identity::ask(&mut connection).await?;
+        Ok((connection, identity))
+    }
+
+    async fn captured(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, Failure> {
+        let (connection, server) = self.identify(request.stall).await?;
+        let mut resync = Resync::begin(connection.patient(request.stall)).await?;
+        let mut check = RdbCheck::default();
+        while let Some(bytes) = resync.next().await? {
+            check.look(&bytes);
+            sink.write(bytes).await?;
+        }
+        let rdb = check.finish().map_err(Failure::Incomplete)?;
+        Ok(described(&server, &rdb, resync.position(), request.now))
+    }
+}
+
+/// What a whole file represents.
+fn described(server: &Identity, rdb: &Rdb, position: String, now: Timestamp) -> Captured {
+    let time = server.moment_of(rdb, now);
+    let versions = [("server", server.version.clone()), ("rdb", rdb.version.to_string())];
+    let mut omitted = Vec::new();
+    if server.is_of_a_cluster {
+        omitted
+            .push("the server is one node of a cluster: only the slots that it serves are held".to_owned());
+    }
+    if rdb.checksum == Checksum::SwitchedOff {
+        omitted.push(
+            "the server writes no checksum (rdbchecksum no): the file's length is proved, not its content"
+                .to_owned(),
+        );
+    }
+    let counts = "the server counts its keys only as they are now, not as they are in the file";
+    Captured {
+        moment: Moment::At { time, position: Some(position) },
+        details: Details {
+            versions: versions.map(|(name, version)| (name.to_owned(), version)).into(),
+            counts: Counts::NotCaptured(counts.to_owned()),
+            omitted,
+            ..Details::default()
+        },
+    }
+}
+
+#[async_trait]
+impl Source for RedisSource {
+    async fn probe(&self) -> Result<Probe, SourceError> {
+        let identified = self.identify(ANSWER).await;
+        let (_, server) = identified.map_err(|failure| failure.explain("probe", self.subject()))?;
+        Ok(Probe { version: server.version })
+    }
+
+    fn stream_name(&self) -> String {
+        "dump.rdb".to_owned()
+    }
+
+    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+        if request.kind == Kind::Log {
+            return Err(SourceError::unsupported(&self.subject(), request.kind));
+        }
+        let captured = self.captured(request, sink).await;
+        captured.map_err(|failure| failure.explain("capture", self.subject()))
+    }
+
+    async fn restore(
+        &self,
+        stream: &mut (dyn AsyncRead + Send + Unpin),
+        place: &Place,
+    ) -> Result<Restored, SourceError> {
+        let restored = match place {
+            Place::File(path) => place::to_file(stream, path).await,
+            Place::Folder(folder) => place::to_folder(stream, folder, &self.stream_name()).await,
+            Place::Database(_) => Err(Failure::Refused {
+                why: "Redis has numbered databases, and loads a file only as a whole".to_owned(),
+                hint: place::BY_HAND,
+            }),
+            Place::Original => Err(Failure::Refused {
+                why: "a running server loads no file".to_owned(),
+                hint: place::BY_HAND,
+            }),
+        };
+        restored.map(|place| Restored { place }).map_err(|failure| failure.explain("restore", self.subject()))
+    }
+}
+
+/// What went wrong, before it is known with what.
+#[derive(Debug)]
+enum Failure {
+    SinkClosed,
+    /// The connection can't be made, or broke.
+    Connection(String),
+    /// What is declared is no good for a connection.
+    Settings(String),
+    /// The server was silent for so long.
+    Stalled(Duration),
+    /// The server refuses, in its own words.
+    Answer(String),
+    /// What the server answered is not what was asked for.
+    Unexpected(String),
+    /// A file does not show that it is whole.
+    Incomplete(String),
+    /// The stream that is restored failed.
+    Stream(io::Error),
+    /// The place to restore to is no good.
+    Place(String),
+    /// What was asked can't be done.
+    Refused {
+        why: String,
+        hint: &'static str,
+    },
+}
+
+impl From<super::SinkClosed> for Failure {
+    fn from(_: super::SinkClosed) -> Self {
+        Failure::SinkClosed
+    }
+}
+
+impl Failure {
+    fn explain(self, operation: &'static str, subject: String) -> SourceError {
+        let error = |class, reason: String| SourceError::new(operation, subject, class, reason);
+        match self {
+            Failure::SinkClosed => error(Class::Retry, super::SinkClosed.to_string()),
+            Failure::Connection(why) => {
+                error(Class::Retry, why).with_hint("check that the server runs, and host and port")
+            }
+            Failure::Stalled(silence) => {
+                let silence = humantime::format_duration(silence);
+                error(Class::Retry, format!("the server was silent for {silence}"))
+            }
+            Failure::Unexpected(why) | Failure::Incomplete(why) => error(Class::Retry, why),
+            Failure::Stream(why) => error(Class::Retry, why.to_string()),
+            Failure::Settings(why) | Failure::Place(why) => error(Class::Stalled, why),
+            Failure::Refused { why, hint } => error(Class::Stalled, why).with_hint(hint),
+            Failure::Answer(said) => match HINTS.iter().find(|(part, _)| said.contains(part)) {
+                Some((_, hint)) => error(Class::Stalled, said).with_hint(*hint),
+                None => error(Class::Retry, said),
+            },
+        }
+    }
+}
+
+/// What only a person can mend, by what the server says of it.
+const HINTS: [(&str, &str); 7] = [
+    ("WRONGPASS", "check user and password"),
+    ("invalid password", "check the password"),
+    ("NOAUTH", "declare the password"),
+    (
+        "without any password configured",
+        "the server has no password: remove it from the declaration, or set one",
+    ),
+    ("no password is set", "the server has no password: remove it from the declaration, or set one"),
+    ("NOPERM", "let the user replicate: ACL SETUSER … +psync +replconf +info"),
+    ("DENIED", "let this host in: set a password and `bind` an address that it reaches"),
+];
