@@ -23,7 +23,7 @@ use crate::{
     },
     secrets::{Resolver, SecretError},
     sources::{
-        Source, SourceError, files::FilesSource, git::GitSource, mysql::MysqlSource,
+        Source, SourceError, files::FilesSource, git::GitSource, mongodb::MongodbSource, mysql::MysqlSource,
         postgres::PostgresSource, sqlite::SqliteSource,
     },
     spec::{self, SecretRef, Spec, StorePlace, names::StoreName},
@@ -278,6 +278,10 @@ impl Drivers {
                 Some(password) => Ok(self.resolver.permit(password, host_of(&postgres.server))?),
                 None => Ok(()),
             },
+            spec::Source::Mongodb(mongodb) => match &mongodb.server.password {
+                Some(password) => Ok(self.resolver.permit(password, host_of(&mongodb.server))?),
+                None => Ok(()),
+            },
             _ => Ok(()),
         }
     }
@@ -330,6 +334,13 @@ impl Registry for Drivers {
                     None => None,
                 };
                 Box::new(PostgresSource::new(postgres.clone(), password))
+            }
+            spec::Source::Mongodb(mongodb) => {
+                let password = match &mongodb.server.password {
+                    Some(password) => Some(self.resolver.resolve(password, host_of(&mongodb.server)).await?),
+                    None => None,
+                };
+                Box::new(MongodbSource::new(mongodb.clone(), password))
             }
             other => return Err(Refusal::NotBuilt(format!("sources of kind `{}`", other.kind()))),
         })

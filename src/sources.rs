@@ -5,6 +5,7 @@ mod blocking;
 mod entries;
 pub mod files;
 pub mod git;
+pub mod mongodb;
 pub mod mysql;
 pub mod postgres;
 pub mod sqlite;

@@ -391,7 +391,7 @@ pub enum Source {
     /// InfluxDB 1.x or 2.x.
     Influxdb { server: Server, retention_policies: Vec<String> },
     /// MongoDB.
-    Mongodb(Server),
+    Mongodb(Mongodb),
     /// A table of DynamoDB.
     Dynamodb { region: String, table: String },
     /// An instance of RDS.
@@ -453,6 +453,15 @@ pub enum PostgresMethod {
         /// What keeps its log on the server until it is captured.
         slot: SlotName,
     },
+}
+
+/// MongoDB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mongodb {
+    /// Where and as whom.
+    pub server: Server,
+    /// The database that the user was made in.
+    pub auth_database: String,
 }
 
 /// A database server.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::artifact::Kind;
 
-const SOURCES: [&str; 4] = ["files", "sqlite", "mysql", "postgres"];
+const SOURCES: [&str; 5] = ["files", "sqlite", "mysql", "postgres", "mongodb"];
 /// Sources whose logs are captured.
 const LOGS: [&str; 2] = ["mysql", "postgres"];
 const STORES: [&str; 3] = ["local", "sftp", "s3"];

@@ -21,7 +21,7 @@ use super::{
     values::{Length, Line, Name, Text, Word, Zone},
 };
 pub use backup::{
-    Backup, Dynamodb, Files, Influxdb, Infra, Postgres, PostgresMethod, Rds, Server, Sqlite, Tls,
+    Backup, Dynamodb, Files, Influxdb, Infra, Mongodb, Postgres, PostgresMethod, Rds, Server, Sqlite, Tls,
 };
 pub use machines::{Ansible, Configure, Drill, DrillPoint, Recovery, RecoveryStep, Vm};
 pub use policy::{CadenceForm, CatchUp, Keep, Policy, Verify, Window, default_grace};

@@ -54,6 +54,7 @@ const DRIVERS: &[&str] = &[
     "sources::sqlite",
     "sources::mysql",
     "sources::postgres",
+    "sources::mongodb",
     "sources::git",
     "schedulers::controller",
     "schedulers::cron",

@@ -1,6 +1,7 @@
 //! Real servers: each in a private temporary folder on a free port, waited for by a condition, killed when dropped.
 
 pub mod mariadb;
+pub mod mongodb;
 pub mod postgres;
 pub mod s3;
 pub mod sshd;
@@ -59,6 +60,11 @@ impl Server {
     /// Stops what it started for its connections: they stay open, and nothing answers.
     pub fn freeze(&self) {
         send(&descendants(self.0.id()), Signal::STOP);
+    }
+
+    /// Stops it: its connections stay open, and nothing answers.
+    pub fn pause(&self) {
+        send(&[self.0.id()], Signal::STOP);
     }
 
     /// Lets go on what was frozen.

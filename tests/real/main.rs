@@ -11,6 +11,8 @@ mod buckets;
 mod git;
 mod local;
 mod main_job;
+mod mongodb;
+mod mongodb_job;
 mod mysql;
 mod mysql_log;
 mod postgres;

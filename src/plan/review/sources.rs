@@ -87,7 +87,11 @@ pub fn source(source: &Source) -> Traits {
             }
             traits
         }
-        Source::Mongodb(it) => server(it),
+        Source::Mongodb(mongodb) => {
+            let mut traits = server(&mongodb.server);
+            traits.values.push(("auth_database", words::plain(&mongodb.auth_database)));
+            traits
+        }
         Source::Influxdb { server: it, retention_policies } => {
             let mut traits = server(it);
             traits.values.push(("retention_policies", list(retention_policies.iter().map(String::as_str))));

@@ -48,7 +48,7 @@ pub struct Backup {
     /// InfluxDB 1.x or 2.x.
     pub influxdb: Option<Influxdb>,
     /// MongoDB.
-    pub mongodb: Option<Server>,
+    pub mongodb: Option<Mongodb>,
     /// A table of DynamoDB.
     pub dynamodb: Option<Dynamodb>,
     /// An instance of RDS.
@@ -134,6 +134,30 @@ pub enum PostgresMethod {
     Logical,
     /// The files of the whole cluster.
     Physical,
+}
+
+/// A MongoDB server: `host`, or `socket`. Of a replica set it is one member, and for restores its primary.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["host"] }, { "required": ["socket"] }]))]
+pub struct Mongodb {
+    /// Name or address.
+    pub host: Option<Text<Word>>,
+    /// Default: the engine's own.
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+    /// A Unix socket of the controller's host, instead of host and port.
+    pub socket: Option<Text<AbsolutePath>>,
+    /// Whom to log in as.
+    pub user: Option<Text<Word>>,
+    /// With which password.
+    pub password: Option<Secret>,
+    /// The database that the user was made in. Default: `admin`.
+    pub auth_database: Option<Text<Word>>,
+    /// Which databases. Default: all but the engine's own.
+    pub databases: Option<Vec<Text<Word>>>,
+    /// How the connection is protected. Default: not at all.
+    pub tls: Option<Tls>,
 }
 
 /// How a connection to a server is protected.
