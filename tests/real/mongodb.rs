@@ -330,6 +330,8 @@ async fn what_only_a_person_can_mend_is_told_with_how() {
             "{error:?}"
         );
     }
+    let own = fails(&server.source(&["shop", "admin"]), &request(), &mut sink).await;
+    assert!(own.to_string().contains("admin is the engine's own") && own.class == Class::Stalled, "{own}");
     let missing = server.source(&["shop", "nothing"]);
     for error in [missing.probe().await.unwrap_err(), fails(&missing, &request(), &mut sink).await] {
         assert!(error.to_string().contains("nothing is missing") && error.class == Class::Stalled, "{error}");

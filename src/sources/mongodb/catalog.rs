@@ -22,7 +22,7 @@ pub(super) async fn collections(access: &Access) -> Result<Vec<Collection>, Fail
             collections.push(described(&database, listed).await?);
         }
     }
-    collections.sort_by(|a, b| a.name().cmp(&b.name()));
+    collections.sort_by_cached_key(Collection::name);
     Ok(collections)
 }
 
@@ -34,6 +34,11 @@ pub(super) async fn databases(access: &Access) -> Result<Vec<(String, Vec<Listed
     };
     let mut databases = Vec::new();
     for name in names {
+        if OWN.contains(&name.as_str()) {
+            return Err(Failure::Refused(format!(
+                "database {name} is the engine's own, which can't be restored"
+            )));
+        }
         let listed = listed(&access.database(&name), doc! {}).await?;
         // A database is there as long as a collection is.
         if listed.is_empty() && !access.databases.is_empty() {

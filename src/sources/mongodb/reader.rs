@@ -28,14 +28,20 @@ pub(super) struct Archive<'a> {
     items: Items<'a>,
     /// Every collection that the prelude tells, in its order.
     pub collections: Vec<Collection>,
-    /// Where each collection with documents stands.
-    progress: BTreeMap<(String, String), (usize, Progress)>,
+    /// Their numbers in it.
+    numbers: BTreeMap<Namespace, usize>,
+    /// How much was seen of each.
+    seen: Vec<Progress>,
     /// Whose block is open.
-    current: Option<(String, String)>,
+    current: Option<usize>,
 }
 
+/// The names of a database and of a collection in it.
+type Namespace = (String, String);
+
 enum Progress {
-    Open(Checksum),
+    Open(Box<Checksum>),
+    /// There is no more, or there are no documents of its own.
     Closed,
 }
 
@@ -66,88 +72,94 @@ impl<'a> Archive<'a> {
             }
             number += 1;
         }
-        let progress = progress(&collections)?;
-        Ok(Self { items, collections, progress, current: None })
+        let numbers = numbers(&collections)?;
+        let seen = collections.iter().map(Progress::begin).collect();
+        Ok(Self { items, collections, numbers, seen, current: None })
     }
 
     /// The next document or end of a collection; `None` where the archive ends and every collection has ended.
     pub async fn next(&mut self) -> Result<Option<Event>, Failure> {
         loop {
-            let Some(current) = self.current.clone() else {
-                match self.items.next().await? {
-                    None => return self.whole(),
-                    Some(Item::Terminator) => return Err(damaged("a block without a header")),
-                    Some(Item::Document(header)) => {
-                        if let Some(closed) = self.begin(&header).await? {
-                            return Ok(Some(closed));
-                        }
-                    }
+            if let Some(current) = self.current {
+                match self.items.expected().await? {
+                    Item::Terminator => self.current = None,
+                    Item::Document(document) => return self.document(current, &document).map(Some),
                 }
                 continue;
-            };
-            match self.items.expected().await? {
-                Item::Terminator => self.current = None,
-                Item::Document(document) => return self.document(&current, &document).map(Some),
+            }
+            match self.items.next().await? {
+                None => return self.whole().map(|()| None),
+                Some(Item::Terminator) => return Err(damaged("a block without a header")),
+                Some(Item::Document(header)) => {
+                    if let Some(closed) = self.begin(&header).await? {
+                        return Ok(Some(closed));
+                    }
+                }
             }
         }
     }
 
-    fn whole(&self) -> Result<Option<Event>, Failure> {
-        let open = self.progress.iter().find(|(_, (_, progress))| matches!(progress, Progress::Open(_)));
-        match open {
-            None => Ok(None),
-            Some(((database, name), _)) => {
-                Err(Failure::Incomplete(format!("the archive ends before all of {database}.{name} was seen")))
+    fn whole(&self) -> Result<(), Failure> {
+        let mut seen = self.collections.iter().zip(&self.seen);
+        match seen.find(|(_, progress)| matches!(progress, Progress::Open(_))) {
+            None => Ok(()),
+            Some((open, _)) => {
+                Err(Failure::Incomplete(format!("the archive ends before all of {} was seen", open.name())))
             }
         }
     }
 
     async fn begin(&mut self, header: &Bytes) -> Result<Option<Event>, Failure> {
         let (namespace, part) = namespace(header)?;
-        let Some((number, progress)) = self.progress.get_mut(&namespace) else {
+        let Some(&number) = self.numbers.get(&namespace) else {
             return Err(damaged("documents of a collection that its prelude does not tell"));
         };
-        let Progress::Open(checksum) = progress else {
-            return Err(damaged("documents of a collection behind its end"));
-        };
+        let Progress::Open(checksum) = &self.seen[number] else { return Err(behind_the_end()) };
         let Part::End(crc) = part else {
-            self.current = Some(namespace);
+            self.current = Some(number);
             return Ok(None);
         };
         if checksum.finish() != crc {
             return Err(damaged(&format!("{}.{}, whose checksum does not fit", namespace.0, namespace.1)));
         }
-        *progress = Progress::Closed;
-        let number = *number;
+        self.seen[number] = Progress::Closed;
         match self.items.expected().await? {
             Item::Terminator => Ok(Some(Event::Closed(number))),
-            Item::Document(_) => Err(damaged("documents of a collection behind its end")),
+            Item::Document(_) => Err(behind_the_end()),
         }
     }
 
-    fn document(&mut self, of: &(String, String), document: &Bytes) -> Result<Event, Failure> {
-        let Some((number, Progress::Open(checksum))) = self.progress.get_mut(of) else {
-            return Err(damaged("documents of a collection behind its end"));
-        };
+    fn document(&mut self, number: usize, document: &Bytes) -> Result<Event, Failure> {
+        let Progress::Open(checksum) = &mut self.seen[number] else { return Err(behind_the_end()) };
         checksum.update(document);
         let document = RawDocumentBuf::from_bytes(document.to_vec());
         let document = document.map_err(|error| damaged(&format!("a document that is none: {error}")))?;
-        Ok(Event::Document(*number, document))
+        Ok(Event::Document(number, document))
     }
 }
 
-fn progress(collections: &[Collection]) -> Result<BTreeMap<(String, String), (usize, Progress)>, Failure> {
-    let mut progress = BTreeMap::new();
-    for (number, collection) in collections.iter().enumerate() {
-        if collection.shape == Shape::View {
-            continue;
+impl Progress {
+    fn begin(collection: &Collection) -> Self {
+        match collection.shape {
+            Shape::Documents { .. } => Progress::Open(Box::new(Checksum::new())),
+            Shape::View => Progress::Closed,
         }
-        let name = (collection.database.clone(), collection.name.clone());
-        if progress.insert(name, (number, Progress::Open(Checksum::new()))).is_some() {
+    }
+}
+
+fn numbers(collections: &[Collection]) -> Result<BTreeMap<Namespace, usize>, Failure> {
+    let mut numbers = BTreeMap::new();
+    for (number, collection) in collections.iter().enumerate() {
+        let namespace = (collection.database.clone(), collection.name.clone());
+        if numbers.insert(namespace, number).is_some() {
             return Err(damaged("a collection twice"));
         }
     }
-    Ok(progress)
+    Ok(numbers)
+}
+
+fn behind_the_end() -> Failure {
+    damaged("documents of a collection behind its end")
 }
 
 fn listed(entry: &Bytes) -> Result<Collection, Failure> {
@@ -157,7 +169,7 @@ fn listed(entry: &Bytes) -> Result<Collection, Failure> {
     Collection::read(text("db")?, text("collection")?, text("metadata")?)
 }
 
-fn namespace(header: &Bytes) -> Result<((String, String), Part), Failure> {
+fn namespace(header: &Bytes) -> Result<(Namespace, Part), Failure> {
     let header = raw(header)?;
     let wrong = |error: bson::error::Error| damaged(&format!("a block's header: {error}"));
     let name = (
