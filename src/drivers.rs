@@ -24,8 +24,8 @@ use crate::{
     },
     secrets::{Resolver, Secret, SecretError},
     sources::{
-        Source, SourceError, etcd::EtcdSource, files::FilesSource, git::GitSource,
-        influxdb::InfluxdbSource, mysql::MysqlSource, postgres::PostgresSource, redis::RedisSource,
+        Source, SourceError, etcd::EtcdSource, files::FilesSource, git::GitSource, influxdb::InfluxdbSource,
+        mongodb::MongodbSource, mysql::MysqlSource, postgres::PostgresSource, redis::RedisSource,
         s3::S3Source, sqlite::SqliteSource,
     },
     spec::{self, SecretRef, Spec, StorePlace, names::StoreName},
@@ -286,6 +286,7 @@ impl Drivers {
                 let host = host_of_url(endpoint);
                 etcd_secrets(etcd).try_for_each(|secret| Ok(self.resolver.permit(secret, &host)?))
             }),
+            spec::Source::Mongodb(mongodb) => self.permit_password(&mongodb.server),
             _ => Ok(()),
         }
     }
@@ -372,6 +373,9 @@ impl Registry for Drivers {
                 Box::new(RedisSource::new(redis.clone(), password))
             }
             spec::Source::Etcd(etcd) => Box::new(self.etcd(etcd).await?),
+            spec::Source::Mongodb(mongodb) => {
+                Box::new(MongodbSource::new(mongodb.clone(), self.password(&mongodb.server).await?))
+            }
             other => return Err(Refusal::NotBuilt(format!("sources of kind `{}`", other.kind()))),
         })
     }

@@ -9,6 +9,7 @@ pub mod files;
 pub mod git;
 mod grouping;
 pub mod influxdb;
+pub mod mongodb;
 pub mod mysql;
 mod pax;
 pub mod postgres;

@@ -391,7 +391,7 @@ pub enum Source {
     /// InfluxDB 1.x.
     Influxdb(Influxdb),
     /// MongoDB.
-    Mongodb(Server),
+    Mongodb(Mongodb),
     /// Redis.
     Redis(Redis),
     /// etcd, version 3.
@@ -517,6 +517,15 @@ pub struct ClientCertificate {
     pub path: PathBuf,
     /// The private key, PEM.
     pub key: SecretRef,
+}
+
+/// MongoDB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mongodb {
+    /// Where and as whom.
+    pub server: Server,
+    /// The database that the user was made in.
+    pub auth_database: String,
 }
 
 /// A database server.

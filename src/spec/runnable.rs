@@ -8,7 +8,8 @@ use super::{
 };
 use crate::artifact::Kind;
 
-const SOURCES: [&str; 8] = ["files", "sqlite", "mysql", "postgres", "influxdb", "redis", "etcd", "s3"];
+const SOURCES: [&str; 9] =
+    ["files", "sqlite", "mysql", "postgres", "mongodb", "influxdb", "redis", "etcd", "s3"];
 /// Sources whose logs are captured.
 const LOGS: [&str; 2] = ["mysql", "postgres"];
 const STORES: [&str; 3] = ["local", "sftp", "s3"];

@@ -54,6 +54,7 @@ const DRIVERS: &[&str] = &[
     "sources::sqlite",
     "sources::mysql",
     "sources::postgres",
+    "sources::mongodb",
     "sources::influxdb",
     "sources::redis",
     "sources::etcd",

@@ -5,6 +5,7 @@ pub mod etcd;
 pub mod held;
 pub mod influxdb;
 pub mod mariadb;
+pub mod mongodb;
 pub mod postgres;
 pub mod redis;
 pub mod s3;
@@ -76,6 +77,11 @@ impl Server {
     /// Stops what it started for its connections: they stay open, and nothing answers.
     pub fn freeze(&self) {
         send(&descendants(self.0.id()), Signal::STOP);
+    }
+
+    /// Stops it: its connections stay open, and nothing answers.
+    pub fn pause(&self) {
+        send(&[self.0.id()], Signal::STOP);
     }
 
     /// Lets go on what was frozen.

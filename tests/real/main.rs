@@ -15,6 +15,8 @@ mod influxdb;
 mod influxdb_job;
 mod local;
 mod main_job;
+mod mongodb;
+mod mongodb_job;
 mod mysql;
 mod mysql_log;
 mod postgres;

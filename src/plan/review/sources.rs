@@ -89,7 +89,11 @@ pub fn source(source: &Source) -> Traits {
             }
             traits
         }
-        Source::Mongodb(it) => server(it),
+        Source::Mongodb(mongodb) => {
+            let mut traits = server(&mongodb.server);
+            traits.values.push(("auth_database", words::plain(&mongodb.auth_database)));
+            traits
+        }
         Source::Influxdb(it) => {
             let mut traits = server(&it.server);
             traits.values.push(("rpc_port", it.rpc_port.to_string()));

@@ -17,7 +17,7 @@ use super::{Failure, names::DatabaseName, portable::Content};
 use crate::sources::{
     Run, RunKey,
     blocking::Feed,
-    pax::{Described, Head, Reader, Meta, padding, safe_name},
+    pax::{Described, Head, Meta, Reader, padding, safe_name},
 };
 
 /// The size of the pieces that are handed on, bytes.
@@ -174,9 +174,8 @@ mod tests {
             let meta = Meta { mode: 0o4777, owner: (0, 0), modified: (0, 0) };
             let link = kind.is_symlink().then_some(&b"/etc"[..]);
             let size = content.len() as u64;
-            bytes.extend(
-                Head { kind: *kind, name: name.as_bytes(), link, size, meta, records: &[] }.blocks(),
-            );
+            bytes
+                .extend(Head { kind: *kind, name: name.as_bytes(), link, size, meta, records: &[] }.blocks());
             bytes.extend(content.as_bytes());
             bytes.resize(bytes.len() + padding(size), 0);
         }

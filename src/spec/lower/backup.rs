@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{Lower, below, line, show, store::secret, word};
 use crate::spec::{
-    Backup, ClientCertificate, Etcd, Files, Influxdb, Login, Mysql, Policy, Postgres, PostgresMethod, Redis,
-    SelfHeal, Server, SlotName, Source, Tls,
+    Backup, ClientCertificate, Etcd, Files, Influxdb, Login, Mongodb, Mysql, Policy, Postgres,
+    PostgresMethod, Redis, SelfHeal, Server, SlotName, Source, Tls,
     names::{BackupName, INFRA, PolicyName},
     places::{Path, path},
     schema,
@@ -64,7 +64,7 @@ impl Lower<'_> {
             schema::Backup { postgres: Some(postgres), .. } => {
                 self.postgres(&below(at, ["postgres"]), name, postgres).map(Source::Postgres)
             }
-            schema::Backup { mongodb: Some(server), .. } => Some(Source::Mongodb(server_of(server)?)),
+            schema::Backup { mongodb: Some(mongodb), .. } => mongodb_of(mongodb).map(Source::Mongodb),
             schema::Backup { influxdb: Some(influxdb), .. } => {
                 self.influxdb(&below(at, ["influxdb"]), influxdb).map(Source::Influxdb)
             }
@@ -208,6 +208,16 @@ fn server_of(server: schema::Server) -> Option<Server> {
         databases: words(server.databases),
         tls: tls(server.tls)?,
     })
+}
+
+/// Where users are made unless they are told otherwise.
+const AUTH_DATABASE: &str = "admin";
+
+fn mongodb_of(mongodb: schema::Mongodb) -> Option<Mongodb> {
+    let schema::Mongodb { host, port, socket, user, password, auth_database, databases, tls } = mongodb;
+    let server = schema::Server { host, port, socket, user, password, databases, tls };
+    let auth_database = word(auth_database).unwrap_or_else(|| AUTH_DATABASE.to_owned());
+    Some(Mongodb { server: server_of(server)?, auth_database })
 }
 
 fn tls(tls: Option<schema::Tls>) -> Option<Tls> {

@@ -48,7 +48,7 @@ pub struct Backup {
     /// InfluxDB 1.x.
     pub influxdb: Option<Influxdb>,
     /// MongoDB.
-    pub mongodb: Option<Server>,
+    pub mongodb: Option<Mongodb>,
     /// Redis, Valkey, or what speaks their replication.
     pub redis: Option<Redis>,
     /// etcd, version 3.
@@ -138,6 +138,30 @@ pub enum PostgresMethod {
     Logical,
     /// The files of the whole cluster.
     Physical,
+}
+
+/// A MongoDB server: `host`, or `socket`. Of a replica set it is one member, and for restores its primary.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["host"] }, { "required": ["socket"] }]))]
+pub struct Mongodb {
+    /// Name or address.
+    pub host: Option<Text<Word>>,
+    /// Default: the engine's own.
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+    /// A Unix socket of the controller's host, instead of host and port.
+    pub socket: Option<Text<AbsolutePath>>,
+    /// Whom to log in as.
+    pub user: Option<Text<Word>>,
+    /// With which password.
+    pub password: Option<Secret>,
+    /// The database that the user was made in. Default: `admin`.
+    pub auth_database: Option<Text<Word>>,
+    /// Which databases. Default: all but the engine's own.
+    pub databases: Option<Vec<Text<Word>>>,
+    /// How the connection is protected. Default: not at all.
+    pub tls: Option<Tls>,
 }
 
 /// How a connection to a server is protected.
