@@ -127,6 +127,7 @@ impl Source for EtcdSource {
             Place::File(path) => place::to_file(stream, path).await,
             Place::Folder(folder) => place::to_folder(stream, folder, &self.stream_name()).await,
             Place::Database(_) => Err(Failure::Refused("etcd has no databases beside each other".to_owned())),
+            Place::Bucket { .. } => Err(Failure::Refused("only objects go into a bucket".to_owned())),
             Place::Original => Err(Failure::Refused("a running cluster takes no snapshot back".to_owned())),
         };
         restored.map(|place| Restored { place }).map_err(|failure| failure.explain("restore", self.subject()))

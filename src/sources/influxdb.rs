@@ -173,6 +173,7 @@ impl Source for InfluxdbSource {
             Place::File(path) => load::to_file(stream, path).await,
             Place::Folder(folder) => load::to_folder(stream, folder).await,
             Place::Database(name) => load::to_new_database(self, stream, name).await,
+            Place::Bucket { .. } => Err(Failure::Refused("only objects go into a bucket".to_owned())),
             Place::Original => load::over_originals(self, stream).await,
         };
         restored.map(|place| Restored { place }).map_err(|failure| failure.explain("restore", self.subject()))

@@ -85,6 +85,7 @@ impl MongodbSource {
                 "several databases were captured, each with its own name; restore them to a file, or over the original"
                     .to_owned(),
             )),
+            Place::Bucket { .. } => Err(Failure::Refused("only objects go into a bucket".to_owned())),
             Place::Original => load::over_original(&self.access().await?, stream).await,
         }
     }

@@ -134,6 +134,10 @@ impl Source for RedisSource {
                 why: "Redis has numbered databases, and loads a file only as a whole".to_owned(),
                 hint: place::BY_HAND,
             }),
+            Place::Bucket { .. } => Err(Failure::Refused {
+                why: "only objects go into a bucket".to_owned(),
+                hint: place::BY_HAND,
+            }),
             Place::Original => Err(Failure::Refused {
                 why: "a running server loads no file".to_owned(),
                 hint: place::BY_HAND,

@@ -249,7 +249,7 @@ fn members(archive: &mut impl Read) -> io::Result<(Held, i64)> {
     let mut reader = Reader::new(archive);
     let (mut held, mut newest) = (Held::Nothing, 0);
     while let Some(member) = reader.next()? {
-        newest = newest.max(member.modified.0);
+        newest = newest.max(member.meta.modified.0);
         if member.name.ends_with(b".tsm") && member.size > 0 {
             held = Held::Data;
         }
