@@ -137,6 +137,22 @@ fn what_is_damaged_and_newer_than_all_that_is_good_is_withheld_until_it_is_repai
 }
 
 #[test]
+fn an_expired_log_goes_together_with_what_repaired_it() {
+    let mut policy = nightly();
+    policy.keep.log = Some(HOUR);
+    let mut world = World::new(&["a"]).declare("agama", policy);
+    world.put(&["a"], "agama", &artifact(Kind::Full, ago(world.now, 9), 1));
+    let mut lost = artifact(Kind::Log, ago(world.now, 8), 2);
+    lost.condition = damaged();
+    let mut repaired = artifact(Kind::Log, ago(world.now, 2), 3);
+    (repaired.newest, repaired.supersedes) = (lost.newest, Some(lost.id));
+    [&lost, &repaired].into_iter().for_each(|log| world.put(&["a"], "agama", log));
+    let judged = world.judge(planted(&world, vec![delete(lost.id, "a"), delete(repaired.id, "a")]));
+    let rules: Vec<&str> = judged.withheld.iter().map(|withheld| withheld.rule.as_str()).collect();
+    assert_eq!(rules, ["delete-share"], "most of what is there goes, and nothing else is wrong with it");
+}
+
+#[test]
 fn where_nothing_is_known_to_be_good_everything_is_withheld() {
     let (mut world, ids) = aged(2);
     world.stored("a", "agama").artifacts.iter_mut().for_each(|a| a.condition = damaged());

@@ -152,9 +152,9 @@ impl<'a> Case<'a> {
         self.stored.artifacts.iter().filter(|a| !self.gone.contains_key(&a.id))
     }
 
-    /// Whether a good one that stays repairs and replaces it.
+    /// Whether a good one repairs and replaces it. Whether that one may go is a question of its own.
     fn is_replaced(&self, artifact: &StoredArtifact) -> bool {
-        self.staying().any(|other| other.is_good() && other.supersedes == Some(artifact.id))
+        self.stored.artifacts.iter().any(|other| other.is_good() && other.supersedes == Some(artifact.id))
     }
 
     /// The stores that the declaration gives the backup, if it is declared.
