@@ -2,6 +2,7 @@
 
 pub mod certificates;
 pub mod etcd;
+pub mod fleet;
 pub mod held;
 pub mod influxdb;
 pub mod mariadb;

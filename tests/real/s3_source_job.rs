@@ -1,12 +1,6 @@
 //! A commit declares a bucket, and the built program backs it up and brings it back.
 
-use std::{
-    fs,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
 use aws_sdk_s3::{
     Client,
@@ -14,73 +8,14 @@ use aws_sdk_s3::{
     types::{BucketVersioningStatus, VersioningConfiguration},
 };
 
-use crate::lab::s3::{KEY_ID, Minio, SECRET, client};
+use crate::lab::{
+    fleet::Fleet,
+    s3::{KEY_ID, Minio, SECRET, client},
+};
 
-/// A fleet as `init` makes it.
-struct Fleet(PathBuf);
-
-impl Fleet {
-    fn in_folder(root: &Path) -> Self {
-        let fleet = Self(root.join("fleet"));
-        let made = Command::new(env!("CARGO_BIN_EXE_backstay")).arg("init").arg(&fleet.0).output().unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        fleet
-    }
-
-    fn secret(&self, name: &str, text: &str) -> String {
-        let path = self.0.join(name);
-        let mut options = fs::OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(0o600).open(&path).unwrap();
-        file.write_all(text.as_bytes()).unwrap();
-        path.display().to_string()
-    }
-
-    fn declare(&self, endpoint: &str, keys: &str) {
-        let backup = format!(
-            "[backup.uploads]\npolicy = \"nightly\"\nstores = [\"primary\", \"second\"]\n\
-             [backup.uploads.s3]\nbucket = \"uploads\"\nprefix = \"in\"\nendpoint = \"{endpoint}\"\n{keys}"
-        );
-        fs::write(self.0.join("infra/backup/uploads.toml"), backup).unwrap();
-        self.commit();
-    }
-
-    fn commit(&self) {
-        self.git(&["add", "--all"]);
-        let author = ["-c", "user.name=A", "-c", "user.email=a@example.org"];
-        self.git(&[&author[..], &["commit", "--quiet", "-m", "Change the backup of the uploads"]].concat());
-    }
-
-    /// An access key in files that the host allows.
-    fn allow_keys(&self) -> String {
-        let (id, secret) = (self.secret("id", KEY_ID), self.secret("secret", SECRET));
-        let allowed = [&id, &secret].map(|path| format!("{{ path = \"{path}\", hosts = [\"127.0.0.1\"] }}"));
-        let config = self.0.join("backstay.toml");
-        let text = fs::read_to_string(&config).unwrap();
-        let allowed = format!("[allow]\nsecrets = [{}]\n", allowed.join(", "));
-        fs::write(&config, text.replace("[allow]\n", &allowed)).unwrap();
-        format!("access_key_id = {{ file = \"{id}\" }}\nsecret_access_key = {{ file = \"{secret}\" }}\n")
-    }
-
-    fn git(&self, arguments: &[&str]) {
-        let run = Command::new("git").arg("-C").arg(self.0.join("infra")).args(arguments).output().unwrap();
-        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    }
-
-    fn expect(&self, arguments: &[&str], code: i32) -> String {
-        self.expect_with(&[], arguments, code)
-    }
-
-    fn expect_with(&self, environment: &[(&str, String)], arguments: &[&str], code: i32) -> String {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_backstay"));
-        command.envs(environment.iter().map(|(name, value)| (name, value)));
-        let run = command.args(arguments).arg("--config").arg(self.0.join("backstay.toml")).output().unwrap();
-        let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
-        assert_eq!(run.status.code(), Some(code), "backstay {arguments:?}\n{out}\n{err}");
-        for secret in environment.iter().map(|(_, value)| value.as_str()).skip(1).chain([SECRET]) {
-            assert!(!out.contains(secret) && !err.contains(secret), "a secret is told by {arguments:?}");
-        }
-        format!("{out}{err}")
-    }
+fn declare(fleet: &Fleet, endpoint: &str, keys: &str) {
+    let bucket = format!("bucket = \"uploads\"\nprefix = \"in\"\nendpoint = \"{endpoint}\"\n{keys}");
+    fleet.declare("uploads", &format!("[backup.uploads.s3]\n{bucket}"));
 }
 
 async fn put(client: &Client, key: &str, content: &str) {
@@ -105,9 +40,10 @@ async fn a_commit_backs_up_a_bucket_that_comes_back_beside_the_original_and_over
         put(&client, &format!("in/{number}"), &format!("content {number}")).await;
     }
     let root = tempfile::tempdir().unwrap();
-    let fleet = Fleet::in_folder(root.path());
-    let keys = fleet.allow_keys();
-    fleet.declare(&minio.options().endpoint.unwrap(), &keys);
+    let mut fleet = Fleet::new();
+    let (id, secret) = (fleet.secret(KEY_ID), fleet.secret(SECRET));
+    let keys = format!("access_key_id = {id}\nsecret_access_key = {secret}\n");
+    declare(&fleet, &minio.options().endpoint.unwrap(), &keys);
     fleet.expect(&["apply", "--yes"], 0);
     fleet.expect(&["verify", "uploads", "--plaintext"], 0);
 
@@ -127,8 +63,7 @@ async fn a_commit_backs_up_a_bucket_that_comes_back_beside_the_original_and_over
     fleet.expect(&["backup", "uploads", "--kind", "incremental"], 0);
     fleet.expect(&["restore", "uploads", "--to", "bucket:"], 1);
 
-    fs::remove_file(fleet.0.join("infra/backup/uploads.toml")).unwrap();
-    fleet.commit();
+    fleet.withdraw("uploads");
     let undeclared = format!("{}/", root.path().join("undeclared").display());
     fleet.expect(&["restore", "uploads", "--to", &undeclared], 0);
     assert_eq!(fs::read_to_string(Path::new(&undeclared).join("in/8")).unwrap(), "content 8");
@@ -188,9 +123,8 @@ async fn a_key_that_may_do_what_the_page_says_is_enough() {
         let put = client.put_object().bucket("uploads").key(key).tagging("k=v").content_type("text/x");
         put.body(body).send().await.unwrap();
     }
-    let root = tempfile::tempdir().unwrap();
-    let fleet = Fleet::in_folder(root.path());
-    fleet.declare(&endpoint, "");
+    let fleet = Fleet::new();
+    declare(&fleet, &endpoint, "");
     let policies = policies_of_the_page();
     let (capturing, restoring) = (key_for(&endpoint, &policies[..1]), key_for(&endpoint, &policies));
     fleet.expect_with(&capturing, &["apply", "--yes"], 0);

@@ -1,0 +1,114 @@
+//! A fleet as `init` makes it, run by the built program as a user would.
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use tempfile::TempDir;
+
+/// A fleet with its repo, its stores and its host's configuration.
+pub struct Fleet {
+    root: TempDir,
+    /// The configuration before any secret was allowed.
+    config: String,
+    /// Secrets with their files.
+    secrets: Vec<(PathBuf, String)>,
+}
+
+impl Fleet {
+    pub fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("fleet");
+        let made = Command::new(env!("CARGO_BIN_EXE_backstay")).arg("init").arg(&folder).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let config = fs::read_to_string(folder.join("backstay.toml")).unwrap();
+        Self { root, config, secrets: Vec::new() }
+    }
+
+    /// A folder that restores may write to: the host allows its own only.
+    pub fn restored(&self) -> PathBuf {
+        let folder = self.folder().join("restored");
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.root.path().join("fleet")
+    }
+
+    /// A secret in a file, which the host lets go to this machine; as a declaration refers to it.
+    pub fn secret(&mut self, text: &str) -> String {
+        let path = self.folder().join(format!("secret-{}", self.secrets.len()));
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(0o600).open(&path).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let reference = format!("{{ file = \"{}\" }}", path.display());
+        self.secrets.push((path, text.to_owned()));
+        let allowed = |(path, _): &(PathBuf, String)| {
+            format!("{{ path = \"{}\", hosts = [\"127.0.0.1\"] }}", path.display())
+        };
+        let allowed: Vec<String> = self.secrets.iter().map(allowed).collect();
+        let allow = format!("[allow]\nsecrets = [{}]\n", allowed.join(", "));
+        fs::write(self.folder().join("backstay.toml"), self.config.replace("[allow]\n", &allow)).unwrap();
+        reference
+    }
+
+    /// Commits what a backup is; its policy and stores are those that `init` makes unless `backup` says otherwise.
+    pub fn declare(&self, name: &str, backup: &str) {
+        let nightly = "policy = \"nightly\"\n";
+        let policy = if backup.contains("policy = ") { "" } else { nightly };
+        let text = format!("[backup.{name}]\n{policy}stores = [\"primary\", \"second\"]\n{backup}\n");
+        fs::write(self.declaration(name), text).unwrap();
+        self.commit();
+    }
+
+    /// Commits that a backup is declared no more.
+    pub fn withdraw(&self, name: &str) {
+        fs::remove_file(self.declaration(name)).unwrap();
+        self.commit();
+    }
+
+    fn declaration(&self, name: &str) -> PathBuf {
+        self.folder().join(format!("infra/backup/{name}.toml"))
+    }
+
+    fn commit(&self) {
+        self.git(&["add", "--all"]);
+        let author = ["-c", "user.name=A", "-c", "user.email=a@example.org"];
+        self.git(&[&author[..], &["commit", "--quiet", "-m", "Change what is backed up"]].concat());
+    }
+
+    fn git(&self, arguments: &[&str]) {
+        let repo: &Path = &self.folder().join("infra");
+        let run = Command::new("git").arg("-C").arg(repo).args(arguments).output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    }
+
+    /// Runs the program, which must exit with `code` and tell no secret.
+    pub fn expect(&self, arguments: &[&str], code: i32) -> String {
+        self.expect_with(&[], arguments, code)
+    }
+
+    /// As [`Self::expect`], with secrets in its environment.
+    pub fn expect_with(&self, secrets: &[(&str, String)], arguments: &[&str], code: i32) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_backstay"));
+        command.envs(secrets.iter().map(|(name, value)| (name, value)));
+        let config = self.folder().join("backstay.toml");
+        let run = command.args(arguments).arg("--config").arg(config).output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+        assert_eq!(run.status.code(), Some(code), "backstay {arguments:?}\n{out}\n{err}");
+        for (_, secret) in &self.secrets {
+            assert!(!out.contains(secret) && !err.contains(secret), "a secret is told by {arguments:?}");
+        }
+        for (name, secret) in
+            secrets.iter().filter(|(name, _)| name.contains("SECRET") || name.contains("TOKEN"))
+        {
+            assert!(!out.contains(secret) && !err.contains(secret), "{name} is told by {arguments:?}");
+        }
+        format!("{out}{err}")
+    }
+}
