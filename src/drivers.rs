@@ -1,6 +1,8 @@
 //! The registry: the only file that names concrete drivers. From what is declared to something that runs, within what
 //! the host allows.
 
+mod permits;
+
 use std::{
     collections::BTreeMap,
     fmt,
@@ -40,6 +42,7 @@ use crate::{
         whole::WholeStore,
     },
 };
+use permits::{host_of, host_of_url, s3_host};
 
 /// Calls to one store at once.
 const CALLS: NonZeroUsize = NonZeroUsize::new(16).expect("sixteen is not zero");
@@ -253,51 +256,6 @@ impl Drivers {
         not_held.collect()
     }
 
-    fn permit_store(&self, declared: &spec::Store) -> Result<(), Refusal> {
-        match &declared.place {
-            StorePlace::Local { path } => Ok(self.allow.check_write(path)?),
-            StorePlace::Sftp(sftp) => Ok(self.resolver.permit(&sftp.identity, &sftp.host)?),
-            StorePlace::S3(s3) => self.permit_bucket(s3),
-            StorePlace::Azblob { .. } | StorePlace::Gcs { .. } => Ok(()),
-        }
-    }
-
-    fn permit_bucket(&self, s3: &spec::S3) -> Result<(), Refusal> {
-        let secrets = s3.credentials.iter().flat_map(|key| [&key.access_key_id, &key.secret_access_key]);
-        let host = s3_host(s3);
-        secrets.into_iter().try_for_each(|secret| Ok(self.resolver.permit(secret, &host)?))
-    }
-
-    fn permit(&self, declared: &spec::Source) -> Result<(), Refusal> {
-        match declared {
-            spec::Source::Files(files) => {
-                files.paths.iter().try_for_each(|path| Ok(self.allow.check_read(path)?))
-            }
-            spec::Source::Sqlite { path } => Ok(self.allow.check_read(path)?),
-            spec::Source::Mysql(mysql) => self.permit_password(&mysql.server),
-            spec::Source::Postgres(postgres) => self.permit_password(&postgres.server),
-            spec::Source::Influxdb(influxdb) => self.permit_password(&influxdb.server),
-            spec::Source::S3(s3) => self.permit_bucket(s3),
-            spec::Source::Redis(redis) => match &redis.password {
-                Some(password) => Ok(self.resolver.permit(password, &redis.host)?),
-                None => Ok(()),
-            },
-            spec::Source::Etcd(etcd) => etcd.endpoints.iter().try_for_each(|endpoint| {
-                let host = host_of_url(endpoint);
-                etcd_secrets(etcd).try_for_each(|secret| Ok(self.resolver.permit(secret, &host)?))
-            }),
-            spec::Source::Mongodb(mongodb) => self.permit_password(&mongodb.server),
-            _ => Ok(()),
-        }
-    }
-
-    fn permit_password(&self, server: &spec::Server) -> Result<(), Refusal> {
-        match &server.password {
-            Some(password) => Ok(self.resolver.permit(password, host_of(server))?),
-            None => Ok(()),
-        }
-    }
-
     async fn password(&self, server: &spec::Server) -> Result<Option<Secret>, Refusal> {
         match &server.password {
             Some(password) => Ok(Some(self.resolver.resolve(password, host_of(server)).await?)),
@@ -394,60 +352,5 @@ impl Registry for Drivers {
             Err(refusal) => Some(CannotRun { resource, why: refusal.to_string() }),
         });
         refused.chain(self.not_held(spec)).collect()
-    }
-}
-
-/// Where a server's password is sent.
-fn host_of(server: &spec::Server) -> &str {
-    if server.socket.is_some() { "localhost" } else { &server.host }
-}
-
-/// Where an access key is sent: the endpoint's host, or AWS.
-fn s3_host(declared: &spec::S3) -> String {
-    let Some(endpoint) = &declared.endpoint else {
-        return format!("s3.{}.amazonaws.com", declared.region);
-    };
-    host_of_url(endpoint)
-}
-
-fn etcd_secrets(etcd: &spec::Etcd) -> impl Iterator<Item = &SecretRef> {
-    let password = etcd.login.iter().map(|login| &login.password);
-    password.chain(etcd.certificate.iter().map(|certificate| &certificate.key))
-}
-
-/// The host that a URL leads to.
-fn host_of_url(url: &str) -> String {
-    let host = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let host = host.split('/').next().unwrap_or(host);
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, _)) => address.to_owned(),
-        None => host.split(':').next().unwrap_or(host).to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_access_key_is_bound_to_the_host_of_its_endpoint() {
-        let s3 = |endpoint: Option<&str>| spec::S3 {
-            bucket: "b".into(),
-            region: "eu-north-1".into(),
-            endpoint: endpoint.map(str::to_owned),
-            prefix: String::new(),
-            addressing: spec::Addressing::Path,
-            credentials: None,
-        };
-        for (endpoint, host) in [
-            (None, "s3.eu-north-1.amazonaws.com"),
-            (Some("http://127.0.0.1:9000"), "127.0.0.1"),
-            (Some("https://minio.lan/base"), "minio.lan"),
-            (Some("https://good.lan@evil.lan:9000/"), "evil.lan"),
-            (Some("http://[::1]:9000"), "::1"),
-        ] {
-            assert_eq!(s3_host(&s3(endpoint)), host, "{endpoint:?}");
-        }
     }
 }
