@@ -44,6 +44,7 @@ pub mod aws;
 pub mod drivers;
 pub mod process;
 pub mod schedulers;
+pub mod scratch;
 pub mod secrets;
 pub mod sources;
 pub mod stores;

@@ -11,7 +11,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::{durable, inventory::Made, status::Contact};
+use crate::{durable, inventory::Made, scratch, status::Contact};
 
 /// A controller's state directory, private to its user.
 #[derive(Clone, Debug)]
@@ -162,7 +162,8 @@ impl StateDir {
 
     /// A private folder for the time of one piece of work.
     pub fn scratch(&self) -> Result<tempfile::TempDir, StateError> {
-        tempfile::tempdir_in(&self.root).map_err(|source| io_error("create a folder in", &self.root, source))
+        scratch::folder_in(&self.root, "work-")
+            .map_err(|source| io_error("create a folder in", &self.root, source))
     }
 
     /// Whether some process changes something just now.

@@ -10,6 +10,7 @@ use crate::{
     committed::BackupFolder,
     keys::Keys,
     progress::Progress,
+    scratch,
     sources::{Place, Replay, Restored, Source, SourceError},
     spec::names::StoreName,
 };
@@ -126,13 +127,11 @@ async fn restore_data(
 
 /// A private folder beside a place; removed with what it holds when it is dropped.
 fn aside(place: &Place) -> std::io::Result<tempfile::TempDir> {
-    let mut folder = tempfile::Builder::new();
-    folder.prefix(".backstay-");
     match place {
         Place::File(path) | Place::Folder(path) => {
-            folder.tempdir_in(path.parent().unwrap_or_else(|| Path::new("/")))
+            scratch::folder_in(path.parent().unwrap_or_else(|| Path::new("/")), ".backstay-")
         }
-        Place::Database(_) | Place::Bucket { .. } | Place::Original => folder.tempdir(),
+        Place::Database(_) | Place::Bucket { .. } | Place::Original => scratch::folder(),
     }
 }
 

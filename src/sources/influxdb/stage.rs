@@ -2,14 +2,15 @@
 //! that a killed process left behind is removed by the next.
 
 use std::{
-    fs::{self, File, Permissions},
+    fs::{self, File},
     io,
-    os::unix::fs::PermissionsExt,
     path::Path,
 };
 
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
+
+use crate::scratch;
 
 /// What the names of all stages begin with.
 const PREFIX: &str = "influxdb-stage-";
@@ -26,13 +27,11 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Makes one in `scratch`.
-    pub(super) fn new(scratch: &Path) -> io::Result<Self> {
-        sweep(scratch)?;
+    /// Makes one in `place`.
+    pub(super) fn new(place: &Path) -> io::Result<Self> {
+        sweep(place)?;
         for _ in 0..ATTEMPTS {
-            let mut folder = tempfile::Builder::new();
-            let folder =
-                folder.prefix(PREFIX).permissions(Permissions::from_mode(0o700)).tempdir_in(scratch)?;
+            let folder = scratch::folder_in(place, PREFIX)?;
             let lock = File::open(folder.path())?;
             flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
             // Whoever swept between the making and the lock has removed it.
@@ -40,7 +39,7 @@ impl Stage {
                 return Ok(Self { folder, _lock: lock });
             }
         }
-        Err(io::Error::other(format!("other processes remove new folders in {}", scratch.display())))
+        Err(io::Error::other(format!("other processes remove new folders in {}", place.display())))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -73,6 +72,8 @@ pub(super) fn held(folder: &Path) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

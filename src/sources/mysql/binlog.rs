@@ -21,6 +21,7 @@ use crate::{
         position::LogPosition,
     },
     process::{ProcessError, Program},
+    scratch,
     sources::{
         CaptureRequest, Captured, Sink,
         entries::{END, Entry, is_plain},
@@ -45,7 +46,7 @@ pub(super) async fn capture(
     let server = session.server_identity().await?;
     let files = closed(&mut session, server).await?;
     let span = span(files, continues, request.now)?;
-    let pipes = tempfile::tempdir().map_err(|error| Failure::Refused(error.to_string()))?;
+    let pipes = scratch::folder().map_err(|error| Failure::Refused(error.to_string()))?;
     for file in &span.files {
         stream(access, file, pipes.path(), request.stall, sink).await?;
     }

@@ -13,6 +13,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tempfile::TempDir;
 
 use super::{Failure, LOCK_PATIENCE};
+use crate::scratch;
 
 /// Where an image goes.
 #[derive(Clone, Debug)]
@@ -78,7 +79,7 @@ fn receive_over(image: &mut impl Read, path: &Path) -> Result<String, Failure> {
 
 /// Writes the image into a private folder beside `path`, makes it durable and checks it.
 fn receive_aside(image: &mut impl Read, path: &Path) -> Result<(TempDir, PathBuf), Failure> {
-    let aside = tempfile::Builder::new().prefix(".backstay-").tempdir_in(parent(path)?)?;
+    let aside = scratch::folder_in(parent(path)?, ".backstay-")?;
     let copy = aside.path().join("image");
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&copy)?;
     io::copy(image, &mut file)?;
@@ -129,7 +130,7 @@ fn put_aside(path: &Path) -> Result<Option<PathBuf>, Failure> {
         return Ok(None);
     }
     let prefix = format!("{}.replaced-", path.file_name().unwrap_or_default().to_string_lossy());
-    let kept = tempfile::Builder::new().prefix(&prefix).tempdir_in(parent(path)?)?.keep();
+    let kept = scratch::folder_in(parent(path)?, &prefix)?.keep();
     for file in present {
         fs::rename(&file, kept.join(file.file_name().unwrap_or_default()))?;
     }

@@ -1,6 +1,13 @@
 //! A few segments at a time: `pg_receivewal` writes files, and what waits on disk must not grow with the log.
 
-use std::{fs::File, io, ops::Range, path::Path, time::Duration};
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    ops::Range,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
@@ -13,6 +20,7 @@ use super::{
 use crate::{
     artifact::position::Lsn,
     process::ProcessError,
+    scratch,
     sources::{
         Sink,
         entries::Entry,
@@ -48,7 +56,7 @@ impl Receiver<'_> {
         let mut histories = Vec::new();
         for first in segments.clone().step_by(step) {
             let few = first..segments.end.min(first + step as u64);
-            let folder = tempfile::tempdir().map_err(unusable)?;
+            let folder = scratch::folder().map_err(unusable)?;
             let received = self.run(&few, folder.path()).await;
             received.map_err(|error| if first == segments.start { gone(error) } else { error.into() })?;
             self.send_histories(folder.path(), &mut histories, sink).await?;
@@ -63,7 +71,9 @@ impl Receiver<'_> {
         let Origin { segments, history, .. } = self.origin;
         // The program goes on with the segment of which it finds a part.
         let part = segments.name(history.at(segments.begin(few.start)).timeline, few.start);
-        File::create_new(folder.join(format!("{part}.partial"))).map_err(|error| ProcessError::Start {
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create_new(true).mode(0o600);
+        options.open(folder.join(format!("{part}.partial"))).map_err(|error| ProcessError::Start {
             program: "pg_receivewal".to_owned(),
             error: error.into(),
         })?;
