@@ -64,17 +64,17 @@ impl fmt::Display for Lsn {
 }
 
 impl History {
-    /// Where the part of `timeline` that belongs to this history ends: nowhere, or at a fork. `None` for a stranger.
-    fn until(&self, timeline: u32) -> Option<Lsn> {
-        if timeline == self.timeline {
-            return Some(Lsn(u64::MAX));
-        }
-        self.ancestors.iter().find(|(ancestor, _)| *ancestor == timeline).map(|(_, until)| *until)
-    }
-
-    /// Whether a place of another history is one of this as well.
+    /// Whether a place of another history is one of this as well. Two servers may have given different timelines the same
+    /// number: what came before must be the same, too.
     pub fn has(&self, place: &WalPosition<'_>) -> bool {
-        self.until(place.history.timeline).is_some_and(|until| place.lsn <= until)
+        let before = self.ancestors.iter().take_while(|(ancestor, _)| *ancestor != place.history.timeline);
+        if !before.eq(&place.history.ancestors) {
+            return false;
+        }
+        match self.ancestors.get(place.history.ancestors.len()) {
+            Some((_, until)) => place.lsn <= *until,
+            None => place.history.timeline == self.timeline,
+        }
     }
 
     /// The history of a place in it: what came later is left out.
@@ -122,7 +122,7 @@ impl PartialOrd for WalPosition<'_> {
         if self.system != other.system {
             return None;
         }
-        if self.history.timeline == other.history.timeline {
+        if self.history == other.history {
             return Some(self.lsn.cmp(&other.lsn));
         }
         match (other.history.has(self), self.history.has(other)) {
@@ -243,6 +243,11 @@ mod tests {
         );
         let other = "0/700, timeline 3, after 1 until 0/550, system s";
         assert_eq!(order(other, &format!("0/600{after}")), None, "neither grew out of the other");
+        let twin = "0/700, timeline 2, after 1 until 0/550, system s";
+        assert_eq!(order(twin, &format!("0/600{after}")), None, "two timelines of one number");
+        let younger = "0/900, timeline 3, after 1 until 0/500, after 2 until 0/800, system s";
+        assert_eq!(order(&format!("0/600{after}"), younger), Some(Ordering::Less));
+        assert_eq!(order(twin, younger), None, "nor did the twin's heirs");
     }
 
     #[test]

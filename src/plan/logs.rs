@@ -11,7 +11,7 @@ use super::{
     facts::Facts,
 };
 use crate::{
-    artifact::{Kind, manifest::Edge},
+    artifact::{Kind, manifest::Edge, position::LogPosition},
     inventory::{StoredBackup, Window, windows},
     spec::Backup,
 };
@@ -56,9 +56,18 @@ fn capture(facts: &Facts<'_>, backup: &Backup, slot: Option<jiff::Timestamp>, dr
     draft.step(Action::Capture(capture), reason);
 }
 
-/// The last place in the engine's log to which a store can bring a backup back.
+/// The place in the engine's log from which the next one goes on: where the furthest one ends, so that what came before newer
+/// data can be reached as well, and older data goes on being of use; the newest data where that log leads nowhere near it.
 pub(super) fn end(facts: &Facts<'_>, stored: &StoredBackup) -> Option<Edge> {
-    let last = windows(stored, facts.now).into_iter().max_by_key(|window| (window.end(), window.base.id))?;
+    let furthest = |window: &Window<'_>| (window.end(), window.base.id);
+    let all = windows(stored, facts.now);
+    let newest = all.iter().max_by_key(|window| furthest(window))?;
+    let logged = all.iter().filter(|window| !window.logs.is_empty()).max_by_key(|window| furthest(window));
+    let leads_to_newest = |window: &&Window<'_>| {
+        let [end, data] = [window.position(), newest.position()].map(|text| LogPosition::parse(text?));
+        end.zip(data).is_some_and(|(end, data)| end <= data)
+    };
+    let last = logged.filter(leads_to_newest).unwrap_or(newest);
     Some(Edge { time: last.end(), position: last.position()?.to_owned() })
 }
 

@@ -192,6 +192,24 @@ fn the_tree_shows_what_goes_on_from_what_and_where_a_log_goes_on_from_nothing() 
 }
 
 #[test]
+fn a_log_goes_on_over_newer_data_so_that_older_data_reaches_further() {
+    let (mut world, [base, first, second]) = chain();
+    world.put(&["a"], "agama", &full("2026-11-20T11:50:00Z", "bin.000007:900", 4));
+    let due: Vec<_> = captures(&world).into_iter().filter(|capture| capture.0 == Kind::Log).collect();
+    assert!(due.iter().all(|capture| capture.1.as_deref() == Some(SECOND.1.1)), "{due:?}");
+    assert_eq!(due.len(), 1, "the next log goes on from the last");
+    let third = log(("2026-11-20T11:45:00Z", "bin.000007:4"), ("2026-11-20T12:00:00Z", "bin.000008:4"), 5);
+    world.put(&["a"], "agama", &third);
+    let between = ask(&world, at("2026-11-20T11:48:00Z"), Destination::InPlace).unwrap();
+    assert_eq!((between.artifacts, between.logs), (vec![base], vec![first, second, third.id]));
+    // A log of another server is no way to it.
+    world.put(&["a"], "agama", &full("2026-11-20T12:05:00Z", "bin.000001:77, server new", 6));
+    world.advance(QUARTER);
+    let due: Vec<_> = captures(&world).into_iter().filter(|capture| capture.0 == Kind::Log).collect();
+    assert_eq!(due[0].1.as_deref(), Some("bin.000001:77, server new"));
+}
+
+#[test]
 fn an_orphaned_full_goes_after_the_logs_that_go_on_from_it() {
     let (mut world, [base, first, second]) = chain();
     world.spec.backups.clear();

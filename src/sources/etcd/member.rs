@@ -67,9 +67,17 @@ impl Member {
 
 async fn log_in(client: &Client, endpoint: &str, user: &str, password: &Secret) -> Result<Secret, Failure> {
     let question = json!({ "name": user, "password": password.expose() });
-    let answer = client.ask(endpoint, "auth/authenticate", None, &question).await?;
+    let answer = client.ask(endpoint, "auth/authenticate", None, &question).await.map_err(untold)?;
     let token = answer["token"].as_str().ok_or_else(|| unexpected("auth/authenticate"))?;
     Ok(Secret::new(token.to_owned()))
+}
+
+/// Whoever answers was sent the password, and may send it back: only what etcd itself says is told.
+fn untold(failure: Failure) -> Failure {
+    let Failure::Answer(said) = failure else { return failure };
+    let known = ["invalid user ID or password", "authentication is not enabled", "404 Not Found"];
+    let known = known.into_iter().find(|part| said.contains(part));
+    Failure::Answer(known.unwrap_or("the member refused the login, and not in etcd's words").to_owned())
 }
 
 /// A member that lost its cluster is behind, nobody knows how far; one with the alarm CORRUPT holds other data than the
@@ -81,6 +89,9 @@ fn must_be_fit(status: &Value) -> Result<(), Failure> {
     match corrupt {
         Some(alarm) => Err(Failure::Unexpected(format!("the member is damaged ({alarm})"))),
         None if !has_leader => Err(Failure::Unexpected("the member has no leader".to_owned())),
+        None if status["isLearner"] == true => {
+            Err(Failure::Unexpected("the member is a learner, and may be far behind".to_owned()))
+        }
         None => Ok(()),
     }
 }

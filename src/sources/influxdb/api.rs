@@ -50,6 +50,9 @@ pub(super) struct Series {
     pub columns: Vec<String>,
     #[serde(default)]
     pub values: Vec<Vec<Value>>,
+    /// Whether the server left rows out (`max-row-limit`).
+    #[serde(default)]
+    partial: bool,
 }
 
 impl Series {
@@ -151,7 +154,13 @@ impl Api {
         if !status.is_success() {
             return Err(Failure::Answer(format!("the HTTP API answered {status}")));
         }
-        Ok(results.into_iter().flat_map(|outcome| outcome.series).collect())
+        let series: Vec<Series> = results.into_iter().flat_map(|outcome| outcome.series).collect();
+        match series.iter().any(|series| series.partial) {
+            true => Err(Failure::Answer(format!(
+                "the server left rows out of its answer to {statement}: raise max-row-limit"
+            ))),
+            false => Ok(series),
+        }
     }
 
     /// Names of the databases that the user may read; without the engine's own.

@@ -46,10 +46,12 @@ pub(super) async fn capture(
     Ok(described(version, omitted, request))
 }
 
-/// Every point that the server had acknowledged when the capture began is in it: each shard's memory is written out before
-/// the shard is read.
+/// Each shard's memory is written out before the shard is read; the server leaves it out where it is writing it out already.
 fn described(version: String, mut omitted: Vec<String>, request: &CaptureRequest) -> Captured {
     omitted.push("users and their passwords: the engine's restore brings none back".to_owned());
+    omitted.push(
+        "points of a shard that was so busy that the server left out what it had in memory only".to_owned(),
+    );
     let why = "shards are read one after another while points may come in: there is no one view to count in";
     Captured {
         moment: Moment::At { time: request.now, position: None },

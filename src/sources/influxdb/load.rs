@@ -285,6 +285,11 @@ async fn answers(
 async fn replace(source: &InfluxdbSource, backup: &Backup) -> Result<(), Failure> {
     let database = &backup.database;
     let grants = grants(source, database).await?;
+    let kept = match backup.record.continuous_queries {
+        // The capture's user was not shown them.
+        None => source.api.continuous_queries(database).await?,
+        Some(_) => Vec::new(),
+    };
     let beside = database.beside();
     load_or_leave(source, backup, &beside).await?;
     let replaced = async {
@@ -294,10 +299,11 @@ async fn replace(source: &InfluxdbSource, backup: &Backup) -> Result<(), Failure
     replaced.await.map_err(|unloaded: Unloaded| Failure::LeftBeside {
         database: database.to_string(),
         beside: beside.to_string(),
-        grants: grants.clone(),
+        grants: kept.iter().chain(&grants).cloned().collect(),
         why: unloaded.why.reason(),
     })?;
-    let finished = finish(source, backup, &grants).await;
+    let again: Vec<String> = kept.into_iter().chain(grants).collect();
+    let finished = finish(source, backup, &again).await;
     drop_database(source, &beside).await.map_err(|why| Failure::Unfinished {
         database: database.to_string(),
         statement: drop_statement(&beside),
@@ -331,10 +337,10 @@ async fn grants(source: &InfluxdbSource, database: &DatabaseName) -> Result<Vec<
 }
 
 /// Makes again what the engine's restore leaves out.
-async fn finish(source: &InfluxdbSource, backup: &Backup, grants: &[String]) -> Result<(), Failure> {
+async fn finish(source: &InfluxdbSource, backup: &Backup, again: &[String]) -> Result<(), Failure> {
     let queries = backup.record.continuous_queries.iter().flatten();
-    for statement in queries.chain(grants) {
-        let is_ours = grants.contains(statement) || makes_a_query(statement);
+    for statement in queries.chain(again) {
+        let is_ours = again.contains(statement) || makes_a_query(statement);
         let made = match is_ours {
             true => source.api.ask(statement).await.map(drop),
             false => Err(Failure::Refused("it is no statement that makes a continuous query".to_owned())),

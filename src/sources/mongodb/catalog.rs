@@ -58,6 +58,12 @@ pub(super) async fn exists(database: &Database) -> Result<bool, Failure> {
     Ok(!cursor(database, doc! { "listCollections": 1, "nameOnly": true }).await?.is_empty())
 }
 
+/// Whether a collection of this name is there, and no view.
+pub(super) async fn has_documents(database: &Database, name: &str) -> Result<bool, Failure> {
+    let found = cursor(database, doc! { "listCollections": 1, "filter": { "name": name } }).await?;
+    Ok(found.iter().any(|it| it.get_str("type").is_ok_and(|shape| shape != "view")))
+}
+
 /// Refuses what was dropped, renamed or replaced since it was described: it was read empty or in part.
 pub(super) async fn still_there(access: &Access, collection: &Collection) -> Result<(), Failure> {
     let filter = doc! { "name": &collection.name };

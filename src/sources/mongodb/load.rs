@@ -34,7 +34,8 @@ pub(super) async fn to_folder(stream: Stream<'_>, folder: &Path, name: &str) -> 
     to_file(stream, &folder.join(name)).await
 }
 
-/// Loads the archive of one database into a new one, which is removed again where that fails.
+/// Loads the archive of one database into a new one. Where that fails, the collections that were made are removed again, and
+/// nothing else: somebody may have made a database of that name meanwhile.
 pub(super) async fn to_new_database(
     access: &Access,
     stream: Stream<'_>,
@@ -51,20 +52,17 @@ pub(super) async fn to_new_database(
     as_declared(access, &archive.collections)?;
     let place = |collection: &Collection| Target { database: name.to_owned(), name: collection.name.clone() };
     let targets: Vec<Target> = archive.collections.iter().map(place).collect();
+    let mut made = Vec::new();
     let loaded = async {
+        make(access, with_documents(&archive.collections, &targets), &mut made).await?;
         load(access, &mut archive, &targets).await?;
-        for (view, target) in
-            archive.collections.iter().zip(&targets).filter(|(it, _)| it.shape == Shape::View)
-        {
-            run(access, &target.database, view.create(&target.name)).await?;
-        }
-        Ok(())
+        let views = archive.collections.iter().zip(&targets).filter(|(it, _)| it.shape == Shape::View);
+        make(access, views, &mut made).await
     };
     match loaded.await {
         Ok(()) => Ok(format!("database {name}")),
         Err(failure) => {
-            // It is ours, new and incomplete. The failure that made it so is the one to tell.
-            let _ = answer(COMMAND, database.drop()).await;
+            remove(access, &made).await;
             Err(failure)
         }
     }
@@ -81,8 +79,14 @@ pub(super) async fn over_original(access: &Access, stream: Stream<'_>) -> Result
         name: format!("{restore}_{number}"),
     };
     let targets: Vec<Target> = archive.collections.iter().enumerate().map(place).collect();
-    if let Err(failure) = load(access, &mut archive, &targets).await {
-        remove(access, &archive.collections, &targets).await;
+    views_replace_no_documents(access, &archive.collections).await?;
+    let mut made = Vec::new();
+    let loaded = async {
+        make(access, with_documents(&archive.collections, &targets), &mut made).await?;
+        load(access, &mut archive, &targets).await
+    };
+    if let Err(failure) = loaded.await {
+        remove(access, &made).await;
         return Err(failure);
     }
     let swapped = swap(access, &archive.collections, &targets).await;
@@ -114,11 +118,34 @@ fn as_declared(access: &Access, collections: &[Collection]) -> Result<(), Failur
     }
 }
 
-/// Makes every collection with documents, fills it and builds its indexes.
-async fn load(access: &Access, archive: &mut Archive<'_>, targets: &[Target]) -> Result<(), Failure> {
-    for (collection, target) in with_documents(&archive.collections, targets) {
-        run(access, &target.database, collection.create(&target.name)).await?;
+/// Refuses an archive with a view where there is a collection now: nothing would be left of its documents.
+async fn views_replace_no_documents(access: &Access, collections: &[Collection]) -> Result<(), Failure> {
+    for view in collections.iter().filter(|collection| collection.shape == Shape::View) {
+        if catalog::has_documents(&access.database(&view.database), &view.name).await? {
+            return Err(Failure::Refused(format!(
+                "{} is a view in the archive and a collection now; rename or drop the collection first",
+                view.name()
+            )));
+        }
     }
+    Ok(())
+}
+
+/// Makes collections and views, and tells in `made` which, also where one of them fails.
+async fn make<'a>(
+    access: &Access,
+    collections: impl Iterator<Item = (&Collection, &'a Target)>,
+    made: &mut Vec<&'a Target>,
+) -> Result<(), Failure> {
+    for (collection, target) in collections {
+        run(access, &target.database, collection.create(&target.name)).await?;
+        made.push(target);
+    }
+    Ok(())
+}
+
+/// Fills every collection with documents, and builds its indexes.
+async fn load(access: &Access, archive: &mut Archive<'_>, targets: &[Target]) -> Result<(), Failure> {
     let mut batch = Batch::default();
     while let Some(event) = archive.next().await? {
         let number = match &event {
@@ -193,17 +220,17 @@ async fn swap(access: &Access, collections: &[Collection], targets: &[Target]) -
     Ok(())
 }
 
-/// Removes what was loaded aside, as far as that can be. The failure that made it useless is the one to tell.
-async fn remove(access: &Access, collections: &[Collection], targets: &[Target]) {
-    for (_, target) in with_documents(collections, targets) {
+/// Removes what was made, as far as that can be. The failure that made it useless is the one to tell.
+async fn remove(access: &Access, made: &[&Target]) {
+    for target in made {
         let _ = drop_collection(access, &target.database, &target.name).await;
     }
 }
 
-fn with_documents<'a>(
-    collections: &'a [Collection],
-    targets: &'a [Target],
-) -> impl Iterator<Item = (&'a Collection, &'a Target)> {
+fn with_documents<'c, 't>(
+    collections: &'c [Collection],
+    targets: &'t [Target],
+) -> impl Iterator<Item = (&'c Collection, &'t Target)> {
     collections.iter().zip(targets).filter(|(collection, _)| collection.shape != Shape::View)
 }
 

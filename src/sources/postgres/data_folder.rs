@@ -18,6 +18,9 @@ const MANIFEST: &str = "backup_manifest";
 /// Names what a folder is, for the server; nothing starts on a folder without it.
 const VERSION: &str = "PG_VERSION";
 
+/// Files that tell a server to follow another, or to recover, when it starts.
+const SIGNALS: [&str; 2] = ["standby.signal", "recovery.signal"];
+
 /// Extracts `tar` into `folder`, which is new or empty. What failed is removed again.
 pub(super) fn extract(tar: &mut dyn Read, folder: &Path) -> Result<String, Failure> {
     let failed = |error: io::Error| Failure::Refused(format!("{}: {error}", folder.display()));
@@ -73,7 +76,10 @@ fn unpack(tar: &mut dyn Read, folder: &Path) -> Result<(), Failure> {
         if last == Path::new(VERSION) {
             owner = Some(owner_of(&entry)?);
         }
-        member(&mut entry, &folder.join(&last))?;
+        // A restored cluster follows no other server, and recovers to nothing that its own was told.
+        if !SIGNALS.iter().any(|signal| last == Path::new(signal)) {
+            member(&mut entry, &folder.join(&last))?;
+        }
     }
     // What follows the closing blocks is read, too: only the end of the stream proves that it is whole.
     io::copy(archive.into_inner(), &mut io::sink()).map_err(Failure::Stream)?;

@@ -46,10 +46,11 @@ pub(super) async fn capture(
     let programs = access.installed.for_server(origin.server.major)?;
     let place = Last::place(continues)?;
     let last = Last::in_log_of(&origin, continues, &place);
+    origin::must_be_able_to_switch(&mut session, &origin.server.role).await?;
     let slot = Slot::take(&mut session, slot, last.map(|last| last.lsn())).await?;
     let end = end(&mut session, &origin, request.now).await?;
     let last = last.filter(|last| last.lsn() <= end.lsn);
-    let receiver = Receiver { access, programs, origin: &origin, stall: request.stall };
+    let receiver = Receiver { access, programs, origin: &origin, keeps: slot.keeps, stall: request.stall };
     let span = receive(&receiver, last, slot, end, sink).await?;
     sink.write(Bytes::from_static(&END)).await?;
     Ok(Captured { moment: span.moment(), details: details(&origin, programs) })
@@ -83,7 +84,6 @@ const MARK: &str = "SELECT pg_catalog.pg_current_xact_id(), pg_catalog.to_char(p
 
 /// Ends the segment that is written now: what was committed before `now` stands before that end.
 async fn end(session: &mut Session, origin: &Origin, now: Timestamp) -> Result<End, Failure> {
-    origin::must_be_able_to_switch(session, &origin.server.role).await?;
     let [_, time] = session.row(MARK).await?;
     let unreadable = || Failure::Answer(format!("the server's time can't be read: {time}"));
     let time: Timestamp = time.parse().map_err(|_| unreadable())?;

@@ -42,6 +42,8 @@ pub(super) struct Receiver<'a> {
     pub access: &'a Access,
     pub programs: &'a Programs,
     pub origin: &'a Origin,
+    /// From where on the server keeps its log for us.
+    pub keeps: Lsn,
     /// How long a few segments may take.
     pub stall: Duration,
 }
@@ -58,7 +60,9 @@ impl Receiver<'_> {
             let few = first..segments.end.min(first + step as u64);
             let folder = scratch::folder().map_err(unusable)?;
             let received = self.run(&few, folder.path()).await;
-            received.map_err(|error| if first == segments.start { gone(error) } else { error.into() })?;
+            received.map_err(
+                |error| if first == segments.start { self.gone(first, error) } else { error.into() },
+            )?;
             self.send_histories(folder.path(), &mut histories, sink).await?;
             for number in few {
                 self.send_segment(folder.path(), number, sink).await?;
@@ -81,6 +85,15 @@ impl Receiver<'_> {
         let program = program.arguments(["--no-loop", "--no-sync", "--directory"]).argument(folder);
         let end = format!("--endpos={}", Lsn(segments.begin(few.end).0 - 1));
         program.argument(end).discard_output().start()?.finish().await
+    }
+
+    /// What the failure to receive the first segment means. The server may say it in any language: where it was not bound to
+    /// keep the segment, that it failed is enough.
+    fn gone(&self, first: u64, error: ProcessError) -> Failure {
+        let said = error.to_string();
+        let has_failed = matches!(error, ProcessError::Failed { .. });
+        let was_kept = self.origin.segments.number(self.keeps) <= first;
+        if said.contains(REMOVED) || (has_failed && !was_kept) { Failure::Gone(said) } else { error.into() }
     }
 
     async fn send_histories(
@@ -145,9 +158,4 @@ fn unusable(error: io::Error) -> Failure {
     Failure::Refused(format!(
         "the folder for received segments can't be used: {error}; see that TMPDIR has room"
     ))
-}
-
-fn gone(error: ProcessError) -> Failure {
-    let said = error.to_string();
-    if said.contains(REMOVED) { Failure::Gone(said) } else { error.into() }
 }

@@ -11,7 +11,10 @@ use std::{
 use jiff::{Timestamp, tz::TimeZone};
 use tokio::io::AsyncRead;
 
-use super::{Failure, segment::is_file};
+use super::{
+    Failure,
+    segment::{HISTORY, is_file},
+};
 use crate::sources::{
     Replay,
     entries::{Entry, skip},
@@ -32,6 +35,9 @@ pub(in crate::sources::postgres) async fn to_data_folder(
     folder: &Path,
     replay: &Replay,
 ) -> Result<String, Failure> {
+    if !folder.join(SIGNAL).exists() {
+        LogFolder::remove(folder)?;
+    }
     let logs = LogFolder::in_data_folder(folder)?;
     while let Some(entry) = Entry::read(stream).await? {
         if !is_file(&entry.name) {
@@ -40,9 +46,7 @@ pub(in crate::sources::postgres) async fn to_data_folder(
         logs.extract(stream, &entry).await?;
         skip(stream, entry.padding() as u64).await?;
     }
-    if !folder.join(SIGNAL).exists() {
-        recover(folder, &logs, replay.until)?;
-    }
+    recover(folder, &logs, replay.until)?;
     Ok(format!("{}: a server that is started on it replays the log", folder.display()))
 }
 
@@ -59,6 +63,23 @@ impl LogFolder {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(unwritable(&logs.path)(error)),
             _ => logs.give(&logs.path).map(|()| logs),
         }
+    }
+
+    /// Removes one that came with the data: it is of an earlier restore.
+    fn remove(folder: &Path) -> Result<(), Failure> {
+        let path = folder.join(LOGS);
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unwritable(&path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The youngest timeline that the log goes over to, by the names of histories; `None` if it stays on that of the data.
+    fn youngest_timeline(&self) -> Result<Option<u32>, Failure> {
+        let names = fs::read_dir(&self.path).map_err(unwritable(&self.path))?;
+        let names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let timelines = names.filter_map(|name| u32::from_str_radix(name.strip_suffix(HISTORY)?, 16).ok());
+        Ok(timelines.max())
     }
 
     async fn extract(
@@ -90,23 +111,29 @@ fn recover(folder: &Path, logs: &LogFolder, until: Option<Timestamp>) -> Result<
     let mut options = OpenOptions::new();
     let file = options.append(true).create(true).mode(0o600).open(&path);
     let mut file = file.map_err(unwritable(&path))?;
-    file.write_all(settings(until).as_bytes()).and_then(|()| file.sync_all()).map_err(unwritable(&path))?;
+    let timeline = logs.youngest_timeline()?;
+    file.write_all(settings(timeline, until).as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(unwritable(&path))?;
     logs.give(&path)?;
     // Last: without it a server would start without the log.
     let signal = folder.join(SIGNAL);
-    File::create_new(&signal).and_then(|file| file.sync_all()).map_err(unwritable(&signal))?;
+    File::create(&signal).and_then(|file| file.sync_all()).map_err(unwritable(&signal))?;
     logs.give(&signal)
 }
 
-fn settings(until: Option<Timestamp>) -> String {
-    let replayed = format!(
-        "\n# What Backstay restored is replayed up to here. These lines may go once the server is up.\n\
-         restore_command = 'cp \"{LOGS}/%f\" \"%p\"'\nrecovery_target_timeline = 'latest'\n"
-    );
-    let Some(until) = until else { return replayed };
-    let time = until.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S%.6f+00");
+/// The last lines count: what the data's own server was told of recovery, or of another server to follow, counts no more.
+fn settings(timeline: Option<u32>, until: Option<Timestamp>) -> String {
+    let timeline = timeline.map_or("current".to_owned(), |timeline| timeline.to_string());
+    let in_utc =
+        |until: Timestamp| until.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S%.6f+00").to_string();
+    let time = until.map(in_utc).unwrap_or_default();
     format!(
-        "{replayed}recovery_target_time = '{time}'\nrecovery_target_inclusive = off\nrecovery_target_action = 'promote'\n"
+        "\n# What Backstay restored is replayed up to here. These lines may go once the server is up.\n\
+         restore_command = 'cp \"{LOGS}/%f\" \"%p\"'\nprimary_conninfo = ''\nrecovery_target = ''\n\
+         recovery_target_name = ''\nrecovery_target_xid = ''\nrecovery_target_lsn = ''\n\
+         recovery_target_timeline = '{timeline}'\nrecovery_target_time = '{time}'\n\
+         recovery_target_inclusive = off\nrecovery_target_action = 'promote'\n"
     )
 }
 
@@ -119,10 +146,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn recovery_ends_before_the_moment() {
-        let text = settings(Some("2026-11-20T10:35:50.25Z".parse().unwrap()));
+    fn recovery_ends_before_the_moment_whatever_the_server_was_told_before() {
+        let text = settings(Some(10), Some("2026-11-20T10:35:50.25Z".parse().unwrap()));
         assert!(text.contains("\nrecovery_target_time = '2026-11-20 10:35:50.250000+00'\n"), "{text}");
         assert!(text.contains("\nrecovery_target_inclusive = off\n"), "{text}");
-        assert!(!settings(None).contains("recovery_target_time "), "the newest has no target");
+        assert!(text.contains("\nrecovery_target_timeline = '10'\n"), "{text}");
+        let newest = settings(None, None);
+        assert!(newest.contains("\nrecovery_target_time = ''\n"), "the newest has no target: {newest}");
+        assert!(newest.contains("\nrecovery_target_timeline = 'current'\n"), "{newest}");
     }
 }
