@@ -5,7 +5,7 @@ use std::{
     fs,
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use backstay::{
@@ -22,6 +22,7 @@ use super::lab::{
     etcd::{Etcd, PASSWORD, Reached, secured, source},
     free_port,
     held::Held,
+    wait_until,
 };
 use super::source_conformance::{Collected, captured, conforms, request, restored};
 
@@ -192,9 +193,9 @@ async fn the_first_member_that_answers_is_captured_and_none_is_tried_again() {
     // One of two that lost the other has no leader.
     let peers = [free_port(), free_port()];
     let (one, mut two) = (Etcd::one_of("one", peers), Etcd::one_of("two", peers));
-    wait("they find each other", || block_on_thread(one.source()).is_ok());
+    wait_until("they find each other", Duration::from_secs(120), || block_on_thread(one.source()).is_ok());
     two.kill();
-    wait("the leader is missed", || block_on_thread(one.source()).is_err());
+    wait_until("the leader is missed", Duration::from_secs(120), || block_on_thread(one.source()).is_err());
     let error = fails(&one.source(), &request()).await;
     assert!(error.class == Class::Retry && error.to_string().contains("no leader"), "{error:?}");
     captured(&source(&[&one.url(), &server.url()], None)).await;
@@ -204,14 +205,6 @@ async fn the_first_member_that_answers_is_captured_and_none_is_tried_again() {
 fn block_on_thread(source: EtcdSource) -> Result<String, SourceError> {
     let probed = thread::spawn(move || block_on(source.probe())).join().unwrap();
     probed.map(|probe| probe.version)
-}
-
-fn wait(what: &str, mut until: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while !until() {
-        assert!(Instant::now() < deadline, "{what}: not in time");
-        thread::sleep(Duration::from_millis(50));
-    }
 }
 
 #[test]

@@ -32,6 +32,15 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("a bound socket has an address").port()
 }
 
+/// Waits until a condition holds, or panics when that takes too long.
+pub fn wait_until(what: &str, longest: Duration, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + longest;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// A server's process with all that it started; killed when dropped.
 pub struct Server(Child);
 
@@ -55,12 +64,10 @@ impl Server {
 
     /// Waits until `ready`, or panics when the server ends or takes too long.
     pub fn wait_until(&mut self, what: &str, mut ready: impl FnMut() -> bool) {
-        let deadline = Instant::now() + READY;
-        while !ready() {
+        wait_until(what, READY, || {
             assert!(self.runs(), "the server ended before {what}");
-            assert!(Instant::now() < deadline, "the server was not ready in time: {what}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+            ready()
+        });
     }
 
     /// Stops it where it stands: its connections stay open, and nothing answers.

@@ -16,10 +16,12 @@ use backstay::{
 };
 
 use super::lab::{
+    READY,
     certificates::Certificates,
     free_port,
     held::Held,
     redis::{PASSWORD, Redis, Sends, USER, at},
+    wait_until,
 };
 use super::source_conformance::{Collected, captured, conforms, request, restored};
 
@@ -107,17 +109,9 @@ async fn a_running_server_gets_the_data_back_by_replicating_from_a_second_one() 
     let second = Redis::start_on(&file);
     server.run(&["CONFIG", "SET", "masterauth", "r00t"]);
     server.run(&["REPLICAOF", "127.0.0.1", &second.port().to_string()]);
-    wait("the data is there", || info(&server, "master_link_status") == "up");
+    wait_until("the data is there", READY, || info(&server, "master_link_status") == "up");
     server.run(&["REPLICAOF", "NO", "ONE"]);
     assert_eq!(server.digest(), digest);
-}
-
-fn wait(what: &str, mut until: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !until() {
-        assert!(Instant::now() < deadline, "{what}: not in time");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[tokio::test]
@@ -268,8 +262,10 @@ fn a_save_that_was_begun_for_another_counts_from_when_it_was_begun() {
     slow(&server, 6);
     let first = server.source();
     let first = thread::spawn(move || block_on(captured(&first)).1);
-    wait("the save begins", || info(&server, "rdb_bgsave_in_progress") == "1");
-    wait("it lasts", || info(&server, "rdb_current_bgsave_time_sec").parse::<u32>().unwrap() >= 3);
+    wait_until("the save begins", READY, || info(&server, "rdb_bgsave_in_progress") == "1");
+    wait_until("it lasts", READY, || {
+        info(&server, "rdb_current_bgsave_time_sec").parse::<u32>().unwrap() >= 3
+    });
     server.run(&["SET", "newer", "x"]);
     let joined = request();
     let second = block_on(server.source().capture(&joined, &mut Collected::default())).unwrap();

@@ -55,14 +55,24 @@ impl<R: Read> Reader<R> {
             let size = header.entry_size()?;
             match header.entry_type() {
                 EntryType::XHeader => records = self.records(size)?,
-                EntryType::XGlobalHeader => (self.content, self.padding) = (size, padding(size) as u64),
+                EntryType::XGlobalHeader => self.expect(size)?,
                 _ => {
                     let member = describe(&header, &records)?;
-                    (self.content, self.padding) = (member.size, padding(member.size) as u64);
+                    self.expect(member.size)?;
                     return Ok(Some(member));
                 }
             }
         }
+    }
+
+    /// Notes how much content and padding follow a header. No file is as long as some headers say.
+    fn expect(&mut self, size: u64) -> io::Result<()> {
+        if size > i64::MAX.unsigned_abs() {
+            let why = format!("a member of {size} bytes can't be");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        (self.content, self.padding) = (size, padding(size) as u64);
+        Ok(())
     }
 
     fn header(&mut self) -> io::Result<Option<Header>> {
@@ -185,6 +195,28 @@ mod tests {
         {
             assert_eq!(parse(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_size_that_no_file_has_is_refused() {
+        let block = |kind, size: u64| {
+            let mut header = Header::new_ustar();
+            header.set_entry_type(kind);
+            header.as_old_mut().name[0] = b'a';
+            header.set_size(size);
+            header.set_mode(0o644);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(0);
+            header.set_cksum();
+            header.as_bytes().to_vec()
+        };
+        let mut records = b"29 size=18446744073709551614\n".to_vec();
+        let length = records.len() as u64;
+        records.resize(BLOCK as usize, 0);
+        let bytes = [block(EntryType::XHeader, length), records, block(EntryType::Regular, 0)].concat();
+        let refused = Reader::new(&bytes[..]).next().map(drop).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidData, "{refused}");
     }
 
     #[test]
