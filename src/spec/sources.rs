@@ -1,0 +1,185 @@
+//! What can be protected, and how each of it is reached.
+
+use std::path::PathBuf;
+
+use super::{S3, SecretRef, SlotName};
+
+/// The protected data.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// Folders of the controller's host.
+    Files(Files),
+    /// An SQLite database of the controller's host.
+    Sqlite { path: PathBuf },
+    /// MySQL or MariaDB.
+    Mysql(Mysql),
+    /// PostgreSQL.
+    Postgres(Postgres),
+    /// InfluxDB 1.x.
+    Influxdb(Influxdb),
+    /// MongoDB.
+    Mongodb(Mongodb),
+    /// Redis.
+    Redis(Redis),
+    /// etcd, version 3.
+    Etcd(Etcd),
+    /// A table of DynamoDB.
+    Dynamodb { region: String, table: String },
+    /// An instance of RDS.
+    Rds { region: String, instance: String },
+    /// Objects of a bucket.
+    S3(S3),
+}
+
+impl Source {
+    /// The key of the source's table in a declaration.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Source::Files(_) => "files",
+            Source::Sqlite { .. } => "sqlite",
+            Source::Mysql(_) => "mysql",
+            Source::Postgres(_) => "postgres",
+            Source::Influxdb(_) => "influxdb",
+            Source::Mongodb(_) => "mongodb",
+            Source::Redis(_) => "redis",
+            Source::Etcd(_) => "etcd",
+            Source::Dynamodb { .. } => "dynamodb",
+            Source::Rds { .. } => "rds",
+            Source::S3(_) => "s3",
+        }
+    }
+}
+
+/// Folders of the controller's host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Files {
+    /// Absolute folders or files, none inside another.
+    pub paths: Vec<PathBuf>,
+    /// Globs, relative to each of the paths, that are left out.
+    pub exclude: Vec<String>,
+}
+
+/// MySQL or MariaDB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mysql {
+    /// Where and as whom.
+    pub server: Server,
+}
+
+/// PostgreSQL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Postgres {
+    /// Where and as whom.
+    pub server: Server,
+    /// What is captured of it.
+    pub method: PostgresMethod,
+}
+
+/// What is captured of a PostgreSQL server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PostgresMethod {
+    /// Databases, as statements that make them again.
+    #[default]
+    Logical,
+    /// The files of the whole cluster.
+    Physical {
+        /// What keeps its log on the server until it is captured.
+        slot: SlotName,
+    },
+}
+
+/// InfluxDB 1.x.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Influxdb {
+    /// Where and as whom; its port is that of the HTTP API.
+    pub server: Server,
+    /// The port of the service that backups are taken from and restored to.
+    pub rpc_port: u16,
+    /// The only retention policy that is captured, of the only database that is; all of them when `None`.
+    pub retention_policy: Option<String>,
+}
+
+/// A Redis server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redis {
+    /// Name or address.
+    pub host: String,
+    /// Default 6379.
+    pub port: u16,
+    /// Whom to log in as; the server's default user when `None`.
+    pub user: Option<String>,
+    /// With which password.
+    pub password: Option<SecretRef>,
+    /// How the connection is protected; by default not at all.
+    pub tls: Tls,
+}
+
+/// An etcd cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Etcd {
+    /// Client URLs of members, without a slash at their ends. Never empty.
+    pub endpoints: Vec<String>,
+    /// Whom to log in as.
+    pub login: Option<Login>,
+    /// The authority that must have signed the members' certificates (a PEM file of the controller's host); any that the
+    /// host trusts when `None`.
+    pub ca: Option<PathBuf>,
+    /// The certificate that is shown to members.
+    pub certificate: Option<ClientCertificate>,
+}
+
+/// A user and its password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// The user's name.
+    pub user: String,
+    /// Its password.
+    pub password: SecretRef,
+}
+
+/// A certificate that a client shows, and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// A PEM file of the controller's host.
+    pub path: PathBuf,
+    /// The private key, PEM.
+    pub key: SecretRef,
+}
+
+/// MongoDB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mongodb {
+    /// Where and as whom.
+    pub server: Server,
+    /// The database that the user was made in.
+    pub auth_database: String,
+}
+
+/// A database server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Name or address; empty when a socket is used.
+    pub host: String,
+    /// The engine's own default when `None`.
+    pub port: Option<u16>,
+    /// Path of a Unix socket, instead of host and port.
+    pub socket: Option<PathBuf>,
+    /// Whom to log in as.
+    pub user: Option<String>,
+    /// With which password.
+    pub password: Option<SecretRef>,
+    /// Which databases; empty means all but the engine's own.
+    pub databases: Vec<String>,
+    /// How the connection is protected.
+    pub tls: Tls,
+}
+
+/// How a connection to a server is protected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Tls {
+    /// As the engine's client does by default.
+    #[default]
+    Default,
+    /// The certificate must be signed by this authority (a PEM file of the controller's host).
+    Verified { ca: PathBuf },
+}
