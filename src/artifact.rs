@@ -6,6 +6,7 @@ pub mod layout;
 pub mod manifest;
 pub mod position;
 pub mod record;
+pub mod until;
 
 use std::{fmt, num::NonZeroU64};
 

@@ -16,6 +16,7 @@ use crate::{
         ArtifactId, Depth, Kind,
         approval::{PlanApproval, PlanHash},
         manifest::Edge,
+        until::PointName,
     },
     spec::{
         Cadence, Moves, Spec, Suspension,
@@ -213,10 +214,10 @@ pub struct StoredArtifact {
     pub supersedes: Option<ArtifactId>,
     /// The newest data that it brings back.
     pub newest: Timestamp,
-    /// For logs: where its window begins.
-    pub from: Option<Box<Edge>>,
     /// The engine's name of the newest moment.
     pub position: Option<Box<str>>,
+    /// For logs: what they go over.
+    pub log: Option<Box<LogSpan>>,
     /// Bytes of the packs that this artifact itself wrote.
     pub bytes: u64,
     /// What the last look or check found.
@@ -227,7 +228,26 @@ pub struct StoredArtifact {
     pub held: Option<Box<str>>,
 }
 
+/// What a log goes over, besides where it ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSpan {
+    /// Where it begins.
+    pub from: Edge,
+    /// The named restore points in it, in their order.
+    pub named: Vec<PointName>,
+}
+
 impl StoredArtifact {
+    /// For logs: where its window begins.
+    pub fn from(&self) -> Option<&Edge> {
+        self.log.as_ref().map(|log| &log.from)
+    }
+
+    /// For logs: the named restore points in it.
+    pub fn named(&self) -> &[PointName] {
+        self.log.as_ref().map(|log| log.named.as_slice()).unwrap_or_default()
+    }
+
     /// Whether nothing is known to be wrong with it.
     pub fn is_good(&self) -> bool {
         self.condition == Condition::Good

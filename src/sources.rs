@@ -31,6 +31,7 @@ use crate::{
     artifact::{
         Kind,
         manifest::{Details, Edge, Moment},
+        until::Until,
     },
     stores::Class,
 };
@@ -179,8 +180,8 @@ pub enum Place {
 pub struct Replay {
     /// Where in the engine's log the restored data stands.
     pub from: String,
-    /// What happened before this moment, and nothing after it; everything where it is `None`.
-    pub until: Option<Timestamp>,
+    /// Where it ends; everything where it is `None`.
+    pub until: Option<Until>,
 }
 
 /// What a restore did.

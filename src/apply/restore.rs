@@ -2,11 +2,9 @@
 
 use std::{path::Path, sync::Arc};
 
-use jiff::Timestamp;
-
 use super::stream::{ArtifactStream, End, Reader, StreamError};
 use crate::{
-    artifact::{ArtifactId, Manifest, manifest::Moment},
+    artifact::{ArtifactId, Manifest, manifest::Moment, until::Until},
     committed::BackupFolder,
     keys::Keys,
     progress::Progress,
@@ -52,8 +50,8 @@ pub enum RestoreError {
 pub struct Logs<'a> {
     /// Their manifests.
     pub manifests: &'a [Manifest],
-    /// What happened before this moment is replayed, and nothing after it; everything where it is `None`.
-    pub until: Option<Timestamp>,
+    /// Where replay ends; everything is replayed where it is `None`.
+    pub until: Option<&'a Until>,
 }
 
 /// Restores the last of `manifests`, which the others come before: those that it requires, oldest first; then replays
@@ -94,7 +92,9 @@ pub async fn restore(
 fn replay(manifests: &[Manifest], logs: Logs<'_>) -> Result<Option<Replay>, RestoreError> {
     let Some(data) = manifests.last().filter(|_| !logs.manifests.is_empty()) else { return Ok(None) };
     match &data.moment {
-        Moment::At { position: Some(from), .. } => Ok(Some(Replay { from: from.clone(), until: logs.until })),
+        Moment::At { position: Some(from), .. } => {
+            Ok(Some(Replay { from: from.clone(), until: logs.until.cloned() }))
+        }
         _ => Err(RestoreError::NoPosition(data.artifact)),
     }
 }

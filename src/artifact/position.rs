@@ -144,6 +144,27 @@ impl<'a> LogPosition<'a> {
         })
     }
 
+    /// Whether a place as people write it, which may not tell whose log it is, lies behind `from` and not behind `until`.
+    pub fn lies_between(&self, from: &LogPosition<'_>, until: &LogPosition<'_>) -> bool {
+        match (self, from, until) {
+            (LogPosition::Wal(place), LogPosition::Wal(from), LogPosition::Wal(until)) => {
+                let timeline = until.history.at(place.lsn).timeline;
+                let is_of_that_log = [0, timeline].contains(&place.history.timeline)
+                    && (place.system.is_none() || place.system == until.system);
+                is_of_that_log && from.lsn < place.lsn && place.lsn <= until.lsn
+            }
+            (LogPosition::Binlog { server, stem, number, offset }, _, _) => {
+                let server = server.or(match until {
+                    LogPosition::Binlog { server, .. } => *server,
+                    LogPosition::Wal(_) => None,
+                });
+                let place = LogPosition::Binlog { server, stem, number: *number, offset: *offset };
+                *from < place && place <= *until
+            }
+            _ => false,
+        }
+    }
+
     /// An order of all positions, which agrees with that of places in one log.
     pub fn in_sequence(&self, other: &Self) -> Ordering {
         match (self, other) {
@@ -208,6 +229,26 @@ mod tests {
         assert_eq!(order("bin.000009:90, gtid 0-7-12", "bin.000009:100"), Some(Ordering::Less));
         assert_eq!(order("0/FFFFFFFF", "1/0"), Some(Ordering::Less));
         assert_eq!(order("0/3000028", "0/3000028"), Some(Ordering::Equal));
+    }
+
+    #[test]
+    fn a_place_that_people_write_lies_in_the_log_that_has_it() {
+        let between = |place, from, until| {
+            let [place, from, until] = [place, from, until].map(|text| LogPosition::parse(text).unwrap());
+            place.lies_between(&from, &until)
+        };
+        let (from, until) = ("bin.000002:300, server a", "bin.000004:4, server a");
+        assert!(between("bin.000003:9000", from, until) && between("bin.000004:4", from, until));
+        assert!(between("bin.000003:9000, server a", from, until));
+        assert!(!between("bin.000003:9000, server b", from, until), "another server's");
+        assert!(!between("bin.000002:300", from, until) && !between("bin.000004:5", from, until));
+        assert!(!between("log.000003:9000", from, until) && !between("0/400", from, until));
+        let (from, until) =
+            ("0/300, timeline 1, system s", "0/900, timeline 2, after 1 until 0/500, system s");
+        assert!(between("0/400", from, until) && between("0/900", from, until));
+        assert!(between("0/400, timeline 1", from, until) && between("0/600, timeline 2", from, until));
+        assert!(!between("0/600, timeline 1", from, until), "on a branch that was left");
+        assert!(!between("0/300", from, until) && !between("0/901", from, until));
     }
 
     #[test]

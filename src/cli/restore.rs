@@ -8,6 +8,7 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
 use super::{Output, apply, controller, exit::Exit, names, report, terminal::Terminal};
 use crate::{
+    artifact::until::Until,
     plan::{
         action::Destination,
         restore::{Point, Request},
@@ -26,8 +27,9 @@ use crate::{
 pub(super) struct Restore {
     /// The backup; one that is no longer declared can be restored, too
     name: BackupName,
-    /// The newest that is not newer than this time (UTC), or one artifact [default: the newest]
-    #[arg(long, value_name = "TIME|ARTIFACT")]
+    /// The newest that is not newer than this time (UTC), or one artifact, or a place in the log: bin.000007:4711 or
+    /// 16/B374D848 (before what stands there), gtid:0-7-12 or point:NAME (behind it) [default: the newest]
+    #[arg(long, value_name = "TIME|ARTIFACT|PLACE")]
     at: Option<At>,
     /// Only from this store [default: the first that has everything]
     #[arg(long, value_name = "STORE")]
@@ -44,8 +46,13 @@ pub(super) struct Restore {
     dry_run: bool,
 }
 
+/// What stands before a transaction's identifier.
+const GTID: &str = "gtid:";
+/// What stands before the name of a restore point.
+const NAMED: &str = "point:";
+
 /// A restore point as people name it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct At(Point);
 
 impl FromStr for At {
@@ -56,8 +63,16 @@ impl FromStr for At {
         let moment = || text.parse::<Timestamp>().ok().map(Point::At);
         let civil =
             || Some(Point::At(text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp()));
-        artifact.or_else(moment).or_else(civil).map(At).ok_or_else(|| {
-            "neither a time, such as 2026-11-19T12:00:00Z or '2026-11-19 12:00', nor an artifact's name"
+        if let Some(gtid) = text.strip_prefix(GTID) {
+            return Ok(At(Point::InLog(Until::Transaction(gtid.parse()?))));
+        }
+        if let Some(name) = text.strip_prefix(NAMED) {
+            return Ok(At(Point::InLog(Until::Named(name.parse()?))));
+        }
+        let place = || Some(Point::InLog(Until::Place(text.parse().ok()?)));
+        artifact.or_else(moment).or_else(civil).or_else(place).map(At).ok_or_else(|| {
+            "neither a time, such as 2026-11-19T12:00:00Z or '2026-11-19 12:00', nor an artifact's name, nor a place \
+             in a log, such as bin.000007:4711, 16/B374D848, gtid:0-7-12 or point:before-upgrade"
                 .to_owned()
         })
     }

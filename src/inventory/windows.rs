@@ -30,6 +30,12 @@ impl<'a> Window<'a> {
         self.logs.last().copied().unwrap_or(self.base)
     }
 
+    /// From where to where in the engine's log it goes, for people.
+    pub fn edges(&self) -> (String, String) {
+        let edge = |artifact: &StoredArtifact| artifact.position.as_deref().unwrap_or_default().to_owned();
+        (edge(self.base), edge(self.newest()))
+    }
+
     /// Where in the engine's log it ends.
     pub fn position(&self) -> Option<&'a str> {
         self.newest().position.as_deref()
@@ -60,7 +66,7 @@ struct Log<'a> {
 
 impl<'a> Log<'a> {
     fn of(artifact: &'a StoredArtifact) -> Option<Self> {
-        let from = LogPosition::parse(&artifact.from.as_ref()?.position)?;
+        let from = LogPosition::parse(&artifact.from()?.position)?;
         let until = LogPosition::parse(artifact.position.as_deref()?)?;
         (artifact.kind == Kind::Log).then_some(Self { artifact, from, until })
     }

@@ -8,9 +8,9 @@ use crate::{
     artifact::{
         ArtifactId, Kind, Manifest,
         layout::PackName,
-        manifest::{Content, Edge, Moment},
+        manifest::{Content, Moment},
     },
-    inventory::{Condition, Origin, StoredArtifact, Verified},
+    inventory::{Condition, LogSpan, Origin, StoredArtifact, Verified},
 };
 
 /// A manifest without what only a restore needs.
@@ -24,8 +24,8 @@ pub struct Outline {
     requires: Vec<ArtifactId>,
     supersedes: Option<ArtifactId>,
     newest: Timestamp,
-    from: Option<Box<Edge>>,
     position: Option<Box<str>>,
+    log: Option<Box<LogSpan>>,
     /// Size of the index; `None` for a provider's own snapshot.
     index: Option<u64>,
     /// Every pack in use, with its size.
@@ -47,9 +47,12 @@ impl Outline {
             }
             Content::Native { .. } => (None, Vec::new()),
         };
-        let (from, position) = match &manifest.moment {
+        let (log, position) = match &manifest.moment {
             Moment::At { position, .. } => (None, position.as_deref()),
-            Moment::Window { from, until } => (Some(from), Some(until.position.as_str())),
+            Moment::Window { from, until, named } => {
+                let log = LogSpan { from: from.clone(), named: named.clone() };
+                (Some(Box::new(log)), Some(until.position.as_str()))
+            }
         };
         Self {
             kind: manifest.kind,
@@ -60,8 +63,8 @@ impl Outline {
             requires: manifest.requires.clone(),
             supersedes: manifest.supersedes,
             newest: manifest.moment.newest(),
-            from: from.cloned().map(Box::new),
             position: position.map(Into::into),
+            log,
             index,
             packs,
         }
@@ -89,8 +92,8 @@ impl Outline {
             requires: self.requires.clone(),
             supersedes: self.supersedes,
             newest: self.newest,
-            from: self.from.clone(),
             position: self.position.clone(),
+            log: self.log.clone(),
             bytes: own.map(|(_, size)| size).sum(),
             condition,
             verified: Verified::default(),

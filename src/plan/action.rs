@@ -9,6 +9,7 @@ use crate::{
     artifact::{
         ArtifactId, Depth, Kind,
         manifest::{Edge, Manual},
+        until::Until,
     },
     inventory::ArmedSchedule,
     spec::{
@@ -182,9 +183,9 @@ pub struct Restore {
     /// Logs to replay after them, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<ArtifactId>,
-    /// What logs are replayed up to: what happened before this moment, and nothing after it. All of them where it is `None`.
+    /// What logs are replayed up to; all of them where it is `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<Timestamp>,
+    pub until: Option<Until>,
     /// Where they are read.
     pub store: StoreName,
     /// Where the data goes.
@@ -268,7 +269,7 @@ impl fmt::Display for Action {
                 restore.artifacts.last().map_or(Ok(()), |point| write!(f, "{point} "))?;
                 if !restore.logs.is_empty() {
                     write!(f, "with {} logs ", restore.logs.len())?;
-                    restore.until.map_or(Ok(()), |until| write!(f, "up to {until:.0} "))?;
+                    restore.until.as_ref().map_or(Ok(()), |until| write!(f, "up to {until} "))?;
                 }
                 write!(f, "from {} to {}", restore.store, restore.to)
             }

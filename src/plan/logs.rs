@@ -84,7 +84,7 @@ pub(super) fn gap(facts: &Facts<'_>, backup: &Backup) -> Option<String> {
         return None;
     }
     let reached = windows(&all, facts.now).iter().map(Window::end).max();
-    let from = log.from.as_ref().map_or(log.newest, |from| from.time);
+    let from = log.from().map_or(log.newest, |from| from.time);
     match reached {
         Some(reached) if reached >= log.newest => None,
         Some(reached) => Some(format!("the log has a gap between {reached:.0} and {from:.0}")),

@@ -12,7 +12,7 @@ use super::{
     lineage::{self, BrokenChain},
 };
 use crate::{
-    artifact::{ArtifactId, Kind},
+    artifact::{ArtifactId, Kind, until::Until},
     inventory::{Inventory, StoredArtifact, StoredBackup, Stretch},
     spec::{
         Spec,
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The moment to return to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Point {
     /// The newest there is.
     Latest,
@@ -29,6 +29,8 @@ pub enum Point {
     At(Timestamp),
     /// One artifact.
     Artifact(ArtifactId),
+    /// A place in the engine's log that is no time.
+    InLog(Until),
 }
 
 /// A person's request for a restore.
@@ -99,6 +101,19 @@ pub enum CannotRestore {
         /// What can be brought back.
         windows: Vec<Stretch>,
     },
+    /// A place in the log that no store can bring back.
+    #[error(
+        "failed to restore {backup} to {place}: no log goes on to it from data that lies before; what can be reached lies {}; or name an artifact of `backstay list {backup}`",
+        reaches(.windows)
+    )]
+    PlaceNotInLog {
+        /// The backup.
+        backup: BackupName,
+        /// What was asked for.
+        place: Until,
+        /// From where to where logs go.
+        windows: Vec<(String, String)>,
+    },
     /// Logs can't be replayed into the place.
     #[error(
         "failed to restore {backup} to {to} with its log: what is replayed may name the original; restore `--in-place`, or to a folder (`--to FOLDER/`) with a script that replays it on another server, or without the log to one of the artifacts of `backstay list {backup}`"
@@ -155,6 +170,12 @@ fn spans(windows: &[Stretch]) -> String {
     let spans: Vec<String> =
         windows.iter().map(|window| format!("{:.0} to {:.0}", window.start, window.end)).collect();
     if spans.is_empty() { "no time".to_owned() } else { spans.join(", ") }
+}
+
+fn reaches(windows: &[(String, String)]) -> String {
+    let spans: Vec<String> =
+        windows.iter().map(|(from, until)| format!("between {from} and {until}")).collect();
+    if spans.is_empty() { "nowhere".to_owned() } else { spans.join("; ") }
 }
 
 fn list(ids: &[ArtifactId]) -> String {
@@ -246,6 +267,9 @@ fn choose<'a>(
     let newest_of =
         |limit: Timestamp| usable().filter(|a| a.newest <= limit).max_by_key(|a| (a.newest, a.id));
     match request.point {
+        Point::InLog(ref place) => {
+            Err(CannotRestore::PlaceNotInLog { backup: backup(), place: place.clone(), windows: Vec::new() })
+        }
         Point::Artifact(id) => {
             let found = places.iter().find(|p| p.artifact.id == id).map(|p| p.artifact);
             found.ok_or_else(|| CannotRestore::NoSuchArtifact {

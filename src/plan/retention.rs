@@ -197,7 +197,7 @@ pub(super) fn needs(stored: &StoredBackup) -> BTreeMap<ArtifactId, Vec<ArtifactI
     let mut data: Vec<(Timestamp, ArtifactId)> = data.map(|a| (a.newest, a.id)).collect();
     data.sort_unstable();
     let goes_on_from = |a: &StoredArtifact| {
-        let from = a.from.as_ref().filter(|_| a.kind == Kind::Log && a.is_good())?.time;
+        let from = a.from().filter(|_| a.kind == Kind::Log && a.is_good())?.time;
         let before = data.partition_point(|(newest, _)| *newest <= from);
         before.checked_sub(1).map(|last| data[last].1)
     };

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Palette, WIDEST, bytes};
 use crate::{
-    artifact::{ArtifactId, Kind},
+    artifact::{ArtifactId, Kind, until::PointName},
     inventory::{Condition, Inventory, Observed, Origin, StoredArtifact, lineage},
     spec::{
         Spec,
@@ -48,6 +48,12 @@ pub struct Row {
     pub newest: Timestamp,
     /// The artifact whose segments it shared.
     pub base: Option<ArtifactId>,
+    /// The engine's name of the newest moment, such as a place in its log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<Box<str>>,
+    /// For logs: the named restore points in it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub named: Vec<PointName>,
     /// What a restore needs besides it.
     pub requires: Vec<ArtifactId>,
     /// What it goes on from, as far as that is there.
@@ -181,6 +187,8 @@ fn row((backup, folder): (&BackupName, &FolderName), artifact: &StoredArtifact) 
         slot: artifact.slot,
         newest: artifact.newest,
         base: artifact.base,
+        position: artifact.position.clone(),
+        named: artifact.named().to_vec(),
         requires: artifact.requires.clone(),
         goes_on_from: None,
         stores: BTreeMap::new(),

@@ -13,6 +13,7 @@
 mod access;
 mod binlog;
 mod dump;
+mod events;
 mod load;
 mod marks;
 mod programs;

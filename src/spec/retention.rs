@@ -91,7 +91,7 @@ impl<'a> Candidate<'a> {
             newest: artifact.newest,
             checked,
             held: artifact.held.as_deref(),
-            from: artifact.from.as_ref().map(|from| from.time),
+            from: artifact.from().map(|from| from.time),
             requires: &artifact.requires,
             supersedes: artifact.supersedes,
         }

@@ -171,7 +171,8 @@ async fn the_latest_is_never_a_log_for_that_brings_nothing_back_by_itself() {
         folder.store.delete(&object).await.unwrap();
     }
     let edge = |at: ArtifactId| Edge { time: at.time(), position: "bin.000001:4".to_owned() };
-    (log.kind, log.moment) = (Kind::Log, Moment::Window { from: edge(id(4, 4)), until: edge(name) });
+    (log.kind, log.moment) =
+        (Kind::Log, Moment::Window { from: edge(id(4, 4)), until: edge(name), named: Vec::new() });
     commit(folder, &scene.ring.keys, &log).await;
     assert_eq!(scene.machine.restores("latest", "latest"), [LATER.concat(), b"and then\n".to_vec()]);
     assert_eq!(scene.machine.restores(&name.to_string(), "log"), [b"what happened".to_vec()]);

@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use crate::world::*;
 use backstay::{
-    artifact::{ArtifactId, Kind, manifest::Edge},
-    inventory::{StoredArtifact, stretches, windows},
+    artifact::{
+        ArtifactId, Kind,
+        manifest::Edge,
+        until::{PointName, Until},
+    },
+    inventory::{LogSpan, StoredArtifact, stretches, windows},
     plan::{
         Action,
         action::{Destination, Restore},
@@ -48,7 +52,8 @@ fn full(at: &str, position: &str, random: u64) -> StoredArtifact {
 fn log((from, begin): (&str, &str), (until, end): (&str, &str), random: u64) -> StoredArtifact {
     let mut log = artifact(Kind::Log, t(until), random);
     log.slot = Some(t(until));
-    log.from = Some(Box::new(Edge { time: t(from), position: begin.to_owned() }));
+    let from = Edge { time: t(from), position: begin.to_owned() };
+    log.log = Some(Box::new(LogSpan { from, named: Vec::new() }));
     log.position = Some(end.into());
     log.verified.metadata = Some(log.newest);
     log
@@ -260,7 +265,7 @@ fn a_second_is_reached_by_the_data_before_it_and_the_logs_up_to_it() {
     ] {
         let restore = ask(&world, at(moment), Destination::InPlace).unwrap();
         assert_eq!((restore.artifacts, restore.logs), (vec![base], logs), "{moment}");
-        assert_eq!(restore.until, Some(t(moment)));
+        assert_eq!(restore.until, Some(Until::Moment(t(moment))));
     }
     let latest = ask(&world, Point::Latest, Destination::Folder("out".into())).unwrap();
     assert_eq!((latest.logs, latest.until), (vec![first, second], None));
@@ -311,4 +316,51 @@ fn the_data_that_a_kept_log_goes_on_from_is_kept_longer_than_its_own_rule_says()
         gone.collect::<Vec<_>>()
     };
     assert_eq!(deleted(&world), [first.id]);
+}
+
+#[test]
+fn a_place_in_the_log_is_reached_from_the_newest_data_before_it_or_refused() {
+    let (mut world, [first, one, two]) = chain();
+    let later = full("2026-11-20T11:40:00Z", "bin.000006:500, gtid 0-7-30", 9);
+    world.put(&["a"], "agama", &later);
+    world.artifact_mut("a", "agama", one).position = Some("bin.000006:4, gtid 0-7-20".into());
+    world.artifact_mut("a", "agama", two).position = Some("bin.000007:4, gtid 0-7-40".into());
+    let place = |text: &str| Point::InLog(Until::Place(text.parse().unwrap()));
+    let gtid = |text: &str| Point::InLog(Until::Transaction(text.parse().unwrap()));
+    for (point, base, logs) in [
+        (place("bin.000005:900"), first, vec![one]),
+        (place("bin.000006:4"), first, vec![one]),
+        (place("bin.000006:400"), first, vec![one, two]),
+        (place("bin.000006:501"), later.id, vec![two]),
+        (gtid("0-7-10"), first, vec![one]),
+        (gtid("0-7-25"), first, vec![one, two]),
+        (gtid("0-7-31"), later.id, vec![two]),
+    ] {
+        let restore = ask(&world, point.clone(), Destination::InPlace).unwrap();
+        assert_eq!((restore.artifacts, restore.logs), (vec![base], logs), "{point:?}");
+        assert!(matches!(point, Point::InLog(until) if Some(&until) == restore.until.as_ref()));
+    }
+    for unreached in [
+        place("bin.000005:700"),
+        place("bin.000007:5"),
+        place("other.000006:400"),
+        gtid("0-7-9"),
+        gtid("0-7-41"),
+        gtid("1-7-12"),
+        Point::InLog(Until::Named("before-upgrade".parse().unwrap())),
+    ] {
+        let refused = ask(&world, unreached.clone(), Destination::InPlace);
+        assert!(matches!(refused, Err(CannotRestore::PlaceNotInLog { .. })), "{unreached:?}: {refused:?}");
+    }
+    let beside = ask(&world, place("bin.000006:501"), Destination::File("/srv/agama.sql".into()));
+    assert!(matches!(beside, Err(CannotRestore::NoPlaceForLogs { .. })), "{beside:?}");
+}
+
+#[test]
+fn a_named_point_is_reached_by_the_log_that_has_it() {
+    let (mut world, [first, one, two]) = chain();
+    let name: PointName = "before-upgrade".parse().unwrap();
+    world.artifact_mut("a", "agama", two).log.as_mut().unwrap().named = vec![name.clone()];
+    let restore = ask(&world, Point::InLog(Until::Named(name)), Destination::InPlace).unwrap();
+    assert_eq!((restore.artifacts, restore.logs), (vec![first], vec![one, two]));
 }

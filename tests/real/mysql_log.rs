@@ -12,6 +12,8 @@ use backstay::{
     artifact::{
         Kind,
         manifest::{Edge, Moment},
+        position::LogPosition,
+        until::{Gtid, Until, transactions},
     },
     sources::{CaptureRequest, Captured, Place, Replay, Source},
 };
@@ -74,21 +76,71 @@ async fn a_log_brings_a_database_back_to_any_second() {
     let disaster = server.next_second();
     server.sql("DELETE FROM shop.sale; DROP TABLE shop.later");
     let (second, second_log) = log(&source, end(&first_log)).await;
-    assert_eq!(from(&second_log).position, end(&first_log).position, "nothing is left out between two logs");
+    let [goes_on, ended] = [from(&second_log).position.clone(), end(&first_log).position];
+    assert_eq!(LogPosition::parse(&goes_on), LogPosition::parse(&ended), "nothing is left out between them");
     assert!(sold(&server) == "NULL");
 
     for (until, expect) in
         [(Some(disaster), "before the dump,after the dump,in the second log"), (None, "NULL")]
     {
+        let until = until.map(Until::Moment);
         let root = server.root(&[]);
         root.make_way().await.unwrap();
         root.restore(&mut dump.stream().as_slice(), &Place::Original).await.unwrap();
-        let begin = Replay { from: end(&full).position, until };
+        let begin = Replay { from: end(&full).position, until: until.clone() };
         replayed(&server, &first, &Place::Original, &begin).await;
-        let then = Replay { from: end(&first_log).position, until };
+        let then = Replay { from: end(&first_log).position, until: until.clone() };
         replayed(&server, &second, &Place::Original, &then).await;
         assert_eq!(sold(&server), expect, "as of {until:?}");
         assert_eq!(server.sql("SELECT COUNT(*) FROM other.t"), "1", "all databases are as they were");
+    }
+}
+
+#[tokio::test]
+async fn a_log_brings_a_database_back_to_a_place_in_it_and_to_a_transaction() {
+    let (server, other) = (MariaDb::start(), MariaDb::start());
+    till(&server);
+    let source = server.source(&[]);
+    let (dump, full) = captured(&source).await;
+    sell(&server, "after the dump");
+    server.sql("FLUSH BINARY LOGS");
+    sell(&server, "in the second file");
+    let place = server.sql("SHOW MASTER STATUS").split('\t').take(2).collect::<Vec<_>>().join(":");
+    server.sql("SET gtid_domain_id = 5; INSERT INTO shop.sale (what) VALUES ('of another domain')");
+    sell(&server, "the last wanted");
+    let pick = "SELECT SUBSTRING_INDEX(SUBSTRING_INDEX(CONCAT(',', @@gtid_binlog_pos), ',0-', -1), ',', 1)";
+    let transaction: Gtid = format!("0-{}", server.sql(pick)).parse().unwrap();
+    sell(&server, "behind it");
+    server.sql(
+        "FLUSH BINARY LOGS; SET gtid_domain_id = 5; INSERT INTO shop.sale (what) VALUES ('another again')",
+    );
+    let (stream, captured) = log(&source, end(&full)).await;
+    let ends = transactions(&end(&captured).position);
+    assert!(ends.iter().any(|end| end.domain == 0 && end.number == transaction.number + 1), "{ends:?}");
+    assert!(ends.iter().any(|end| end.domain == 5 && end.number == 2), "{ends:?}");
+
+    let scratch = tempfile::tempdir().unwrap();
+    for (until, expect) in [
+        (Until::Place(place.parse().unwrap()), "before the dump,after the dump,in the second file"),
+        (
+            Until::Transaction(transaction),
+            "before the dump,after the dump,in the second file,of another domain,the last wanted",
+        ),
+    ] {
+        let replay = Replay { from: end(&full).position, until: Some(until.clone()) };
+        let root = server.root(&[]);
+        root.make_way().await.unwrap();
+        root.restore(&mut dump.stream().as_slice(), &Place::Original).await.unwrap();
+        replayed(&server, &stream, &Place::Original, &replay).await;
+        assert_eq!(sold(&server), expect, "up to {until}");
+
+        let folder = scratch.path().join(until.to_string());
+        let place = Place::Folder(folder.clone());
+        source.restore(&mut dump.stream().as_slice(), &place).await.unwrap();
+        replayed(&server, &stream, &place, &replay).await;
+        client(&other, &folder, &["-c", "mariadb \"$@\" <databases.sql && ./replay.sh \"$@\"", "sh"]);
+        assert_eq!(sold(&other), expect, "by the script, up to {until}");
+        other.sql("DROP DATABASE shop");
     }
 }
 
@@ -107,7 +159,7 @@ async fn a_folder_has_a_script_that_replays_the_log_on_another_server() {
     let folder = scratch.path().join("restored");
     let place = Place::Folder(folder.clone());
     source.restore(&mut dump.stream().as_slice(), &place).await.unwrap();
-    let replay = Replay { from: end(&full).position, until: Some(disaster) };
+    let replay = Replay { from: end(&full).position, until: Some(Until::Moment(disaster)) };
     replayed(&server, &stream, &place, &replay).await;
 
     client(&other, &folder, &["-c", "mariadb \"$@\" <databases.sql && ./replay.sh \"$@\"", "sh"]);

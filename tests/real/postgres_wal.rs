@@ -6,6 +6,7 @@ use backstay::{
     artifact::{
         Kind,
         manifest::{Edge, Moment},
+        until::{Place as LogPlace, PointName, Until},
     },
     sources::{CaptureRequest, Captured, Place, Replay, Source},
     stores::Class,
@@ -73,7 +74,7 @@ async fn brought_back(
     source: &dyn Source,
     base: &(Collected, Captured),
     logs: &[Vec<u8>],
-    until: Option<Timestamp>,
+    until: Option<Until>,
 ) -> Postgres {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
@@ -114,14 +115,37 @@ async fn a_log_brings_a_cluster_back_to_any_second() {
     let logs = [first, second, third];
     let before = "before the base,after the base,in the second log";
     for (until, expect) in [(Some(disaster), before), (Some(end(&third_log).time), ""), (None, "")] {
-        let copy = brought_back(&source, &base, &logs, until).await;
+        let copy = brought_back(&source, &base, &logs, until.map(Until::Moment)).await;
         assert_eq!(sold(&copy), expect, "as of {until:?}");
         let later = copy.sql("postgres", "SELECT count(*) FROM pg_class WHERE relname = 'later'");
         assert_eq!(later, if until == Some(disaster) { "0" } else { "1" });
         sell(&copy, "it can be written");
     }
-    let first_only = brought_back(&source, &base, &logs[..1], Some(end(&first_log).time)).await;
+    let first_only =
+        brought_back(&source, &base, &logs[..1], Some(Until::Moment(end(&first_log).time))).await;
     assert_eq!(sold(&first_only), "before the base,after the base");
+}
+
+#[tokio::test]
+async fn a_log_brings_a_cluster_back_to_a_place_in_it_and_to_a_named_point() {
+    let server = till();
+    let source = server.cluster();
+    let base = captured(&source).await;
+    sell(&server, "after the base");
+    let place: LogPlace = server.sql("postgres", "SELECT pg_current_wal_lsn()").parse().unwrap();
+    sell(&server, "behind the place");
+    server.sql("postgres", "SELECT pg_create_restore_point('before the ''upgrade'' \\ 1')");
+    sell(&server, "behind the point");
+    let (stream, captured) = log(&source, end(&base.1)).await;
+    let Moment::Window { named, .. } = &captured.moment else { panic!("no window") };
+    assert_eq!(named.iter().map(PointName::as_str).collect::<Vec<_>>(), [r"before the 'upgrade' \ 1"]);
+    for (until, expect) in [
+        (Until::Place(place), "before the base,after the base"),
+        (Until::Named(named[0].clone()), "before the base,after the base,behind the place"),
+    ] {
+        let copy = brought_back(&source, &base, std::slice::from_ref(&stream), Some(until.clone())).await;
+        assert_eq!(sold(&copy), expect, "up to {until}");
+    }
 }
 
 #[tokio::test]

@@ -241,7 +241,7 @@ impl World {
             Destination::InPlace => Place::Original,
         };
         let progress = self.listener.progress(step);
-        let logs = Logs { manifests: &logs, until: restore.until };
+        let logs = Logs { manifests: &logs, until: restore.until.as_ref() };
         Ok(restore::restore(&manifests, logs, folder, source.as_ref(), &place, &self.keys, &progress).await?)
     }
 

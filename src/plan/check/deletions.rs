@@ -298,7 +298,7 @@ fn required(case: &Case<'_>) -> Option<String> {
 fn log_base(case: &Case<'_>) -> Option<String> {
     let is_data = |a: &&StoredArtifact| a.kind != Kind::Log && a.is_good();
     let logs = case.staying().filter(|a| a.kind == Kind::Log && a.is_good());
-    logs.filter_map(|log| Some((log, log.from.as_ref()?.time))).find_map(|(log, from)| {
+    logs.filter_map(|log| Some((log, log.from()?.time))).find_map(|(log, from)| {
         let order = |a: &&StoredArtifact| (a.newest, a.id);
         let base = case.going().filter(is_data).filter(|a| a.newest <= from).max_by_key(order)?;
         let is_better = |a: &StoredArtifact| a.newest <= from && order(&a) > order(&base);

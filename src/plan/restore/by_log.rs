@@ -4,7 +4,11 @@ use jiff::Timestamp;
 
 use super::{CannotRestore, Point, Request};
 use crate::{
-    artifact::{ArtifactId, Kind},
+    artifact::{
+        ArtifactId, Kind,
+        position::LogPosition,
+        until::{Gtid, Place, Until, transactions},
+    },
     inventory::{StoredArtifact, StoredBackup, Window, stretches, windows},
     plan::{
         action::{Destination, Restore},
@@ -29,19 +33,19 @@ pub(super) fn restore(
     let reached = reached(facts, &holdings);
     let goal = goal(request, &reached)?;
     let takes_logs = matches!(request.to, Destination::Folder(_) | Destination::InPlace);
-    match (goal, request.point) {
+    match (goal, &request.point) {
         (Some(goal), _) if takes_logs => Ok(Some(restore_to(request, &goal))),
         // The newest that can be restored there is the newest data.
         (Some(_), Point::Latest) => Ok(None),
-        (Some(_), Point::At(_) | Point::Artifact(_)) => {
+        (Some(_), Point::At(_) | Point::Artifact(_) | Point::InLog(_)) => {
             let (backup, to) = (request.backup.clone(), request.to.to_string());
             Err(CannotRestore::NoPlaceForLogs { backup, to })
         }
-        (None, Point::Artifact(id)) => match lone_log(&holdings, id) {
+        (None, Point::Artifact(id)) => match lone_log(&holdings, *id) {
             Some(log) => Err(unreached(request, log.newest, &reached)),
             None => Ok(None),
         },
-        (None, Point::Latest | Point::At(_)) => Ok(None),
+        (None, Point::Latest | Point::At(_) | Point::InLog(_)) => Ok(None),
     }
 }
 
@@ -78,11 +82,12 @@ fn reached<'a>(facts: &Facts<'a>, holdings: &[(&'a StoreName, &'a StoredBackup)]
 struct Goal<'a> {
     reached: &'a Reached<'a>,
     logs: Vec<&'a StoredArtifact>,
-    until: Option<Timestamp>,
+    until: Option<Until>,
 }
 
 fn goal<'a>(request: &Request, reached: &'a [Reached<'a>]) -> Result<Option<Goal<'a>>, CannotRestore> {
     match request.point {
+        Point::InLog(ref place) => in_log(request, place, reached).map(Some),
         Point::At(at) => {
             let has = |it: &&Reached<'_>| it.window.start() <= at && at <= it.window.end();
             // The newest data leaves the least to replay; of equal ones the nearest store.
@@ -91,11 +96,65 @@ fn goal<'a>(request: &Request, reached: &'a [Reached<'a>]) -> Result<Option<Goal
             let before = best.window.logs.iter().take_while(|log| log.newest < at).count();
             let needed = if best.window.start() == at { 0 } else { before + 1 };
             let logs: Vec<_> = best.window.logs.iter().take(needed).copied().collect();
-            Ok((!logs.is_empty()).then_some(Goal { reached: best, logs, until: Some(at) }))
+            Ok((!logs.is_empty()).then_some(Goal { reached: best, logs, until: Some(Until::Moment(at)) }))
         }
         Point::Latest => Ok(furthest(reached.iter(), |_| true)),
         Point::Artifact(id) => Ok(furthest(reached.iter(), |log| log.id == id || log.content() == id)),
     }
+}
+
+/// What to replay to come to a place that is no time.
+fn in_log<'a>(
+    request: &Request,
+    place: &Until,
+    reached: &'a [Reached<'a>],
+) -> Result<Goal<'a>, CannotRestore> {
+    let with_logs = reached.iter().filter_map(|it| Some((it, logs_up_to(&it.window, place)?)));
+    // The newest data leaves the least to replay; of equal ones the nearest store.
+    let best = with_logs.rev().max_by_key(|(it, _)| it.window.start());
+    let unreached = || CannotRestore::PlaceNotInLog {
+        backup: request.backup.clone(),
+        place: place.clone(),
+        windows: reached.iter().filter(|it| !it.window.logs.is_empty()).map(|it| it.window.edges()).collect(),
+    };
+    let (reached, logs) = best.ok_or_else(unreached)?;
+    Ok(Goal { reached, logs: logs.to_vec(), until: Some(place.clone()) })
+}
+
+/// The logs of a window up to the one that has the place; `None` where none has.
+fn logs_up_to<'w, 'a>(window: &'w Window<'a>, place: &Until) -> Option<&'w [&'a StoredArtifact]> {
+    let ends_behind = |log: &&StoredArtifact| match place {
+        Until::Moment(at) => log.newest >= *at,
+        Until::Place(place) => lies_between(window.base, place, log),
+        Until::Transaction(gtid) => has_come_to(log, gtid),
+        Until::Named(name) => log.named().contains(name),
+    };
+    // The data itself must lie before.
+    let is_before = match place {
+        Until::Moment(at) => window.start() <= *at,
+        Until::Transaction(gtid) => {
+            window.base.position.as_deref().is_some_and(|base| !transactions(base).is_empty())
+                && !has_come_to(window.base, gtid)
+        }
+        Until::Place(_) | Until::Named(_) => true,
+    };
+    let last = window.logs.iter().position(ends_behind).filter(|_| is_before)?;
+    Some(&window.logs[..=last])
+}
+
+fn lies_between(base: &StoredArtifact, place: &Place, log: &StoredArtifact) -> bool {
+    let position = |artifact: &StoredArtifact| artifact.position.clone();
+    let (Some(from), Some(until)) = (position(base), position(log)) else { return false };
+    match (place.position(), LogPosition::parse(&from), LogPosition::parse(&until)) {
+        (Some(place), Some(from), Some(until)) => place.lies_between(&from, &until),
+        _ => false,
+    }
+}
+
+/// Whether an artifact ends with or behind a transaction. Numbers rise within a domain.
+fn has_come_to(artifact: &StoredArtifact, gtid: &Gtid) -> bool {
+    let ends = artifact.position.as_deref().map(transactions).unwrap_or_default();
+    ends.iter().any(|end| end.domain == gtid.domain && end.number >= gtid.number)
 }
 
 /// The window that goes furthest, as far as a log for which `is_last` holds.
@@ -119,9 +178,10 @@ fn restore_to(request: &Request, goal: &Goal<'_>) -> (Restore, String) {
     let Goal { reached: Reached { store, stored, window }, logs, until } = goal;
     // Only what is whole was reached.
     let base = lineage::chain(stored, window.base.content()).unwrap_or_default();
-    let end = until.unwrap_or_else(|| logs.last().map_or(window.start(), |log| log.newest));
+    let newest = Until::Moment(logs.last().map_or(window.start(), |log| log.newest));
     let reason = format!(
-        "asked for; brings back the data of {end:.0}: {} {} of {:.0}, then its log",
+        "asked for; brings back the data of {}: {} {} of {:.0}, then its log",
+        until.as_ref().unwrap_or(&newest),
         window.base.kind,
         window.base.id,
         window.start()
@@ -130,7 +190,7 @@ fn restore_to(request: &Request, goal: &Goal<'_>) -> (Restore, String) {
         backup: request.backup.clone(),
         artifacts: base.iter().map(|a| a.id).collect(),
         logs: logs.iter().map(|log| log.id).collect(),
-        until: *until,
+        until: until.clone(),
         store: (*store).clone(),
         to: request.to.clone(),
     };

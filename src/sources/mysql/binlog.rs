@@ -44,7 +44,10 @@ pub(super) async fn capture(
     let mut session = Session::open(access, None, ANSWER)?;
     let version = session.one("SELECT VERSION()").await?;
     let server = session.server_identity().await?;
-    let files = closed(&mut session, server).await?;
+    let mut files = closed(&mut session, server).await?;
+    if version.contains("MariaDB") {
+        files.transactions = transactions_before(&mut session, &files.active).await?;
+    }
     let span = span(files, continues, request.now)?;
     let pipes = scratch::folder().map_err(|error| Failure::Refused(error.to_string()))?;
     for file in &span.files {
@@ -52,7 +55,7 @@ pub(super) async fn capture(
     }
     sink.write(Bytes::from_static(&END)).await?;
     Ok(Captured {
-        moment: Moment::Window { from: span.from, until: span.until },
+        moment: Moment::Window { from: span.from, until: span.until, named: Vec::new() },
         details: Details { versions: [("server".to_owned(), version)].into(), ..Details::default() },
     })
 }
@@ -65,6 +68,8 @@ struct Files {
     closed: Vec<Entry>,
     /// The one that is written.
     active: String,
+    /// The last transaction of each domain before it, where the server can tell.
+    transactions: Option<String>,
 }
 
 /// Begins a new file, and lists those before it.
@@ -84,7 +89,14 @@ async fn closed(session: &mut Session, server: String) -> Result<Files, Failure>
         files.push(Entry { name: name.clone(), size });
     }
     let active = files.pop().ok_or_else(|| Failure::Answer("the server keeps no binary log".to_owned()))?;
-    Ok(Files { server, closed: files, active: active.name })
+    Ok(Files { server, closed: files, active: active.name, transactions: None })
+}
+
+/// MariaDB's documentation, "BINLOG_GTID_POS".
+async fn transactions_before(session: &mut Session, active: &str) -> Result<Option<String>, Failure> {
+    // A plain name: nothing in it could end the literal.
+    let answer = session.one(&format!("SELECT COALESCE(BINLOG_GTID_POS('{active}', {FIRST}), '')")).await?;
+    Ok(Some(answer).filter(|transactions| !transactions.is_empty()))
 }
 
 /// What is captured.
@@ -99,7 +111,8 @@ struct Span {
 fn span(files: Files, continues: &Edge, now: Timestamp) -> Result<Span, Failure> {
     let place = |file: &str, offset: u64| format!("{file}:{offset}, server {}", files.server);
     let active = place(&files.active, FIRST);
-    let until = Edge { time: now, position: active.clone() };
+    let transactions = files.transactions.as_ref().map(|transactions| format!(", gtid {transactions}"));
+    let until = Edge { time: now, position: active.clone() + transactions.as_deref().unwrap_or_default() };
     let unreadable = |text: &str| Failure::Refused(format!("{text:?} is no place in a binary log"));
     let last = LogPosition::parse(&continues.position).ok_or_else(|| unreadable(&continues.position))?;
     let goes_on = |file: &Entry| {
@@ -207,6 +220,7 @@ mod tests {
             server: "s".to_owned(),
             closed: closed.iter().map(entry).collect(),
             active: active.to_owned(),
+            transactions: None,
         }
     }
 

@@ -1,13 +1,21 @@
 //! The way back of a log: each of its files goes through the server's own program, which leaves out what was before or comes
 //! after, and what it prints goes through the client.
 
-use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
+use std::{borrow::Cow, cmp::Ordering, fs, io, os::unix::fs::PermissionsExt, path::Path};
 
+use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::{Failure, STATEMENT, access::Access};
+use super::{
+    Failure, STATEMENT,
+    access::Access,
+    events::{Broken, UpTo},
+};
 use crate::{
-    artifact::position::LogPosition,
+    artifact::{
+        position::LogPosition,
+        until::{Gtid, Until},
+    },
     process::{Input, Process, Program},
     sources::{
         Replay,
@@ -23,29 +31,81 @@ const SCRIPT: &str = "replay.sh";
 
 type Stream<'a> = &'a mut (dyn AsyncRead + Send + Unpin);
 
-/// Where replay begins in a file; `None` where all of it was before.
-fn begins(entry: &Entry, replay: &Replay) -> Result<Option<u64>, Failure> {
+/// What of a file is replayed.
+struct Part {
+    begin: u64,
+    end: Option<End>,
+}
+
+/// Where it ends, if not with the file.
+#[derive(Clone, Copy)]
+enum End {
+    Moment(Timestamp),
+    Offset(u64),
+    Behind(Gtid),
+}
+
+/// What of a file is replayed; `None` where all of it was before, or comes after.
+fn part(entry: &Entry, replay: &Replay) -> Result<Option<Part>, Failure> {
     let unreadable = |text: &str| Failure::Refused(format!("{text:?} is no place in a binary log"));
-    let (Some(LogPosition::Binlog { number: from, offset, stem, .. }), name) =
-        (LogPosition::parse(&replay.from), format!("{}:4", entry.name))
-    else {
-        return Err(unreadable(&replay.from));
+    let (from, from_offset, own_stem) = binlog(&replay.from).ok_or_else(|| unreadable(&replay.from))?;
+    let name = format!("{}:4", entry.name);
+    let (number, first, stem) = binlog(&name).ok_or_else(|| unreadable(&entry.name))?;
+    if stem != own_stem {
+        return Err(unreadable(&entry.name));
+    }
+    let begin = match number.cmp(&from) {
+        Ordering::Less => return Ok(None),
+        Ordering::Equal => from_offset,
+        Ordering::Greater => first,
     };
-    match LogPosition::parse(&name) {
-        Some(LogPosition::Binlog { number, stem: own, .. }) if own == stem => Ok(match number.cmp(&from) {
-            std::cmp::Ordering::Less => None,
-            std::cmp::Ordering::Equal => Some(offset),
-            std::cmp::Ordering::Greater => Some(4),
-        }),
-        _ => Err(unreadable(&entry.name)),
+    let end = match &replay.until {
+        None => None,
+        Some(Until::Moment(at)) => Some(End::Moment(*at)),
+        Some(Until::Transaction(gtid)) => Some(End::Behind(*gtid)),
+        Some(Until::Place(place)) => {
+            let text = place.to_string();
+            let (last, offset, _) =
+                binlog(&text).filter(|(_, _, stem)| *stem == own_stem).ok_or_else(|| unreadable(&text))?;
+            match number.cmp(&last) {
+                Ordering::Less => None,
+                Ordering::Equal if offset <= begin => return Ok(None),
+                Ordering::Equal => Some(End::Offset(offset)),
+                Ordering::Greater => return Ok(None),
+            }
+        }
+        Some(until @ Until::Named(_)) => {
+            return Err(Failure::Refused(format!("a binary log has no {until}")));
+        }
+    };
+    Ok(Some(Part { begin, end }))
+}
+
+fn binlog(text: &str) -> Option<(u64, u64, &str)> {
+    match LogPosition::parse(text)? {
+        LogPosition::Binlog { number, offset, stem, .. } => Some((number, offset, stem)),
+        LogPosition::Wal(_) => None,
     }
 }
 
-/// What the program that reads a file is told.
-fn limits(begin: u64, replay: &Replay) -> Vec<String> {
-    let until = replay.until.map(|until| format!("--stop-datetime={}", until.strftime("%Y-%m-%d %H:%M:%S")));
-    let begin = Some(format!("--start-position={begin}"));
-    [begin, until].into_iter().flatten().collect()
+impl Part {
+    /// What the program that reads the file is told. Where a transaction ends it can't be told: of other domains than the
+    /// transaction's it would leave out everything.
+    fn limits(&self) -> Vec<String> {
+        let end = match self.end {
+            Some(End::Moment(at)) => Some(format!("--stop-datetime={}", at.strftime("%Y-%m-%d %H:%M:%S"))),
+            Some(End::Offset(offset)) => Some(format!("--stop-position={offset}")),
+            Some(End::Behind(_)) | None => None,
+        };
+        [Some(format!("--start-position={}", self.begin)), end].into_iter().flatten().collect()
+    }
+
+    fn up_to(&self) -> Option<UpTo> {
+        match self.end {
+            Some(End::Behind(gtid)) => Some(UpTo::transaction(gtid)),
+            _ => None,
+        }
+    }
 }
 
 /// Replays over the server.
@@ -56,33 +116,32 @@ pub(super) async fn over_original(
 ) -> Result<String, Failure> {
     let client = access.client(STATEMENT).arguments(["--batch", "--binary-mode", "--max-allowed-packet=1G"]);
     let mut client = client.discard_output().start()?;
+    let mut is_reached = false;
     while let Some(entry) = Entry::read(stream).await? {
-        match begins(&entry, replay)? {
-            Some(begin) => {
-                let reader = reader(access, begin, replay)?;
-                let fed = replay_file(reader, &mut client, stream, &entry).await?;
-                if fed == Fed::InPart && replay.until.is_none() {
+        match part(&entry, replay)?.filter(|_| !is_reached) {
+            Some(part) => {
+                let reader = access.binlog(STATEMENT)?.variable("TZ", "UTC");
+                let reader = reader.arguments(part.limits()).argument("-");
+                let fed = replay_file(reader, part.up_to(), &mut client, stream, &entry).await?;
+                if fed == Fed::InPart && part.end.is_none() {
                     let why =
                         format!("{} was replayed in part only; what was restored is incomplete", entry.name);
                     return Err(Failure::Incomplete(why));
                 }
+                is_reached = fed == Fed::UpToEnd;
             }
             None => skip(stream, entry.size).await?,
         }
         skip(stream, entry.padding() as u64).await?;
     }
     client.finish().await?;
-    let until = replay.until.map_or_else(String::new, |until| format!(" as of {until:.0}"));
+    let until = replay.until.as_ref().map_or_else(String::new, |until| format!(" as of {until}"));
     Ok(format!("the databases of the dump{until}"))
-}
-
-fn reader(access: &Access, begin: u64, replay: &Replay) -> Result<Program, Failure> {
-    let reader = access.binlog(STATEMENT)?.variable("TZ", "UTC");
-    Ok(reader.arguments(limits(begin, replay)).argument("-"))
 }
 
 async fn replay_file(
     reader: Program,
+    up_to: Option<UpTo>,
     client: &mut Process,
     stream: Stream<'_>,
     entry: &Entry,
@@ -95,7 +154,7 @@ async fn replay_file(
         }
         Ok::<(), Failure>(())
     };
-    let (fed, ()) = tokio::try_join!(feed(input, stream, entry.size), print)?;
+    let (fed, ()) = tokio::try_join!(feed(input, up_to, stream, entry.size), print)?;
     reader.finish().await?;
     Ok(fed)
 }
@@ -104,31 +163,51 @@ async fn replay_file(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fed {
     All,
+    /// It read no more.
     InPart,
+    /// All up to the transaction that is the last one.
+    UpToEnd,
 }
 
 /// Hands a file to the program. Once that has come to the moment to stop at it reads no more, and its end tells that all
 /// was well.
-async fn feed(mut input: Option<Input>, stream: Stream<'_>, size: u64) -> Result<Fed, Failure> {
+async fn feed(
+    mut input: Option<Input>,
+    mut up_to: Option<UpTo>,
+    stream: Stream<'_>,
+    size: u64,
+) -> Result<Fed, Failure> {
     let mut content = stream.take(size);
     let mut piece = vec![0; CHUNK];
-    let mut fed = 0;
     loop {
         let length = content.read(&mut piece).await.map_err(Failure::Stream)?;
         if length == 0 {
             break;
         }
-        fed += length as u64;
+        let wanted = match &mut up_to {
+            Some(up_to) => Cow::Owned(up_to.pass(&piece[..length]).map_err(broken)?),
+            None => Cow::Borrowed(&piece[..length]),
+        };
         if let Some(open) = &mut input
-            && open.write(&piece[..length]).await.is_err()
+            && !wanted.is_empty()
+            && open.write(&wanted).await.is_err()
         {
             input = None;
         }
     }
-    if fed != size {
+    if content.limit() > 0 {
         return Err(Failure::Stream(io::ErrorKind::UnexpectedEof.into()));
     }
-    Ok(if input.is_some() { Fed::All } else { Fed::InPart })
+    match (input, up_to) {
+        (None, _) => Ok(Fed::InPart),
+        (Some(_), Some(up_to)) if !up_to.is_whole() => Err(broken(Broken)),
+        (Some(_), Some(up_to)) if up_to.is_reached() => Ok(Fed::UpToEnd),
+        (Some(_), _) => Ok(Fed::All),
+    }
+}
+
+fn broken(error: Broken) -> Failure {
+    Failure::Incomplete(error.to_string())
 }
 
 /// Puts the files beside the dump, with a script that replays them on any server.
@@ -145,9 +224,10 @@ pub(super) async fn to_folder(stream: Stream<'_>, folder: &Path, replay: &Replay
         Err(error) if error.kind() == io::ErrorKind::NotFound => HEAD.to_owned(),
         Err(error) => return Err(unwritable(error)),
     };
+    let mut is_reached = false;
     while let Some(entry) = Entry::read(stream).await? {
-        match begins(&entry, replay)? {
-            Some(begin) => {
+        match part(&entry, replay)?.filter(|_| !is_reached) {
+            Some(part) => {
                 let path = logs.join(&entry.name);
                 // Artifacts overlap where one began before the last one's end was known: the file is the same.
                 if path.exists() {
@@ -155,7 +235,10 @@ pub(super) async fn to_folder(stream: Stream<'_>, folder: &Path, replay: &Replay
                 } else {
                     entry.extract(stream, &path).await?;
                 }
-                commands.push_str(&command(&entry, begin, replay));
+                let end = part.up_to().map(|up_to| end_of(up_to, &path)).transpose()?.flatten();
+                is_reached = end.is_some();
+                let end = end.map(|offset| format!("--stop-position={offset}"));
+                commands.push_str(&command(&entry, part.limits().into_iter().chain(end)));
             }
             None => skip(stream, entry.size).await?,
         }
@@ -169,10 +252,21 @@ pub(super) async fn to_folder(stream: Stream<'_>, folder: &Path, replay: &Replay
 const HEAD: &str = "#!/bin/sh\n# Replays the log over the dump beside it, once that is loaded: ./replay.sh OPTIONS, where \
 OPTIONS are\n# those of the client, such as --defaults-file=client.cnf.\nset -eu\ncd \"$(dirname \"$0\")\"\n";
 
-fn command(entry: &Entry, begin: u64, replay: &Replay) -> String {
-    let limits = limits(begin, replay);
-    let quoted: Vec<String> =
-        limits.iter().map(|limit| format!("'{}'", limit.replace('\'', r"'\''"))).collect();
+/// Where the last transaction ends in a file; `None` where it is in a later one.
+fn end_of(mut up_to: UpTo, path: &Path) -> Result<Option<u64>, Failure> {
+    let unreadable = |error: io::Error| Failure::Refused(format!("{}: {error}", path.display()));
+    let mut file = fs::File::open(path).map_err(unreadable)?;
+    let mut piece = vec![0; CHUNK];
+    loop {
+        match io::Read::read(&mut file, &mut piece).map_err(unreadable)? {
+            0 => return Ok(up_to.is_reached().then(|| up_to.passed())),
+            length => up_to.pass(&piece[..length]).map(drop).map_err(broken)?,
+        }
+    }
+}
+
+fn command(entry: &Entry, limits: impl Iterator<Item = String>) -> String {
+    let quoted: Vec<String> = limits.map(|limit| format!("'{}'", limit.replace('\'', r"'\''"))).collect();
     // A file of its own between the two: a pipe would hide a failure of the first.
     format!(
         "TZ=UTC mariadb-binlog --no-defaults {} {LOGS}/{} >replay.sql\nmariadb \"$@\" --binary-mode <replay.sql\nrm replay.sql\n",

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! origin (whose log it is) · slot (what keeps it on the server) · span (what to receive)
-//! segment (names and places) · receive (a few segments at a time) · recovery (the way back)
+//! segment (names and places) · receive (a few segments at a time) · marks (named points in them) · recovery (the way back)
 //! ```
 //!
 //! The server is told to end its segment, so that what came before is complete. A replication slot makes it keep what is
 //! not in a store yet: it moves on only to where the last artifact ends.
 
+mod marks;
 mod origin;
 mod receive;
 pub(super) mod recovery;
@@ -24,6 +25,7 @@ use crate::{
     sources::{CaptureRequest, Captured, Sink, entries::END},
     spec::SlotName,
 };
+use marks::Marks;
 use origin::Origin;
 use receive::Receiver;
 use slot::Slot;
@@ -51,9 +53,10 @@ pub(super) async fn capture(
     let end = end(&mut session, &origin, request.now).await?;
     let last = last.filter(|last| last.lsn() <= end.lsn);
     let receiver = Receiver { access, programs, origin: &origin, keeps: slot.keeps, stall: request.stall };
-    let span = receive(&receiver, last, slot, end, sink).await?;
+    let mut marks = Marks::default();
+    let span = receive(&receiver, last, slot, end, &mut marks, sink).await?;
     sink.write(Bytes::from_static(&END)).await?;
-    Ok(Captured { moment: span.moment(), details: details(&origin, programs) })
+    Ok(Captured { moment: span.moment(marks.named()), details: details(&origin, programs) })
 }
 
 /// Receives what follows the last artifact or, if the server has that no more, what its slot keeps.
@@ -62,18 +65,19 @@ async fn receive(
     last: Option<Last<'_>>,
     slot: Slot,
     end: End,
+    marks: &mut Marks,
     sink: &mut dyn Sink,
 ) -> Result<Span, Failure> {
     if let Some(last) = last {
         let span = Span::from_last(receiver.origin, last, end);
-        match receiver.receive(&span.segments, sink).await {
+        match receiver.receive(&span.segments, marks, sink).await {
             Ok(()) => return Ok(span),
             Err(Failure::Gone(_)) => {}
             Err(failure) => return Err(failure),
         }
     }
     let span = Span::from_slot(receiver.origin, slot.keeps, end);
-    receiver.receive(&span.segments, sink).await?;
+    receiver.receive(&span.segments, marks, sink).await?;
     Ok(span)
 }
 

@@ -16,7 +16,7 @@ use backstay::{
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use super::{Server, free_port, run};
+use super::{READY, Server, free_port, run, wait_until};
 
 /// What no password file, shell or message may trip over or show.
 pub const PASSWORD: &str = r#"s3cr#t:"quoted" \back\slash 'x' $HOME %d ä"#;
@@ -71,7 +71,9 @@ impl Postgres {
         command.args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "wal_level=replica"]);
         let mut server = Server::start(command.stdout(Stdio::null()).stderr(log));
         let socket = folder.path().to_owned();
-        server.wait_until("it answers", || {
+        wait_until("it answers", READY, || {
+            let log = || fs::read_to_string(socket.join("log")).unwrap_or_default();
+            assert!(server.runs(), "the server ended: {}", log());
             client(&socket, port, "postgres").args(["-c", "SELECT 1"]).output().unwrap().status.success()
         });
         Self { folder, port, server }

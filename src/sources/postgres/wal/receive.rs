@@ -14,6 +14,7 @@ use tokio::io::AsyncReadExt;
 
 use super::{
     Failure,
+    marks::Marks,
     origin::Origin,
     segment::{HEADER, HISTORY, is_file},
 };
@@ -53,7 +54,12 @@ impl Receiver<'_> {
     ///
     /// # Errors
     /// [`Failure::Gone`] when the server has the first of them no more; then nothing was sent.
-    pub(super) async fn receive(&self, segments: &Range<u64>, sink: &mut dyn Sink) -> Result<(), Failure> {
+    pub(super) async fn receive(
+        &self,
+        segments: &Range<u64>,
+        marks: &mut Marks,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Failure> {
         let step = usize::try_from((AT_A_TIME / self.origin.segments.size()).max(1)).unwrap_or(1);
         let mut histories = Vec::new();
         for first in segments.clone().step_by(step) {
@@ -65,7 +71,7 @@ impl Receiver<'_> {
             )?;
             self.send_histories(folder.path(), &mut histories, sink).await?;
             for number in few {
-                self.send_segment(folder.path(), number, sink).await?;
+                self.send_segment(folder.path(), number, marks, sink).await?;
             }
         }
         Ok(())
@@ -111,13 +117,19 @@ impl Receiver<'_> {
         for name in names {
             let path = folder.join(&name);
             let size = path.metadata().map_err(unusable)?.len();
-            send(&path, &Entry { name: name.clone(), size }, sink).await?;
+            send(&path, &Entry { name: name.clone(), size }, |_| (), sink).await?;
             sent.push(name);
         }
         Ok(())
     }
 
-    async fn send_segment(&self, folder: &Path, number: u64, sink: &mut dyn Sink) -> Result<(), Failure> {
+    async fn send_segment(
+        &self,
+        folder: &Path,
+        number: u64,
+        marks: &mut Marks,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Failure> {
         let Origin { segments, history, system, .. } = self.origin;
         let name = segments.file(number, history);
         let path = folder.join(&name);
@@ -132,12 +144,17 @@ impl Receiver<'_> {
                 "what was received as segment {name} is not that segment"
             )));
         }
-        send(&path, &Entry { name, size }, sink).await
+        send(&path, &Entry { name, size }, |bytes| marks.look(bytes), sink).await
     }
 }
 
-/// Sends a file, and removes it.
-async fn send(path: &Path, entry: &Entry, sink: &mut dyn Sink) -> Result<(), Failure> {
+/// Sends a file, looked at as it passes, and removes it.
+async fn send(
+    path: &Path,
+    entry: &Entry,
+    mut look: impl FnMut(&[u8]) + Send,
+    sink: &mut dyn Sink,
+) -> Result<(), Failure> {
     sink.write(Bytes::from(entry.header()?)).await?;
     let mut file = tokio::fs::File::open(path).await.map_err(unusable)?;
     let mut left = entry.size;
@@ -148,6 +165,7 @@ async fn send(path: &Path, entry: &Entry, sink: &mut dyn Sink) -> Result<(), Fai
             .checked_sub(read)
             .filter(|_| read > 0)
             .ok_or_else(|| Failure::Incomplete(format!("{} changed while it was read", entry.name)))?;
+        look(&piece);
         sink.write(piece.freeze()).await?;
     }
     sink.write(Bytes::from(vec![0; entry.padding()])).await?;

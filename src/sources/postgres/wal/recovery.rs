@@ -8,16 +8,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::tz::TimeZone;
 use tokio::io::AsyncRead;
 
 use super::{
     Failure,
     segment::{HISTORY, is_file},
 };
-use crate::sources::{
-    Replay,
-    entries::{Entry, skip},
+use crate::{
+    artifact::{position::LogPosition, until::Until},
+    sources::{
+        Replay,
+        entries::{Entry, skip},
+    },
 };
 
 /// The folder of the segments, in the data folder.
@@ -46,7 +49,7 @@ pub(in crate::sources::postgres) async fn to_data_folder(
         logs.extract(stream, &entry).await?;
         skip(stream, entry.padding() as u64).await?;
     }
-    recover(folder, &logs, replay.until)?;
+    recover(folder, &logs, replay.until.as_ref())?;
     Ok(format!("{}: a server that is started on it replays the log", folder.display()))
 }
 
@@ -106,15 +109,15 @@ impl LogFolder {
     }
 }
 
-fn recover(folder: &Path, logs: &LogFolder, until: Option<Timestamp>) -> Result<(), Failure> {
+fn recover(folder: &Path, logs: &LogFolder, until: Option<&Until>) -> Result<(), Failure> {
     let path = folder.join(SETTINGS);
     let mut options = OpenOptions::new();
     let file = options.append(true).create(true).mode(0o600).open(&path);
     let mut file = file.map_err(unwritable(&path))?;
     let timeline = logs.youngest_timeline()?;
-    file.write_all(settings(timeline, until).as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(unwritable(&path))?;
+    let target = until.map(Target::of).transpose()?;
+    let settings = settings(timeline, target.as_ref());
+    file.write_all(settings.as_bytes()).and_then(|()| file.sync_all()).map_err(unwritable(&path))?;
     logs.give(&path)?;
     // Last: without it a server would start without the log.
     let signal = folder.join(SIGNAL);
@@ -122,17 +125,58 @@ fn recover(folder: &Path, logs: &LogFolder, until: Option<Timestamp>) -> Result<
     logs.give(&signal)
 }
 
+/// The setting of where recovery ends, and its value.
+#[derive(Debug, PartialEq, Eq)]
+struct Target {
+    setting: &'static str,
+    value: String,
+}
+
+/// All settings of where recovery ends.
+const TARGETS: [&str; 5] = [
+    "recovery_target",
+    "recovery_target_name",
+    "recovery_target_xid",
+    "recovery_target_lsn",
+    "recovery_target_time",
+];
+
+impl Target {
+    fn of(until: &Until) -> Result<Self, Failure> {
+        let not_in_log = || Failure::Refused(format!("a write-ahead log has no {until}"));
+        let (setting, value) = match until {
+            Until::Moment(at) => {
+                let in_utc = at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S%.6f+00").to_string();
+                ("recovery_target_time", in_utc)
+            }
+            Until::Named(name) => ("recovery_target_name", quoted(name.as_str())),
+            Until::Place(place) => match place.position() {
+                Some(LogPosition::Wal(place)) => ("recovery_target_lsn", place.lsn.to_string()),
+                _ => return Err(not_in_log()),
+            },
+            Until::Transaction(_) => return Err(not_in_log()),
+        };
+        Ok(Self { setting, value })
+    }
+}
+
+/// Text between the quotes of a settings file (PostgreSQL's documentation, "Parameter Interaction via the Configuration File").
+fn quoted(text: &str) -> String {
+    text.replace('\\', r"\\").replace('\'', "''")
+}
+
 /// The last lines count: what the data's own server was told of recovery, or of another server to follow, counts no more.
-fn settings(timeline: Option<u32>, until: Option<Timestamp>) -> String {
+fn settings(timeline: Option<u32>, target: Option<&Target>) -> String {
     let timeline = timeline.map_or("current".to_owned(), |timeline| timeline.to_string());
-    let in_utc =
-        |until: Timestamp| until.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S%.6f+00").to_string();
-    let time = until.map(in_utc).unwrap_or_default();
+    // The target last: a server that has one takes no other setting of one, not even an empty one.
+    let others = TARGETS.iter().filter(|name| target.is_none_or(|target| target.setting != **name));
+    let others = others.map(|name| format!("{name} = ''\n"));
+    let target = target.map(|Target { setting, value }| format!("{setting} = '{value}'\n"));
+    let targets: String = others.chain(target).collect();
     format!(
         "\n# What Backstay restored is replayed up to here. These lines may go once the server is up.\n\
-         restore_command = 'cp \"{LOGS}/%f\" \"%p\"'\nprimary_conninfo = ''\nrecovery_target = ''\n\
-         recovery_target_name = ''\nrecovery_target_xid = ''\nrecovery_target_lsn = ''\n\
-         recovery_target_timeline = '{timeline}'\nrecovery_target_time = '{time}'\n\
+         restore_command = 'cp \"{LOGS}/%f\" \"%p\"'\nprimary_conninfo = ''\n\
+         recovery_target_timeline = '{timeline}'\n{targets}\
          recovery_target_inclusive = off\nrecovery_target_action = 'promote'\n"
     )
 }
@@ -147,12 +191,30 @@ mod tests {
 
     #[test]
     fn recovery_ends_before_the_moment_whatever_the_server_was_told_before() {
-        let text = settings(Some(10), Some("2026-11-20T10:35:50.25Z".parse().unwrap()));
+        let settings = |timeline, until: Option<Until>| {
+            let target = until.map(|until| Target::of(&until).unwrap());
+            settings(timeline, target.as_ref())
+        };
+        let at = Until::Moment("2026-11-20T10:35:50.25Z".parse().unwrap());
+        let text = settings(Some(10), Some(at));
         assert!(text.contains("\nrecovery_target_time = '2026-11-20 10:35:50.250000+00'\n"), "{text}");
         assert!(text.contains("\nrecovery_target_inclusive = off\n"), "{text}");
         assert!(text.contains("\nrecovery_target_timeline = '10'\n"), "{text}");
         let newest = settings(None, None);
         assert!(newest.contains("\nrecovery_target_time = ''\n"), "the newest has no target: {newest}");
         assert!(newest.contains("\nrecovery_target_timeline = 'current'\n"), "{newest}");
+        let place = settings(None, Some(Until::Place("16/B374D848, timeline 2".parse().unwrap())));
+        assert!(place.contains("\nrecovery_target_lsn = '16/B374D848'\n"), "{place}");
+        let named = settings(None, Some(Until::Named("o'clock".parse().unwrap())));
+        assert!(named.contains("\nrecovery_target_name = 'o''clock'\n"), "{named}");
+    }
+
+    #[test]
+    fn what_another_engine_names_is_no_target() {
+        for until in
+            [Until::Place("bin.000001:4".parse().unwrap()), Until::Transaction("0-1-2".parse().unwrap())]
+        {
+            assert!(Target::of(&until).is_err(), "{until}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use super::{Failure, origin::Origin};
 use crate::artifact::{
     manifest::{Edge, Moment},
     position::{LogPosition, Lsn, WalPosition},
+    until::PointName,
 };
 
 /// Where a log ends.
@@ -45,8 +46,8 @@ impl Span {
         Self { segments: origin.segments.between(begin, end.lsn), from, until }
     }
 
-    pub(super) fn moment(self) -> Moment {
-        Moment::Window { from: self.from, until: self.until }
+    pub(super) fn moment(self, named: Vec<PointName>) -> Moment {
+        Moment::Window { from: self.from, until: self.until, named }
     }
 }
 
