@@ -25,6 +25,7 @@ mod list;
 mod names;
 mod plan;
 mod post;
+mod probe;
 mod progress;
 mod report;
 mod restore;
@@ -115,6 +116,7 @@ enum Command {
     Init(init::Init),
     Validate(validate::Validate),
     Plan(plan::Plan),
+    Probe(probe::Probe),
     Apply(apply::Apply),
     Run(run::Run),
     Status(status::Status),
@@ -160,6 +162,7 @@ fn run_command(command: Command, choice: Choice<'_>, terminal: &Terminal) -> any
         Command::Init(command) => command.run(terminal),
         Command::Validate(command) => command.run(terminal),
         Command::Plan(command) => command.run(choice, terminal),
+        Command::Probe(command) => command.run(&choice.one()?, terminal),
         Command::Apply(command) => command.run(&choice.one()?, terminal),
         Command::Run(command) => command.run(choice, terminal),
         Command::Status(command) => command.run(choice, terminal),

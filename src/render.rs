@@ -9,6 +9,7 @@ pub mod fleets;
 pub mod lineage;
 pub mod outcomes;
 pub mod plan;
+pub mod probes;
 pub mod review;
 pub mod status;
 

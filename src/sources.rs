@@ -18,6 +18,7 @@ pub mod s3;
 pub mod sqlite;
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -25,6 +26,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde::Serialize;
 use tokio::io::AsyncRead;
 
 use crate::{
@@ -33,6 +35,7 @@ use crate::{
         manifest::{Details, Edge, Moment},
         until::Until,
     },
+    diagnostic::Severity,
     stores::Class,
 };
 
@@ -49,6 +52,12 @@ use crate::{
 pub trait Source: Send + Sync {
     /// Looks whether the source can be reached, and which version it is. Cheap.
     async fn probe(&self) -> Result<Probe, SourceError>;
+
+    /// What the source lacks for captures of these kinds, beyond what lets [`Source::probe`] fail: privileges and settings, each
+    /// with what gives exactly that. Changes nothing.
+    async fn lacks(&self, _kinds: &BTreeSet<Kind>) -> Result<Vec<Lack>, SourceError> {
+        Ok(Vec::new())
+    }
 
     /// Name of the stream when it is restored as a file, such as `agama.sql`.
     fn stream_name(&self) -> String;
@@ -144,6 +153,29 @@ pub struct SinkClosed;
 pub struct Probe {
     /// The engine and its version, for people.
     pub version: String,
+}
+
+/// Something that a source lacks for what its policy asks of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Lack {
+    /// An error where captures fail for the lack of it; a warning where they tell less, or may fail one day.
+    pub severity: Severity,
+    /// What is missing, and what for.
+    pub what: String,
+    /// The statement or setting that gives it, and no more.
+    pub remedy: String,
+}
+
+impl Lack {
+    /// Something without which captures fail.
+    fn error(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, what: what.into(), remedy: remedy.into() }
+    }
+
+    /// Something without which captures tell less, or may fail one day.
+    fn warning(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, what: what.into(), remedy: remedy.into() }
+    }
 }
 
 /// What a whole stream represents.

@@ -16,18 +16,20 @@ mod dump;
 mod events;
 mod load;
 mod marks;
+mod needs;
 mod programs;
 mod replay;
 mod session;
 mod view;
 
-use std::{ffi::OsString, time::Duration};
+use std::{collections::BTreeSet, ffi::OsString, time::Duration};
 
 use async_trait::async_trait;
 use tokio::io::AsyncRead;
 
 use super::{
-    CaptureRequest, Captured, Place, Probe, Replay, Restored, Sink, Source, SourceError, entries::EntryError,
+    CaptureRequest, Captured, Lack, Place, Probe, Replay, Restored, Sink, Source, SourceError,
+    entries::EntryError,
 };
 use crate::{
     artifact::Kind,
@@ -100,6 +102,11 @@ impl Source for MysqlSource {
         let version = version.await.map_err(|failure| failure.explain("probe", self.subject()))?;
         let engine = if version.contains("MariaDB") { "" } else { "MySQL " };
         Ok(Probe { version: format!("{engine}{version}") })
+    }
+
+    async fn lacks(&self, kinds: &BTreeSet<Kind>) -> Result<Vec<Lack>, SourceError> {
+        let lacks = async { needs::lacks(&self.access().await?, kinds).await };
+        lacks.await.map_err(|failure| failure.explain("probe", self.subject()))
     }
 
     fn stream_name(&self) -> String {

@@ -21,14 +21,14 @@ mod session;
 mod view;
 mod wal;
 
-use std::{ffi::OsString, io, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, ffi::OsString, io, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use tokio::io::AsyncRead;
 
 use super::{
-    CaptureRequest, Captured, Place, Probe, Replay, Restored, Sink, Source, SourceError, blocking::consume,
-    entries::EntryError,
+    CaptureRequest, Captured, Lack, Place, Probe, Replay, Restored, Sink, Source, SourceError,
+    blocking::consume, entries::EntryError,
 };
 use crate::{
     artifact::Kind,
@@ -154,6 +154,14 @@ impl Source for PostgresSource {
         };
         let server = server.await.map_err(|failure| failure.explain("probe", self.subject()))?;
         Ok(Probe { version: format!("PostgreSQL {}", server.version) })
+    }
+
+    async fn lacks(&self, kinds: &BTreeSet<Kind>) -> Result<Vec<Lack>, SourceError> {
+        if !kinds.contains(&Kind::Log) {
+            return Ok(Vec::new());
+        }
+        let lacks = async { wal::needs::lacks(&self.access().await?).await };
+        lacks.await.map_err(|failure| failure.explain("probe", self.subject()))
     }
 
     fn stream_name(&self) -> String {

@@ -22,6 +22,7 @@ mod mysql_log;
 mod postgres;
 mod postgres_job;
 mod postgres_wal;
+mod probe;
 mod redis;
 mod redis_job;
 mod s3;

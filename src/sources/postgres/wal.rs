@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! origin (whose log it is) · slot (what keeps it on the server) · span (what to receive)
-//! segment (names and places) · receive (a few segments at a time) · marks (named points in them) · recovery (the way back)
+//! segment (names and places) · receive (a few segments at a time) · marks (named points in them) · needs (what the
+//! server lacks) · recovery (the way back)
 //! ```
 //!
 //! The server is told to end its segment, so that what came before is complete. A replication slot makes it keep what is
 //! not in a store yet: it moves on only to where the last artifact ends.
 
 mod marks;
+pub(super) mod needs;
 mod origin;
 mod receive;
 pub(super) mod recovery;

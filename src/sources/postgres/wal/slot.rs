@@ -77,7 +77,7 @@ async fn create(session: &mut Session, name: &SlotName) -> Result<Slot, Failure>
     Ok(Slot { keeps: segment::lsn(&keeps)? })
 }
 
-async fn must_be_limited(session: &mut Session) -> Result<(), Failure> {
+pub(super) async fn must_be_limited(session: &mut Session) -> Result<(), Failure> {
     let [limit] = session.row("SELECT pg_catalog.current_setting('max_slot_wal_keep_size')").await?;
     match limit.as_str() {
         "-1" => Err(Failure::Setting {
