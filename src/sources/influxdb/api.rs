@@ -2,12 +2,14 @@
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
+use jiff::Timestamp;
 use reqwest::{Certificate, Client, Response, StatusCode, redirect};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
     Failure,
+    metadata::Span,
     names::{DatabaseName, identifier},
 };
 use crate::{
@@ -175,6 +177,22 @@ impl Api {
         let series =
             self.ask(&format!("SHOW RETENTION POLICIES ON {}", identifier(database.as_str()))).await?;
         Ok(series.iter().flat_map(|series| series.texts("name")).map(str::to_owned).collect())
+    }
+
+    /// The numbers of a database's shards, and what each holds.
+    pub(super) async fn shards(&self, database: &DatabaseName) -> Result<Vec<(u64, Span)>, Failure> {
+        let mut shards = Vec::new();
+        for series in self.ask("SHOW SHARDS").await? {
+            let cells = series.column("id").zip(series.texts("start_time")).zip(series.texts("retention_policy"));
+            for ((id, start), policy) in cells.filter(|_| series.name == database.as_str()) {
+                let start: Option<Timestamp> = start.parse().ok();
+                let (Some(id), Some(start)) = (id.as_u64(), start) else {
+                    return Err(Failure::Answer("SHOW SHARDS gave a shard that can't be read".to_owned()));
+                };
+                shards.push((id, Span { policy: policy.to_owned(), start: start.as_second() }));
+            }
+        }
+        Ok(shards)
     }
 
     /// The statements that make the continuous queries of a database.

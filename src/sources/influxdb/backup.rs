@@ -6,6 +6,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     ANSWER, Failure, InfluxdbSource, archive,
+    grants::granted,
     names::DatabaseName,
     portable,
     record::Record,
@@ -48,7 +49,7 @@ pub(super) async fn capture(
 
 /// Each shard's memory is written out before the shard is read; the server leaves it out where it is writing it out already.
 fn described(version: String, mut omitted: Vec<String>, request: &CaptureRequest) -> Captured {
-    omitted.push("users and their passwords: the engine's restore brings none back".to_owned());
+    omitted.push("users and their passwords: the engine makes none of what it tells of them".to_owned());
     omitted.push(
         "points of a shard that was so busy that the server left out what it had in memory only".to_owned(),
     );
@@ -83,8 +84,16 @@ async fn record(
     if let Err(why) = &listed {
         omitted.push(format!("continuous queries of {database}: {why}; a restore does not make them again"));
     }
-    let queries = listed.ok();
-    Ok(Record::new(database.as_str(), source.policy.as_deref(), queries))
+    let granted = match granted(&source.api, database).await {
+        Ok(grants) => Some(grants),
+        Err(Failure::Forbidden(_)) => {
+            let why = "only an administrator may list them; a restore does not grant them again";
+            omitted.push(format!("grants on {database}: {why}"));
+            None
+        }
+        Err(failure) => return Err(failure),
+    };
+    Ok(Record::new(database.as_str(), source.policy.as_deref(), listed.ok(), granted))
 }
 
 async fn back_up(

@@ -2,7 +2,7 @@
 //! not exist. The program tells nothing of a shard that the server failed to take in: the server itself is asked.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,6 +11,8 @@ use tokio::{io::AsyncRead, time::Instant};
 
 use super::{
     ANSWER, Failure, InfluxdbSource, archive,
+    grants::granted,
+    metadata::Span,
     names::{DatabaseName, identifier},
     portable::{self, Portable},
     record::{Record, makes_a_query},
@@ -99,16 +101,41 @@ pub(super) async fn over_originals(source: &InfluxdbSource, stream: Stream<'_>) 
             is_all_of_it(backup)?;
         }
     }
+    let mut by_hand = Vec::new();
     for (backup, is_there) in backups.iter().zip(existing) {
         if is_there {
             replace(source, backup).await?;
         } else {
             load_or_leave(source, backup, &backup.database).await?;
-            finish(source, backup, &[]).await?;
+            let recorded = recorded_grants(source, backup).await?;
+            finish(source, backup, &recorded.statements).await?;
+            by_hand.extend(recorded.by_hand);
         }
     }
     let names: Vec<_> = backups.iter().map(|backup| backup.database.as_str()).collect();
-    Ok(format!("database {}", names.join(", ")))
+    let place = format!("database {}", names.join(", "));
+    if by_hand.is_empty() {
+        return Ok(place);
+    }
+    Ok(format!("{place}, without users that this server does not have: {}", by_hand.join("; ")))
+}
+
+/// What was granted on a database when it was captured.
+struct Recorded {
+    /// Statements for users that the server has.
+    statements: Vec<String>,
+    /// Statements for users that it has not, whose passwords a person must know.
+    by_hand: Vec<String>,
+}
+
+async fn recorded_grants(source: &InfluxdbSource, backup: &Backup) -> Result<Recorded, Failure> {
+    let users = source.api.users().await?;
+    let grants = backup.record.grants.iter().flatten();
+    let (there, gone): (Vec<_>, Vec<_>) = grants.partition(|grant| users.contains(&grant.user));
+    Ok(Recorded {
+        statements: there.iter().map(|grant| grant.statement(&backup.database)).collect(),
+        by_hand: gone.iter().map(|grant| grant.by_hand(&backup.database)).collect(),
+    })
 }
 
 async fn ready(source: &InfluxdbSource) -> Result<(), Failure> {
@@ -180,7 +207,7 @@ impl<F: Into<Failure>> From<F> for Unloaded {
 
 /// Loads a backup as a database that did not exist, which is removed again where that fails.
 async fn load_or_leave(source: &InfluxdbSource, backup: &Backup, new: &DatabaseName) -> Result<(), Failure> {
-    match load(source, backup, new).await {
+    match load(source, backup, new, Whole::EveryShard).await {
         Ok(()) => Ok(()),
         Err(Unloaded { why, made: false }) => Err(why),
         // The failure that made it incomplete is the one to tell.
@@ -191,7 +218,12 @@ async fn load_or_leave(source: &InfluxdbSource, backup: &Backup, new: &DatabaseN
     }
 }
 
-async fn load(source: &InfluxdbSource, backup: &Backup, new: &DatabaseName) -> Result<(), Unloaded> {
+async fn load(
+    source: &InfluxdbSource,
+    backup: &Backup,
+    new: &DatabaseName,
+    whole: Whole<'_>,
+) -> Result<(), Unloaded> {
     let program = Program::new(source.influxd()?).arguments(["restore", "-portable"]);
     let program = program.arguments(["-host", &source.rpc]).argument(format!("-db={}", backup.database));
     let program = match &backup.record.retention_policy {
@@ -216,46 +248,80 @@ async fn load(source: &InfluxdbSource, backup: &Backup, new: &DatabaseName) -> R
         Err(ProcessError::Failed { .. }) if backup.portable.listed == 0 && exists(source, new).await? => {}
         Err(error) => return Err(Unloaded { why: error.into(), made }),
     }
-    settled(source, new, &backup.portable.shards).await.map_err(|why| Unloaded { why, made: true })
+    settled(source, new, &backup.portable.shards, whole).await.map_err(|why| Unloaded { why, made: true })
 }
+
+/// When a database that is being loaded counts as whole.
+#[derive(Clone, Copy, Debug)]
+enum Whole<'a> {
+    /// Every shard that holds data in the backup holds data.
+    EveryShard,
+    /// And at least as much as the same shard of this database, a complete copy. Where others write, a shard may hold
+    /// their points and nothing else.
+    AsMuchAs(&'a DatabaseName),
+}
+
+/// Bytes of data by shard.
+type Held = BTreeMap<Span, u64>;
 
 /// Waits until the server has taken in every shard that holds data, and answers on all of them. It takes in a shard as a
 /// whole or not at all.
 async fn settled(
     source: &InfluxdbSource,
     database: &DatabaseName,
-    expected: &BTreeMap<String, u64>,
+    expected: &BTreeSet<Span>,
+    whole: Whole<'_>,
 ) -> Result<(), Failure> {
-    let (mut seen, mut since) = (BTreeMap::new(), Instant::now());
+    let (mut seen, mut since) = ((Held::new(), Held::new()), Instant::now());
     loop {
-        let held = shards(source, database).await?;
-        let all = expected.iter().all(|(policy, count)| held.get(policy).is_some_and(|held| held >= count));
-        if all && answers(source, database, expected).await? {
+        let least = match whole {
+            Whole::EveryShard => expected.iter().map(|span| (span.clone(), 1)).collect(),
+            // Looked at again each time: the server packs the shards of both more tightly, each in its own time.
+            Whole::AsMuchAs(copy) => held(source, copy).await?,
+        };
+        let held = held(source, database).await?;
+        let missing = missing(expected, &least, &held);
+        if missing.is_empty() && answers(source, database, expected).await? {
             return Ok(());
         }
-        if held != seen {
-            (seen, since) = (held, Instant::now());
+        let now = (least, held);
+        if now != seen {
+            (seen, since) = (now, Instant::now());
         } else if since.elapsed() >= source.settling {
-            let sum = |shards: &BTreeMap<String, u64>| shards.values().sum::<u64>();
             return Err(Failure::Incomplete(format!(
                 "the server shows {} of {} shards with data in database {database}; its log tells why, and a retention \
                  policy may have expired them meanwhile",
-                sum(&seen),
-                sum(expected)
+                expected.len() - missing.len(),
+                expected.len()
             )));
         }
         tokio::time::sleep(LOOK).await;
     }
 }
 
-/// How many shards hold data, by retention policy.
-async fn shards(source: &InfluxdbSource, database: &DatabaseName) -> Result<BTreeMap<String, u64>, Failure> {
-    let mut held = BTreeMap::new();
+/// Shards that hold less than they must.
+fn missing<'a>(expected: &'a BTreeSet<Span>, least: &Held, held: &Held) -> Vec<&'a Span> {
+    let is_there = |span: &Span| match (least.get(span), held.get(span)) {
+        (Some(least), Some(held)) => held >= least,
+        _ => false,
+    };
+    expected.iter().filter(|span| !is_there(span)).collect()
+}
+
+/// How much data each shard holds; none that holds nothing.
+async fn held(source: &InfluxdbSource, database: &DatabaseName) -> Result<Held, Failure> {
+    let mut sizes = BTreeMap::new();
     for shard in source.api.ask("SHOW STATS FOR 'tsm1_filestore'").await? {
-        let is_of = shard.tags.get("database").is_some_and(|name| name == database.as_str());
-        let files: u64 = shard.column("numFiles").filter_map(serde_json::Value::as_u64).sum();
-        if let (true, 1.., Some(policy)) = (is_of, files, shard.tags.get("retentionPolicy")) {
-            *held.entry(policy.clone()).or_default() += 1;
+        let sum = |column: &str| shard.column(column).filter_map(serde_json::Value::as_u64).sum::<u64>();
+        let id = shard.tags.get("id").and_then(|id| id.parse::<u64>().ok());
+        if let (Some(id), 1..) = (id, sum("numFiles")) {
+            sizes.insert(id, sum("diskBytes"));
+        }
+    }
+    let mut held = Held::new();
+    for (id, span) in source.api.shards(database).await? {
+        if let Some(bytes) = sizes.get(&id) {
+            *held.entry(span).or_default() += bytes;
         }
     }
     Ok(held)
@@ -265,9 +331,10 @@ async fn shards(source: &InfluxdbSource, database: &DatabaseName) -> Result<BTre
 async fn answers(
     source: &InfluxdbSource,
     database: &DatabaseName,
-    policies: &BTreeMap<String, u64>,
+    spans: &BTreeSet<Span>,
 ) -> Result<bool, Failure> {
-    for policy in policies.keys() {
+    let policies: BTreeSet<&str> = spans.iter().map(|span| span.policy.as_str()).collect();
+    for policy in policies {
         let from = format!("{}.{}./.*/", identifier(database.as_str()), identifier(policy));
         match source.api.ask(&format!("EXPLAIN SELECT * FROM {from}")).await {
             Ok(_) => {}
@@ -284,7 +351,8 @@ async fn answers(
 /// the copy only when the new one is.
 async fn replace(source: &InfluxdbSource, backup: &Backup) -> Result<(), Failure> {
     let database = &backup.database;
-    let grants = grants(source, database).await?;
+    let grants = granted(&source.api, database).await?;
+    let grants: Vec<String> = grants.iter().map(|grant| grant.statement(database)).collect();
     let kept = match backup.record.continuous_queries {
         // The capture's user was not shown them.
         None => source.api.continuous_queries(database).await?,
@@ -294,7 +362,7 @@ async fn replace(source: &InfluxdbSource, backup: &Backup) -> Result<(), Failure
     load_or_leave(source, backup, &beside).await?;
     let replaced = async {
         drop_database(source, database).await?;
-        load(source, backup, database).await
+        load(source, backup, database, Whole::AsMuchAs(&beside)).await
     };
     replaced.await.map_err(|unloaded: Unloaded| Failure::LeftBeside {
         database: database.to_string(),
@@ -318,22 +386,6 @@ async fn drop_database(source: &InfluxdbSource, name: &DatabaseName) -> Result<(
 
 fn drop_statement(name: &DatabaseName) -> String {
     format!("DROP DATABASE {}", identifier(name.as_str()))
-}
-
-/// Statements that grant what users may do with a database.
-async fn grants(source: &InfluxdbSource, database: &DatabaseName) -> Result<Vec<String>, Failure> {
-    let mut statements = Vec::new();
-    for user in source.api.users().await? {
-        for series in source.api.ask(&format!("SHOW GRANTS FOR {}", identifier(&user))).await? {
-            let rows = series.texts("database").zip(series.texts("privilege"));
-            let of_database = rows.filter(|(on, what)| *on == database.as_str() && *what != "NO PRIVILEGES");
-            statements.extend(of_database.map(|(on, what)| {
-                let what = if what == "ALL PRIVILEGES" { "ALL" } else { what };
-                format!("GRANT {what} ON {} TO {}", identifier(on), identifier(&user))
-            }));
-        }
-    }
-    Ok(statements)
 }
 
 /// Makes again what the engine's restore leaves out.

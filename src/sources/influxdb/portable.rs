@@ -16,14 +16,19 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Failure, metadata::Metadata, names::DatabaseName, record};
+use super::{
+    Failure,
+    metadata::{Metadata, Span},
+    names::DatabaseName,
+    record,
+};
 use crate::sources::pax::Reader;
 
 /// What the name of a manifest ends with.
 const MANIFEST: &str = ".manifest";
 
-/// The largest manifest and the largest metadata, bytes.
-const LARGEST: u64 = 256 * 1024 * 1024;
+/// The largest manifest, bytes: some hundred thousand shards.
+const LARGEST: u64 = 64 * 1024 * 1024;
 
 /// What is in a folder, once it is proved whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,8 +37,8 @@ pub(super) struct Portable {
     pub files: BTreeMap<String, Content>,
     /// How many shards the manifest lists.
     pub listed: usize,
-    /// How many of them hold data, by retention policy.
-    pub shards: BTreeMap<String, u64>,
+    /// Those of them that hold data.
+    pub shards: BTreeSet<Span>,
 }
 
 /// What a file holds.
@@ -68,7 +73,6 @@ struct Listed {
 #[serde(rename_all = "camelCase")]
 struct Shard {
     database: String,
-    policy: String,
     #[serde(rename = "shardID")]
     shard_id: u64,
     file_name: String,
@@ -88,16 +92,15 @@ pub(super) fn prove(
         manifest_in(&files).and_then(|name| parsed::<Manifest>(&folder.join(name))).map_err(incomplete)?;
     let shards = manifest.files.unwrap_or_default();
     listed(&files, &manifest.meta.file_name, &shards, database).map_err(incomplete)?;
-    let metadata = small(&folder.join(&manifest.meta.file_name)).map_err(incomplete)?;
-    knows(&metadata, manifest.meta.size, database, &shards).map_err(incomplete)?;
+    let known = known(folder, &manifest.meta, database, &shards).map_err(incomplete)?;
     let mut portable = Portable { listed: shards.len(), ..Portable::default() };
     portable.files.extend(files.into_iter().map(|name| (name, Content::Notes)));
-    for shard in shards {
+    for (shard, span) in shards.into_iter().zip(known) {
         alive()?;
         let whole = whole(&folder.join(&shard.file_name), shard.size, &mut alive)?;
         portable.files.insert(shard.file_name, whole.content);
         if whole.held == Held::Data {
-            *portable.shards.entry(shard.policy).or_default() += 1;
+            portable.shards.insert(span);
         }
     }
     Ok(portable)
@@ -195,17 +198,25 @@ fn listed(files: &[String], metadata: &str, shards: &[Shard], database: &Databas
     }
 }
 
-/// Whether the metadata are whole, and know the database and its shards: the engine's restore leaves out without a word
-/// what they do not know, such as a shard that was made between the reading of both.
-fn knows(metadata: &[u8], size: u64, database: &DatabaseName, shards: &[Shard]) -> Result<(), String> {
-    let metadata = Metadata::read(metadata, size).ok_or("its metadata are empty or cut short")?;
-    if !metadata.databases.iter().any(|name| name == database.as_str()) {
-        return Err("its metadata do not know the database".to_owned());
-    }
-    match shards.iter().find(|shard| shard.shard_id > metadata.newest_shard) {
-        Some(Shard { shard_id, .. }) => Err(format!("its metadata are older than shard {shard_id}")),
-        None => Ok(()),
-    }
+/// What each of the shards holds. The metadata must be whole, and know the database and its shards: the engine's restore
+/// leaves out without a word what they do not know, such as a shard that was made between the reading of both.
+fn known(
+    folder: &Path,
+    listed: &Listed,
+    database: &DatabaseName,
+    shards: &[Shard],
+) -> Result<Vec<Span>, String> {
+    let metadata = File::open(folder.join(&listed.file_name))
+        .and_then(|file| Metadata::read(BufReader::new(file), listed.size, database.as_str()))
+        .map_err(|error| format!("its metadata are empty or cut short: {error}"))?;
+    let mut known = metadata.database.ok_or("its metadata do not know the database")?;
+    let newest = metadata.newest_shard;
+    let span = |Shard { shard_id, .. }: &Shard| match known.remove(shard_id) {
+        Some(span) => Ok(span),
+        None if *shard_id > newest => Err(format!("its metadata are older than shard {shard_id}")),
+        None => Err(format!("its metadata do not know shard {shard_id}")),
+    };
+    shards.iter().map(span).collect()
 }
 
 /// A shard's archive that was read to its end.

@@ -36,9 +36,11 @@ fn compressed(bytes: &[u8]) -> Vec<u8> {
 
 /// Metadata that know one database, and one shard.
 fn metadata(database: &str) -> Vec<u8> {
-    let name = [&[0x0a, database.len() as u8], database.as_bytes()].concat();
-    let data = [&[0x2a, name.len() as u8], name.as_slice(), &[0x48, 0x01]].concat();
-    [&[0x0a, data.len() as u8], data.as_slice(), &[0x10, 0x00]].concat()
+    let field = |number: u8, content: &[u8]| [&[number << 3 | 2, content.len() as u8], content].concat();
+    let group = field(5, &[&[0x10, 0][..], &field(5, &[0x08, 1])].concat());
+    let policy = field(3, &[field(1, b"autogen"), group].concat());
+    let data = [field(5, &[field(1, database.as_bytes()), policy].concat()), vec![0x48, 0x01]].concat();
+    [field(1, &data), vec![0x10, 0x00]].concat()
 }
 
 /// A whole backup of the database `tele` with one shard.
@@ -72,10 +74,11 @@ fn refused(folder: &Path, why: &str) {
 fn a_whole_backup_is_proved() {
     let archive = shard(100_000);
     let folder = backup(&compressed(&archive), archive.len());
-    record::Record::new("tele", None, None).write(folder.path()).unwrap();
+    record::Record::new("tele", None, None, None).write(folder.path()).unwrap();
     let portable = proved(folder.path()).unwrap();
     assert_eq!(portable.files.keys().collect::<Vec<_>>(), [LIST, META, SHARD, record::FILE]);
-    assert_eq!((portable.listed, portable.shards), (1, BTreeMap::from([("autogen".to_owned(), 1)])));
+    let span = Span { policy: "autogen".to_owned(), start: 0 };
+    assert_eq!((portable.listed, portable.shards), (1, BTreeSet::from([span])));
 }
 
 #[test]
@@ -158,6 +161,8 @@ fn a_shard_that_was_made_after_the_metadata_were_read_is_found() {
     let text = fs::read_to_string(folder.path().join(LIST)).unwrap();
     fs::write(folder.path().join(LIST), text.replace("\"shardID\":1", "\"shardID\":2")).unwrap();
     refused(folder.path(), "older than shard 2");
+    fs::write(folder.path().join(LIST), text.replace("\"shardID\":1", "\"shardID\":0")).unwrap();
+    refused(folder.path(), "do not know shard 0");
 }
 
 #[test]
