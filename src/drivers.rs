@@ -27,8 +27,8 @@ use crate::{
     secrets::{Resolver, Secret, SecretError},
     sources::{
         Source, SourceError, etcd::EtcdSource, files::FilesSource, git::GitSource, influxdb::InfluxdbSource,
-        mongodb::MongodbSource, mysql::MysqlSource, postgres::PostgresSource, redis::RedisSource,
-        s3::S3Source, sqlite::SqliteSource,
+        influxdb2::Influxdb2Source, mongodb::MongodbSource, mysql::MysqlSource, postgres::PostgresSource,
+        redis::RedisSource, s3::S3Source, sqlite::SqliteSource,
     },
     spec::{self, SecretRef, Spec, StorePlace, names::StoreName},
     state::StateDir,
@@ -321,6 +321,11 @@ impl Registry for Drivers {
             spec::Source::Influxdb(influxdb) => {
                 let password = self.password(&influxdb.server).await?;
                 Box::new(InfluxdbSource::new(influxdb.clone(), password, self.scratch.clone())?)
+            }
+            spec::Source::Influxdb2(influxdb2) => {
+                let host = host_of_url(&influxdb2.url);
+                let token = self.resolver.resolve(&influxdb2.token, &host).await?;
+                Box::new(Influxdb2Source::new(influxdb2.clone(), token, self.scratch.clone())?)
             }
             spec::Source::S3(s3) => Box::new(S3Source::new(self.bucket(s3).await?)?),
             spec::Source::Redis(redis) => {

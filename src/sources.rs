@@ -9,6 +9,7 @@ pub mod files;
 pub mod git;
 mod grouping;
 pub mod influxdb;
+pub mod influxdb2;
 pub mod mongodb;
 pub mod mysql;
 mod pax;

@@ -28,6 +28,7 @@ impl Drivers {
             spec::Source::Mysql(mysql) => self.permit_password(&mysql.server),
             spec::Source::Postgres(postgres) => self.permit_password(&postgres.server),
             spec::Source::Influxdb(influxdb) => self.permit_password(&influxdb.server),
+            spec::Source::Influxdb2(it) => Ok(self.resolver.permit(&it.token, &host_of_url(&it.url))?),
             spec::Source::S3(s3) => self.permit_bucket(s3),
             spec::Source::Redis(redis) => match &redis.password {
                 Some(password) => Ok(self.resolver.permit(password, &redis.host)?),

@@ -3,8 +3,8 @@
 //! ```text
 //! names · api (questions over HTTP) · rpc (whether the backup service answers) · stage (the private folder)
 //! backup -> portable (the proof that it is whole) -> archive (the stream)
-//! archive -> portable -> load (the way back) · metadata (what a backup knows of the server)
-//! record · grants (what the engine's restore leaves out)
+//! archive -> portable -> load (the way back) -> settle (whether the server took it in)
+//! metadata (what a backup knows of the server) · record · grants (what the engine's restore leaves out)
 //! ```
 //!
 //! The engine's program can't stream: one database at a time is staged in the controller's scratch folder.
@@ -19,6 +19,7 @@ mod names;
 mod portable;
 mod record;
 mod rpc;
+mod settle;
 mod stage;
 
 use std::{ffi::OsString, io, path::PathBuf, time::Duration};

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::artifact::Kind;
 
-const SOURCES: [&str; 9] =
-    ["files", "sqlite", "mysql", "postgres", "mongodb", "influxdb", "redis", "etcd", "s3"];
+const SOURCES: [&str; 10] =
+    ["files", "sqlite", "mysql", "postgres", "mongodb", "influxdb", "influxdb2", "redis", "etcd", "s3"];
 /// Sources whose logs are captured.
 const LOGS: [&str; 2] = ["mysql", "postgres"];
 const STORES: [&str; 3] = ["local", "sftp", "s3"];
@@ -120,6 +120,7 @@ impl Source {
             Source::Files(_)
             | Source::Sqlite { .. }
             | Source::Influxdb(_)
+            | Source::Influxdb2(_)
             | Source::Redis(_)
             | Source::Etcd(_)
             | Source::S3(_) => false,

@@ -21,8 +21,8 @@ use super::{
     values::{Length, Line, Name, Text, Word, Zone},
 };
 pub use backup::{
-    Backup, Dynamodb, Etcd, EtcdTls, Files, Influxdb, Infra, Mongodb, Postgres, PostgresMethod, Rds, Redis,
-    Server, Sqlite, Tls,
+    Backup, Dynamodb, Etcd, EtcdTls, Files, Influxdb, Influxdb2, Infra, Mongodb, Postgres, PostgresMethod,
+    Rds, Redis, Server, Sqlite, Tls,
 };
 pub use machines::{Ansible, Configure, Drill, DrillPoint, Recovery, RecoveryStep, Vm};
 pub use policy::{CadenceForm, CatchUp, Keep, Policy, Verify, Window, default_grace};

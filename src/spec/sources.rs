@@ -17,6 +17,8 @@ pub enum Source {
     Postgres(Postgres),
     /// InfluxDB 1.x.
     Influxdb(Influxdb),
+    /// InfluxDB 2.x.
+    Influxdb2(Influxdb2),
     /// MongoDB.
     Mongodb(Mongodb),
     /// Redis.
@@ -40,6 +42,7 @@ impl Source {
             Source::Mysql(_) => "mysql",
             Source::Postgres(_) => "postgres",
             Source::Influxdb(_) => "influxdb",
+            Source::Influxdb2(_) => "influxdb2",
             Source::Mongodb(_) => "mongodb",
             Source::Redis(_) => "redis",
             Source::Etcd(_) => "etcd",
@@ -97,6 +100,21 @@ pub struct Influxdb {
     pub rpc_port: u16,
     /// The only retention policy that is captured, of the only database that is; all of them when `None`.
     pub retention_policy: Option<String>,
+}
+
+/// InfluxDB 2.x.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Influxdb2 {
+    /// Where its HTTP API is, without a slash at its end.
+    pub url: String,
+    /// The name of the organization.
+    pub org: String,
+    /// An operator token.
+    pub token: SecretRef,
+    /// Names of buckets; empty means all of the organization but the engine's own.
+    pub buckets: Vec<String>,
+    /// How the connection is protected where the URL begins with https: by default by any authority that the host trusts.
+    pub tls: Tls,
 }
 
 /// A Redis server.

@@ -56,6 +56,7 @@ const DRIVERS: &[&str] = &[
     "sources::postgres",
     "sources::mongodb",
     "sources::influxdb",
+    "sources::influxdb2",
     "sources::redis",
     "sources::etcd",
     "sources::git",

@@ -105,7 +105,7 @@ fn what_is_missing_is_named_with_what_it_is_for() {
         [
             (
                 "choose-one",
-                "[backup.db] needs one of `files`, `sqlite`, `mysql`, `postgres`, `influxdb`, `mongodb`, `redis`, `etcd`, `dynamodb`, `rds` and `s3`"
+                "[backup.db] needs one of `files`, `sqlite`, `mysql`, `postgres`, `influxdb`, `influxdb2`, `mongodb`, `redis`, `etcd`, `dynamodb`, `rds` and `s3`"
             ),
             ("missing-key", "[backup.db] needs `policy`"),
             ("choose-one", "[drill.db] needs one of `backup` and `recovery`"),
@@ -125,6 +125,27 @@ fn a_retention_policy_is_one_of_a_single_database() {
     assert_eq!(codes("databases = [\"tele\"]\n"), [""; 0]);
     assert_eq!(codes("databases = [\"tele\", \"other\"]\n"), ["policy-databases"]);
     assert_eq!(codes(""), ["policy-databases"]);
+}
+
+#[test]
+fn buckets_of_influxdb_2_are_each_named_once_and_none_is_the_engines_own() {
+    let backup = "[backup.tele]\npolicy = \"nightly\"\nstores = [\"here\", \"there\"]\n[backup.tele.influxdb2]\n\
+                  org = \"ops & more\"\ntoken = { file = \"/etc/token\" }\n";
+    let codes = |keys: &str| {
+        let all = found(&format!("{NIGHTLY}{backup}{keys}"));
+        all.iter().map(|found| found.code).collect::<Vec<_>>()
+    };
+    assert_eq!(codes("url = \"http://tsdb:8086/\"\n"), [""; 0]);
+    assert_eq!(
+        codes("url = \"https://tsdb\"\nbuckets = [\"a b\", \"c\"]\ntls = { ca = \"/etc/ca\" }\n"),
+        [""; 0]
+    );
+    assert_eq!(codes("url = \"http://tsdb\"\ntls = { ca = \"/etc/ca\" }\n"), ["tls-without-https"]);
+    assert_eq!(
+        codes("url = \"http://tsdb\"\nbuckets = [\"a\", \"a\", \"_tasks\"]\n"),
+        ["duplicate", "own-bucket"]
+    );
+    assert_eq!(codes("buckets = [\"a\"]\n"), ["missing-key"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ pub mod etcd;
 pub mod fleet;
 pub mod held;
 pub mod influxdb;
+pub mod influxdb2;
 pub mod mariadb;
 pub mod mongodb;
 pub mod postgres;

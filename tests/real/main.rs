@@ -12,6 +12,8 @@ mod etcd;
 mod etcd_job;
 mod git;
 mod influxdb;
+mod influxdb2;
+mod influxdb2_job;
 mod influxdb_job;
 mod local;
 mod main_job;

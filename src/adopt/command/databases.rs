@@ -245,7 +245,10 @@ fn influx(program: &str, arguments: &[Word]) -> Option<Dump> {
         // What it connects to is not the port of the API.
         draft.server.rpc_port = draft.server.port.take().filter(|port| *port != 8088);
     } else {
-        draft.remarks.push("it is of InfluxDB 2; this build backs up InfluxDB 1".to_owned());
+        draft.remarks.push(
+            "it is of InfluxDB 2: declare it as `influxdb2`, with `url`, `org`, `token` and `buckets`"
+                .to_owned(),
+        );
     }
     Some(draft.finish())
 }

@@ -100,6 +100,13 @@ pub fn source(source: &Source) -> Traits {
             traits.values.push(("retention_policy", optional(it.retention_policy.as_deref())));
             traits
         }
+        Source::Influxdb2(it) => Traits::of([
+            ("url", words::plain(&it.url)),
+            ("org", words::plain(&it.org)),
+            ("buckets", if it.buckets.is_empty() { "all".to_owned() } else { list(it.buckets.iter()) }),
+            ("tls", tls(&it.tls)),
+        ])
+        .with("token", Some(&it.token)),
         Source::Redis(it) => redis(it),
         Source::Etcd(it) => etcd(it),
         Source::Dynamodb { region, table } => {

@@ -119,9 +119,9 @@ impl Api {
         let version = response.headers().get("x-influxdb-version").and_then(|value| value.to_str().ok());
         match version {
             Some(version) if version.trim_start_matches('v').starts_with("1.") => Ok(version.to_owned()),
-            Some(version) => {
-                Err(Failure::Refused(format!("the server is InfluxDB {version}; this build backs up 1.x")))
-            }
+            Some(version) => Err(Failure::Refused(format!(
+                "the server is InfluxDB {version}; `influxdb` backs up 1.x, and `influxdb2` 2.x"
+            ))),
             None => Err(Failure::Refused(format!(
                 "what answers on {} is no InfluxDB; check `port` and `tls`",
                 self.base
@@ -183,7 +183,8 @@ impl Api {
     pub(super) async fn shards(&self, database: &DatabaseName) -> Result<Vec<(u64, Span)>, Failure> {
         let mut shards = Vec::new();
         for series in self.ask("SHOW SHARDS").await? {
-            let cells = series.column("id").zip(series.texts("start_time")).zip(series.texts("retention_policy"));
+            let cells =
+                series.column("id").zip(series.texts("start_time")).zip(series.texts("retention_policy"));
             for ((id, start), policy) in cells.filter(|_| series.name == database.as_str()) {
                 let start: Option<Timestamp> = start.parse().ok();
                 let (Some(id), Some(start)) = (id.as_u64(), start) else {

@@ -40,7 +40,7 @@ pub(super) async fn capture(
         let record = record(source, &database, &mut omitted).await?;
         back_up(source, &database, stage.path(), request.stall).await?;
         record.write(stage.path()).map_err(Failure::Stage)?;
-        send(database, stage, request, sink).await?;
+        omitted.extend(send(database, stage, request, sink).await?);
     }
     sink.run(None).await?;
     sink.write(TRAILER.to_vec().into()).await?;
@@ -136,17 +136,24 @@ async fn watched(mut process: Process, folder: &Path, stall: Duration) -> Result
     }
 }
 
+/// Sends what was staged; returns what a restore of it leaves out.
 async fn send(
     database: DatabaseName,
     stage: Stage,
     request: &CaptureRequest,
     sink: &mut dyn Sink,
-) -> Result<(), Failure> {
+) -> Result<Option<String>, Failure> {
     let second = request.now.as_second();
     let sent = produce(sink, request.stall, move |feed| {
         portable::rename(stage.path())?;
         let proved = portable::prove(stage.path(), &database, || Ok(feed.alive()?))?;
-        archive::send(stage.path(), &database, &proved.files, second, feed)
+        archive::send(stage.path(), &database, &proved.files, second, feed)?;
+        let shards = proved.undeleted;
+        let note = format!(
+            "deletions in {shards} shards of {database} that the server has not worked into its files yet: a restore by the \
+             server brings back what they deleted"
+        );
+        Ok((shards > 0).then_some(note))
     });
     match sent.await {
         Ok(sent) => sent,

@@ -73,6 +73,29 @@ pub(super) async fn granted(api: &Api, database: &DatabaseName) -> Result<Vec<Gr
     Ok(grants)
 }
 
+/// What was granted on a database when it was captured.
+pub(super) struct Recorded {
+    /// Statements for users that the server has.
+    pub statements: Vec<String>,
+    /// Statements for users that it has not, whose passwords a person must know.
+    pub by_hand: Vec<String>,
+}
+
+/// How to grant again what was recorded.
+pub(super) async fn recorded(
+    api: &Api,
+    database: &DatabaseName,
+    grants: Option<&[Grant]>,
+) -> Result<Recorded, Failure> {
+    let users = api.users().await?;
+    let grants = grants.unwrap_or_default().iter();
+    let (there, gone): (Vec<_>, Vec<_>) = grants.partition(|grant| users.contains(&grant.user));
+    Ok(Recorded {
+        statements: there.iter().map(|grant| grant.statement(database)).collect(),
+        by_hand: gone.iter().map(|grant| grant.by_hand(database)).collect(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

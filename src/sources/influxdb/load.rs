@@ -2,21 +2,20 @@
 //! not exist. The program tells nothing of a shard that the server failed to take in: the server itself is asked.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use tokio::{io::AsyncRead, time::Instant};
+use tokio::io::AsyncRead;
 
 use super::{
     ANSWER, Failure, InfluxdbSource, archive,
-    grants::granted,
-    metadata::Span,
+    grants::{granted, recorded},
     names::{DatabaseName, identifier},
     portable::{self, Portable},
     record::{Record, makes_a_query},
     rpc,
+    settle::{Whole, settled},
     stage::Stage,
 };
 use crate::{
@@ -29,9 +28,6 @@ use crate::{
 
 /// How long the server may take over one shard.
 const SHARD: Duration = Duration::from_secs(6 * 3600);
-
-/// How often it is looked at meanwhile.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// What the program says once it has made the database, and how much of what it says is looked at, bytes.
 const MADE: &str = "Restoring shard";
@@ -85,7 +81,7 @@ pub(super) async fn to_new_database(
         Failure::Refused(format!("{} {why}", several.len()))
     })?;
     load_or_leave(source, &backup, &new).await?;
-    Ok(format!("database {new}"))
+    Ok(format!("database {new}{}", undeleted(std::slice::from_ref(&backup))))
 }
 
 /// Puts every database of the stream in its original's place.
@@ -107,35 +103,28 @@ pub(super) async fn over_originals(source: &InfluxdbSource, stream: Stream<'_>) 
             replace(source, backup).await?;
         } else {
             load_or_leave(source, backup, &backup.database).await?;
-            let recorded = recorded_grants(source, backup).await?;
+            let recorded = recorded(&source.api, &backup.database, backup.record.grants.as_deref()).await?;
             finish(source, backup, &recorded.statements).await?;
             by_hand.extend(recorded.by_hand);
         }
     }
     let names: Vec<_> = backups.iter().map(|backup| backup.database.as_str()).collect();
-    let place = format!("database {}", names.join(", "));
+    let place = format!("database {}{}", names.join(", "), undeleted(&backups));
     if by_hand.is_empty() {
         return Ok(place);
     }
     Ok(format!("{place}, without users that this server does not have: {}", by_hand.join("; ")))
 }
 
-/// What was granted on a database when it was captured.
-struct Recorded {
-    /// Statements for users that the server has.
-    statements: Vec<String>,
-    /// Statements for users that it has not, whose passwords a person must know.
-    by_hand: Vec<String>,
-}
-
-async fn recorded_grants(source: &InfluxdbSource, backup: &Backup) -> Result<Recorded, Failure> {
-    let users = source.api.users().await?;
-    let grants = backup.record.grants.iter().flatten();
-    let (there, gone): (Vec<_>, Vec<_>) = grants.partition(|grant| users.contains(&grant.user));
-    Ok(Recorded {
-        statements: there.iter().map(|grant| grant.statement(&backup.database)).collect(),
-        by_hand: gone.iter().map(|grant| grant.by_hand(&backup.database)).collect(),
-    })
+/// What is back though it was deleted.
+fn undeleted(backups: &[Backup]) -> String {
+    match backups.iter().map(|backup| backup.portable.undeleted).sum() {
+        0 => String::new(),
+        shards => format!(
+            " ({shards} shards held deletions that the server had not worked into its files: what they deleted is back, \
+             delete it again)"
+        ),
+    }
 }
 
 async fn ready(source: &InfluxdbSource) -> Result<(), Failure> {
@@ -249,102 +238,6 @@ async fn load(
         Err(error) => return Err(Unloaded { why: error.into(), made }),
     }
     settled(source, new, &backup.portable.shards, whole).await.map_err(|why| Unloaded { why, made: true })
-}
-
-/// When a database that is being loaded counts as whole.
-#[derive(Clone, Copy, Debug)]
-enum Whole<'a> {
-    /// Every shard that holds data in the backup holds data.
-    EveryShard,
-    /// And at least as much as the same shard of this database, a complete copy. Where others write, a shard may hold
-    /// their points and nothing else.
-    AsMuchAs(&'a DatabaseName),
-}
-
-/// Bytes of data by shard.
-type Held = BTreeMap<Span, u64>;
-
-/// Waits until the server has taken in every shard that holds data, and answers on all of them. It takes in a shard as a
-/// whole or not at all.
-async fn settled(
-    source: &InfluxdbSource,
-    database: &DatabaseName,
-    expected: &BTreeSet<Span>,
-    whole: Whole<'_>,
-) -> Result<(), Failure> {
-    let (mut seen, mut since) = ((Held::new(), Held::new()), Instant::now());
-    loop {
-        let least = match whole {
-            Whole::EveryShard => expected.iter().map(|span| (span.clone(), 1)).collect(),
-            // Looked at again each time: the server packs the shards of both more tightly, each in its own time.
-            Whole::AsMuchAs(copy) => held(source, copy).await?,
-        };
-        let held = held(source, database).await?;
-        let missing = missing(expected, &least, &held);
-        if missing.is_empty() && answers(source, database, expected).await? {
-            return Ok(());
-        }
-        let now = (least, held);
-        if now != seen {
-            (seen, since) = (now, Instant::now());
-        } else if since.elapsed() >= source.settling {
-            return Err(Failure::Incomplete(format!(
-                "the server shows {} of {} shards with data in database {database}; its log tells why, and a retention \
-                 policy may have expired them meanwhile",
-                expected.len() - missing.len(),
-                expected.len()
-            )));
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-/// Shards that hold less than they must.
-fn missing<'a>(expected: &'a BTreeSet<Span>, least: &Held, held: &Held) -> Vec<&'a Span> {
-    let is_there = |span: &Span| match (least.get(span), held.get(span)) {
-        (Some(least), Some(held)) => held >= least,
-        _ => false,
-    };
-    expected.iter().filter(|span| !is_there(span)).collect()
-}
-
-/// How much data each shard holds; none that holds nothing.
-async fn held(source: &InfluxdbSource, database: &DatabaseName) -> Result<Held, Failure> {
-    let mut sizes = BTreeMap::new();
-    for shard in source.api.ask("SHOW STATS FOR 'tsm1_filestore'").await? {
-        let sum = |column: &str| shard.column(column).filter_map(serde_json::Value::as_u64).sum::<u64>();
-        let id = shard.tags.get("id").and_then(|id| id.parse::<u64>().ok());
-        if let (Some(id), 1..) = (id, sum("numFiles")) {
-            sizes.insert(id, sum("diskBytes"));
-        }
-    }
-    let mut held = Held::new();
-    for (id, span) in source.api.shards(database).await? {
-        if let Some(bytes) = sizes.get(&id) {
-            *held.entry(span).or_default() += bytes;
-        }
-    }
-    Ok(held)
-}
-
-/// Whether queries are answered: a shard is disabled while it is taken in.
-async fn answers(
-    source: &InfluxdbSource,
-    database: &DatabaseName,
-    spans: &BTreeSet<Span>,
-) -> Result<bool, Failure> {
-    let policies: BTreeSet<&str> = spans.iter().map(|span| span.policy.as_str()).collect();
-    for policy in policies {
-        let from = format!("{}.{}./.*/", identifier(database.as_str()), identifier(policy));
-        match source.api.ask(&format!("EXPLAIN SELECT * FROM {from}")).await {
-            Ok(_) => {}
-            Err(Failure::Answer(why)) if why.contains("shard is disabled") || why.contains("is closed") => {
-                return Ok(false);
-            }
-            Err(failure) => return Err(failure),
-        }
-    }
-    Ok(true)
 }
 
 /// Puts a backup in the place of a database that exists. The original goes only when a copy beside it is complete, and

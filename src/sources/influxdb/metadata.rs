@@ -132,7 +132,9 @@ fn group<R: Read>(group: &mut Message<'_, R>) -> io::Result<(i64, Vec<u64>)> {
                 let mut shard = group.message(length)?;
                 while let Some((field, value)) = shard.next()? {
                     match (field, value) {
-                        (NUMBER, Value::Number(number)) if numbers.len() < MOST_SHARDS => numbers.push(number),
+                        (NUMBER, Value::Number(number)) if numbers.len() < MOST_SHARDS => {
+                            numbers.push(number)
+                        }
                         (_, value) => shard.pass(value)?,
                     }
                 }
@@ -294,12 +296,16 @@ mod tests {
             field(3, &[field(1, name.as_bytes()), vec![0x10, 0], groups].concat())
         };
         let before_1970 = [0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
-        let groups = [[&[0x08, 1, 0x10, 0x80, 0xa8, 0xd6, 0xb9, 7][..], &shard(3), &shard(4)].concat(), [&before_1970[..], &shard(5)].concat()];
+        let groups = [
+            [&[0x08, 1, 0x10, 0x80, 0xa8, 0xd6, 0xb9, 7][..], &shard(3), &shard(4)].concat(),
+            [&before_1970[..], &shard(5)].concat(),
+        ];
         let database = |name: &str| {
             field(5, &[field(1, name.as_bytes()), policy("autogen", &groups), policy("long", &[])].concat())
         };
         let data = [database("other"), database("tele"), vec![0x48, 5]].concat();
-        let file = [vec![0x0a, 0x80 | (data.len() & 0x7f) as u8, (data.len() >> 7) as u8], data.clone()].concat();
+        let file =
+            [vec![0x0a, 0x80 | (data.len() & 0x7f) as u8, (data.len() >> 7) as u8], data.clone()].concat();
         let span = |start| Span { policy: "autogen".to_owned(), start };
         let shards = read(&file, data.len() as u64, "tele").unwrap().database;
         assert_eq!(shards.unwrap(), BTreeMap::from([(3, span(2)), (4, span(2)), (5, span(-1))]));
@@ -326,6 +332,9 @@ mod tests {
         let head = [&[0x0a][..], &length, &[0x2a], &length].concat();
         let endless = head.chain(io::repeat(0).take(1 << 20));
         let refused = Metadata::read(endless, 1 << 32, "tele").unwrap_err();
-        assert!(matches!(refused.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData), "{refused}");
+        assert!(
+            matches!(refused.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData),
+            "{refused}"
+        );
     }
 }

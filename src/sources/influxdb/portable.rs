@@ -39,6 +39,9 @@ pub(super) struct Portable {
     pub listed: usize,
     /// Those of them that hold data.
     pub shards: BTreeSet<Span>,
+    /// How many shards note deletions that the server has not worked into their files yet. Its restore passes over such
+    /// notes, and what they deleted is back.
+    pub undeleted: usize,
 }
 
 /// What a file holds.
@@ -99,6 +102,7 @@ pub(super) fn prove(
         alive()?;
         let whole = whole(&folder.join(&shard.file_name), shard.size, &mut alive)?;
         portable.files.insert(shard.file_name, whole.content);
+        portable.undeleted += usize::from(whole.deletions == Deletions::Noted);
         if whole.held == Held::Data {
             portable.shards.insert(span);
         }
@@ -224,6 +228,7 @@ fn known(
 struct Whole {
     content: Content,
     held: Held,
+    deletions: Deletions,
 }
 
 /// Whether a shard holds data.
@@ -231,6 +236,13 @@ struct Whole {
 enum Held {
     Data,
     Nothing,
+}
+
+/// Whether a shard notes deletions beside its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deletions {
+    Noted,
+    None,
 }
 
 /// Decompresses all of a shard's archive and reads it to its closing blocks.
@@ -243,7 +255,7 @@ fn whole(path: &Path, size: u64, alive: impl FnMut() -> Result<(), Failure>) -> 
     if let Some(ended) = watched.ended {
         return Err(ended);
     }
-    let (held, modified) = members.map_err(|error| {
+    let (held, deletions, modified) = members.map_err(|error| {
         Failure::Incomplete(format!("shard file {name} is cut short or damaged: {error}"))
     })?;
     if watched.read != size {
@@ -252,20 +264,23 @@ fn whole(path: &Path, size: u64, alive: impl FnMut() -> Result<(), Failure>) -> 
         return Err(Failure::Incomplete(why));
     }
     let digest = watched.digest.finalize().into();
-    Ok(Whole { content: Content::Shard { digest, modified }, held })
+    Ok(Whole { content: Content::Shard { digest, modified }, held, deletions })
 }
 
 /// What an archive holds, and the newest time in it.
-fn members(archive: &mut impl Read) -> io::Result<(Held, i64)> {
+fn members(archive: &mut impl Read) -> io::Result<(Held, Deletions, i64)> {
     let mut reader = Reader::new(archive);
-    let (mut held, mut newest) = (Held::Nothing, 0);
+    let (mut held, mut deletions, mut newest) = (Held::Nothing, Deletions::None, 0);
     while let Some(member) = reader.next()? {
         newest = newest.max(member.meta.modified.0);
         if member.name.ends_with(b".tsm") && member.size > 0 {
             held = Held::Data;
         }
+        if member.name.ends_with(b".tombstone") {
+            deletions = Deletions::Noted;
+        }
     }
-    Ok((held, newest))
+    Ok((held, deletions, newest))
 }
 
 /// Counts and digests what is read, and tells that work goes on.

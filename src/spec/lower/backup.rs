@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{Lower, below, line, show, store::secret, word};
 use crate::spec::{
-    Backup, ClientCertificate, Etcd, Files, Influxdb, Login, Mongodb, Mysql, Policy, Postgres,
+    Backup, ClientCertificate, Etcd, Files, Influxdb, Influxdb2, Login, Mongodb, Mysql, Policy, Postgres,
     PostgresMethod, Redis, SelfHeal, Server, SlotName, Source, Tls,
     names::{BackupName, INFRA, PolicyName},
     places::{Path, path},
     schema,
-    values::{Name, Text, Word},
+    values::{Line, Name, Text, Word},
 };
 
 /// Where InfluxDB's backup service listens by default.
@@ -68,6 +68,9 @@ impl Lower<'_> {
             schema::Backup { influxdb: Some(influxdb), .. } => {
                 self.influxdb(&below(at, ["influxdb"]), influxdb).map(Source::Influxdb)
             }
+            schema::Backup { influxdb2: Some(influxdb2), .. } => {
+                self.influxdb2(&below(at, ["influxdb2"]), influxdb2).map(Source::Influxdb2)
+            }
             schema::Backup { redis: Some(redis), .. } => {
                 self.redis(&below(at, ["redis"]), redis).map(Source::Redis)
             }
@@ -125,6 +128,29 @@ impl Lower<'_> {
             rpc_port: rpc_port.unwrap_or(RPC_PORT),
             retention_policy: word(retention_policy),
         })
+    }
+
+    fn influxdb2(&mut self, at: &Path, influxdb2: schema::Influxdb2) -> Option<Influxdb2> {
+        let schema::Influxdb2 { url, org, token, buckets, tls: declared } = influxdb2;
+        let url = url?.0.0;
+        if declared.is_some() && !url.starts_with("https://") {
+            let message = format!("`tls` is declared, but `{url}` does not use it");
+            let hint = "begin the URL with https://, or remove `tls`";
+            self.error("tls-without-https", &below(at, ["url"]), message, hint);
+        }
+        let mut names: Vec<String> = Vec::new();
+        for (number, Text(Line(name))) in buckets.unwrap_or_default().into_iter().enumerate() {
+            let item = below(at, ["buckets", &number.to_string()]);
+            if name.starts_with('_') {
+                let message = format!("bucket `{name}` is the engine's own");
+                self.error("own-bucket", &item, message, "leave it out: a server makes its own");
+            } else if names.contains(&name) {
+                self.error("duplicate", &item, format!("bucket `{name}` is named twice"), "leave one out");
+            } else {
+                names.push(name);
+            }
+        }
+        Some(Influxdb2 { url, org: line(org)?, token: secret(token?)?, buckets: names, tls: tls(declared)? })
     }
 
     fn redis(&mut self, at: &Path, redis: schema::Redis) -> Option<Redis> {

@@ -11,13 +11,13 @@ use crate::spec::{
     values::{AbsolutePath, GitUrl, Glob, HttpUrl, Line, Name, Text, Word},
 };
 
-/// What is protected: exactly one of `files`, `sqlite`, `mysql`, `postgres`, `influxdb`, `mongodb`, `redis`, `etcd`,
+/// What is protected: exactly one of `files`, `sqlite`, `mysql`, `postgres`, `influxdb`, `influxdb2`, `mongodb`, `redis`, `etcd`,
 /// `dynamodb`, `rds` and `s3`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
     { "required": ["files"] }, { "required": ["sqlite"] }, { "required": ["mysql"] },
-    { "required": ["postgres"] }, { "required": ["influxdb"] }, { "required": ["mongodb"] },
+    { "required": ["postgres"] }, { "required": ["influxdb"] }, { "required": ["influxdb2"] }, { "required": ["mongodb"] },
     { "required": ["redis"] }, { "required": ["etcd"] }, { "required": ["dynamodb"] }, { "required": ["rds"] }, { "required": ["s3"] },
 ]))]
 pub struct Backup {
@@ -47,6 +47,8 @@ pub struct Backup {
     pub postgres: Option<Postgres>,
     /// InfluxDB 1.x.
     pub influxdb: Option<Influxdb>,
+    /// InfluxDB 2.x.
+    pub influxdb2: Option<Influxdb2>,
     /// MongoDB.
     pub mongodb: Option<Mongodb>,
     /// Redis, Valkey, or what speaks their replication.
@@ -195,6 +197,26 @@ pub struct Influxdb {
     /// The only retention policy that is captured, of the only database that is. Default: all.
     pub retention_policy: Option<Text<Word>>,
     /// How connections to the HTTP API are protected; the other port knows no protection. Default: not at all.
+    pub tls: Option<Tls>,
+}
+
+/// An InfluxDB 2.x server.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Influxdb2 {
+    /// The URL of the HTTP API.
+    #[schemars(required)]
+    pub url: Option<Text<HttpUrl>>,
+    /// The name of the organization.
+    #[schemars(required)]
+    pub org: Option<Text<Line>>,
+    /// An operator token: the server gives backups to no other.
+    #[schemars(required)]
+    pub token: Option<Secret>,
+    /// Names of buckets. Default: all of the organization but the engine's own.
+    #[schemars(length(min = 1))]
+    pub buckets: Option<Vec<Text<Line>>>,
+    /// How the connection is protected. Default: with https, by the authorities that the controller's host trusts.
     pub tls: Option<Tls>,
 }
 

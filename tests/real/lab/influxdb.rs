@@ -108,21 +108,28 @@ impl Influx {
 
     /// Runs a statement as the administrator and returns what it gives, as CSV.
     pub fn query(&self, statement: &str) -> String {
+        self.run(&[], statement).unwrap_or_else(|why| panic!("{statement}: {why}"))
+    }
+
+    /// Runs a statement that names no database in this one.
+    pub fn execute_in(&self, database: &str, statement: &str) {
+        self.run(&["-database", database], statement).unwrap_or_else(|why| panic!("{statement}: {why}"));
+    }
+
+    fn run(&self, more: &[&str], statement: &str) -> Result<String, String> {
         let mut client = Command::new("influx");
         client.args(["-host", "127.0.0.1", "-port", &self.http.to_string(), "-format", "csv"]);
-        client.args(["-precision", "ns", "-execute", statement]);
+        client.args(["-precision", "ns", "-execute", statement]).args(more);
         if self.authority.is_some() {
             client.args(["-ssl", "-unsafeSsl"]);
         }
         client.env("INFLUX_USERNAME", ADMIN).env("INFLUX_PASSWORD", PASSWORD).env("HOME", self.folder.path());
         let output = client.output().expect("influxdb-client is installed");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(
-            output.status.success() && !said.contains("ERR:"),
-            "{statement}: {said}{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        said
+        match output.status.success() && !said.contains("ERR:") {
+            true => Ok(said),
+            false => Err(format!("{said}{}", String::from_utf8_lossy(&output.stderr))),
+        }
     }
 
     /// Writes points in the line protocol, with times in seconds.
@@ -146,14 +153,20 @@ impl Influx {
 
     /// Every point of a database, by retention policy and series.
     pub fn points(&self, database: &str) -> Points {
+        self.points_now(database).unwrap_or_else(|why| panic!("points of {database}: {why}"))
+    }
+
+    /// As [`Influx::points`], of a database that the server may be taking in.
+    pub fn points_now(&self, database: &str) -> Result<Points, String> {
         let name = identifier(database);
-        let policies = self.query(&format!("SHOW RETENTION POLICIES ON {name}"));
+        let policies = self.run(&[], &format!("SHOW RETENTION POLICIES ON {name}"))?;
         let policies = policies.lines().skip(1).filter_map(|line| line.split(',').next());
         let points = policies.map(|policy| {
             let from = format!("{name}.{}./.*/", identifier(policy));
-            format!("policy {policy}\n{}", self.query(&format!("SELECT * FROM {from} GROUP BY *")))
+            let points = self.run(&[], &format!("SELECT * FROM {from} GROUP BY *"))?;
+            Ok(format!("policy {policy}\n{points}"))
         });
-        Points(points.collect())
+        points.collect::<Result<String, String>>().map(Points)
     }
 
     /// Names of all databases but the engine's own.
