@@ -3,6 +3,7 @@
 mod aside;
 mod beneath;
 mod blocking;
+pub mod dynamodb;
 mod entries;
 pub mod etcd;
 pub mod files;

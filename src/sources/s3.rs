@@ -73,7 +73,7 @@ impl S3Source {
     pub fn new(options: S3Options) -> Result<Self, SourceError> {
         let prefix = folder_of(&options.prefix);
         let subject = subject(&options.bucket, &prefix);
-        let client = aws::client(&options).map_err(|fault| Failure::S3(fault).explain("use", subject))?;
+        let client = aws::s3(&options).map_err(|fault| Failure::S3(fault).explain("use", subject))?;
         Ok(Self { client, bucket: options.bucket, prefix })
     }
 

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::artifact::Kind;
 
-const SOURCES: [&str; 9] =
-    ["files", "sqlite", "mysql", "postgres", "mongodb", "influxdb", "redis", "etcd", "s3"];
+const SOURCES: [&str; 10] =
+    ["files", "sqlite", "mysql", "postgres", "mongodb", "influxdb", "redis", "etcd", "dynamodb", "s3"];
 /// Sources whose logs are captured.
 const LOGS: [&str; 2] = ["mysql", "postgres"];
 const STORES: [&str; 3] = ["local", "sftp", "s3"];
@@ -116,7 +116,7 @@ impl Source {
     pub fn has_log(&self) -> bool {
         match self {
             Source::Postgres(postgres) => postgres.method != PostgresMethod::Logical,
-            Source::Mysql(_) | Source::Mongodb(_) | Source::Dynamodb { .. } | Source::Rds { .. } => true,
+            Source::Mysql(_) | Source::Mongodb(_) | Source::Dynamodb(_) | Source::Rds { .. } => true,
             Source::Files(_)
             | Source::Sqlite { .. }
             | Source::Influxdb(_)

@@ -58,6 +58,7 @@ const DRIVERS: &[&str] = &[
     "sources::influxdb",
     "sources::redis",
     "sources::etcd",
+    "sources::dynamodb",
     "sources::git",
     "sources::s3",
     "schedulers::controller",

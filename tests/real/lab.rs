@@ -7,6 +7,7 @@ pub mod held;
 pub mod influxdb;
 pub mod mariadb;
 pub mod mongodb;
+pub mod moto;
 pub mod postgres;
 pub mod redis;
 pub mod s3;

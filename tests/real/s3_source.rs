@@ -13,7 +13,7 @@ use aws_sdk_s3::{
 };
 use backstay::{
     artifact::{Kind, manifest::Counts},
-    aws::{S3Credentials, S3Options},
+    aws::{AwsCredentials, S3Options},
     sources::{
         CaptureRequest, Captured, Place, Run, RunKey, Sink, SinkClosed, Source, SourceError, s3::S3Source,
     },
@@ -447,7 +447,7 @@ async fn wrong_keys_and_missing_buckets_are_told_with_what_to_do() {
     let (minio, client) = server().await;
     put(&client, UPLOADS, "a", "x").await;
     let (sink, _) = captured(&source(&minio, "")).await;
-    let credentials = S3Credentials::Key { id: "nobody".into(), secret: "another secret".to_owned().into() };
+    let credentials = AwsCredentials::Key { id: "nobody".into(), secret: "another secret".to_owned().into() };
     let cases = [
         (S3Options { credentials, ..options(&minio, UPLOADS, "") }, Class::Stalled, "check the access key"),
         (
