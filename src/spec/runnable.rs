@@ -112,6 +112,11 @@ impl StorePlace {
 }
 
 impl Source {
+    /// Whether what is captured stands at paths, so that a part of it can be restored by itself.
+    pub fn has_paths(&self) -> bool {
+        matches!(self, Source::Files(_) | Source::S3(_))
+    }
+
     /// Whether the engine keeps a log that can be captured and replayed.
     pub fn has_log(&self) -> bool {
         match self {

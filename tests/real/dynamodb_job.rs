@@ -52,6 +52,8 @@ async fn a_commit_backs_up_a_table_that_comes_back_beside_the_original_and_over_
     assert_eq!(content(&client, "sessions", 7).await.unwrap(), "overwritten", "the original was touched");
     let said = fleet.expect(&["restore", "sessions", "--to", "database:sessions-copy"], 4);
     assert!(said.contains("table sessions-copy exists"), "{said}");
+    let said = fleet.expect(&["restore", "sessions", "--path", "7", "--in-place"], 1);
+    assert!(said.contains("comes back as a whole only"), "{said}");
     client.delete_table().table_name("sessions").send().await.unwrap();
     fleet.expect(&["restore", "sessions", "--in-place"], 0);
     assert_eq!(content(&client, "sessions", 7).await.unwrap(), "content 7");
