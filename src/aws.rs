@@ -1,4 +1,5 @@
-//! What drivers of anything that speaks S3 share: how a bucket is reached, what goes wrong, and uploads in parts.
+//! What drivers of AWS's services share, and of whatever speaks their protocols: how a bucket or a table is reached, what
+//! goes wrong, and uploads in parts.
 
 mod answer;
 mod client;
@@ -11,7 +12,7 @@ use zeroize::Zeroizing;
 
 pub(crate) use self::{
     answer::{size_of, timestamp},
-    client::client,
+    client::{dynamodb, s3},
     fault::Fault,
     upload::{Request as UploadRequest, Upload, confirmed, digest},
 };
@@ -31,7 +32,22 @@ pub struct S3Options {
     /// How the bucket stands in URLs.
     pub addressing: Addressing,
     /// With which access key.
-    pub credentials: S3Credentials,
+    pub credentials: AwsCredentials,
+    /// Silence of the server that ends a call.
+    pub silence: Duration,
+}
+
+/// How a table of DynamoDB is reached.
+#[derive(Clone, Debug)]
+pub struct DynamodbOptions {
+    /// The table's name.
+    pub table: String,
+    /// Its region.
+    pub region: String,
+    /// URL, where it isn't AWS.
+    pub endpoint: Option<String>,
+    /// With which access key.
+    pub credentials: AwsCredentials,
     /// Silence of the server that ends a call.
     pub silence: Duration,
 }
@@ -41,7 +57,7 @@ pub const DEFAULT_SILENCE: Duration = Duration::from_secs(60);
 
 /// An access key.
 #[derive(Clone)]
-pub enum S3Credentials {
+pub enum AwsCredentials {
     /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN` of the environment.
     Environment,
     /// This one.
@@ -53,11 +69,11 @@ pub enum S3Credentials {
     },
 }
 
-impl fmt::Debug for S3Credentials {
+impl fmt::Debug for AwsCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            S3Credentials::Environment => f.write_str("Environment"),
-            S3Credentials::Key { id, .. } => f.debug_struct("Key").field("id", id).finish_non_exhaustive(),
+            AwsCredentials::Environment => f.write_str("Environment"),
+            AwsCredentials::Key { id, .. } => f.debug_struct("Key").field("id", id).finish_non_exhaustive(),
         }
     }
 }

@@ -14,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    aws::{self, S3Credentials, S3Options},
+    aws::{self, AwsCredentials, DynamodbOptions, S3Options},
     config::{Allow, Config, Host, Schedules, allow},
     git::{Mirror, Tips},
     plan::{CannotRun, cannot_run},
@@ -26,9 +26,9 @@ use crate::{
     },
     secrets::{Resolver, Secret, SecretError},
     sources::{
-        Source, SourceError, etcd::EtcdSource, files::FilesSource, git::GitSource, influxdb::InfluxdbSource,
-        influxdb2::Influxdb2Source, mongodb::MongodbSource, mysql::MysqlSource, postgres::PostgresSource,
-        redis::RedisSource, s3::S3Source, sqlite::SqliteSource,
+        Source, SourceError, dynamodb::DynamodbSource, etcd::EtcdSource, files::FilesSource, git::GitSource,
+        influxdb::InfluxdbSource, influxdb2::Influxdb2Source, mongodb::MongodbSource, mysql::MysqlSource,
+        postgres::PostgresSource, redis::RedisSource, s3::S3Source, sqlite::SqliteSource,
     },
     spec::{self, SecretRef, Spec, StorePlace, names::StoreName},
     state::StateDir,
@@ -42,7 +42,7 @@ use crate::{
         whole::WholeStore,
     },
 };
-use permits::{host_of, host_of_url, s3_host};
+use permits::{dynamodb_host, host_of, host_of_url, s3_host};
 
 /// Calls to one store at once.
 const CALLS: NonZeroUsize = NonZeroUsize::new(16).expect("sixteen is not zero");
@@ -185,20 +185,7 @@ impl Drivers {
 
     /// How a declared bucket is reached, of a store or of a source.
     async fn bucket(&self, declared: &spec::S3) -> Result<S3Options, Refusal> {
-        let host = s3_host(declared);
-        let credentials = match &declared.credentials {
-            None => S3Credentials::Environment,
-            Some(key) => S3Credentials::Key {
-                id: self.resolver.resolve(&key.access_key_id, &host).await?.expose().to_owned(),
-                secret: self
-                    .resolver
-                    .resolve(&key.secret_access_key, &host)
-                    .await?
-                    .expose()
-                    .to_owned()
-                    .into(),
-            },
-        };
+        let credentials = self.access_key(declared.credentials.as_ref(), &s3_host(declared)).await?;
         Ok(S3Options {
             bucket: declared.bucket.clone(),
             region: declared.region.clone(),
@@ -207,6 +194,30 @@ impl Drivers {
             addressing: declared.addressing,
             credentials,
             silence: aws::DEFAULT_SILENCE,
+        })
+    }
+
+    /// How a declared table is reached.
+    async fn table(&self, declared: &spec::Dynamodb) -> Result<DynamodbOptions, Refusal> {
+        let credentials = self.access_key(declared.credentials.as_ref(), &dynamodb_host(declared)).await?;
+        Ok(DynamodbOptions {
+            table: declared.table.clone(),
+            region: declared.region.clone(),
+            endpoint: declared.endpoint.clone(),
+            credentials,
+            silence: aws::DEFAULT_SILENCE,
+        })
+    }
+
+    async fn access_key(
+        &self,
+        declared: Option<&spec::AwsCredentials>,
+        host: &str,
+    ) -> Result<AwsCredentials, Refusal> {
+        let Some(key) = declared else { return Ok(AwsCredentials::Environment) };
+        Ok(AwsCredentials::Key {
+            id: self.resolver.resolve(&key.access_key_id, host).await?.expose().to_owned(),
+            secret: self.resolver.resolve(&key.secret_access_key, host).await?.expose().to_owned().into(),
         })
     }
 
@@ -327,6 +338,7 @@ impl Registry for Drivers {
                 let token = self.resolver.resolve(&influxdb2.token, &host).await?;
                 Box::new(Influxdb2Source::new(influxdb2.clone(), token, self.scratch.clone())?)
             }
+            spec::Source::Dynamodb(it) => Box::new(DynamodbSource::new(self.table(it).await?)?),
             spec::Source::S3(s3) => Box::new(S3Source::new(self.bucket(s3).await?)?),
             spec::Source::Redis(redis) => {
                 let password = match &redis.password {
@@ -339,7 +351,7 @@ impl Registry for Drivers {
             spec::Source::Mongodb(mongodb) => {
                 Box::new(MongodbSource::new(mongodb.clone(), self.password(&mongodb.server).await?))
             }
-            other => return Err(Refusal::NotBuilt(format!("sources of kind `{}`", other.kind()))),
+            spec::Source::Rds { .. } => return Err(Refusal::NotBuilt("sources of kind `rds`".to_owned())),
         })
     }
 

@@ -3,6 +3,7 @@
 mod aside;
 mod beneath;
 mod blocking;
+pub mod dynamodb;
 mod entries;
 pub mod etcd;
 pub mod files;
@@ -16,6 +17,7 @@ mod pax;
 pub mod postgres;
 pub mod redis;
 pub mod s3;
+pub mod selection;
 pub mod sqlite;
 
 use std::{
@@ -39,6 +41,7 @@ use crate::{
     diagnostic::Severity,
     stores::Class,
 };
+use selection::Selection;
 
 /// Data that can be captured as one stream of bytes and restored from it.
 ///
@@ -74,6 +77,17 @@ pub trait Source: Send + Sync {
         stream: &mut (dyn AsyncRead + Send + Unpin),
         place: &Place,
     ) -> Result<Restored, SourceError>;
+
+    /// Restores only what `selection` selects of a stream, as [`Source::restore`] does. Where it selects nothing that the
+    /// stream holds, this fails and leaves nothing behind.
+    async fn restore_selected(
+        &self,
+        _stream: &mut (dyn AsyncRead + Send + Unpin),
+        _place: &Place,
+        _selection: &Selection,
+    ) -> Result<Restored, SourceError> {
+        Err(SourceError::whole_only(&self.stream_name()))
+    }
 
     /// Removes the original, before it is restored in place and logs are replayed over it: they tell how to make what did not
     /// exist yet when the data was captured, and fail where it does.
@@ -273,6 +287,11 @@ impl SourceError {
     fn unsupported(subject: &str, kind: Kind) -> Self {
         Self::new("capture", subject, Class::Stalled, format!("this source has no {kind} artifacts"))
             .with_hint(format!("ask for another kind, or remove the {kind} schedule from its policy"))
+    }
+
+    /// A part of a stream that comes back as a whole only.
+    fn whole_only(subject: &str) -> Self {
+        Self::misplaced(subject, "no part of it can be restored by itself").with_hint("leave out `--path`")
     }
 
     /// A place that the source can't be restored to.

@@ -1,14 +1,12 @@
-//! The client: TLS by rustls, timeouts on silence, no retries of its own.
+//! The clients: TLS by rustls, timeouts on silence.
 
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
-use aws_sdk_s3::{
-    Client,
-    config::{
-        BehaviorVersion, Config, Region, RequestChecksumCalculation, ResponseChecksumValidation,
-        SharedHttpClient, StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig,
-    },
+use aws_sdk_dynamodb::config::Config as DynamodbConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, Config as S3Config, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    SharedHttpClient, StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig,
 };
 use aws_smithy_http_client::{
     Connector,
@@ -17,7 +15,7 @@ use aws_smithy_http_client::{
 };
 use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
 
-use super::{Fault, S3Credentials, S3Options};
+use super::{AwsCredentials, DynamodbOptions, Fault, S3Options};
 use crate::spec::Addressing;
 
 /// How long a connection may take.
@@ -27,17 +25,21 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// all of it went over a slow line. A line that stands still is noticed sooner, by the protection against stalls.
 const SLOWNESS: u32 = 5;
 
-/// A client for the bucket of `options`.
-pub(crate) fn client(options: &S3Options) -> Result<Client, Fault> {
+/// How often a call to DynamoDB is made at most, and the first and the longest pause between two: a table that was given
+/// little capacity holds readers back for seconds at a time.
+const ATTEMPTS: (u32, Duration, Duration) = (8, Duration::from_millis(250), Duration::from_secs(20));
+
+/// A client for the bucket of `options`. Makes each call once.
+pub(crate) fn s3(options: &S3Options) -> Result<aws_sdk_s3::Client, Fault> {
     let read = options.silence * SLOWNESS;
-    let mut config = Config::builder()
+    let mut config = S3Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new(options.region.clone()))
         .credentials_provider(credentials(&options.credentials)?)
         .force_path_style(options.addressing == Addressing::Path)
-        .http_client(http_client(options, read)?)
+        .http_client(http_client(options.endpoint.as_deref(), read)?)
         .retry_config(RetryConfig::disabled())
-        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(read).build())
+        .timeout_config(timeouts(read))
         .stalled_stream_protection(
             StalledStreamProtectionConfig::enabled().grace_period(options.silence).build(),
         )
@@ -47,16 +49,40 @@ pub(crate) fn client(options: &S3Options) -> Result<Client, Fault> {
     if let Some(endpoint) = &options.endpoint {
         config = config.endpoint_url(endpoint);
     }
-    Ok(Client::from_conf(config.build()))
+    Ok(aws_sdk_s3::Client::from_conf(config.build()))
 }
 
-fn credentials(credentials: &S3Credentials) -> Result<Credentials, Fault> {
+/// A client for the table of `options`. Makes calls again that were throttled or whose failure may pass.
+pub(crate) fn dynamodb(options: &DynamodbOptions) -> Result<aws_sdk_dynamodb::Client, Fault> {
+    let (attempts, first, longest) = ATTEMPTS;
+    let retries = RetryConfig::standard()
+        .with_max_attempts(attempts)
+        .with_initial_backoff(first)
+        .with_max_backoff(longest);
+    let mut config = DynamodbConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new(options.region.clone()))
+        .credentials_provider(credentials(&options.credentials)?)
+        .http_client(http_client(options.endpoint.as_deref(), options.silence)?)
+        .retry_config(retries)
+        .timeout_config(timeouts(options.silence));
+    if let Some(endpoint) = &options.endpoint {
+        config = config.endpoint_url(endpoint);
+    }
+    Ok(aws_sdk_dynamodb::Client::from_conf(config.build()))
+}
+
+fn timeouts(read: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(read).build()
+}
+
+fn credentials(credentials: &AwsCredentials) -> Result<Credentials, Fault> {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     match credentials {
-        S3Credentials::Key { id, secret } => {
+        AwsCredentials::Key { id, secret } => {
             Ok(Credentials::new(id, secret.as_str(), None, None, "declaration"))
         }
-        S3Credentials::Environment => {
+        AwsCredentials::Environment => {
             let key = variable("AWS_ACCESS_KEY_ID").zip(variable("AWS_SECRET_ACCESS_KEY"));
             let (id, secret) = key.ok_or(Fault::NoCredentials)?;
             Ok(Credentials::new(id, secret, variable("AWS_SESSION_TOKEN"), None, "environment"))
@@ -64,8 +90,8 @@ fn credentials(credentials: &S3Credentials) -> Result<Credentials, Fault> {
     }
 }
 
-fn http_client(options: &S3Options, read: Duration) -> Result<SharedHttpClient, Fault> {
-    let endpoint = options.endpoint.as_deref().unwrap_or("https://");
+fn http_client(endpoint: Option<&str>, read: Duration) -> Result<SharedHttpClient, Fault> {
+    let endpoint = endpoint.unwrap_or("https://");
     let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT).read_timeout(read).build();
     // A proxy of the environment is for the world outside: it could not reach this very host for us.
     let proxy = if is_loopback(endpoint) { ProxyConfig::disabled() } else { ProxyConfig::from_env() };

@@ -1,4 +1,4 @@
-//! What goes wrong over S3, and what happens next.
+//! What goes wrong with AWS's services, and what happens next.
 
 use std::{io, path::PathBuf};
 
@@ -18,6 +18,8 @@ pub(crate) enum Fault {
     NoObject,
     #[error("there is no such bucket")]
     NoBucket,
+    #[error("there is no such table")]
+    NoTable,
     #[error("the server answers {status} {code}: {message}")]
     Service { status: u16, code: String, message: String },
     #[error("{0}")]
@@ -53,6 +55,7 @@ fn service(status: u16, code: &str, message: &str) -> Fault {
     match code {
         "NoSuchBucket" => Fault::NoBucket,
         "NoSuchKey" => Fault::NoObject,
+        "ResourceNotFoundException" => Fault::NoTable,
         _ => Fault::Service {
             status,
             code: code.escape_debug().to_string(),
@@ -103,7 +106,7 @@ impl Fault {
         match self {
             Fault::NoCredentials | Fault::Authorities { .. } => ErrorKind::Denied,
             Fault::NoObject => ErrorKind::NotFound,
-            Fault::NoBucket => ErrorKind::Unavailable,
+            Fault::NoBucket | Fault::NoTable => ErrorKind::Unavailable,
             Fault::Service { status, code, .. } => kind_of(*status, code),
             Fault::Connection(reason) if is_distrust(reason) => ErrorKind::Denied,
             Fault::Connection(_) => ErrorKind::Transient,
@@ -120,12 +123,15 @@ impl Fault {
             }
             Fault::Authorities { .. } => "mend or unset AWS_CA_BUNDLE",
             Fault::NoBucket => "create the bucket, or mend the declared bucket or endpoint",
+            Fault::NoTable => "create the table, or mend the declared table, region or endpoint",
             Fault::Service { code, .. } if code == "RequestTimeTooSkewed" => "set this host's clock",
             Fault::Service { status: 301, .. } => "declare the region that the bucket is in",
             Fault::Service { code, .. } if code == "AuthorizationHeaderMalformed" => {
                 "declare the region that the bucket is in"
             }
-            Fault::Service { status: 401 | 403, .. } => {
+            Fault::Service { status, code, .. }
+                if matches!(status, 401 | 403) || DENIALS.contains(&code.as_str()) =>
+            {
                 return Some(format!("check the access key, and that its policy allows {actions}"));
             }
             Fault::Connection(reason) if is_distrust(reason) => {
@@ -143,18 +149,41 @@ fn is_distrust(reason: &str) -> bool {
     reason.contains("invalid peer certificate")
 }
 
-/// Codes of AWS ("Error responses" of the API reference) and of MinIO.
+/// Codes with which DynamoDB refuses an access key; it answers 400 with all of them ("Error handling" of its guide).
+const DENIALS: [&str; 7] = [
+    "AccessDeniedException",
+    "ExpiredTokenException",
+    "IncompleteSignatureException",
+    "InvalidSignatureException",
+    "MissingAuthenticationTokenException",
+    "UnrecognizedClientException",
+    "InvalidClientTokenId",
+];
+
+/// Codes with which DynamoDB asks to come back later, with 400 as well.
+const LATER: [&str; 5] = [
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "ThrottlingException",
+    "LimitExceededException",
+    "ResourceInUseException",
+];
+
+/// Codes of AWS ("Error responses" of the API references) and of MinIO.
 fn kind_of(status: u16, code: &str) -> ErrorKind {
     match (status, code) {
         (507, _) | (_, "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" | "QuotaExceeded") => {
             ErrorKind::Full
         }
         (301 | 401 | 403, _) | (_, "AuthorizationHeaderMalformed" | "InvalidRegionName") => ErrorKind::Denied,
+        (400, code) if DENIALS.contains(&code) => ErrorKind::Denied,
+        (400, code) if LATER.contains(&code) => ErrorKind::Transient,
         // What arrived is not what was sent: it may be the next time.
         (_, "BadDigest" | "XAmzContentChecksumMismatch" | "XAmzContentSHA256Mismatch" | "IncompleteBody") => {
             ErrorKind::Transient
         }
         (404, _) => ErrorKind::NotFound,
+        (501, _) => ErrorKind::Protocol,
         (408 | 409 | 429 | 500.., _) | (_, "RequestTimeout" | "SlowDown") => ErrorKind::Transient,
         _ => ErrorKind::Protocol,
     }
@@ -173,13 +202,18 @@ mod tests {
             (507, "XMinioStorageFull", ErrorKind::Full),
             (503, "SlowDown", ErrorKind::Transient),
             (500, "InternalError", ErrorKind::Transient),
+            (501, "NotImplemented", ErrorKind::Protocol),
             (400, "BadDigest", ErrorKind::Transient),
             (400, "InvalidArgument", ErrorKind::Protocol),
+            (400, "UnrecognizedClientException", ErrorKind::Denied),
+            (400, "ProvisionedThroughputExceededException", ErrorKind::Transient),
+            (400, "ValidationException", ErrorKind::Protocol),
         ];
         for (status, code, kind) in cases {
             assert_eq!(service(status, code, "why").kind(), kind, "{status} {code}");
         }
         assert_eq!(service(404, "NoSuchBucket", "").kind(), ErrorKind::Unavailable);
         assert_eq!(service(404, "NoSuchKey", "").kind(), ErrorKind::NotFound);
+        assert_eq!(service(400, "ResourceNotFoundException", "").kind(), ErrorKind::Unavailable);
     }
 }

@@ -3,7 +3,7 @@
 use std::{path::Path, str::FromStr};
 
 use anyhow::bail;
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, builder::NonEmptyStringValueParser};
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
 use super::{Output, apply, controller, exit::Exit, names, report, terminal::Terminal};
@@ -22,7 +22,8 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("destination").required(true).args(["to", "in_place"]),
-    after_help = "Example:\n  backstay restore agama --at '2026-11-19 12:00' --to agama.sql"
+    after_help = "Example:\n  backstay restore agama --at '2026-11-19 12:00' --to agama.sql\n  \
+                  backstay restore documents --path /srv/documents/2026 --to restored"
 )]
 pub(super) struct Restore {
     /// The backup; one that is no longer declared can be restored, too
@@ -34,6 +35,10 @@ pub(super) struct Restore {
     /// Only from this store [default: the first that has everything]
     #[arg(long, value_name = "STORE")]
     from: Option<StoreName>,
+    /// Only what is at this path and below it: of files, a path; of a bucket, a key, or KEY?versionId=ID for one version of
+    /// an object. Can be repeated
+    #[arg(long = "path", value_name = "PATH", value_parser = NonEmptyStringValueParser::new())]
+    paths: Vec<String>,
     /// A file or folder that does not exist yet, in a folder that does, or `database:NAME` for a database that does not
     /// exist yet, or `bucket:NAME` or `bucket:NAME/FOLDER` for a bucket that does
     #[arg(long, value_name = "PLACE")]
@@ -94,7 +99,8 @@ impl Restore {
             };
             folder_exists(&to)?;
             let point = self.at.map_or(Point::Latest, |At(point)| point);
-            let ask = Ask::Restore(Request { backup: self.name, point, from: self.from, to });
+            let ask =
+                Ask::Restore(Request { backup: self.name, point, from: self.from, paths: self.paths, to });
             if !self.dry_run {
                 return apply::pass(&controller, &ask, &terms, terminal).await;
             }

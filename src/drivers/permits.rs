@@ -14,9 +14,12 @@ impl Drivers {
     }
 
     fn permit_bucket(&self, s3: &spec::S3) -> Result<(), Refusal> {
-        let secrets = s3.credentials.iter().flat_map(|key| [&key.access_key_id, &key.secret_access_key]);
-        let host = s3_host(s3);
-        secrets.into_iter().try_for_each(|secret| Ok(self.resolver.permit(secret, &host)?))
+        self.permit_key(s3.credentials.as_ref(), &s3_host(s3))
+    }
+
+    fn permit_key(&self, key: Option<&spec::AwsCredentials>, host: &str) -> Result<(), Refusal> {
+        let secrets = key.into_iter().flat_map(|key| [&key.access_key_id, &key.secret_access_key]);
+        secrets.into_iter().try_for_each(|secret| Ok(self.resolver.permit(secret, host)?))
     }
 
     pub(super) fn permit(&self, declared: &spec::Source) -> Result<(), Refusal> {
@@ -30,6 +33,7 @@ impl Drivers {
             spec::Source::Influxdb(influxdb) => self.permit_password(&influxdb.server),
             spec::Source::Influxdb2(it) => Ok(self.resolver.permit(&it.token, &host_of_url(&it.url))?),
             spec::Source::S3(s3) => self.permit_bucket(s3),
+            spec::Source::Dynamodb(it) => self.permit_key(it.credentials.as_ref(), &dynamodb_host(it)),
             spec::Source::Redis(redis) => match &redis.password {
                 Some(password) => Ok(self.resolver.permit(password, &redis.host)?),
                 None => Ok(()),
@@ -39,7 +43,7 @@ impl Drivers {
                 etcd_secrets(etcd).try_for_each(|secret| Ok(self.resolver.permit(secret, &host)?))
             }),
             spec::Source::Mongodb(mongodb) => self.permit_password(&mongodb.server),
-            _ => Ok(()),
+            spec::Source::Rds { .. } => Ok(()),
         }
     }
 
@@ -62,6 +66,14 @@ pub(super) fn s3_host(declared: &spec::S3) -> String {
         return format!("s3.{}.amazonaws.com", declared.region);
     };
     host_of_url(endpoint)
+}
+
+/// Where the access key of a table is sent: the endpoint's host, or AWS.
+pub(super) fn dynamodb_host(declared: &spec::Dynamodb) -> String {
+    match &declared.endpoint {
+        None => format!("dynamodb.{}.amazonaws.com", declared.region),
+        Some(endpoint) => host_of_url(endpoint),
+    }
 }
 
 fn etcd_secrets(etcd: &spec::Etcd) -> impl Iterator<Item = &SecretRef> {

@@ -188,6 +188,9 @@ pub struct Restore {
     pub until: Option<Until>,
     /// Where they are read.
     pub store: StoreName,
+    /// What of the data is restored: what stands at these paths, and below them. All of it where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
     /// Where the data goes.
     pub to: Destination,
 }
@@ -270,6 +273,9 @@ impl fmt::Display for Action {
                 if !restore.logs.is_empty() {
                     write!(f, "with {} logs ", restore.logs.len())?;
                     restore.until.as_ref().map_or(Ok(()), |until| write!(f, "up to {until} "))?;
+                }
+                if !restore.paths.is_empty() {
+                    write!(f, "({} only) ", restore.paths.join(", "))?;
                 }
                 write!(f, "from {} to {}", restore.store, restore.to)
             }

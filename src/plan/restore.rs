@@ -42,6 +42,8 @@ pub struct Request {
     pub point: Point,
     /// From which store; `None` takes the first that has everything, in the order that the backup declares.
     pub from: Option<StoreName>,
+    /// What of the data: what stands at these paths, and below them. All of it where there are none.
+    pub paths: Vec<String>,
     /// Where the data goes.
     pub to: Destination,
 }
@@ -59,6 +61,16 @@ pub enum CannotRestore {
         former: BackupName,
         /// What it is called now.
         name: BackupName,
+    },
+    /// A part of what comes back as a whole only.
+    #[error(
+        "failed to restore a part of {backup}: {what} comes back as a whole only; leave out `--path`, or restore it beside and take the part from there"
+    )]
+    WholeOnly {
+        /// The backup.
+        backup: BackupName,
+        /// What its source is.
+        what: String,
     },
     /// The named store is not declared or can't be believed.
     #[error("failed to restore {backup}: {why}; name another store with `--from`, or leave it out")]
@@ -199,6 +211,7 @@ pub fn restore(
     request: &Request,
     now: Timestamp,
 ) -> Result<Plan, CannotRestore> {
+    in_parts(spec, request)?;
     let facts = Facts::gather(spec, inventory, limits, now);
     let places = places(&facts, request)?;
     let (restore, reason) = match by_log::restore(&facts, request)? {
@@ -210,6 +223,19 @@ pub fn restore(
     Ok(draft.finish(&facts))
 }
 
+/// Refuses a part of what can't be restored in parts. What is no longer declared is looked at when it is restored.
+fn in_parts(spec: &Spec, request: &Request) -> Result<(), CannotRestore> {
+    let what = match spec.backups.get(&request.backup) {
+        _ if request.paths.is_empty() => return Ok(()),
+        _ if request.backup.is_infra() => "the infra repo".to_owned(),
+        Some(declared) if !declared.source.has_paths() => {
+            format!("what is captured of `{}`", declared.source.kind())
+        }
+        Some(_) | None => return Ok(()),
+    };
+    Err(CannotRestore::WholeOnly { backup: request.backup.clone(), what })
+}
+
 /// The restore of an artifact by itself, with what it requires.
 fn to_artifact(
     facts: &Facts<'_>,
@@ -218,9 +244,10 @@ fn to_artifact(
 ) -> Result<(Restore, String), CannotRestore> {
     let wanted = choose(facts, request, places)?;
     let (store, artifacts) = whole(request, places, wanted)?;
-    let (backup, store, to) = (request.backup.clone(), store.clone(), request.to.clone());
+    let (backup, store) = (request.backup.clone(), store.clone());
+    let (paths, to) = (request.paths.clone(), request.to.clone());
     let reason = format!("asked for; brings back the data of {:.0}", wanted.newest);
-    Ok((Restore { backup, artifacts, logs: Vec::new(), until: None, store, to }, reason))
+    Ok((Restore { backup, artifacts, logs: Vec::new(), until: None, store, paths, to }, reason))
 }
 
 /// Every artifact of the backup in the stores that may be read, nearest store first.

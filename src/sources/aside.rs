@@ -20,6 +20,28 @@ pub(super) fn new_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// What a place of a new folder was before: nothing, or an empty folder.
+#[derive(Debug)]
+pub(super) struct Vacancy {
+    place: PathBuf,
+    existed: bool,
+}
+
+impl Vacancy {
+    /// Before the folder is made.
+    pub(super) fn of(place: &Path) -> Self {
+        Self { place: place.to_owned(), existed: place.symlink_metadata().is_ok() }
+    }
+
+    /// Removes the folder that was made meanwhile, if it is empty.
+    pub(super) fn restore(self) {
+        if !self.existed {
+            // What somebody else put there meanwhile stays, and the folder with it.
+            let _ = std::fs::remove_dir(&self.place);
+        }
+    }
+}
+
 /// A file under way to its place; removed when it is dropped before [`Aside::place`].
 #[derive(Debug)]
 pub(super) struct Aside {

@@ -12,6 +12,7 @@
 mod extract;
 mod runs;
 mod send;
+mod tally;
 mod walk;
 
 use std::{
@@ -29,11 +30,12 @@ use tokio::io::AsyncRead;
 
 use super::{
     CaptureRequest, Captured, Place, Probe, Restored, Run, Sink, Source, SourceError,
-    aside::Aside,
+    aside::{self, Aside},
     beneath::Root,
     blocking::{Feed, Unwanted, consume, produce},
     grouping::Grouping,
     pax,
+    selection::{Missing, Picks, Selection},
 };
 use crate::{
     artifact::{
@@ -46,10 +48,8 @@ use crate::{
 use extract::Existing;
 use runs::{Member, content_size};
 use send::{Out, Sent};
-use walk::{Entry, Walk, What, absolute};
-
-/// How many things left out are named; the others are counted.
-const NAMED: usize = 1000;
+use tally::{Omitted, Tally};
+use walk::{Entry, Walk, What};
 
 /// Folders and files of the controller's host.
 #[derive(Clone, Debug)]
@@ -133,11 +133,25 @@ impl Source for FilesSource {
     ) -> Result<Restored, SourceError> {
         let restored = match place {
             Place::File(path) => save(stream, path).await.map(|()| path.display().to_string()),
-            Place::Folder(path) => self.extract(stream, Onto::Folder(path.clone())).await,
-            Place::Original => self.extract(stream, Onto::Original).await,
-            Place::Database(_) | Place::Bucket { .. } => {
-                Err(Failure::Refused("files go into a folder, or as an archive into a file".to_owned()))
-            }
+            Place::Folder(path) => self.extract(stream, Onto::Folder(path.clone()), None).await,
+            Place::Original => self.extract(stream, Onto::Original, None).await,
+            Place::Database(_) | Place::Bucket { .. } => Err(Failure::strange_place()),
+        };
+        restored.map(|place| Restored { place }).map_err(|failure| failure.explain("restore", self.subject()))
+    }
+
+    async fn restore_selected(
+        &self,
+        stream: &mut (dyn AsyncRead + Send + Unpin),
+        place: &Place,
+        selection: &Selection,
+    ) -> Result<Restored, SourceError> {
+        let picks = Some(Picks::of(selection.paths()));
+        let restored = match place {
+            Place::File(_) => Err(Failure::Refused("a part of an archive goes into a folder".to_owned())),
+            Place::Folder(path) => self.extract(stream, Onto::Folder(path.clone()), picks).await,
+            Place::Original => self.extract(stream, Onto::Original, picks).await,
+            Place::Database(_) | Place::Bucket { .. } => Err(Failure::strange_place()),
         };
         restored.map(|place| Restored { place }).map_err(|failure| failure.explain("restore", self.subject()))
     }
@@ -153,15 +167,24 @@ impl FilesSource {
         &self,
         stream: &mut (dyn AsyncRead + Send + Unpin),
         onto: Onto,
+        picks: Option<Picks>,
     ) -> Result<String, Failure> {
-        let (place, root, existing) = match onto {
-            Onto::Folder(path) => (path.display().to_string(), extract::new_folder(&path)?, Existing::Refuse),
-            Onto::Original => (self.subject(), filesystem()?, Existing::Replace(self.trees.paths.clone())),
+        let (place, new, root, existing) = match onto {
+            Onto::Folder(path) => {
+                let new = aside::Vacancy::of(&path);
+                (path.display().to_string(), Some(new), extract::new_folder(&path)?, Existing::Refuse)
+            }
+            Onto::Original => {
+                (self.subject(), None, filesystem()?, Existing::Replace(self.trees.paths.clone()))
+            }
         };
-        consume(stream, move |archive| extract::extract(archive, root, existing))
+        let extracted = consume(stream, move |archive| extract::extract(archive, root, existing, picks))
             .await
-            .unwrap_or_else(|died| Err(Failure::Stream(io::Error::other(died))))?;
-        Ok(place)
+            .unwrap_or_else(|died| Err(Failure::Stream(io::Error::other(died))));
+        if let (Err(Failure::Missing(Missing { others_found: false, .. })), Some(new)) = (&extracted, new) {
+            new.restore();
+        }
+        extracted.map(|()| place)
     }
 }
 
@@ -286,51 +309,6 @@ impl<'a> Capture<'a> {
     }
 }
 
-/// What a declared path holds.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tally {
-    files: u64,
-    folders: u64,
-    symlinks: u64,
-    bytes: u64,
-}
-
-impl Tally {
-    fn named(&self, path: &Path) -> [(String, u64); 4] {
-        let count = |what: &str, number| (format!("{} {what}", path.display()), number);
-        [
-            count("files", self.files),
-            count("folders", self.folders),
-            count("symlinks", self.symlinks),
-            count("bytes", self.bytes),
-        ]
-    }
-}
-
-/// What is not in the archive as it was on disk, and why.
-#[derive(Debug, Default)]
-struct Omitted {
-    named: Vec<String>,
-    others: usize,
-}
-
-impl Omitted {
-    fn add(&mut self, path: &Path, why: &str) {
-        if self.named.len() < NAMED {
-            self.named.push(format!("{}: {why}", absolute(path).display()));
-        } else {
-            self.others += 1;
-        }
-    }
-
-    fn told(mut self) -> Vec<String> {
-        if self.others > 0 {
-            self.named.push(format!("and {} more", self.others));
-        }
-        self.named
-    }
-}
-
 /// What went wrong, before it is known with what.
 #[derive(Debug)]
 enum Failure {
@@ -348,6 +326,8 @@ enum Failure {
     Stream(io::Error),
     /// What was asked would overwrite something or escape.
     Refused(String),
+    /// The archive does not hold what was selected.
+    Missing(Missing),
 }
 
 impl From<Unwanted> for Failure {
@@ -361,12 +341,17 @@ impl Failure {
         Failure::Io { doing, path: path.to_owned(), error }
     }
 
+    fn strange_place() -> Self {
+        Failure::Refused("files go into a folder, or as an archive into a file".to_owned())
+    }
+
     fn explain(self, operation: &'static str, subject: String) -> SourceError {
         let error = |class, reason: String| SourceError::new(operation, subject, class, reason);
         match self {
             Failure::Unwanted => error(Class::Retry, super::SinkClosed.to_string()),
             Failure::Stream(why) => error(Class::Retry, why.to_string()),
             Failure::Refused(why) => error(Class::Stalled, why),
+            Failure::Missing(missing) => error(Class::Stalled, missing.told()),
             Failure::LinksLost(path) => {
                 error(Class::Retry, format!("{} vanished, and other names link to it", path.display()))
             }

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! reach (calls, tried again) · listing (what there is) · names (keys as paths) · runs (what belongs together; its key)
-//! fetch, checks (an object, read whole) · about (what is said of it) · capture (the stream)
-//! standing (what is current) · folder · put_back, beside, digests (the ways back)
+//! fetch, checks (an object, read whole) · about, tags (what is said of it) · capture (the stream)
+//! standing, chosen (what is current, or selected) · folder · put_back, beside, digests (the ways back)
 //! ```
 //!
 //! What a server gives in one answer is one version of an object, whole or not at all. There is no moment at which all
@@ -14,6 +14,7 @@ mod about;
 mod beside;
 mod capture;
 mod checks;
+mod chosen;
 mod digests;
 mod fetch;
 mod folder;
@@ -23,6 +24,7 @@ mod put_back;
 mod reach;
 mod runs;
 mod standing;
+mod tags;
 
 use std::{
     io,
@@ -35,8 +37,10 @@ use aws_sdk_s3::Client;
 use tokio::{io::AsyncRead, runtime::Handle};
 
 use super::{
-    CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError, aside::Aside,
+    CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError,
+    aside::Aside,
     blocking::consume,
+    selection::{Missing, Selection},
 };
 use crate::{
     artifact::{
@@ -46,6 +50,7 @@ use crate::{
     aws::{self, Fault, S3Options},
     stores::{Class, ErrorKind},
 };
+use chosen::Chosen;
 use listing::Depth;
 use put_back::{Done, Existing, Target};
 use reach::Reach;
@@ -73,7 +78,7 @@ impl S3Source {
     pub fn new(options: S3Options) -> Result<Self, SourceError> {
         let prefix = folder_of(&options.prefix);
         let subject = subject(&options.bucket, &prefix);
-        let client = aws::client(&options).map_err(|fault| Failure::S3(fault).explain("use", subject))?;
+        let client = aws::s3(&options).map_err(|fault| Failure::S3(fault).explain("use", subject))?;
         Ok(Self { client, bucket: options.bucket, prefix })
     }
 
@@ -103,33 +108,42 @@ impl S3Source {
         &self,
         stream: &mut (dyn AsyncRead + Send + Unpin),
         place: &Place,
+        selection: Option<&Selection>,
     ) -> Result<String, Failure> {
+        let chosen = Chosen::of(selection);
         match place {
+            Place::File(_) if chosen.is_part() => {
+                Err(Failure::Refused("a part of an archive goes into a folder or a bucket".to_owned()))
+            }
             Place::File(path) => save(stream, path).await.map(|()| path.display().to_string()),
-            Place::Folder(path) => to_folder(stream, path.clone()).await,
+            Place::Folder(path) => to_folder(stream, path.clone(), chosen).await,
             Place::Bucket { bucket, prefix } => {
                 let (bucket, prepend) = (bucket.clone(), folder_of(prefix));
                 let reach = Reach { bucket, ..self.reach(SILENCE) };
-                self.to_bucket(stream, reach, prepend, Existing::Keep).await
+                self.to_bucket(stream, chosen, self.target(reach, prepend, Existing::Keep)).await
             }
             Place::Original => {
-                self.to_bucket(stream, self.reach(SILENCE), String::new(), Existing::Replace).await
+                let target = self.target(self.reach(SILENCE), String::new(), Existing::Replace);
+                self.to_bucket(stream, chosen, target).await
             }
             Place::Database(_) => Err(Failure::Refused("objects are no database".to_owned())),
         }
     }
 
+    fn target(&self, reach: Reach, prepend: String, existing: Existing) -> Target {
+        Target { reach, prepend, prefix: self.prefix.clone(), existing }
+    }
+
     async fn to_bucket(
         &self,
         stream: &mut (dyn AsyncRead + Send + Unpin),
-        reach: Reach,
-        prepend: String,
-        existing: Existing,
+        chosen: Chosen,
+        target: Target,
     ) -> Result<String, Failure> {
-        let name = subject(&reach.bucket, &prepend);
-        let target = Target { reach, prepend, prefix: self.prefix.clone(), existing };
+        let name = subject(&target.reach.bucket, &target.prepend);
         let runtime = Handle::current();
-        let done = consume(stream, move |archive| put_back::put_back(archive, &target, &runtime)).await;
+        let done =
+            consume(stream, move |archive| put_back::put_back(archive, chosen, &target, &runtime)).await;
         let done = done.unwrap_or_else(|died| Err(Failure::Stream(io::Error::other(died))))?;
         Ok(format!("{name}{}", told(&done)))
     }
@@ -153,6 +167,9 @@ fn told(done: &Done) -> String {
     if done.there_already > 0 {
         told += &format!(", {} already there", done.there_already);
     }
+    if done.tagged > 0 {
+        told += &format!(", {} given back tags", done.tagged);
+    }
     if done.others > 0 {
         told += &format!(", {} left alone that the artifact does not hold", objects(done.others));
     }
@@ -170,9 +187,13 @@ async fn save(stream: &mut (dyn AsyncRead + Send + Unpin), path: &Path) -> Resul
     aside.place().map_err(failed)
 }
 
-async fn to_folder(stream: &mut (dyn AsyncRead + Send + Unpin), folder: PathBuf) -> Result<String, Failure> {
+async fn to_folder(
+    stream: &mut (dyn AsyncRead + Send + Unpin),
+    folder: PathBuf,
+    chosen: Chosen,
+) -> Result<String, Failure> {
     let name = folder.display().to_string();
-    let extracted = consume(stream, move |archive| folder::extract(archive, &folder)).await;
+    let extracted = consume(stream, move |archive| folder::extract(archive, &folder, chosen)).await;
     let count = extracted.unwrap_or_else(|died| Err(Failure::Stream(io::Error::other(died))))?;
     Ok(format!("{name}: {}, described in {}", objects(count), names::DESCRIPTION))
 }
@@ -205,7 +226,17 @@ impl Source for S3Source {
         stream: &mut (dyn AsyncRead + Send + Unpin),
         place: &Place,
     ) -> Result<Restored, SourceError> {
-        let restored = self.restored(stream, place).await;
+        let restored = self.restored(stream, place, None).await;
+        restored.map(|place| Restored { place }).map_err(|failure| failure.explain("restore", self.subject()))
+    }
+
+    async fn restore_selected(
+        &self,
+        stream: &mut (dyn AsyncRead + Send + Unpin),
+        place: &Place,
+        selection: &Selection,
+    ) -> Result<Restored, SourceError> {
+        let restored = self.restored(stream, place, Some(selection)).await;
         restored.map(|place| Restored { place }).map_err(|failure| failure.explain("restore", self.subject()))
     }
 }
@@ -240,6 +271,8 @@ enum Failure {
     Stream(io::Error),
     /// What was asked would overwrite something or escape.
     Refused(String),
+    /// The archive does not hold what was selected.
+    Missing(Missing),
 }
 
 impl From<super::SinkClosed> for Failure {
@@ -287,7 +320,7 @@ impl Failure {
             Failure::Differ { count, first } => error(
                 Class::Stalled,
                 format!(
-                    "left alone as they are: {} with other content or headers than in the artifact, such as {first}; all others are there",
+                    "left alone as they are: {} with other content, headers or tags than in the artifact, such as {first}; all others are there",
                     objects(count)
                 ),
             )
@@ -301,6 +334,7 @@ impl Failure {
             }
             Failure::Stream(why) => error(Class::Retry, why.to_string()),
             Failure::Refused(why) => error(Class::Stalled, why),
+            Failure::Missing(missing) => error(Class::Stalled, missing.told()),
         }
     }
 }

@@ -8,8 +8,19 @@ use super::{
 };
 use crate::artifact::Kind;
 
-const SOURCES: [&str; 10] =
-    ["files", "sqlite", "mysql", "postgres", "mongodb", "influxdb", "influxdb2", "redis", "etcd", "s3"];
+const SOURCES: [&str; 11] = [
+    "files",
+    "sqlite",
+    "mysql",
+    "postgres",
+    "mongodb",
+    "influxdb",
+    "influxdb2",
+    "redis",
+    "etcd",
+    "dynamodb",
+    "s3",
+];
 /// Sources whose logs are captured.
 const LOGS: [&str; 2] = ["mysql", "postgres"];
 const STORES: [&str; 3] = ["local", "sftp", "s3"];
@@ -112,11 +123,16 @@ impl StorePlace {
 }
 
 impl Source {
+    /// Whether what is captured stands at paths, so that a part of it can be restored by itself.
+    pub fn has_paths(&self) -> bool {
+        matches!(self, Source::Files(_) | Source::S3(_))
+    }
+
     /// Whether the engine keeps a log that can be captured and replayed.
     pub fn has_log(&self) -> bool {
         match self {
             Source::Postgres(postgres) => postgres.method != PostgresMethod::Logical,
-            Source::Mysql(_) | Source::Mongodb(_) | Source::Dynamodb { .. } | Source::Rds { .. } => true,
+            Source::Mysql(_) | Source::Mongodb(_) | Source::Dynamodb(_) | Source::Rds { .. } => true,
             Source::Files(_)
             | Source::Sqlite { .. }
             | Source::Influxdb(_)

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{S3, SecretRef, SlotName};
+use super::{AwsCredentials, S3, SecretRef, SlotName};
 
 /// The protected data.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +26,7 @@ pub enum Source {
     /// etcd, version 3.
     Etcd(Etcd),
     /// A table of DynamoDB.
-    Dynamodb { region: String, table: String },
+    Dynamodb(Dynamodb),
     /// An instance of RDS.
     Rds { region: String, instance: String },
     /// Objects of a bucket.
@@ -46,7 +46,7 @@ impl Source {
             Source::Mongodb(_) => "mongodb",
             Source::Redis(_) => "redis",
             Source::Etcd(_) => "etcd",
-            Source::Dynamodb { .. } => "dynamodb",
+            Source::Dynamodb(_) => "dynamodb",
             Source::Rds { .. } => "rds",
             Source::S3(_) => "s3",
         }
@@ -144,6 +144,19 @@ pub struct Etcd {
     pub ca: Option<PathBuf>,
     /// The certificate that is shown to members.
     pub certificate: Option<ClientCertificate>,
+}
+
+/// A table of DynamoDB.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dynamodb {
+    /// Its region.
+    pub region: String,
+    /// Its name.
+    pub table: String,
+    /// URL, where it isn't AWS.
+    pub endpoint: Option<String>,
+    /// Access key; `None` uses the host's environment.
+    pub credentials: Option<AwsCredentials>,
 }
 
 /// A user and its password.

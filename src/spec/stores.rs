@@ -88,7 +88,7 @@ pub struct S3 {
     /// How the bucket stands in URLs.
     pub addressing: Addressing,
     /// Access key; `None` uses the host's own role or environment.
-    pub credentials: Option<S3Credentials>,
+    pub credentials: Option<AwsCredentials>,
 }
 
 /// How a bucket stands in URLs.
@@ -102,7 +102,7 @@ pub enum Addressing {
 
 /// An access key.
 #[derive(Clone, Debug, PartialEq)]
-pub struct S3Credentials {
+pub struct AwsCredentials {
     /// Its public half.
     pub access_key_id: SecretRef,
     /// Its secret half.

@@ -38,8 +38,8 @@ impl S3Store {
     /// The store that `options` name. Connects when it is first used; fails without an access key, or on an authority
     /// (`AWS_CA_BUNDLE`) that cannot be read.
     pub fn new(options: S3Options) -> Result<Self, StoreError> {
-        let client = aws::client(&options)
-            .map_err(|fault| error("use", format!("s3://{}", options.bucket), &fault))?;
+        let client =
+            aws::s3(&options).map_err(|fault| error("use", format!("s3://{}", options.bucket), &fault))?;
         let prefix = options.prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         Ok(Self { client, bucket: options.bucket, prefix, capabilities: OnceCell::new() })

@@ -59,6 +59,7 @@ const DRIVERS: &[&str] = &[
     "sources::influxdb2",
     "sources::redis",
     "sources::etcd",
+    "sources::dynamodb",
     "sources::git",
     "sources::s3",
     "schedulers::controller",

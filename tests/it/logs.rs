@@ -85,7 +85,7 @@ fn captures(world: &World) -> Vec<(Kind, Option<String>, String)> {
 }
 
 fn ask(world: &World, point: Point, to: Destination) -> Result<Restore, CannotRestore> {
-    let request = Request { backup: backup("agama"), point, from: None, to };
+    let request = Request { backup: backup("agama"), point, from: None, paths: Vec::new(), to };
     let plan = restore::restore(&world.spec, &world.inventory(), &world.limits, &request, world.now)?;
     match plan.steps.into_iter().next().expect("one step").action {
         Action::Restore(restore) => Ok(restore),

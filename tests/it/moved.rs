@@ -206,6 +206,7 @@ fn what_the_newest_name_held_before_the_move_stays_within_reach_under_the_first_
         backup: backup("agama"),
         point: Point::Artifact(stray.id),
         from: None,
+        paths: Vec::new(),
         to: Destination::File("/srv/out".into()),
     };
     let plan = restore::restore(&world.spec, &world.inventory(), &world.limits, &request, world.now).unwrap();
@@ -220,8 +221,13 @@ fn the_former_name_is_answered_with_the_newest() {
     let asked = manual::Request { backup: backup("agama"), kind: Kind::Full, reason: None };
     let captured = manual::manual(spec, &inventory, limits, &[asked], world.now);
     assert!(matches!(&captured, Err(CannotCapture::Renamed { name, .. }) if *name == backup("lizard")));
-    let request =
-        Request { backup: backup("agama"), point: Point::Latest, from: None, to: Destination::InPlace };
+    let request = Request {
+        backup: backup("agama"),
+        point: Point::Latest,
+        from: None,
+        paths: Vec::new(),
+        to: Destination::InPlace,
+    };
     let restored = restore::restore(spec, &inventory, limits, &request, world.now);
     assert!(matches!(&restored, Err(CannotRestore::Renamed { name, .. }) if *name == backup("lizard")));
 }

@@ -10,6 +10,7 @@ use backstay::{
         restore::{self, CannotRestore, Point},
         verify::{self, Scope},
     },
+    spec::Source,
 };
 
 use crate::world::*;
@@ -28,7 +29,7 @@ fn three_nights() -> (World, Vec<ArtifactId>) {
 
 fn ask(world: &World, point: Point, from: Option<&str>) -> Result<Restore, CannotRestore> {
     let (to, from) = (Destination::Folder("/srv/restore".into()), from.map(store));
-    let request = restore::Request { backup: backup("agama"), point, from, to };
+    let request = restore::Request { backup: backup("agama"), point, from, paths: Vec::new(), to };
     let plan = restore::restore(&world.spec, &world.inventory(), &world.limits, &request, world.now)?;
     let [step] = &plan.steps[..] else { panic!("{plan:#?}") };
     let Action::Restore(restore) = &step.action else { panic!("{plan:#?}") };
@@ -94,6 +95,27 @@ fn what_is_no_longer_declared_can_still_be_restored() {
     let (mut world, ids) = three_nights();
     world.spec.backups.clear();
     assert_eq!(ask(&world, Point::Latest, None).unwrap().artifacts, [ids[2]]);
+}
+
+#[test]
+fn a_part_is_restored_of_what_stands_at_paths_and_of_nothing_else() {
+    let (mut world, _) = three_nights();
+    let request = restore::Request {
+        backup: backup("agama"),
+        point: Point::Latest,
+        from: None,
+        paths: vec!["/srv/docs/a".to_owned()],
+        to: Destination::Folder("/srv/restore".into()),
+    };
+    let ask = |world: &World| {
+        let plan = restore::restore(&world.spec, &world.inventory(), &world.limits, &request, world.now)?;
+        Ok::<_, CannotRestore>(plan.steps[0].action.to_string())
+    };
+    let said = ask(&world).unwrap();
+    assert!(said.ends_with(" (/srv/docs/a only) from a to folder /srv/restore"), "{said}");
+    world.spec.backups.get_mut("agama").unwrap().source = Source::Sqlite { path: "/srv/shop.db".into() };
+    let refused = ask(&world).unwrap_err().to_string();
+    assert!(refused.contains("what is captured of `sqlite` comes back as a whole only"), "{refused}");
 }
 
 fn back_up(world: &World, kind: Kind) -> Result<Plan, CannotCapture> {

@@ -314,7 +314,7 @@ fn what_this_build_cannot_run_is_said_and_the_rest_runs() {
         },
     });
     world.spec.backups.get_mut("orders").unwrap().source =
-        Source::Dynamodb { region: "eu-north-1".to_owned(), table: "orders".to_owned() };
+        Source::Rds { region: "eu-north-1".to_owned(), instance: "orders".to_owned() };
     let plan = check(&world, &[]);
     let found: Vec<&str> = plan.cannot_run.iter().map(|c| c.resource.as_str()).collect();
     assert_eq!(found, ["backup.orders"]);

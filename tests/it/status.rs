@@ -65,8 +65,8 @@ fn each_condition_shows_when_it_should_and_no_other() {
         (|w| w.ahead = 3600, &[ClockApart]),
         (
             |w| {
-                let (region, table) = ("eu-north-1".to_owned(), "orders".to_owned());
-                w.spec.backups.get_mut("agama").unwrap().source = Source::Dynamodb { region, table };
+                let (region, instance) = ("eu-north-1".to_owned(), "orders".to_owned());
+                w.spec.backups.get_mut("agama").unwrap().source = Source::Rds { region, instance };
             },
             &[CannotRun],
         ),

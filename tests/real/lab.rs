@@ -8,6 +8,7 @@ pub mod influxdb;
 pub mod influxdb2;
 pub mod mariadb;
 pub mod mongodb;
+pub mod moto;
 pub mod postgres;
 pub mod redis;
 pub mod s3;

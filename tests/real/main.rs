@@ -8,6 +8,8 @@ mod store_conformance;
 mod lab;
 
 mod buckets;
+mod dynamodb;
+mod dynamodb_job;
 mod etcd;
 mod etcd_job;
 mod git;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use backstay::{
     artifact::layout::ObjectName,
-    aws::{S3Credentials, S3Options},
+    aws::{AwsCredentials, S3Options},
     stores::{
         ErrorKind, Held, Listed, Put, Store, StoreError,
         retry::{Attempts, RetryStore},
@@ -180,7 +180,7 @@ async fn a_full_store_is_full() {
 async fn a_missing_bucket_is_unavailable_and_wrong_keys_are_denied() {
     let minio = Minio::start();
     let key = |id: &str, secret: &str| S3Options {
-        credentials: S3Credentials::Key { id: id.into(), secret: secret.to_owned().into() },
+        credentials: AwsCredentials::Key { id: id.into(), secret: secret.to_owned().into() },
         ..minio.options()
     };
     let cases = [

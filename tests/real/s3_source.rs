@@ -13,9 +13,10 @@ use aws_sdk_s3::{
 };
 use backstay::{
     artifact::{Kind, manifest::Counts},
-    aws::{S3Credentials, S3Options},
+    aws::{AwsCredentials, S3Options},
     sources::{
         CaptureRequest, Captured, Place, Run, RunKey, Sink, SinkClosed, Source, SourceError, s3::S3Source,
+        selection::Selection,
     },
     stores::Class,
 };
@@ -351,9 +352,88 @@ async fn tags_that_are_set_later_and_changed_headers_are_seen() {
     let changed = client.put_object().bucket(UPLOADS).key("a").body(ByteStream::from_static(b"x"));
     changed.content_type("text/other").send().await.unwrap();
     let error = restored(&source, &sink.stream(), &to_bucket(UPLOADS, "")).await.unwrap_err();
-    assert!(error.to_string().contains("other content or headers"), "{error}");
+    assert!(error.to_string().contains("other content, headers or tags"), "{error}");
     restored(&source, &sink.stream(), &Place::Original).await.unwrap();
     assert!(described(&client, UPLOADS).await["a"].contains("(\"k\", \"v\")"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_place_tags_come_back_also_where_the_content_is_there() {
+    let (minio, client) = server().await;
+    for key in ["changed", "gained", "kept", "lost"] {
+        let put = client.put_object().bucket(UPLOADS).key(key).body(ByteStream::from_static(b"x"));
+        let put = if key == "gained" { put } else { put.tagging("k=a%20b&l=") };
+        put.send().await.unwrap();
+    }
+    let before = described(&client, UPLOADS).await;
+    let source = source(&minio, "");
+    let (sink, _) = captured(&source).await;
+    let tag = Tag::builder().key("k").value("other").build().unwrap();
+    for key in ["changed", "gained"] {
+        let tags = Tagging::builder().tag_set(tag.clone()).build().unwrap();
+        client.put_object_tagging().bucket(UPLOADS).key(key).tagging(tags).send().await.unwrap();
+    }
+    client.delete_object_tagging().bucket(UPLOADS).key("lost").send().await.unwrap();
+    assert_ne!(described(&client, UPLOADS).await, before);
+    let error = restored(&source, &sink.stream(), &to_bucket(UPLOADS, "")).await.unwrap_err();
+    assert!(error.to_string().contains("3 objects with other content, headers or tags"), "{error}");
+    let place = restored(&source, &sink.stream(), &Place::Original).await.unwrap();
+    assert_eq!(place, "s3://uploads/: 0 objects put, 1 already there, 3 given back tags");
+    assert_eq!(described(&client, UPLOADS).await, before);
+}
+
+async fn restored_part(
+    source: &S3Source,
+    mut stream: &[u8],
+    place: &Place,
+    paths: &[&str],
+) -> Result<String, SourceError> {
+    let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+    let selection = Selection::of(&paths).unwrap();
+    source.restore_selected(&mut stream, place, &selection).await.map(|restored| restored.place)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_a_bucket_comes_back_by_folder_key_and_version() {
+    let (minio, client) = server().await;
+    keep_versions(&client, UPLOADS).await;
+    let first = put(&client, UPLOADS, "in/report", "first").await;
+    for (key, content) in [("in/report", "second"), ("in/a/1", "1"), ("in/a/2", "2"), ("in/ab", "3")] {
+        put(&client, UPLOADS, key, content).await;
+    }
+    let source = source(&minio, "");
+    let (sink, _) = captured(&source).await;
+    let stream = sink.stream();
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = |name: &str| scratch.path().join(name);
+    let into = |name: &str| Place::Folder(folder(name));
+
+    restored_part(&source, &stream, &into("a"), &["in/a"]).await.unwrap();
+    assert_eq!(fs::read(folder("a/in/a/2")).unwrap(), b"2");
+    assert_eq!(fs::read_to_string(folder("a/.backstay-objects.jsonl")).unwrap().lines().count(), 2);
+    let version = format!("in/report?versionId={first}");
+    restored_part(&source, &stream, &into("old"), &[&version]).await.unwrap();
+    assert_eq!(fs::read(folder("old/in/report")).unwrap(), b"first");
+    let said = restored_part(&source, &stream, &to_bucket("copy", ""), &["in/ab", "in/report"]).await;
+    assert_eq!(said.unwrap(), "s3://copy/: 2 objects put");
+    assert_eq!(described(&client, "copy").await.into_keys().collect::<Vec<_>>(), ["in/ab", "in/report"]);
+
+    put(&client, UPLOADS, "in/ab", "overwritten").await;
+    let said = restored_part(&source, &stream, &Place::Original, &[&version]).await.unwrap();
+    assert_eq!(said, "s3://uploads/: 1 object put");
+    let now = described(&client, UPLOADS).await;
+    assert!(now["in/report"].contains(&blake3::hash(b"first").to_string()), "the former version is current");
+    assert!(now["in/ab"].contains(&blake3::hash(b"overwritten").to_string()), "all else stays");
+
+    for place in [into("none"), to_bucket("copy", "none"), Place::Original] {
+        let error = restored_part(&source, &stream, &place, &["in/b", "in/a?versionId=x"]).await.unwrap_err();
+        assert!(error.to_string().contains("nothing at in/b, in/a?versionId=x; nothing was"), "{error}");
+    }
+    assert!(!folder("none").exists());
+    assert_eq!(described(&client, UPLOADS).await, now);
+    let file = Place::File(folder("part.tar"));
+    let error = restored_part(&source, &stream, &file, &["in/a"]).await.unwrap_err();
+    assert!(error.to_string().contains("a folder or a bucket"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -447,7 +527,7 @@ async fn wrong_keys_and_missing_buckets_are_told_with_what_to_do() {
     let (minio, client) = server().await;
     put(&client, UPLOADS, "a", "x").await;
     let (sink, _) = captured(&source(&minio, "")).await;
-    let credentials = S3Credentials::Key { id: "nobody".into(), secret: "another secret".to_owned().into() };
+    let credentials = AwsCredentials::Key { id: "nobody".into(), secret: "another secret".to_owned().into() };
     let cases = [
         (S3Options { credentials, ..options(&minio, UPLOADS, "") }, Class::Stalled, "check the access key"),
         (

@@ -60,6 +60,13 @@ async fn a_commit_backs_up_a_bucket_that_comes_back_beside_the_original_and_over
     assert!(said.contains("2 objects put, 48 already there"), "{said}");
     assert_eq!(content(&client, "uploads", "in/7").await, "content 7");
     assert_eq!(content(&client, "uploads", "in/8").await, "content 8");
+    let part = root.path().join("part");
+    fleet.expect(&["restore", "uploads", "--path", "in/9", "--to", part.to_str().unwrap()], 0);
+    assert_eq!(fs::read_to_string(part.join("in/9")).unwrap(), "content 9");
+    assert_eq!(fs::read_dir(part.join("in")).unwrap().count(), 1);
+    let nothing = root.path().join("nothing");
+    let said = fleet.expect(&["restore", "uploads", "--path", "out/", "--to", nothing.to_str().unwrap()], 4);
+    assert!(said.contains("the artifact holds nothing at out/") && !nothing.exists(), "{said}");
     fleet.expect(&["backup", "uploads", "--kind", "incremental"], 0);
     fleet.expect(&["restore", "uploads", "--to", "bucket:"], 1);
 

@@ -21,7 +21,10 @@ use crate::{
         Step,
         action::{Capture, Destination, Restore},
     },
-    sources::{Place, Restored, Source},
+    sources::{
+        Place, Restored, Source,
+        selection::{Selection, Selective},
+    },
     spec::{
         Verify,
         names::{BackupName, FolderName, StoreName},
@@ -230,6 +233,10 @@ impl World {
                 check_undeclared(restore, manifests.last())?;
                 self.drivers.undeclared()
             }
+        };
+        let source = match Selection::of(&restore.paths) {
+            Some(selection) => Box::new(Selective::new(source, selection)),
+            None => source,
         };
         let place = match &restore.to {
             Destination::Folder(path) => Place::Folder(path.clone()),

@@ -192,6 +192,7 @@ fn restore_to(request: &Request, goal: &Goal<'_>) -> (Restore, String) {
         logs: logs.iter().map(|log| log.id).collect(),
         until: until.clone(),
         store: (*store).clone(),
+        paths: request.paths.clone(),
         to: request.to.clone(),
     };
     (restore, reason)

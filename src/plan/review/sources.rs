@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use super::{Change, Draft, Weight, words};
-use crate::spec::{Etcd, PostgresMethod, Redis, S3, SecretRef, Server, Sftp, Source, StorePlace, Tls};
+use crate::spec::{
+    Dynamodb, Etcd, PostgresMethod, Redis, S3, SecretRef, Server, Sftp, Source, StorePlace, Tls,
+};
 
 /// The keys of a declared place or source and their values, and the secrets that it refers to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -109,9 +111,7 @@ pub fn source(source: &Source) -> Traits {
         .with("token", Some(&it.token)),
         Source::Redis(it) => redis(it),
         Source::Etcd(it) => etcd(it),
-        Source::Dynamodb { region, table } => {
-            Traits::of([("region", words::plain(region)), ("table", words::plain(table))])
-        }
+        Source::Dynamodb(it) => dynamodb(it),
         Source::Rds { region, instance } => {
             Traits::of([("region", words::plain(region)), ("instance", words::plain(instance))])
         }
@@ -178,6 +178,16 @@ fn etcd(it: &Etcd) -> Traits {
     ])
     .with("password", it.login.as_ref().map(|login| &login.password))
     .with("key", it.certificate.as_ref().map(|certificate| &certificate.key))
+}
+
+fn dynamodb(it: &Dynamodb) -> Traits {
+    Traits::of([
+        ("region", words::plain(&it.region)),
+        ("table", words::plain(&it.table)),
+        ("endpoint", optional(it.endpoint.as_deref())),
+    ])
+    .with("access_key_id", it.credentials.as_ref().map(|keys| &keys.access_key_id))
+    .with("secret_access_key", it.credentials.as_ref().map(|keys| &keys.secret_access_key))
 }
 
 fn tls(tls: &Tls) -> String {

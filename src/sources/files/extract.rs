@@ -1,6 +1,7 @@
 //! Extraction: every member beneath one folder, whatever its name says and whatever links stand in the way.
 
 use std::{
+    collections::HashMap,
     ffi::{OsStr, OsString},
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
@@ -26,6 +27,7 @@ use super::{
 use crate::sources::{
     beneath::Root,
     pax::{Described, Reader, safe_name},
+    selection::{Missing, Picks},
 };
 
 /// How much is written at once, bytes; where all of it is zeros, a hole is left.
@@ -40,14 +42,27 @@ pub(super) enum Existing {
     Replace(Vec<PathBuf>),
 }
 
-/// Extracts an archive into `root`.
-pub(super) fn extract(archive: impl Read, root: Root, existing: Existing) -> Result<(), Failure> {
+/// Extracts an archive into `root`, or what `picks` select of it.
+pub(super) fn extract(
+    archive: impl Read,
+    root: Root,
+    existing: Existing,
+    mut picks: Option<Picks>,
+) -> Result<(), Failure> {
     let mut reader = Reader::new(archive);
-    let mut extraction = Extraction { root, existing, folders: Vec::new(), parent: None };
+    let mut extraction =
+        Extraction { root, existing, folders: Vec::new(), above: HashMap::new(), parent: None };
     while let Some(member) = reader.next().map_err(Failure::Stream)? {
-        extraction.member(member, &mut reader)?;
+        match &mut picks {
+            None => extraction.member(member, &mut reader)?,
+            Some(picks) => extraction.picked(picks, member, &mut reader)?,
+        }
     }
-    extraction.finish()
+    extraction.finish()?;
+    match picks.as_ref().and_then(|picks| Missing::among(picks.outcomes())) {
+        Some(missing) => Err(Failure::Missing(missing)),
+        None => Ok(()),
+    }
 }
 
 /// What is set on a member after its content.
@@ -64,11 +79,40 @@ struct Extraction {
     existing: Existing,
     /// Folders get their attributes last: a folder that may not be written to, or its time, would not survive.
     folders: Vec<(PathBuf, Attributes)>,
+    /// Folders that are not selected themselves, above what is: one that is missing is made as it was.
+    above: HashMap<PathBuf, Attributes>,
     /// The folder of the previous member.
     parent: Option<(PathBuf, OwnedFd)>,
 }
 
 impl Extraction {
+    /// A member, if it is selected.
+    fn picked(
+        &mut self,
+        picks: &mut Picks,
+        member: Described,
+        content: &mut impl Read,
+    ) -> Result<(), Failure> {
+        if !picks.take(&member.name) {
+            if member.kind.is_dir() && picks.reach_below(&member.name) {
+                let path = Self::safe(&member.name)?;
+                self.above.insert(path, Attributes::of(&member));
+            }
+            return Ok(());
+        }
+        match &member.link {
+            Some(first) if member.kind == EntryType::Link && !picks.hold(first) => {
+                let shown = |name: &[u8]| String::from_utf8_lossy(name).escape_debug().to_string();
+                Err(Failure::Refused(format!(
+                    "/{} is another name of /{}, where its content is; select that as well",
+                    shown(&member.name),
+                    shown(first)
+                )))
+            }
+            _ => self.member(member, content),
+        }
+    }
+
     fn member(&mut self, member: Described, content: &mut impl Read) -> Result<(), Failure> {
         let path = self.permitted(&member.name)?;
         let attributes = Attributes::of(&member);
@@ -106,37 +150,49 @@ impl Extraction {
 
     /// The place of a member, beneath the root and where this extraction may write.
     fn permitted(&self, name: &[u8]) -> Result<PathBuf, Failure> {
-        let shown = || String::from_utf8_lossy(name).escape_debug().to_string();
-        let path = safe_name(name).ok_or_else(|| Failure::Refused(format!("`{}` could escape", shown())))?;
+        let path = Self::safe(name)?;
         match &self.existing {
             Existing::Replace(within)
                 if !within.iter().any(|allowed| path.starts_with(relative(allowed))) =>
             {
-                Err(Failure::Refused(format!("`{}` is not below the declared paths", shown())))
+                let shown = path.display().to_string().escape_debug().to_string();
+                Err(Failure::Refused(format!("`{shown}` is not below the declared paths")))
             }
-            _ => Ok(path.to_owned()),
+            _ => Ok(path),
         }
+    }
+
+    /// The place of a member beneath the root.
+    fn safe(name: &[u8]) -> Result<PathBuf, Failure> {
+        let shown = || String::from_utf8_lossy(name).escape_debug().to_string();
+        let path = safe_name(name).ok_or_else(|| Failure::Refused(format!("`{}` could escape", shown())))?;
+        Ok(path.to_owned())
     }
 
     fn enter_parent(&mut self, path: &Path) -> io::Result<()> {
         let wanted = path.parent().unwrap_or(Path::new(""));
         if self.parent.as_ref().is_none_or(|(entered, _)| entered != wanted) {
-            self.parent = Some((wanted.to_owned(), self.open_or_make(wanted)?));
+            let folder = self.open_or_make(wanted)?;
+            self.parent = Some((wanted.to_owned(), folder));
         }
         Ok(())
     }
 
     /// Opens a folder beneath the root; makes what is missing of it, as parents of declared paths may be.
-    fn open_or_make(&self, folder_path: &Path) -> io::Result<OwnedFd> {
+    fn open_or_make(&mut self, folder_path: &Path) -> io::Result<OwnedFd> {
         match self.root.folder(folder_path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             opened => return opened,
         }
         let above = self.open_or_make(folder_path.parent().unwrap_or(Path::new("")))?;
-        match mkdirat(&above, folder_path.file_name().unwrap_or_default(), Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => self.root.folder(folder_path),
-            Err(error) => Err(error.into()),
+        let described = self.above.get(folder_path);
+        let mode = if described.is_some() { 0o700 } else { 0o755 };
+        match mkdirat(&above, folder_path.file_name().unwrap_or_default(), Mode::from_raw_mode(mode)) {
+            Ok(()) => self.folders.extend(described.map(|it| (folder_path.to_owned(), it.clone()))),
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
         }
+        self.root.folder(folder_path)
     }
 
     fn file(

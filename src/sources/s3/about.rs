@@ -3,12 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_s3::{
-    operation::{get_object::GetObjectOutput, head_object::HeadObjectOutput},
-    types::Tag,
-};
+use aws_sdk_s3::operation::{get_object::GetObjectOutput, head_object::HeadObjectOutput};
 use jiff::Timestamp;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use tar::EntryType;
 
@@ -216,15 +212,6 @@ impl About {
     }
 }
 
-/// Tags as they stand in a request; `None` where there are none.
-pub(super) fn tags(tags: &[Tag]) -> Option<String> {
-    let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    let mut pairs: Vec<String> =
-        tags.iter().map(|tag| format!("{}={}", encode(tag.key()), encode(tag.value()))).collect();
-    pairs.sort_unstable();
-    (!pairs.is_empty()).then(|| pairs.join("&"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,12 +262,5 @@ mod tests {
         let head =
             Head { kind: EntryType::Regular, name: b"etc/passwd", link: None, size: 0, meta, records: &[] };
         assert!(matches!(read_back(head.blocks()), Err(Failure::Refused(why)) if why.contains("key")));
-    }
-
-    #[test]
-    fn tags_stand_as_a_request_wants_them() {
-        let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build().unwrap();
-        assert_eq!(tags(&[tag("b", "1 & 2"), tag("a=", "ä")]).unwrap(), "a%3D=%C3%A4&b=1%20%26%202");
-        assert_eq!(tags(&[]), None);
     }
 }

@@ -4,13 +4,7 @@
 use aws_sdk_s3::{operation::get_object::GetObjectOutput, primitives::ByteStream, types::ChecksumMode};
 use bytes::Bytes;
 
-use super::{
-    Failure,
-    about::{About, tags},
-    checks::Check,
-    listing::Listed,
-    reach::Reach,
-};
+use super::{Failure, about::About, checks::Check, listing::Listed, reach::Reach, tags::tags};
 use crate::aws::{Fault, size_of};
 
 /// How often in a row a connection may break without a byte more than before.

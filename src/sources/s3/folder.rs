@@ -16,11 +16,11 @@ use serde::Serialize;
 use super::{
     Failure,
     about::About,
+    chosen::Chosen,
     names::{DESCRIPTION, Places},
-    standing::Standings,
 };
 use crate::sources::{
-    aside,
+    aside::{self, Vacancy},
     beneath::Root,
     pax::{Reader, safe_name},
 };
@@ -35,24 +35,34 @@ struct Line<'a> {
     about: &'a About,
 }
 
-/// Extracts the current objects of `archive` into `folder`, which is new or empty; returns how many.
-pub(super) fn extract(archive: impl Read, folder: &Path) -> Result<u64, Failure> {
+/// Extracts the chosen objects of `archive` into `folder`, which is new or empty; returns how many.
+pub(super) fn extract(archive: impl Read, folder: &Path, mut chosen: Chosen) -> Result<u64, Failure> {
+    let before = Vacancy::of(folder);
     aside::new_folder(folder).map_err(|error| Failure::io("open", folder, error))?;
     let root = Root::open(folder).map_err(|error| Failure::io("open", folder, error))?;
     let description = create(&root, Path::new(DESCRIPTION))?;
     let mut extraction =
         Extraction { root, description: BufWriter::new(description), places: Places::default() };
-    let mut reader = Reader::new(archive);
-    let (mut standings, mut count) = (Standings::default(), 0);
+    let (mut reader, mut count) = (Reader::new(archive), 0);
     while let Some(member) = reader.next().map_err(Failure::Stream)? {
         let about = About::of(&member)?;
-        if standings.is_current(&about)? && !about.delete_marker {
+        if chosen.takes(&about)? {
             extraction.object(&about, member.size, &mut reader)?;
             count += 1;
         }
     }
-    extraction.finish()?;
-    Ok(count)
+    match chosen.missing() {
+        Some(missing) if !missing.others_found => {
+            let removed = std::fs::remove_file(folder.join(DESCRIPTION));
+            removed.map_err(|error| Failure::io("remove", Path::new(DESCRIPTION), error))?;
+            before.restore();
+            Err(Failure::Missing(missing))
+        }
+        missing => {
+            extraction.finish()?;
+            missing.map_or(Ok(count), |missing| Err(Failure::Missing(missing)))
+        }
+    }
 }
 
 struct Extraction {

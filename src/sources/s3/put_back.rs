@@ -15,11 +15,12 @@ use super::{
     Failure,
     about::{About, Headers},
     beside::Beside,
+    chosen::Chosen,
     digests::{Digests, Sums},
     fetch::shown,
     listing::{Depth, Listing},
     reach::Reach,
-    standing::Standings,
+    tags,
 };
 use crate::{
     aws::{Fault, Upload, UploadRequest, confirmed, digest},
@@ -57,26 +58,33 @@ pub(super) struct Target {
 pub(super) struct Done {
     pub put: u64,
     pub there_already: u64,
+    /// There with other tags, and given those of the archive.
+    pub tagged: u64,
     /// There, and not in the archive.
     pub others: u64,
     differ: u64,
     first_that_differs: Option<String>,
 }
 
-/// Puts the current objects of `archive` into `target`. Runs on a thread that may block.
-pub(super) fn put_back(archive: impl Read, target: &Target, runtime: &Handle) -> Result<Done, Failure> {
+/// Puts the chosen objects of `archive` into `target`. Runs on a thread that may block.
+pub(super) fn put_back(
+    archive: impl Read,
+    mut chosen: Chosen,
+    target: &Target,
+    runtime: &Handle,
+) -> Result<Done, Failure> {
     let below = format!("{}{}", target.prepend, target.prefix);
     let beside = Beside::new(Listing::new(&target.reach, below.clone(), Depth::Newest));
     let mut putting =
         Putting { target, runtime, below, beside, done: Done::default(), conditions: Conditions::Known };
-    let (mut reader, mut standings) = (Reader::new(archive), Standings::default());
+    let mut reader = Reader::new(archive);
     while let Some(member) = reader.next().map_err(Failure::Stream)? {
         let about = About::of(&member)?;
-        if standings.is_current(&about)? && !about.delete_marker {
+        if chosen.takes(&about)? {
             putting.object(&about, member.size, &mut reader).map_err(|failure| failure.about(&about.key))?;
         }
     }
-    putting.finish()
+    putting.finish(&chosen)
 }
 
 /// Whether the server knows conditions of puts.
@@ -113,12 +121,10 @@ impl Putting<'_> {
         match (self.look(&key)?, existing) {
             (Some(there), Existing::Keep) => {
                 let sums = summed(content, size)?;
-                self.compare(&key, about, size, &there, &sums);
-                Ok(())
+                self.compare(&key, about, size, &there, &sums)
             }
-            (Some(there), Existing::Replace) if has_tag(about, &there) && is_alike(about, size, &there) => {
-                self.done.there_already += 1;
-                Ok(())
+            (Some(there), Existing::Replace) if has_etag(about, &there) && is_alike(about, size, &there) => {
+                self.tag(&key, about)
             }
             (_, _) => self.put(&key, about, size, content),
         }
@@ -133,7 +139,7 @@ impl Putting<'_> {
             Put::Created => self.done.put += 1,
             Put::Existed(sums) => match self.head(key)? {
                 // It came while it was put, or the answer to an earlier attempt was lost.
-                Some(there) => self.compare(key, about, size, &there, &sums),
+                Some(there) => self.compare(key, about, size, &there, &sums)?,
                 None => {
                     return Err(Failure::S3(Fault::Connection("others put and delete it meanwhile".into())));
                 }
@@ -142,13 +148,37 @@ impl Putting<'_> {
         Ok(())
     }
 
-    fn compare(&mut self, key: &str, about: &About, size: u64, there: &HeadObjectOutput, sums: &Sums) {
-        if (sums.are_of(there) || has_tag(about, there)) && is_alike(about, size, there) {
+    fn compare(
+        &mut self,
+        key: &str,
+        about: &About,
+        size: u64,
+        there: &HeadObjectOutput,
+        sums: &Sums,
+    ) -> Result<(), Failure> {
+        let same_content = sums.are_of(there) || has_etag(about, there);
+        if same_content && is_alike(about, size, there) && self.tags_there(key)? == about.tags {
             self.done.there_already += 1;
         } else {
             self.done.differ += 1;
             self.done.first_that_differs.get_or_insert_with(|| shown(key));
         }
+        Ok(())
+    }
+
+    /// Gives an object whose content is there already the tags that it had, if they differ.
+    fn tag(&mut self, key: &str, about: &About) -> Result<(), Failure> {
+        if self.tags_there(key)? == about.tags {
+            self.done.there_already += 1;
+            return Ok(());
+        }
+        self.runtime.block_on(tags::put(&self.target.reach, key, about.tags.as_deref()))?;
+        self.done.tagged += 1;
+        Ok(())
+    }
+
+    fn tags_there(&self, key: &str) -> Result<Option<String>, Failure> {
+        self.runtime.block_on(tags::there(&self.target.reach, key))
     }
 
     /// What is there under `key`.
@@ -260,8 +290,14 @@ impl Putting<'_> {
         Ok((sent, digests.sums()))
     }
 
-    fn finish(mut self) -> Result<Done, Failure> {
-        self.done.others = self.runtime.block_on(self.beside.rest())?;
+    fn finish(mut self, chosen: &Chosen) -> Result<Done, Failure> {
+        // Beside a part of the archive, nobody knows what the archive does not hold.
+        if !chosen.is_part() {
+            self.done.others = self.runtime.block_on(self.beside.rest())?;
+        }
+        if let Some(missing) = chosen.missing() {
+            return Err(Failure::Missing(missing));
+        }
         match &self.done.first_that_differs {
             None => Ok(self.done),
             Some(first) => Err(Failure::Differ { count: self.done.differ, first: first.clone() }),
@@ -341,7 +377,7 @@ fn is_alike(about: &About, size: u64, there: &HeadObjectOutput) -> bool {
 }
 
 /// Whether what is there tells the tag of what was captured: then it is that very content.
-fn has_tag(about: &About, there: &HeadObjectOutput) -> bool {
+fn has_etag(about: &About, there: &HeadObjectOutput) -> bool {
     about.etag.is_some() && there.e_tag() == about.etag.as_deref()
 }
 

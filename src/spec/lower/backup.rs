@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{Lower, below, line, show, store::secret, word};
 use crate::spec::{
-    Backup, ClientCertificate, Etcd, Files, Influxdb, Influxdb2, Login, Mongodb, Mysql, Policy, Postgres,
-    PostgresMethod, Redis, SelfHeal, Server, SlotName, Source, Tls,
+    Backup, ClientCertificate, Dynamodb, Etcd, Files, Influxdb, Influxdb2, Login, Mongodb, Mysql, Policy,
+    Postgres, PostgresMethod, Redis, SelfHeal, Server, SlotName, Source, Tls,
     names::{BackupName, INFRA, PolicyName},
     places::{Path, path},
     schema,
@@ -78,7 +78,7 @@ impl Lower<'_> {
                 self.etcd(&below(at, ["etcd"]), etcd).map(Source::Etcd)
             }
             schema::Backup { dynamodb: Some(it), .. } => {
-                Some(Source::Dynamodb { region: word(it.region)?, table: word(it.table)? })
+                self.dynamodb(&below(at, ["dynamodb"]), it).map(Source::Dynamodb)
             }
             schema::Backup { rds: Some(it), .. } => {
                 Some(Source::Rds { region: word(it.region)?, instance: word(it.instance)? })
@@ -86,6 +86,16 @@ impl Lower<'_> {
             schema::Backup { s3: Some(s3), .. } => self.s3(&below(at, ["s3"]), s3).map(Source::S3),
             _ => None,
         }
+    }
+
+    fn dynamodb(&mut self, at: &Path, dynamodb: schema::Dynamodb) -> Option<Dynamodb> {
+        let schema::Dynamodb { region, table, endpoint, access_key_id, secret_access_key } = dynamodb;
+        Some(Dynamodb {
+            credentials: self.access_key(at, access_key_id, secret_access_key),
+            region: word(region)?,
+            table: word(table)?,
+            endpoint: endpoint.map(|url| url.0.0),
+        })
     }
 
     fn postgres(&mut self, at: &Path, name: &BackupName, postgres: schema::Postgres) -> Option<Postgres> {

@@ -2,7 +2,7 @@
 
 use super::{Lower, below, length, line, word};
 use crate::spec::{
-    Addressing, Budget, S3, S3Credentials, SecretRef, SelfHeal, Sftp, Store, StorePlace,
+    Addressing, AwsCredentials, Budget, S3, SecretRef, SelfHeal, Sftp, Store, StorePlace,
     names::StoreName,
     places::{Path, path},
     schema,
@@ -42,22 +42,7 @@ impl Lower<'_> {
     }
 
     pub(super) fn s3(&mut self, at: &Path, s3: schema::S3) -> Option<S3> {
-        let credentials = match (s3.access_key_id.map(secret), s3.secret_access_key.map(secret)) {
-            (Some(access_key_id), Some(secret_access_key)) => {
-                Some(S3Credentials { access_key_id: access_key_id?, secret_access_key: secret_access_key? })
-            }
-            (None, None) => None,
-            _ => {
-                let message = format!("[{}] has one half of an access key", show(at));
-                self.error(
-                    "missing-key",
-                    at,
-                    message,
-                    "`access_key_id` and `secret_access_key` belong together",
-                );
-                None
-            }
-        };
+        let credentials = self.access_key(at, s3.access_key_id, s3.secret_access_key);
         let endpoint = s3.endpoint.map(|url| url.0.0);
         let addressing = match (s3.addressing, &endpoint) {
             (Some(schema::Addressing::Path), _) | (None, Some(_)) => Addressing::Path,
@@ -71,6 +56,27 @@ impl Lower<'_> {
             addressing,
             credentials,
         })
+    }
+
+    /// Both halves of an access key, or neither.
+    pub(super) fn access_key(
+        &mut self,
+        at: &Path,
+        id: Option<schema::Secret>,
+        secret_half: Option<schema::Secret>,
+    ) -> Option<AwsCredentials> {
+        match (id.map(secret), secret_half.map(secret)) {
+            (Some(access_key_id), Some(secret_access_key)) => {
+                Some(AwsCredentials { access_key_id: access_key_id?, secret_access_key: secret_access_key? })
+            }
+            (None, None) => None,
+            _ => {
+                let message = format!("[{}] has one half of an access key", show(at));
+                let hint = "`access_key_id` and `secret_access_key` belong together";
+                self.error("missing-key", at, message, hint);
+                None
+            }
+        }
     }
 }
 

@@ -276,6 +276,12 @@ pub struct Dynamodb {
     /// The table's name.
     #[schemars(required)]
     pub table: Option<Text<Word>>,
+    /// Where it isn't AWS.
+    pub endpoint: Option<Text<HttpUrl>>,
+    /// Public half of the access key. Default: the host's own role or environment.
+    pub access_key_id: Option<Secret>,
+    /// Secret half of the access key.
+    pub secret_access_key: Option<Secret>,
 }
 
 /// An instance of RDS.

@@ -81,6 +81,7 @@ impl Scene {
             backup: backup.parse().unwrap(),
             point: Point::Artifact(artifact),
             from: None,
+            paths: Vec::new(),
             to: Destination::File(file.clone()),
         };
         all_done(&apply(&self.controller, &Ask::Restore(request)).await.unwrap());

@@ -52,7 +52,7 @@ pub(super) fn with_identity(fleet: &Fleet) -> (Config, String) {
 
 pub(super) async fn restore(controller: &Controller, backup: &str, to: Destination) -> Outcome {
     let backup = backup.parse().unwrap();
-    let ask = Ask::Restore(Request { backup, point: Point::Latest, from: None, to });
+    let ask = Ask::Restore(Request { backup, point: Point::Latest, from: None, paths: Vec::new(), to });
     let pass = apply(controller, &ask).await.unwrap();
     pass.outcomes.into_values().next().unwrap()
 }

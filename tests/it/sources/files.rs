@@ -18,7 +18,7 @@ use std::{
 
 use backstay::{
     artifact::manifest::Counts,
-    sources::{CaptureRequest, Place, Source, files::FilesSource},
+    sources::{CaptureRequest, Place, Source, SourceError, files::FilesSource, selection::Selection},
     spec::Files,
 };
 use jiff::{Span, Timestamp};
@@ -369,6 +369,79 @@ async fn archives_that_try_to_escape_are_refused_and_change_nothing_outside() {
         .await
         .expect_err("it is not below the declared path");
     assert_eq!(fs::read_dir(victim.path()).unwrap().count(), 0);
+}
+
+async fn restored_part(
+    source: &FilesSource,
+    mut stream: &[u8],
+    place: &Place,
+    paths: &[&Path],
+) -> Result<String, SourceError> {
+    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let selection = Selection::of(&paths).unwrap();
+    source.restore_selected(&mut stream, place, &selection).await.map(|restored| restored.place)
+}
+
+#[tokio::test]
+async fn a_part_of_a_tree_comes_back_with_the_folders_above_it_as_they_were() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (tree, new) = (scratch.path().join("tree"), scratch.path().join("new"));
+    plant(&tree);
+    fs::set_permissions(tree.join("a/b"), fs::Permissions::from_mode(0o710)).unwrap();
+    let files = source(&[&tree], &[]);
+    let (sink, _) = captured(&files).await;
+    let place = Place::Folder(new.clone());
+    let (deep, big) = (tree.join("a/b/c"), tree.join("big"));
+    restored_part(&files, &sink.stream(), &place, &[&deep, &big]).await.unwrap();
+    let mut expected = described(&tree);
+    let kept = ["a", "a/b", "a/b/c", "a/b/c/deep", "big"].map(PathBuf::from);
+    expected.retain(|path, _| kept.contains(path));
+    let mut back = described(&inside(&new, &tree));
+    back.retain(|path, _| !path.as_os_str().is_empty());
+    assert_eq!(back, expected);
+    let mode = inside(&new, &tree).join("a/b").metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o710);
+
+    // In place, only what was selected is put back; what stands there is not touched.
+    write(tree.join("big"), b"overwritten");
+    write(tree.join("small"), b"overwritten, too");
+    fs::remove_dir_all(tree.join("a")).unwrap();
+    restored_part(&files, &sink.stream(), &Place::Original, &[&deep, &big]).await.unwrap();
+    assert_eq!(fs::read(tree.join("big")).unwrap(), noise(3 << 20));
+    assert_eq!(fs::read(tree.join("small")).unwrap(), b"overwritten, too");
+    assert_eq!(fs::read(tree.join("a/b/c/deep")).unwrap(), b"deep");
+    assert_eq!(tree.join("a/b").metadata().unwrap().permissions().mode() & 0o777, 0o710);
+}
+
+#[tokio::test]
+async fn what_was_selected_and_is_not_there_is_told_and_nothing_is_left() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (tree, new) = (scratch.path().join("tree"), scratch.path().join("new"));
+    write(tree.join("a/b"), b"b");
+    fs::hard_link(tree.join("a/b"), tree.join("a/c")).unwrap();
+    let files = source(&[&tree], &[]);
+    let (sink, _) = captured(&files).await;
+    let stream = sink.stream();
+    let place = Place::Folder(new.clone());
+    let part = |path: &'static str| tree.join(path);
+    let error = restored_part(&files, &stream, &place, &[&part("a/x"), &part("b")]).await.unwrap_err();
+    assert!(error.to_string().contains("tree/a/x, ") && error.to_string().contains("nothing was"), "{error}");
+    assert!(!new.exists(), "the folder is removed again");
+    fs::create_dir(&new).unwrap();
+    restored_part(&files, &stream, &place, &[&part("x")]).await.unwrap_err();
+    assert!(new.exists(), "a folder that was there stays");
+    let error = restored_part(&files, &stream, &place, &[&part("a/b"), &part("x")]).await.unwrap_err();
+    assert!(error.to_string().contains("at the other paths was restored"), "{error}");
+    assert_eq!(fs::read(inside(&new, &tree).join("a/b")).unwrap(), b"b");
+
+    let linked = Place::Folder(scratch.path().join("linked"));
+    let error = restored_part(&files, &stream, &linked, &[&part("a/c")]).await.unwrap_err();
+    assert!(error.to_string().contains("another name of") && error.to_string().contains("a/b"), "{error}");
+    let both = Place::Folder(scratch.path().join("both"));
+    restored_part(&files, &stream, &both, &[&part("a/c"), &part("a/b")]).await.unwrap();
+    let file = Place::File(scratch.path().join("part.tar"));
+    let error = restored_part(&files, &stream, &file, &[&part("a")]).await.unwrap_err();
+    assert!(error.to_string().contains("goes into a folder"), "{error}");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use aws_sdk_s3::{
     config::{BehaviorVersion, Config, Region},
 };
 use backstay::{
-    aws::{DEFAULT_SILENCE, S3Credentials, S3Options},
+    aws::{AwsCredentials, DEFAULT_SILENCE, S3Options},
     spec::Addressing,
 };
 use hyper_util::{
@@ -36,7 +36,7 @@ pub fn options(address: impl std::fmt::Display) -> S3Options {
         endpoint: Some(format!("http://{address}")),
         prefix: "below/this".into(),
         addressing: Addressing::Path,
-        credentials: S3Credentials::Key { id: KEY_ID.into(), secret: SECRET.to_owned().into() },
+        credentials: AwsCredentials::Key { id: KEY_ID.into(), secret: SECRET.to_owned().into() },
         silence: DEFAULT_SILENCE,
     }
 }

@@ -1,0 +1,212 @@
+//! AWS's services as moto plays them, and a go-between that plays the tricks that moto does not.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::{Arc, Mutex},
+};
+
+use aws_credential_types::Credentials;
+use aws_sdk_dynamodb::{
+    Client,
+    config::{BehaviorVersion, Config, Region},
+};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
+use backstay::aws::{AwsCredentials, DEFAULT_SILENCE, DynamodbOptions};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Server, free_port};
+
+pub const KEY_ID: &str = "AKIABACKSTAYTESTS000";
+pub const SECRET: &str = "not-a-secret-but-long-enough";
+pub const REGION: &str = "eu-north-1";
+
+/// How `table` is reached at `endpoint`.
+pub fn options(endpoint: String, table: &str) -> DynamodbOptions {
+    DynamodbOptions {
+        table: table.to_owned(),
+        region: REGION.to_owned(),
+        endpoint: Some(endpoint),
+        credentials: AwsCredentials::Key { id: KEY_ID.to_owned(), secret: SECRET.to_owned().into() },
+        silence: DEFAULT_SILENCE,
+    }
+}
+
+/// moto's server, with an account that holds nothing.
+pub struct Moto {
+    _folder: TempDir,
+    port: u16,
+    server: Server,
+}
+
+impl Moto {
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// Starts it with variables in its environment.
+    pub fn with(variables: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let port = free_port();
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let mut command = Command::new(program());
+        command
+            .env_clear()
+            .env("HOME", folder.path())
+            .envs(variables.iter().copied())
+            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        let mut server = Server::start(&mut command);
+        server.wait_for_port(port);
+        Self { _folder: folder, port, server }
+    }
+
+    pub fn kill(&mut self) {
+        self.server.kill().unwrap();
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub fn options(&self, table: &str) -> DynamodbOptions {
+        options(self.endpoint(), table)
+    }
+
+    /// What the owner of the account uses.
+    pub fn client(&self) -> Client {
+        let config = Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(REGION))
+            .credentials_provider(Credentials::new(KEY_ID, SECRET, None, None, "tests"))
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .endpoint_url(self.endpoint());
+        Client::from_conf(config.build())
+    }
+}
+
+impl Moto {
+    /// A key that may do what `policy` allows; from [`Self::guard`] on, nothing else.
+    pub async fn key_for(&self, user: &str, policy: &Value) -> AwsCredentials {
+        self.iam(&[("Action", "CreateUser"), ("UserName", user)]).await;
+        let policy = policy.to_string();
+        let put = [("Action", "PutUserPolicy"), ("PolicyName", "p"), ("PolicyDocument", policy.as_str())];
+        self.iam(&[&put[..], &[("UserName", user)]].concat()).await;
+        let key = self.iam(&[("Action", "CreateAccessKey"), ("UserName", user)]).await;
+        let told = |tag: &str| {
+            let (_, rest) = key.split_once(&format!("<{tag}>")).unwrap();
+            rest.split('<').next().unwrap().to_owned()
+        };
+        AwsCredentials::Key { id: told("AccessKeyId"), secret: told("SecretAccessKey").into() }
+    }
+
+    async fn iam(&self, form: &[(&str, &str)]) -> String {
+        let form = [form, &[("Version", "2010-05-08")]].concat();
+        let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+        let body: Vec<String> =
+            form.iter().map(|(key, value)| format!("{}={}", encode(key), encode(value))).collect();
+        let scope = "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/iam/aws4_request, SignedHeaders=host, Signature=0";
+        let request = reqwest::Client::new().post(self.endpoint()).header("authorization", scope);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let answer = request.body(body.join("&")).send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+        answer.text().await.unwrap()
+    }
+
+    /// Checks keys and what they may do from now on.
+    pub async fn guard(&self) {
+        let url = format!("{}/moto-api/reset-auth", self.endpoint());
+        let answer = reqwest::Client::new().post(url).body("0").send().await.unwrap();
+        assert!(answer.status().is_success());
+    }
+}
+
+/// moto's program, among the tools that `ci/test` installs.
+fn program() -> PathBuf {
+    let tools = std::env::var_os("BACKSTAY_TOOLS")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools")));
+    let program = tools.join("moto/bin/moto_server");
+    assert!(program.is_file(), "moto is in $BACKSTAY_TOOLS/moto; run ci/test, which installs it");
+    program
+}
+
+/// What a go-between does with a request of one operation.
+pub enum Trick {
+    /// Answers 400 with this code, and hands nothing on.
+    Refuse(&'static str),
+    /// Hands on what this makes of the request, and answers with what it makes of the answer.
+    Alter(fn(&mut Value), fn(&Value, &mut Value)),
+}
+
+/// A server that hands requests on, and plays tricks, each once and in their order.
+#[derive(Clone)]
+pub struct GoBetween {
+    behind: String,
+    tricks: Arc<Mutex<HashMap<&'static str, Vec<Trick>>>>,
+    seen: Arc<Mutex<Vec<(String, Value)>>>,
+}
+
+impl GoBetween {
+    /// In front of `moto`; returns its URL as well. Ends with the test's runtime.
+    pub async fn start(moto: &Moto) -> (Self, String) {
+        let between = Self { behind: moto.endpoint(), tricks: Arc::default(), seen: Arc::default() };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let app = Router::new().fallback(hand_on).with_state(between.clone());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        (between, endpoint)
+    }
+
+    pub fn play(&self, operation: &'static str, trick: Trick) {
+        self.tricks.lock().unwrap().entry(operation).or_default().insert(0, trick);
+    }
+
+    /// What was asked for by requests of `operation`.
+    pub fn requests(&self, operation: &str) -> Vec<Value> {
+        let seen = self.seen.lock().unwrap();
+        seen.iter().filter(|(name, _)| name == operation).map(|(_, request)| request.clone()).collect()
+    }
+
+    fn next_trick(&self, operation: &str) -> Option<Trick> {
+        self.tricks.lock().unwrap().get_mut(operation)?.pop()
+    }
+}
+
+async fn hand_on(State(between): State<GoBetween>, headers: HeaderMap, body: Bytes) -> (StatusCode, String) {
+    let operation = headers["x-amz-target"].to_str().unwrap().rsplit_once('.').unwrap().1.to_owned();
+    let asked: Value = serde_json::from_slice(&body).unwrap();
+    between.seen.lock().unwrap().push((operation.clone(), asked.clone()));
+    let (mut changed, trick) = (asked.clone(), between.next_trick(&operation));
+    let alter = match trick {
+        Some(Trick::Refuse(code)) => {
+            let said = format!(r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{code}","message":"no"}}"#);
+            return (StatusCode::BAD_REQUEST, said);
+        }
+        Some(Trick::Alter(request, answer)) => {
+            request(&mut changed);
+            Some(answer)
+        }
+        None => None,
+    };
+    let mut request = reqwest::Client::new().post(&between.behind).body(changed.to_string());
+    for name in ["x-amz-target", "content-type", "authorization"] {
+        request = request.header(name, headers[name].to_str().unwrap());
+    }
+    let answer = request.send().await.unwrap();
+    let (status, text) = (answer.status(), answer.text().await.unwrap());
+    let Some(alter) = alter else { return (status, text) };
+    let mut answer = serde_json::from_str(&text).unwrap();
+    alter(&asked, &mut answer);
+    (status, answer.to_string())
+}
