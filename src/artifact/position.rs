@@ -196,11 +196,12 @@ impl<'a> LogPosition<'a> {
             (LogPosition::Binlog { server, stem, number, offset }, _, _) => {
                 let server = server.or(match until {
                     LogPosition::Binlog { server, .. } => *server,
-                    LogPosition::Wal(_) => None,
+                    LogPosition::Wal(_) | LogPosition::Oplog(_) => None,
                 });
                 let place = LogPosition::Binlog { server, stem, number: *number, offset: *offset };
                 *from < place && place <= *until
             }
+            (LogPosition::Oplog(_), _, _) => from < self && self <= until,
             _ => false,
         }
     }
@@ -336,6 +337,9 @@ mod tests {
             ["oplog 1:1 of a", "0/1", "bin.1:4"].map(|text| LogPosition::parse(text).unwrap());
         assert_eq!(oplog.in_sequence(&wal), Ordering::Greater);
         assert_eq!(binlog.in_sequence(&oplog), Ordering::Less);
+        let later = LogPosition::parse("oplog 9:1 of a").unwrap();
+        assert!(later.lies_between(&oplog, &later) && !oplog.lies_between(&oplog, &later));
+        assert!(!LogPosition::parse("oplog 5:1 of b").unwrap().lies_between(&oplog, &later));
     }
 
     #[test]

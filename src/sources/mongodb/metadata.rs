@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(read, view);
         let mut command = doc! { "create": "dear" };
         command.extend(options);
-        assert_eq!((read.create("dear"), read.create_indexes("dear")), (command, None));
+        assert_eq!((read.create("dear"), read.own_indexes()), (command, Vec::new()));
     }
 
     #[test]
@@ -259,7 +259,7 @@ mod tests {
         let indexes = [doc! { "key": { "a": 1 }, "name": "a_1", "unique": true }];
         assert_eq!(made.own_indexes(), indexes);
         assert_eq!(made.create("t"), doc! { "create": "t" });
-        assert_eq!(collection(doc! {}, vec![id]).own_indexes(), [doc! {}; 0]);
+        assert!(collection(doc! {}, vec![id]).own_indexes().is_empty());
     }
 
     #[test]

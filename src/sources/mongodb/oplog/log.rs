@@ -46,7 +46,7 @@ pub(in super::super) async fn capture(
     pieces.end(&end).await?;
     let until = Edge { time: settled.time.max(from.time), position: oplog.position(settled.stamp) };
     Ok(Captured {
-        moment: Moment::Window { from, until },
+        moment: Moment::Window { from, until, named: Vec::new() },
         details: Details {
             versions: [("server".to_owned(), access.version.for_people())].into(),
             omitted: notes,

@@ -16,7 +16,10 @@ use super::{
     Changes, Missing, Operation, Replaced, Unknown,
     entry::{self, Mark},
 };
-use crate::{artifact::position::LogPosition, sources::Replay};
+use crate::{
+    artifact::{position::LogPosition, until::Until},
+    sources::Replay,
+};
 
 /// The file of the entries, beside the archive.
 const FILE: &str = "oplog.bson";
@@ -42,7 +45,7 @@ pub(in super::super) async fn over_original(
         }
     }
     changes.send(access).await?;
-    let until = replay.until.map_or_else(String::new, |until| format!(" as of {until:.0}"));
+    let until = replay.until.as_ref().map_or_else(String::new, |until| format!(" as of {until}"));
     Ok(format!("the databases of the archive{until}"))
 }
 
@@ -135,24 +138,47 @@ struct Entries<'a> {
 struct Limits {
     /// Only what is behind this entry.
     behind: Timestamp,
-    /// Only what happened before this second.
-    before: Option<i64>,
+    /// Only what is before this one, which need not be there.
+    before: Option<Timestamp>,
 }
 
 impl Limits {
     fn of(replay: &Replay) -> Result<Self, Failure> {
-        match LogPosition::parse(&replay.from) {
-            Some(LogPosition::Oplog(place)) => Ok(Self {
-                behind: Timestamp { time: place.time, increment: place.increment },
-                before: replay.until.map(|until| until.as_second()),
-            }),
-            _ => Err(Failure::Refused(format!("{:?} is no place in an oplog", replay.from))),
-        }
+        let from = LogPosition::parse(&replay.from).and_then(|place| stamp(&place));
+        let behind = from.ok_or_else(|| no_place(&replay.from))?;
+        let before = replay.until.as_ref().map(end).transpose()?;
+        Ok(Self { behind, before })
     }
 
     fn hold(self, stamp: Timestamp) -> bool {
-        stamp > self.behind && self.before.is_none_or(|before| i64::from(stamp.time) < before)
+        stamp > self.behind && self.before.is_none_or(|before| stamp < before)
     }
+}
+
+fn end(until: &Until) -> Result<Timestamp, Failure> {
+    match until {
+        Until::Moment(at) => {
+            // Before 1970 and after 2106 there is nothing in an oplog.
+            let time = u32::try_from(at.as_second().max(0)).unwrap_or(u32::MAX);
+            Ok(Timestamp { time, increment: 0 })
+        }
+        Until::Place(place) => {
+            let stamp = place.position().and_then(|place| stamp(&place));
+            stamp.ok_or_else(|| no_place(&place.to_string()))
+        }
+        Until::Transaction(_) | Until::Named(_) => Err(Failure::Refused(format!("an oplog has no {until}"))),
+    }
+}
+
+fn stamp(place: &LogPosition<'_>) -> Option<Timestamp> {
+    match place {
+        LogPosition::Oplog(place) => Some(Timestamp { time: place.time, increment: place.increment }),
+        _ => None,
+    }
+}
+
+fn no_place(text: &str) -> Failure {
+    Failure::Refused(format!("{text:?} is no place in an oplog"))
 }
 
 impl<'a> Entries<'a> {
@@ -241,7 +267,7 @@ mod tests {
     }
 
     async fn replayed(mut bytes: &[u8], from: u32, until: Option<i64>) -> Result<Vec<u32>, Failure> {
-        let until = until.map(|until| jiff::Timestamp::from_second(until).unwrap());
+        let until = until.map(|until| Until::Moment(jiff::Timestamp::from_second(until).unwrap()));
         let replay = Replay { from: format!("oplog {from}:2 of x"), until };
         let mut entries = Entries::read(&mut bytes, &replay)?;
         let mut stamps = Vec::new();
@@ -258,6 +284,18 @@ mod tests {
         assert_eq!(replayed(&log, 5, Some(8)).await.unwrap(), [6, 7]);
         assert_eq!(replayed(&log, 5, Some(6)).await.unwrap(), [0_u32; 0]);
         assert_eq!(replayed(&log, 8, None).await.unwrap(), [0_u32; 0]);
+    }
+
+    #[test]
+    fn a_replay_ends_before_a_second_or_a_place_and_nowhere_else() {
+        let place = |text: &str| Until::Place(text.parse().unwrap());
+        assert_eq!(
+            end(&Until::Moment("1970-01-01T00:00:09.9Z".parse().unwrap())).unwrap(),
+            Timestamp { time: 9, increment: 0 }
+        );
+        assert_eq!(end(&place("oplog 7:8 of x")).unwrap(), Timestamp { time: 7, increment: 8 });
+        assert!(matches!(end(&place("0/300")), Err(Failure::Refused(_))));
+        assert!(matches!(end(&Until::Named("release".parse().unwrap())), Err(Failure::Refused(_))));
     }
 
     #[tokio::test]
