@@ -18,6 +18,43 @@ pub enum LogPosition<'a> {
     },
     /// PostgreSQL.
     Wal(WalPosition<'a>),
+    /// MongoDB.
+    Oplog(OplogPosition<'a>),
+}
+
+/// A place in the oplog of a replica set of MongoDB: `oplog 1795934561:18 of 65f0…`, the timestamp of one of its entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OplogPosition<'a> {
+    /// Seconds since 1970.
+    pub time: u32,
+    /// Counts the entries of that second.
+    pub increment: u32,
+    /// Whose log it is: timestamps of different logs have no order.
+    pub log: &'a str,
+}
+
+/// What positions in an oplog begin with.
+const OPLOG: &str = "oplog ";
+
+impl<'a> OplogPosition<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let (stamp, log) = text.strip_prefix(OPLOG)?.split_once(" of ")?;
+        let (time, increment) = stamp.split_once(':')?;
+        Some(Self { time: time.parse().ok()?, increment: increment.parse().ok()?, log })
+    }
+}
+
+impl fmt::Display for OplogPosition<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{OPLOG}{}:{} of {}", self.time, self.increment, self.log)
+    }
+}
+
+impl PartialOrd for OplogPosition<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        let stamp = |it: &Self| (it.time, it.increment);
+        (self.log == other.log).then(|| stamp(self).cmp(&stamp(other)))
+    }
 }
 
 /// A place in PostgreSQL's write-ahead log: `0/3000028, timeline 2, after 1 until 0/2F00000, system 7112…`.
@@ -137,6 +174,9 @@ impl<'a> LogPosition<'a> {
     /// Reads a position as manifests bear it. Behind a comma may stand whose log it is (`server ID`, `system ID`) and other
     /// names of the same place, such as a GTID.
     pub fn parse(text: &'a str) -> Option<Self> {
+        if text.starts_with(OPLOG) {
+            return OplogPosition::parse(text).map(LogPosition::Oplog);
+        }
         WalPosition::parse(text).map(LogPosition::Wal).or_else(|| {
             let mut pieces = text.split(',').map(str::trim);
             let place = pieces.next()?;
@@ -156,11 +196,12 @@ impl<'a> LogPosition<'a> {
             (LogPosition::Binlog { server, stem, number, offset }, _, _) => {
                 let server = server.or(match until {
                     LogPosition::Binlog { server, .. } => *server,
-                    LogPosition::Wal(_) => None,
+                    LogPosition::Wal(_) | LogPosition::Oplog(_) => None,
                 });
                 let place = LogPosition::Binlog { server, stem, number: *number, offset: *offset };
                 *from < place && place <= *until
             }
+            (LogPosition::Oplog(_), _, _) => from < self && self <= until,
             _ => false,
         }
     }
@@ -168,8 +209,10 @@ impl<'a> LogPosition<'a> {
     /// An order of all positions, which agrees with that of places in one log.
     pub fn in_sequence(&self, other: &Self) -> Ordering {
         match (self, other) {
-            (LogPosition::Binlog { .. }, LogPosition::Wal(_)) => Ordering::Less,
-            (LogPosition::Wal(_), LogPosition::Binlog { .. }) => Ordering::Greater,
+            (LogPosition::Oplog(one), LogPosition::Oplog(other)) => {
+                let key = |it: &OplogPosition<'a>| (it.log, it.time, it.increment);
+                key(one).cmp(&key(other))
+            }
             (LogPosition::Wal(one), LogPosition::Wal(other)) => {
                 let key = |it: &WalPosition<'a>| (it.system, it.history.timeline, it.lsn);
                 key(one).cmp(&key(other))
@@ -183,6 +226,16 @@ impl<'a> LogPosition<'a> {
                     offset: other_offset,
                 },
             ) => (server, stem, number, offset).cmp(&(other_server, other_stem, other_number, other_offset)),
+            _ => self.engine().cmp(&other.engine()),
+        }
+    }
+
+    /// A number for each engine.
+    fn engine(&self) -> u8 {
+        match self {
+            LogPosition::Binlog { .. } => 0,
+            LogPosition::Wal(_) => 1,
+            LogPosition::Oplog(_) => 2,
         }
     }
 }
@@ -200,8 +253,9 @@ fn binlog<'a>(text: &'a str, server: Option<&'a str>) -> Option<LogPosition<'a>>
 /// Places of different logs have no order.
 impl PartialOrd for LogPosition<'_> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        use LogPosition::{Binlog, Wal};
+        use LogPosition::{Binlog, Oplog, Wal};
         match (self, other) {
+            (Oplog(one), Oplog(other)) => one.partial_cmp(other),
             (Wal(one), Wal(other)) => one.partial_cmp(other),
             (
                 Binlog { server, stem, number, offset },
@@ -264,6 +318,28 @@ mod tests {
         for nonsense in ["", "bin:4", "bin.x:4", "bin.1:", "0/", "/0", "0/123456789", "gtid 0-1-2"] {
             assert_eq!(LogPosition::parse(nonsense), None, "{nonsense}");
         }
+    }
+
+    #[test]
+    fn places_in_an_oplog_are_ordered_by_their_timestamps() {
+        assert_eq!(order("oplog 100:9 of a", "oplog 100:10 of a"), Some(Ordering::Less));
+        assert_eq!(order("oplog 101:1 of a", "oplog 100:10 of a"), Some(Ordering::Greater));
+        assert_eq!(order("oplog 100:1 of a", "oplog 100:1 of a"), Some(Ordering::Equal));
+        assert_eq!(order("oplog 100:1 of a", "oplog 101:1 of b"), None, "of another replica set");
+        assert_eq!(order("oplog 100:1 of a", "0/400, timeline 1"), None);
+        for nonsense in ["oplog ", "oplog 1 of a", "oplog x:1 of a", "oplog 1:1", "oplog 1:99999999999 of a"]
+        {
+            assert_eq!(LogPosition::parse(nonsense), None, "{nonsense}");
+        }
+        let place = OplogPosition { time: 7, increment: 8, log: "a-b" };
+        assert_eq!(LogPosition::parse(&place.to_string()), Some(LogPosition::Oplog(place)));
+        let [oplog, wal, binlog] =
+            ["oplog 1:1 of a", "0/1", "bin.1:4"].map(|text| LogPosition::parse(text).unwrap());
+        assert_eq!(oplog.in_sequence(&wal), Ordering::Greater);
+        assert_eq!(binlog.in_sequence(&oplog), Ordering::Less);
+        let later = LogPosition::parse("oplog 9:1 of a").unwrap();
+        assert!(later.lies_between(&oplog, &later) && !oplog.lies_between(&oplog, &later));
+        assert!(!LogPosition::parse("oplog 5:1 of b").unwrap().lies_between(&oplog, &later));
     }
 
     #[test]

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! access (who is asked, and what it is) · catalog (what there is) · metadata (what makes a collection again)
-//! archive (the format) · dump (the stream) · reader (what proves that a stream is whole) · load (the way back)
+//! archive (the format) · dump, pieces (the stream) · reader (what proves that a stream is whole) · load, targets (the way back)
+//! oplog (what is written meanwhile, and since)
 //! ```
 //!
-//! Collections are read one after another: each document is whole, and what was written before the capture began is in it;
-//! of what is written meanwhile some is in it and some is not.
+//! Collections are read one after another. Where the server has an oplog, what was written meanwhile stands in the archive as well,
+//! and brings all that was read to one moment; elsewhere of what was written meanwhile some is in it and some is not.
 
 mod access;
 mod archive;
@@ -14,7 +15,10 @@ mod catalog;
 mod dump;
 mod load;
 mod metadata;
+mod oplog;
+mod pieces;
 mod reader;
+mod targets;
 
 use std::{io, time::Duration};
 
@@ -22,7 +26,7 @@ use async_trait::async_trait;
 use mongodb::error::{Error, ErrorKind};
 use tokio::{io::AsyncRead, time::timeout};
 
-use super::{CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError};
+use super::{CaptureRequest, Captured, Place, Probe, Replay, Restored, Sink, Source, SourceError};
 use crate::{artifact::Kind, secrets::Secret, spec, stores::Class};
 use access::Access;
 
@@ -90,6 +94,21 @@ impl MongodbSource {
         }
     }
 
+    async fn replayed(
+        &self,
+        stream: &mut (dyn AsyncRead + Send + Unpin),
+        place: &Place,
+        replay: &Replay,
+    ) -> Result<String, Failure> {
+        match place {
+            Place::Folder(folder) => oplog::to_folder(stream, folder, replay).await,
+            Place::Original => oplog::over_original(&self.access().await?, stream, replay).await,
+            Place::File(_) | Place::Database(_) | Place::Bucket { .. } => Err(Failure::Refused(
+                "what is replayed names the original; restore in place, or to a folder".to_owned(),
+            )),
+        }
+    }
+
     fn explained(&self, operation: &'static str, failure: Failure) -> SourceError {
         failure.explain(operation, self.subject(), self.mongodb.server.user.as_deref())
     }
@@ -113,7 +132,8 @@ impl Source for MongodbSource {
 
     async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
         if request.kind == Kind::Log {
-            return Err(SourceError::unsupported(&self.subject(), request.kind));
+            let captured = async { oplog::capture(&self.access().await?, request, sink).await };
+            return captured.await.map_err(|failure| self.explained("capture the oplog of", failure));
         }
         let captured = async { dump::capture(&self.access().await?, request, sink).await };
         captured.await.map_err(|failure| self.explained("dump", failure))
@@ -126,6 +146,23 @@ impl Source for MongodbSource {
     ) -> Result<Restored, SourceError> {
         let restored = self.restored(stream, place).await;
         restored.map(|place| Restored { place }).map_err(|failure| self.explained("restore", failure))
+    }
+
+    async fn make_way(&self) -> Result<(), SourceError> {
+        let made = async { load::drop_databases(&self.access().await?).await };
+        made.await.map_err(|failure| self.explained("make way for", failure))
+    }
+
+    async fn replay(
+        &self,
+        stream: &mut (dyn AsyncRead + Send + Unpin),
+        place: &Place,
+        replay: &Replay,
+    ) -> Result<Restored, SourceError> {
+        let replayed = self.replayed(stream, place, replay).await;
+        replayed
+            .map(|place| Restored { place })
+            .map_err(|failure| self.explained("replay the oplog of", failure))
     }
 }
 
@@ -153,6 +190,8 @@ enum Failure {
     Incomplete(String),
     /// The stream that is restored failed.
     Stream(io::Error),
+    /// There is no oplog, and why.
+    NoLog(&'static str),
     /// What was asked can't be done, or would overwrite something.
     Refused(String),
     /// A restore in place failed when some was in place, and what is left to do.
@@ -185,6 +224,9 @@ impl Failure {
             Failure::Answer(why) | Failure::Incomplete(why) => error(Class::Retry, why),
             Failure::Stream(why) => error(Class::Retry, why.to_string()),
             Failure::Refused(why) => error(Class::Stalled, why),
+            Failure::NoLog(why) => error(Class::Stalled, why.to_owned()).with_hint(
+                "declare a member of a replica set and a user with the role backup of the database admin, or use a policy without `log`",
+            ),
             Failure::HalfDone { why, left } => {
                 let why = why.explain(operation, subject, user);
                 SourceError { class: Class::Stalled, ..why }.with_hint(left)
@@ -241,7 +283,8 @@ fn grant(user: Option<&str>) -> String {
     match user {
         Some(user) => format!(
             "in the database of the user, as an administrator: db.grantRolesToUser({user:?}, \
-             [{{role: \"backup\", db: \"admin\"}}]); for restores also {{role: \"restore\", db: \"admin\"}}"
+             [{{role: \"backup\", db: \"admin\"}}]); for restores also {{role: \"restore\", db: \"admin\"}}, and \
+             to replay the oplog a role with anyAction on anyResource"
         ),
         None => {
             "declare a user with the role backup, for restores also restore, of the database admin".to_owned()

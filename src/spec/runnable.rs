@@ -22,7 +22,7 @@ const SOURCES: [&str; 11] = [
     "s3",
 ];
 /// Sources whose logs are captured.
-const LOGS: [&str; 2] = ["mysql", "postgres"];
+const LOGS: [&str; 3] = ["mysql", "postgres", "mongodb"];
 const STORES: [&str; 3] = ["local", "sftp", "s3"];
 
 /// A resource that is declared and that this build cannot run, whole or in part.

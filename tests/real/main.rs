@@ -21,6 +21,7 @@ mod local;
 mod main_job;
 mod mongodb;
 mod mongodb_job;
+mod mongodb_oplog;
 mod mysql;
 mod mysql_log;
 mod postgres;

@@ -20,7 +20,7 @@ use super::lab::mongodb::{Mongodb, PASSWORD};
 use super::source_conformance::{Collected, captured, conforms, request, restored};
 
 /// A shop with one of everything that the server knows.
-async fn shop(server: &Mongodb) {
+pub async fn shop(server: &Mongodb) {
     let database = server.database("shop");
     let raw = |document: Document| RawDocumentBuf::try_from(&document).unwrap();
     let order = |n: i32| {
@@ -182,7 +182,7 @@ async fn mongodb_conforms_over_each_way_to_it() {
 /// Another implementation of the format's pieces, by the words of docs/mongodb.md alone.
 #[tokio::test]
 async fn the_script_of_the_documentation_loads_an_archive_without_backstay() {
-    let server = Mongodb::start().await;
+    let server = Mongodb::start_with_oplog().await;
     shop(&server).await;
     let (sink, _) = captured(&server.source(&["shop"])).await;
     let folder = tempfile::tempdir().unwrap();
@@ -235,7 +235,7 @@ async fn what_was_there_before_a_capture_is_in_it_while_others_write() {
 }
 
 /// Every failure is an error that shows no secret.
-async fn fails(source: &MongodbSource, request: &CaptureRequest, sink: &mut dyn Sink) -> SourceError {
+pub async fn fails(source: &MongodbSource, request: &CaptureRequest, sink: &mut dyn Sink) -> SourceError {
     let error = source.capture(request, sink).await.expect_err("this must not count");
     let shown = format!("{error} {error:?} {source:?}");
     assert!(!shown.contains("s3cr#t") && !shown.contains("wrong-pass-word"), "{shown}");
@@ -243,14 +243,14 @@ async fn fails(source: &MongodbSource, request: &CaptureRequest, sink: &mut dyn 
 }
 
 /// A sink that acts once so many bytes were written.
-struct Acting<'a> {
+pub struct Acting<'a> {
     after: usize,
     seen: usize,
-    act: Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>>,
+    pub act: Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>>,
 }
 
 impl<'a> Acting<'a> {
-    fn after(bytes: usize, act: impl Future<Output = ()> + Send + 'a) -> Self {
+    pub fn after(bytes: usize, act: impl Future<Output = ()> + Send + 'a) -> Self {
         Self { after: bytes, seen: 0, act: Some(Box::pin(act)) }
     }
 }

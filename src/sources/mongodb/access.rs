@@ -24,8 +24,6 @@ pub(super) struct Access {
     /// As declared; empty means all but the engine's own.
     pub databases: Vec<String>,
     pub version: Version,
-    /// Whether it is a member of a replica set.
-    pub replicated: bool,
 }
 
 /// What a server says that it is.
@@ -58,23 +56,33 @@ impl Access {
     pub async fn open(mongodb: &Mongodb, password: Option<&Secret>) -> Result<Self, Failure> {
         let client = Client::with_options(options(mongodb, password))?;
         let admin = client.database("admin");
-        let hello = answer(ANSWER, admin.run_command(doc! { "hello": 1 })).await?;
+        let hello = hello(&admin).await?;
         if hello.get_str("msg").is_ok_and(|it| it == "isdbgrid") {
             let why = "it is a sharded cluster's router; the distribution of a cluster can't be captured";
             return Err(Failure::Refused(why.to_owned()));
         }
         let build = answer(ANSWER, admin.run_command(doc! { "buildInfo": 1 })).await?;
-        Ok(Self {
-            client,
-            databases: mongodb.server.databases.clone(),
-            version: Version::read(&build)?,
-            replicated: hello.contains_key("setName"),
-        })
+        Ok(Self { client, databases: mongodb.server.databases.clone(), version: Version::read(&build)? })
+    }
+
+    /// What it says of itself and its replica set now.
+    pub async fn hello(&self) -> Result<Document, Failure> {
+        hello(&self.database("admin")).await
+    }
+
+    /// Whether its oplog tells of collections and indexes, not of documents only; and whether it takes what an oplog tells. So it
+    /// is with MongoDB.
+    pub fn tells_commands(&self) -> bool {
+        self.version.ferretdb.is_none()
     }
 
     pub fn database(&self, name: &str) -> Database {
         self.client.database(name)
     }
+}
+
+async fn hello(admin: &Database) -> Result<Document, Failure> {
+    answer(ANSWER, admin.run_command(doc! { "hello": 1 })).await
 }
 
 /// Exactly the declared server is asked, whatever it says of others.

@@ -29,7 +29,7 @@ pub(super) async fn collections(access: &Access) -> Result<Vec<Collection>, Fail
 /// The databases that are captured and what is in them.
 pub(super) async fn databases(access: &Access) -> Result<Vec<(String, Vec<Listed>)>, Failure> {
     let names = match access.databases.as_slice() {
-        [] => all(access).await?,
+        [] => names(access).await?,
         declared => declared.to_vec(),
     };
     let mut databases = Vec::new();
@@ -77,7 +77,8 @@ pub(super) async fn still_there(access: &Access, collection: &Collection) -> Res
     }
 }
 
-async fn all(access: &Access) -> Result<Vec<String>, Failure> {
+/// The names of all databases but the engine's own.
+pub(super) async fn names(access: &Access) -> Result<Vec<String>, Failure> {
     // Without the last a user that may not see all is shown less, and told nothing.
     let command = doc! { "listDatabases": 1, "nameOnly": true, "authorizedDatabases": false };
     let answered = answer(ANSWER, access.database("admin").run_command(command)).await?;
@@ -91,7 +92,8 @@ async fn all(access: &Access) -> Result<Vec<String>, Failure> {
     Ok(names?.into_iter().filter(|name| !OWN.contains(&name.as_str())).collect())
 }
 
-async fn listed(database: &Database, filter: Document) -> Result<Vec<Listed>, Failure> {
+/// The collections and views of a database that a filter finds, without the engine's own.
+pub(super) async fn listed(database: &Database, filter: Document) -> Result<Vec<Listed>, Failure> {
     let command = doc! { "listCollections": 1, "filter": filter, "authorizedCollections": false };
     let listed = cursor(database, command).await?;
     let listed = listed.into_iter().map(|collection| Listed::read(database.name(), collection));

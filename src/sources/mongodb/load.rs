@@ -9,15 +9,14 @@ use super::{
     access::Access,
     answer, catalog,
     metadata::{Collection, Shape},
-    reader::{Archive, Event, Stream},
+    oplog::{Changes, Missing, Operation, Unknown},
+    reader::{Archive, Event, Stream, damaged},
+    targets::{Home, Namespace, Targets, drop_collection, run},
 };
 use crate::sources::aside::{Aside, new_folder};
 
 /// How much is sent at once at most: bytes, unless one document is longer, and documents.
 const BATCH: (usize, usize) = (4 * 1024 * 1024, 1000);
-
-/// What the names of collections begin with that a restore makes aside.
-const ASIDE: &str = "backstay_restore_";
 
 /// Writes the stream into a new file.
 pub(super) async fn to_file(stream: Stream<'_>, path: &Path) -> Result<String, Failure> {
@@ -44,25 +43,24 @@ pub(super) async fn to_new_database(
     if catalog::OWN.contains(&name) {
         return Err(Failure::Refused(format!("database {name} is the engine's own")));
     }
-    let database = access.database(name);
-    if catalog::exists(&database).await? {
+    if catalog::exists(&access.database(name)).await? {
         return Err(Failure::Refused(format!("database {name} exists")));
     }
     let mut archive = Archive::open(stream).await?;
     as_declared(access, &archive.collections)?;
-    let place = |collection: &Collection| Target { database: name.to_owned(), name: collection.name.clone() };
-    let targets: Vec<Target> = archive.collections.iter().map(place).collect();
-    let mut made = Vec::new();
+    let mut targets = Targets::new(Home::New(name.to_owned()));
     let loaded = async {
-        make(access, with_documents(&archive.collections, &targets), &mut made).await?;
-        load(access, &mut archive, &targets).await?;
-        let views = archive.collections.iter().zip(&targets).filter(|(it, _)| it.shape == Shape::View);
-        make(access, views, &mut made).await
+        load(access, &mut archive, &mut targets).await?;
+        targets.take_places(access).await?;
+        for view in views(&archive.collections) {
+            targets.make_view(access, view).await?;
+        }
+        Ok(())
     };
     match loaded.await {
         Ok(()) => Ok(format!("database {name}")),
         Err(failure) => {
-            remove(access, &made).await;
+            targets.remove(access).await;
             Err(failure)
         }
     }
@@ -73,42 +71,36 @@ pub(super) async fn to_new_database(
 pub(super) async fn over_original(access: &Access, stream: Stream<'_>) -> Result<String, Failure> {
     let mut archive = Archive::open(stream).await?;
     as_declared(access, &archive.collections)?;
-    let restore = format!("{ASIDE}{:08x}", rand::random::<u32>());
-    let place = |(number, collection): (usize, &Collection)| Target {
-        database: collection.database.clone(),
-        name: format!("{restore}_{number}"),
-    };
-    let targets: Vec<Target> = archive.collections.iter().enumerate().map(place).collect();
     views_replace_no_documents(access, &archive.collections).await?;
-    let mut made = Vec::new();
-    let loaded = async {
-        make(access, with_documents(&archive.collections, &targets), &mut made).await?;
-        load(access, &mut archive, &targets).await
-    };
-    if let Err(failure) = loaded.await {
-        remove(access, &made).await;
+    let mut targets = Targets::new(Home::Original);
+    if let Err(failure) = load(access, &mut archive, &mut targets).await {
+        targets.remove(access).await;
         return Err(failure);
     }
-    let swapped = swap(access, &archive.collections, &targets).await;
+    let swapped = swap(access, &archive.collections, &mut targets).await;
     swapped.map_err(|why| Failure::HalfDone {
         why: Box::new(why),
         left: format!(
             "the archive was loaded whole, and not all is in its place: restore again, then drop the collections \
-             whose names begin with {restore}"
+             whose names begin with {}",
+            targets.stem
         ),
     })?;
     Ok("the collections of the archive".to_owned())
 }
 
-/// Where one collection of an archive is loaded to.
-struct Target {
-    database: String,
-    name: String,
+/// Drops every database but the engine's own, before logs are replayed over what is restored.
+pub(super) async fn drop_databases(access: &Access) -> Result<(), Failure> {
+    for name in catalog::names(access).await? {
+        run(access, &name, doc! { "dropDatabase": 1 }).await?;
+    }
+    Ok(())
 }
 
 /// Refuses an archive of other databases than are declared now.
 fn as_declared(access: &Access, collections: &[Collection]) -> Result<(), Failure> {
-    let strange = |it: &&Collection| !access.databases.is_empty() && !access.databases.contains(&it.database);
+    let is_strange = |it: &&Collection| it.shape != Shape::Oplog && !access.databases.contains(&it.database);
+    let strange = |it: &&Collection| !access.databases.is_empty() && is_strange(it);
     match collections.iter().find(strange) {
         None => Ok(()),
         Some(collection) => Err(Failure::Refused(format!(
@@ -120,7 +112,7 @@ fn as_declared(access: &Access, collections: &[Collection]) -> Result<(), Failur
 
 /// Refuses an archive with a view where there is a collection now: nothing would be left of its documents.
 async fn views_replace_no_documents(access: &Access, collections: &[Collection]) -> Result<(), Failure> {
-    for view in collections.iter().filter(|collection| collection.shape == Shape::View) {
+    for view in views(collections) {
         if catalog::has_documents(&access.database(&view.database), &view.name).await? {
             return Err(Failure::Refused(format!(
                 "{} is a view in the archive and a collection now; rename or drop the collection first",
@@ -131,40 +123,45 @@ async fn views_replace_no_documents(access: &Access, collections: &[Collection])
     Ok(())
 }
 
-/// Makes collections and views, and tells in `made` which, also where one of them fails.
-async fn make<'a>(
-    access: &Access,
-    collections: impl Iterator<Item = (&Collection, &'a Target)>,
-    made: &mut Vec<&'a Target>,
-) -> Result<(), Failure> {
-    for (collection, target) in collections {
-        run(access, &target.database, collection.create(&target.name)).await?;
-        made.push(target);
+/// Makes every collection, fills it with documents, brings all to one moment, and builds the indexes.
+async fn load(access: &Access, archive: &mut Archive<'_>, targets: &mut Targets) -> Result<(), Failure> {
+    for collection in archive.collections.iter().filter(|it| matches!(it.shape, Shape::Documents { .. })) {
+        targets.make(access, collection).await?;
     }
-    Ok(())
-}
-
-/// Fills every collection with documents, and builds its indexes.
-async fn load(access: &Access, archive: &mut Archive<'_>, targets: &[Target]) -> Result<(), Failure> {
     let mut batch = Batch::default();
+    let mut changes = Changes::new(Missing::LeftOut);
     while let Some(event) = archive.next().await? {
         let number = match &event {
             Event::Document(number, _) | Event::Closed(number) => *number,
         };
         if batch.is_full() || batch.collection != number {
-            batch.send(access, targets).await?;
+            batch.send(access, &archive.collections, targets).await?;
         }
         batch.collection = number;
         match event {
-            Event::Document(_, document) => batch.add(document),
-            Event::Closed(_) => {
-                batch.send(access, targets).await?;
-                let target = &targets[number];
-                if let Some(command) = archive.collections[number].create_indexes(&target.name) {
-                    run(access, &target.database, command).await?;
-                }
+            Event::Document(_, entry) if archive.collections[number].shape == Shape::Oplog => {
+                archive.must_be_read_but(number)?;
+                do_again(access, &entry, targets, &mut changes).await?;
             }
+            Event::Document(_, document) => batch.add(document),
+            Event::Closed(_) => batch.send(access, &archive.collections, targets).await?,
         }
+    }
+    changes.send(access).await?;
+    targets.build_indexes(access).await
+}
+
+/// Does what was done while the archive was made.
+async fn do_again(
+    access: &Access,
+    raw: &RawDocumentBuf,
+    targets: &mut Targets,
+    changes: &mut Changes,
+) -> Result<(), Failure> {
+    let entry = Document::try_from(raw).map_err(|error| damaged(&error.to_string()))?;
+    let unknown = |Unknown(what)| Failure::Refused(format!("the archive's oplog can't be replayed: {what}"));
+    for operation in Operation::read(&entry).map_err(unknown)? {
+        targets.apply(access, operation, changes, raw.as_bytes().len()).await?;
     }
     Ok(())
 }
@@ -188,14 +185,20 @@ impl Batch {
     }
 
     /// Sends what there is, in its order: that of a capped collection counts.
-    async fn send(&mut self, access: &Access, targets: &[Target]) -> Result<(), Failure> {
+    async fn send(
+        &mut self,
+        access: &Access,
+        collections: &[Collection],
+        targets: &Targets,
+    ) -> Result<(), Failure> {
         self.length = 0;
         if self.documents.is_empty() {
             return Ok(());
         }
         let documents = std::mem::take(&mut self.documents);
-        let (target, sent) = (&targets[self.collection], documents.len());
-        let collection = access.database(&target.database).collection::<RawDocumentBuf>(&target.name);
+        let (database, name) = place(&collections[self.collection], targets)?;
+        let sent = documents.len();
+        let collection = access.database(database).collection::<RawDocumentBuf>(name);
         // What a collection held before its validator was made comes back as well.
         let insert = collection.insert_many(documents).ordered(true).bypass_document_validation(true);
         let inserted = answer(COMMAND, insert).await?.inserted_ids.len();
@@ -206,38 +209,21 @@ impl Batch {
     }
 }
 
+fn place<'a>(collection: &Collection, targets: &'a Targets) -> Result<&'a Namespace, Failure> {
+    let missing = || damaged(&format!("documents of {}, which has none", collection.name()));
+    targets.place(collection).ok_or_else(missing)
+}
+
 /// Puts what was loaded aside in the originals' places, and makes the views again.
-async fn swap(access: &Access, collections: &[Collection], targets: &[Target]) -> Result<(), Failure> {
-    for (collection, target) in with_documents(collections, targets) {
-        drop_collection(access, &collection.database, &collection.name).await?;
-        let from = format!("{}.{}", target.database, target.name);
-        run(access, "admin", doc! { "renameCollection": from, "to": collection.name() }).await?;
-    }
-    for view in collections.iter().filter(|collection| collection.shape == Shape::View) {
-        drop_collection(access, &view.database, &view.name).await?;
-        run(access, &view.database, view.create(&view.name)).await?;
+async fn swap(access: &Access, collections: &[Collection], targets: &mut Targets) -> Result<(), Failure> {
+    targets.take_places(access).await?;
+    for view in views(collections) {
+        drop_collection(access, &(view.database.clone(), view.name.clone())).await?;
+        targets.make_view(access, view).await?;
     }
     Ok(())
 }
 
-/// Removes what was made, as far as that can be. The failure that made it useless is the one to tell.
-async fn remove(access: &Access, made: &[&Target]) {
-    for target in made {
-        let _ = drop_collection(access, &target.database, &target.name).await;
-    }
-}
-
-fn with_documents<'c, 't>(
-    collections: &'c [Collection],
-    targets: &'t [Target],
-) -> impl Iterator<Item = (&'c Collection, &'t Target)> {
-    collections.iter().zip(targets).filter(|(collection, _)| collection.shape != Shape::View)
-}
-
-async fn drop_collection(access: &Access, database: &str, name: &str) -> Result<(), Failure> {
-    answer(COMMAND, access.database(database).collection::<Document>(name).drop()).await
-}
-
-async fn run(access: &Access, database: &str, command: Document) -> Result<(), Failure> {
-    answer(COMMAND, access.database(database).run_command(command)).await.map(drop)
+fn views(collections: &[Collection]) -> impl Iterator<Item = &Collection> {
+    collections.iter().filter(|collection| collection.shape == Shape::View)
 }

@@ -26,6 +26,8 @@ pub(super) enum Shape {
     Documents { indexes: Vec<Document> },
     /// A query of other collections, which its options tell.
     View,
+    /// No collection: what was written while the others were read.
+    Oplog,
 }
 
 /// A collection as a server lists it.
@@ -67,11 +69,18 @@ impl Listed {
     }
 }
 
-fn is_reserved(name: &str) -> bool {
+/// Whether the engine keeps collections of this name for itself.
+pub(super) fn is_reserved(name: &str) -> bool {
     name.starts_with("system.") && name != "system.js"
 }
 
 impl Collection {
+    /// What stands in an archive for the oplog (mongo-tools, `mongodump --archive --oplog`).
+    pub fn oplog() -> Self {
+        let (database, name) = (String::new(), "oplog".to_owned());
+        Self { database, name, options: Document::new(), uuid: None, shape: Shape::Oplog }
+    }
+
     /// Its full name, such as `shop.orders`.
     pub fn name(&self) -> String {
         format!("{}.{}", self.database, self.name)
@@ -80,7 +89,7 @@ impl Collection {
     /// The word of an archive for its shape.
     pub fn kind(&self) -> &'static str {
         match self.shape {
-            Shape::Documents { .. } => "collection",
+            Shape::Documents { .. } | Shape::Oplog => "collection",
             Shape::View => "view",
         }
     }
@@ -90,6 +99,7 @@ impl Collection {
         let indexes = match &self.shape {
             Shape::Documents { indexes } => indexes.clone(),
             Shape::View => Vec::new(),
+            Shape::Oplog => return String::new(),
         };
         let mut metadata = doc! { "options": &self.options, "indexes": indexes };
         if let Some(uuid) = &self.uuid {
@@ -105,6 +115,9 @@ impl Collection {
     /// Reads what an archive says of the collection `name` of `database`. Names that a restore must not touch are refused.
     pub fn read(database: &str, name: &str, metadata: &str) -> Result<Self, Failure> {
         let place = format!("{database}.{name}");
+        if let ("", "oplog", "") = (database, name, metadata) {
+            return Ok(Self::oplog());
+        }
         if database.is_empty()
             || super::catalog::OWN.contains(&database)
             || name.is_empty()
@@ -138,21 +151,23 @@ impl Collection {
         command
     }
 
-    /// The command that builds its indexes under `name`, where it has more than those that come with it.
-    pub fn create_indexes(&self, name: &str) -> Option<Document> {
-        let Shape::Documents { indexes } = &self.shape else { return None };
+    /// Its indexes but those that come with it.
+    pub fn own_indexes(&self) -> Vec<Document> {
         let comes_with_it = |index: &Document| {
             index.get_str("name").is_ok_and(|name| name == "_id_")
                 || index.get_bool("clustered").unwrap_or(false)
         };
-        let built: Vec<Document> =
-            indexes.iter().filter(|index| !comes_with_it(index)).map(portable).collect();
-        (!built.is_empty()).then(|| doc! { "createIndexes": name, "indexes": built })
+        match &self.shape {
+            Shape::Documents { indexes } => {
+                indexes.iter().filter(|index| !comes_with_it(index)).map(portable).collect()
+            }
+            Shape::View | Shape::Oplog => Vec::new(),
+        }
     }
 }
 
 /// An index without what older servers add and newer ones refuse.
-fn portable(index: &Document) -> Document {
+pub(super) fn portable(index: &Document) -> Document {
     let kept =
         index.clone().into_iter().filter(|(key, _)| !["v", "ns", "background"].contains(&key.as_str()));
     kept.collect()
@@ -232,7 +247,7 @@ mod tests {
         assert_eq!(read, view);
         let mut command = doc! { "create": "dear" };
         command.extend(options);
-        assert_eq!((read.create("dear"), read.create_indexes("dear")), (command, None));
+        assert_eq!((read.create("dear"), read.own_indexes()), (command, Vec::new()));
     }
 
     #[test]
@@ -242,9 +257,9 @@ mod tests {
         let own = doc! { "v": 2, "key": { "a": 1 }, "name": "a_1", "ns": "shop.a", "unique": true };
         let made = collection(doc! { "autoIndexId": false }, vec![id.clone(), clustered, own]);
         let indexes = [doc! { "key": { "a": 1 }, "name": "a_1", "unique": true }];
-        assert_eq!(made.create_indexes("t"), Some(doc! { "createIndexes": "t", "indexes": indexes }));
+        assert_eq!(made.own_indexes(), indexes);
         assert_eq!(made.create("t"), doc! { "create": "t" });
-        assert_eq!(collection(doc! {}, vec![id]).create_indexes("t"), None);
+        assert!(collection(doc! {}, vec![id]).own_indexes().is_empty());
     }
 
     #[test]

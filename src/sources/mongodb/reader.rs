@@ -55,7 +55,7 @@ pub(super) enum Event {
 impl<'a> Archive<'a> {
     /// Reads the prelude, so that nothing is touched for a stream that fails at once or is no archive.
     pub async fn open(stream: Stream<'a>) -> Result<Self, Failure> {
-        let mut items = Items { stream, buffer: BytesMut::new() };
+        let mut items = Items::of(stream);
         if items.take(MAGIC.len()).await?.as_deref() != Some(&MAGIC) {
             return Err(Failure::Refused("the stream is no archive of MongoDB".to_owned()));
         }
@@ -100,13 +100,30 @@ impl<'a> Archive<'a> {
     }
 
     fn whole(&self) -> Result<(), Failure> {
-        let mut seen = self.collections.iter().zip(&self.seen);
-        match seen.find(|(_, progress)| matches!(progress, Progress::Open(_))) {
+        match self.unread().next() {
             None => Ok(()),
-            Some((open, _)) => {
+            Some((_, open)) => {
                 Err(Failure::Incomplete(format!("the archive ends before all of {} was seen", open.name())))
             }
         }
+    }
+
+    /// Refuses an archive in which there is more of other collections than this one.
+    pub fn must_be_read_but(&self, number: usize) -> Result<(), Failure> {
+        match self.unread().find(|(other, _)| *other != number) {
+            None => Ok(()),
+            Some((_, open)) => Err(Failure::Refused(format!(
+                "the archive's oplog stands before documents of {}; only archives that Backstay made can be restored",
+                open.name()
+            ))),
+        }
+    }
+
+    /// The collections of which there is more, with their numbers.
+    fn unread(&self) -> impl Iterator<Item = (usize, &Collection)> {
+        let all = self.collections.iter().zip(&self.seen).enumerate();
+        all.filter(|(_, (_, progress))| matches!(progress, Progress::Open(_)))
+            .map(|(number, (collection, _))| (number, collection))
     }
 
     async fn begin(&mut self, header: &Bytes) -> Result<Option<Event>, Failure> {
@@ -141,7 +158,7 @@ impl<'a> Archive<'a> {
 impl Progress {
     fn begin(collection: &Collection) -> Self {
         match collection.shape {
-            Shape::Documents { .. } => Progress::Open(Box::new(Checksum::new())),
+            Shape::Documents { .. } | Shape::Oplog => Progress::Open(Box::new(Checksum::new())),
             Shape::View => Progress::Closed,
         }
     }
@@ -187,22 +204,26 @@ fn raw(bytes: &Bytes) -> Result<&RawDocument, Failure> {
     RawDocument::from_bytes(bytes).map_err(|error| damaged(&format!("a document that is none: {error}")))
 }
 
-fn damaged(what: &str) -> Failure {
-    Failure::Incomplete(format!("the archive is damaged: it holds {what}"))
+pub(super) fn damaged(what: &str) -> Failure {
+    Failure::Incomplete(format!("the stream is damaged: it holds {what}"))
 }
 
 /// Documents and terminators, in a row.
-struct Items<'a> {
+pub(super) struct Items<'a> {
     stream: Stream<'a>,
     buffer: BytesMut,
 }
 
-enum Item {
+pub(super) enum Item {
     Document(Bytes),
     Terminator,
 }
 
-impl Items<'_> {
+impl<'a> Items<'a> {
+    pub fn of(stream: Stream<'a>) -> Self {
+        Self { stream, buffer: BytesMut::new() }
+    }
+
     /// The next item, where the archive must not end.
     async fn expected(&mut self) -> Result<Item, Failure> {
         self.next()
@@ -210,7 +231,8 @@ impl Items<'_> {
             .ok_or_else(|| Failure::Incomplete("the archive ends in the middle of a block".to_owned()))
     }
 
-    async fn next(&mut self) -> Result<Option<Item>, Failure> {
+    /// The next item; `None` where the stream ends behind one.
+    pub async fn next(&mut self) -> Result<Option<Item>, Failure> {
         let Some(head) = self.peek::<4>().await? else { return Ok(None) };
         if head == TERMINATOR {
             let _ = self.buffer.split_to(TERMINATOR.len());
@@ -248,7 +270,7 @@ impl Items<'_> {
                 return match self.buffer.is_empty() {
                     true => Ok(Filled::Ended),
                     false => {
-                        Err(Failure::Incomplete("the archive ends in the middle of a document".to_owned()))
+                        Err(Failure::Incomplete("the stream ends in the middle of a document".to_owned()))
                     }
                 };
             }

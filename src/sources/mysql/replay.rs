@@ -84,7 +84,7 @@ fn part(entry: &Entry, replay: &Replay) -> Result<Option<Part>, Failure> {
 fn binlog(text: &str) -> Option<(u64, u64, &str)> {
     match LogPosition::parse(text)? {
         LogPosition::Binlog { number, offset, stem, .. } => Some((number, offset, stem)),
-        LogPosition::Wal(_) => None,
+        LogPosition::Wal(_) | LogPosition::Oplog(_) => None,
     }
 }
 

@@ -57,13 +57,17 @@ impl Lint<'_> {
         }
     }
 
-    /// The log of a server is replayed whole: which statements concern one of its databases nobody can tell for sure.
+    /// The log of a server is replayed whole: what of it concerns one of its databases only nobody can tell for sure.
     pub(super) fn logs_can_be_replayed(&mut self) {
         let lowered = self.lowered;
         for backup in lowered.spec.backups.values() {
-            let Source::Mysql(mysql) = &backup.source else { continue };
-            if backup.policy.schedules.contains_key(&Kind::Log) && !mysql.server.databases.is_empty() {
-                let at = path(["backup", backup.name.as_str(), "mysql", "databases"]);
+            let databases = match &backup.source {
+                Source::Mysql(mysql) => &mysql.server.databases,
+                Source::Mongodb(mongodb) => &mongodb.server.databases,
+                _ => continue,
+            };
+            if backup.policy.schedules.contains_key(&Kind::Log) && !databases.is_empty() {
+                let at = path(["backup", backup.name.as_str(), backup.source.kind(), "databases"]);
                 let message = format!(
                     "backup `{}` captures the log of its server, which tells of all databases, but the data of some only",
                     backup.name

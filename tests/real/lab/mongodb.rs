@@ -4,6 +4,7 @@ use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use backstay::{
@@ -66,6 +67,27 @@ impl Mongodb {
         let user = doc! { "createUser": USER, "pwd": PASSWORD, "roles": [] };
         lab.database("admin").run_command(user).await.expect("the user is made");
         lab
+    }
+
+    /// As a member of a replica set, whose oplog somebody has made.
+    pub async fn start_with_oplog() -> Self {
+        let server = Self::start_with(&["--repl-set-name=rs0"]).await;
+        let oplog = doc! { "create": "oplog.rs", "capped": true, "size": 256 << 20 };
+        server.database("local").run_command(oplog).await.expect("the oplog is made");
+        server
+    }
+
+    /// Waits for the server's clock to come to another second, and returns it.
+    pub async fn next_second(&self) -> jiff::Timestamp {
+        let now = async || {
+            let hello = self.database("admin").run_command(doc! { "hello": 1 }).await.unwrap();
+            hello.get_datetime("localTime").unwrap().timestamp_millis() / 1000
+        };
+        let (before, deadline) = (now().await, Instant::now() + Duration::from_secs(10));
+        while now().await == before {
+            assert!(Instant::now() < deadline, "the server's clock stands still");
+        }
+        jiff::Timestamp::from_second(before + 1).unwrap()
     }
 
     pub fn port(&self) -> u16 {
