@@ -92,6 +92,25 @@ pub trait Source: Send + Sync {
         Err(SourceError::misplaced(&self.stream_name(), "it has no logs that could be replayed"))
     }
 
+    /// Where what is to be at `place` is put together: there, or beside it, from where [`Source::conclude`] puts it in place
+    /// whole. Refuses, before anything is changed, what can't come about. What is beside it goes with the driver, unless it was
+    /// put in place.
+    async fn prepare(&self, place: &Place) -> Result<Place, SourceError> {
+        Ok(place.clone())
+    }
+
+    /// Ends a restore that is told as `restored`: all of it, and the logs that `replay` tells of, is at `made`, which
+    /// [`Source::prepare`] answered for `place`, and proved right. Until then nobody must take what is there for whole.
+    async fn conclude(
+        &self,
+        _made: &Place,
+        _place: &Place,
+        _replay: Option<&Replay>,
+        restored: Restored,
+    ) -> Result<Restored, SourceError> {
+        Ok(restored)
+    }
+
     /// Whether the artifacts of a chain add up when they are restored to `place` one after another. Where they do not,
     /// they are restored to a folder aside, and [`Source::join`] makes one of them.
     fn adds_up(&self, _place: &Place) -> bool {

@@ -82,9 +82,11 @@ pub fn source(source: &Source) -> Traits {
             let mut traits = server(&postgres.server);
             match &postgres.method {
                 PostgresMethod::Logical => traits.values.push(("method", words::plain("logical"))),
-                PostgresMethod::Physical { slot } => {
+                PostgresMethod::Physical { slot, data_dir } => {
                     traits.values.push(("method", words::plain("physical")));
                     traits.values.push(("slot", words::plain(slot.as_str())));
+                    let data_dir = data_dir.as_ref().map(|path| path.to_string_lossy());
+                    traits.values.push(("data_dir", optional(data_dir.as_deref())));
                 }
             }
             traits

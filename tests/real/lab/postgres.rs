@@ -145,8 +145,14 @@ impl Postgres {
 
     /// The whole cluster, as the user that backs up.
     pub fn cluster(&self) -> PostgresSource {
+        self.cluster_in(None)
+    }
+
+    /// The whole cluster with its data folder, which a restore in place replaces.
+    pub fn cluster_in(&self, data_dir: Option<&Path>) -> PostgresSource {
         let slot = SlotName::of(&"cluster".parse().unwrap());
-        let postgres = spec::Postgres { server: self.server(), method: PostgresMethod::Physical { slot } };
+        let method = PostgresMethod::Physical { slot, data_dir: data_dir.map(Path::to_owned) };
+        let postgres = spec::Postgres { server: self.server(), method };
         PostgresSource::new(postgres, Some(Secret::new(PASSWORD.to_owned())))
     }
 
