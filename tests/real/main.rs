@@ -20,6 +20,7 @@ mod mongodb_job;
 mod mysql;
 mod mysql_log;
 mod postgres;
+mod postgres_in_place;
 mod postgres_job;
 mod postgres_wal;
 mod probe;

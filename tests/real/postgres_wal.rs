@@ -8,7 +8,7 @@ use backstay::{
         manifest::{Edge, Moment},
         until::{Place as LogPlace, PointName, Until},
     },
-    sources::{CaptureRequest, Captured, Place, Replay, Source},
+    sources::{CaptureRequest, Captured, Place, Replay, Restored, Source},
     stores::Class,
 };
 use jiff::Timestamp;
@@ -17,7 +17,7 @@ use super::lab::postgres::{Postgres, USER};
 use super::source_conformance::{Collected, captured, request, restored};
 
 /// A server that is set up as docs/postgres.md says.
-fn till() -> Postgres {
+pub fn till() -> Postgres {
     let server = Postgres::start();
     ready(&server);
     server.sql("postgres", "CREATE TABLE sale (id SERIAL PRIMARY KEY, what TEXT)");
@@ -37,15 +37,15 @@ fn limit(server: &Postgres, size: &str) {
     server.wait_for("SHOW max_slot_wal_keep_size", size);
 }
 
-fn sell(server: &Postgres, what: &str) {
+pub fn sell(server: &Postgres, what: &str) {
     server.sql("postgres", &format!("INSERT INTO sale (what) VALUES ('{what}')"));
 }
 
-fn sold(server: &Postgres) -> String {
+pub fn sold(server: &Postgres) -> String {
     server.sql("postgres", "SELECT string_agg(what, ',' ORDER BY id) FROM sale")
 }
 
-fn end(captured: &Captured) -> Edge {
+pub fn end(captured: &Captured) -> Edge {
     match &captured.moment {
         Moment::At { time, position } => Edge { time: *time, position: position.clone().unwrap() },
         Moment::Window { until, .. } => until.clone(),
@@ -63,7 +63,7 @@ fn asked(continues: Edge) -> CaptureRequest {
     CaptureRequest { kind: Kind::Log, continues: Some(continues), now: Timestamp::now(), ..request() }
 }
 
-async fn log(source: &dyn Source, continues: Edge) -> (Vec<u8>, Captured) {
+pub async fn log(source: &dyn Source, continues: Edge) -> (Vec<u8>, Captured) {
     let mut sink = Collected::default();
     let captured = source.capture(&asked(continues), &mut sink).await.expect("the log is captured");
     (sink.stream(), captured)
@@ -85,6 +85,11 @@ async fn brought_back(
         let mut stream = log.as_slice();
         source.replay(&mut stream, &place, &replay).await.expect("the log is put in place");
         assert!(stream.is_empty(), "its stream is read to the end");
+        assert!(!data.join("global/pg_control").exists(), "no server starts on a part of it");
+    }
+    if !logs.is_empty() {
+        let told = Restored { place: String::new() };
+        source.conclude(&place, &place, Some(&replay), told).await.unwrap();
     }
     let server = Postgres::start_on(folder, &data);
     server.wait_for("SELECT pg_is_in_recovery()", "f");
@@ -310,6 +315,7 @@ async fn a_log_that_is_cut_short_or_no_log_is_not_replayed() {
     for bad in [&stream[..stream.len() / 2], &stranger.into_inner().unwrap(), b"nothing"] {
         source.replay(&mut &*bad, &place, &replay).await.expect_err("this is no whole log");
         assert!(!data.join("recovery.signal").exists(), "the server is told to replay what is whole only");
+        assert!(!data.join("global/pg_control").exists(), "no server starts on a part of it");
     }
     let names: Vec<_> = fs::read_dir(data.join("restored_wal")).unwrap().collect();
     assert!(names.iter().all(|name| name.as_ref().unwrap().file_name().len() == 24), "{names:?}");
