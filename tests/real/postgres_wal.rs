@@ -154,6 +154,24 @@ async fn a_log_brings_a_cluster_back_to_a_place_in_it_and_to_a_named_point() {
 }
 
 #[tokio::test]
+async fn the_first_moment_of_a_window_can_be_reached_though_the_servers_clock_is_ahead() {
+    let server = till();
+    let source = server.cluster();
+    // To the source, ours is three seconds behind.
+    let ours = || Timestamp::now() - Duration::from_secs(3);
+    let mut sink = Collected::default();
+    let request = CaptureRequest { now: ours(), ..request() };
+    let base = source.capture(&request, &mut sink).await.unwrap();
+    assert!(end(&base).time <= ours(), "it is not of the future");
+    let first = end(&base).time;
+    server.wait_for(&format!("SELECT clock_timestamp() > '{first}'::timestamptz"), "t");
+    sell(&server, "after the base");
+    let (stream, _) = log(&source, end(&base)).await;
+    let copy = brought_back(&source, &(sink, base), &[stream], Some(Until::Moment(first))).await;
+    assert_eq!(sold(&copy), "before the base");
+}
+
+#[tokio::test]
 async fn a_log_goes_on_over_a_failover_and_never_from_what_the_failover_lost() {
     let primary = till();
     let source = primary.cluster();
