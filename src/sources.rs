@@ -36,6 +36,7 @@ use crate::{
         until::Until,
     },
     diagnostic::Severity,
+    inventory::KeptLog,
     stores::Class,
 };
 
@@ -64,6 +65,11 @@ pub trait Source: Send + Sync {
 
     /// Captures the data into `sink`.
     async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError>;
+
+    /// What the server keeps of its log until that is captured; `None` where it keeps nothing for this source. Cheap.
+    async fn kept_log(&self) -> Result<Option<KeptLog>, SourceError> {
+        Ok(None)
+    }
 
     /// Restores a stream that [`Source::capture`] wrote. Refuses, before it changes anything, to overwrite what exists
     /// unless `place` is [`Place::Original`]. The stream fails where it is damaged: what was restored until then is

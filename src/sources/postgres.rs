@@ -41,6 +41,7 @@ use super::{
 };
 use crate::{
     artifact::Kind,
+    inventory::KeptLog,
     process::{self, ProcessError},
     secrets::Secret,
     spec::{self, PostgresMethod},
@@ -49,6 +50,7 @@ use crate::{
 use access::Access;
 use in_place::DataFolder;
 use programs::Installed;
+use session::{MAINTENANCE, Session};
 
 /// How long the server may be silent on what it answers at once.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -248,6 +250,15 @@ impl Source for PostgresSource {
         }
     }
 
+    async fn kept_log(&self) -> Result<Option<KeptLog>, SourceError> {
+        let PostgresMethod::Physical { slot, .. } = &self.method else { return Ok(None) };
+        let kept = async {
+            let mut session = Session::open(&self.access().await?, MAINTENANCE, ANSWER).await?;
+            wal::kept(&mut session, slot).await
+        };
+        kept.await.map_err(|failure| failure.explain("look at the replication slot of", self.subject()))
+    }
+
     async fn restore(
         &self,
         stream: &mut (dyn AsyncRead + Send + Unpin),
@@ -298,7 +309,9 @@ impl Source for PostgresSource {
                 wal::recovery::recover(folder, replay)?;
             }
             match (place, self.shape()) {
-                (Place::Original, Shape::Cluster) => Ok(Restored { place: self.replace_data_folder().await? }),
+                (Place::Original, Shape::Cluster) => {
+                    Ok(Restored { place: self.replace_data_folder().await? })
+                }
                 _ => Ok(restored),
             }
         };
@@ -393,6 +406,10 @@ impl Failure {
             }
             Failure::Process(why) => {
                 let said = why.to_string();
+                if said.contains("relation \"") && said.contains("does not exist") {
+                    // It was dropped while a dump began: the next one knows.
+                    return error(Class::Retry, said);
+                }
                 match HINTS.iter().find(|(part, _)| said.contains(part)) {
                     Some((_, hint)) => error(Class::Stalled, said).with_hint(*hint),
                     None => error(Class::Retry, said),

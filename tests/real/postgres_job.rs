@@ -62,6 +62,13 @@ fn a_cluster_with_a_log_comes_back_to_any_second_in_a_folder() {
     fleet.expect(&["backup", "cluster", "--kind", "log", "--reason", "before the way back"], 0);
     let status = fleet.expect(&["status", "cluster"], 0);
     assert!(status.contains("any second of"), "{status}");
+    assert!(status.contains("of 1.0 GiB, by slot backstay_cluster"), "{status}");
+    server.sql("postgres", "ALTER SYSTEM SET max_slot_wal_keep_size = -1");
+    server.sql("postgres", "SELECT pg_reload_conf()");
+    server.wait_for("SHOW max_slot_wal_keep_size", "-1");
+    let unlimited = fleet.expect(&["status", "cluster"], 4);
+    ready(&server);
+    assert!(unlimited.contains("nothing keeps it from filling the server's disk"), "{unlimited}");
 
     let data = fleet.restored().join("data");
     let at = disaster.to_string();

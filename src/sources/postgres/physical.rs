@@ -53,6 +53,9 @@ pub(super) async fn capture(
     let position = format!("{}, begun at {}", wal::position(&mut session, &log.end).await?, log.start);
     let versions = [("server".to_owned(), server.version), ("dump".to_owned(), programs.version.clone())];
     let counts = Counts::NotCaptured("a copy of the cluster's files has no rows to count".to_owned());
+    if end.ahead() > AHEAD {
+        tracing::warn!(ahead = ?end.ahead(), "the server's clock is ahead of ours: set both right");
+    }
     tokio::time::sleep(end.wait()).await;
     let details = Details { versions: versions.into(), counts, omitted: end.omitted(), ..Details::default() };
     Ok(Captured { moment: Moment::At { time: end.time(), position: Some(position) }, details })
@@ -91,7 +94,9 @@ impl End {
             return Vec::new();
         }
         let ahead = humantime::format_duration(Duration::from_secs(ahead.as_secs()));
-        vec![format!("the first {ahead} of its log: the server's clock is that far ahead of ours; set both right")]
+        vec![format!(
+            "the first {ahead} of its log: the server's clock is that far ahead of ours; set both right"
+        )]
     }
 }
 

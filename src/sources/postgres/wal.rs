@@ -34,6 +34,7 @@ use slot::Slot;
 use span::{End, Last, Span};
 
 pub(super) use origin::position;
+pub(super) use slot::kept;
 
 /// Captures what the server wrote since `request.continues`. Where some of that is gone already, the log begins with what is
 /// still there, and says so by where it begins.
