@@ -6,10 +6,10 @@ use std::{
 };
 
 use backstay::{
+    artifact::until::Until,
     sources::{Captured, Place, Replay, Restored, Source, SourceError, postgres::PostgresSource},
     stores::Class,
 };
-use jiff::Timestamp;
 
 use super::lab::postgres::{Postgres, verify};
 use super::postgres_wal::{end, log, sell, sold, till};
@@ -20,7 +20,7 @@ async fn over_original(
     source: &PostgresSource,
     base: &(Collected, Captured),
     logs: &[Vec<u8>],
-    until: Option<Timestamp>,
+    until: Option<Until>,
 ) -> Result<Restored, SourceError> {
     let made = source.prepare(&Place::Original).await?;
     restored(source, &base.0.stream(), &made).await?;

@@ -85,8 +85,8 @@ pub fn source(source: &Source) -> Traits {
                 PostgresMethod::Physical { slot, data_dir } => {
                     traits.values.push(("method", words::plain("physical")));
                     traits.values.push(("slot", words::plain(slot.as_str())));
-                    let data_dir = data_dir.as_ref().map(|path| path.to_string_lossy());
-                    traits.values.push(("data_dir", optional(data_dir.as_deref())));
+                    let data_dir = data_dir.as_ref().map(|path| words::plain(&path.to_string_lossy()));
+                    traits.values.extend(data_dir.map(|path| ("data_dir", path)));
                 }
             }
             traits

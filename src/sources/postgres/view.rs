@@ -23,26 +23,35 @@ const EXPORT: &str = "SELECT pg_catalog.pg_export_snapshot(), CASE WHEN pg_catal
 /// be empty (PostgreSQL's documentation, "MVCC Caveats"). `None` when other tables are there by now. What a transaction sees
 /// is what was there after its locks (documentation, "LOCK").
 async fn locked(mut session: Session, tables: &[[String; 3]]) -> Result<Option<Session>, Failure> {
-    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY".to_owned();
-    let locks = tables.iter().map(|[_, table, _]| format!("LOCK TABLE ONLY {table} IN ACCESS SHARE MODE"));
-    let all: Vec<String> = std::iter::once(begin).chain(locks).collect();
-    session.run(&all.join("; ")).await?;
+    session.run(&format!("{BEGIN}{}", locks(tables))).await?;
     let seen: Vec<[String; 3]> = session.rows(TABLES).await?;
     Ok((seen == tables).then_some(session))
 }
 
-/// A session whose transaction sees the tables that it has locked. Those that changed meanwhile are listed anew.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+
+/// How long a dump may wait for its locks once ours are held. Somebody who wants to rewrite a table meanwhile waits for us, and
+/// what comes behind them waits for them: no such wait may last.
+pub(super) const LOCK_WAIT: &str = "30s";
+
+/// Statements that lock tables as a dump does.
+fn locks(tables: &[[String; 3]]) -> String {
+    let lock = |[_, table, _]: &[String; 3]| format!("; LOCK TABLE ONLY {table} IN ACCESS SHARE MODE");
+    tables.iter().map(lock).collect()
+}
+
+/// A session whose transaction sees the tables that it has locked, and which those are. Those that changed meanwhile are listed anew.
 async fn exporting(
     access: &Access,
     database: &str,
     stall: Duration,
     listing: &mut Session,
-) -> Result<Session, Failure> {
+) -> Result<(Session, Vec<[String; 3]>), Failure> {
     let mut failure = Failure::Incomplete("tables are made or dropped all the time".to_owned());
     for _ in 0..ATTEMPTS {
         let tables = listing.rows(TABLES).await?;
         match locked(Session::open(access, database, stall).await?, &tables).await {
-            Ok(Some(session)) => return Ok(session),
+            Ok(Some(session)) => return Ok((session, tables)),
             Ok(None) => {}
             // One that is gone can't be locked; the server says that in its own language.
             Err(error) => failure = error,
@@ -67,12 +76,13 @@ pub(super) struct View {
 impl View {
     pub(super) async fn open(access: &Access, database: &str, stall: Duration) -> Result<Self, Failure> {
         let mut counting = Session::open(access, database, stall).await?;
-        let mut exporting = exporting(access, database, stall, &mut counting).await?;
+        let (mut exporting, tables) = exporting(access, database, stall, &mut counting).await?;
         let [snapshot, position] = exporting.row(EXPORT).await?;
         let shared = super::session::literal(&snapshot);
+        let locks = locks(&tables);
         counting
-            .values(&format!(
-                "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {shared}"
+            .run(&format!(
+                "{BEGIN}; SET TRANSACTION SNAPSHOT {shared}; SET LOCAL lock_timeout = '{LOCK_WAIT}'{locks}"
             ))
             .await?;
         Ok(Self { _exporting: exporting, counting, database: database.to_owned(), snapshot, position })
