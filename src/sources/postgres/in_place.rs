@@ -55,11 +55,12 @@ impl DataFolder {
             let whole = format!("{error}; what was restored is whole, in {}", made.display());
             self.refused(&whole)
         })?;
-        let place = self.0.display();
-        Ok(match aside {
-            Some(aside) => format!("{place}; what was there is in {}; start the server", aside.display()),
-            None => format!("{place}; start the server"),
-        })
+        let kept = aside.map(|aside| format!("; what was there is in {}", aside.display()));
+        let told = format!("{}{}", self.0.display(), kept.unwrap_or_default());
+        match File::open(self.parent()).and_then(|parent| parent.sync_all()) {
+            Ok(()) => Ok(format!("{told}; start the server")),
+            Err(error) => Err(Failure::Refused(format!("{told}; a loss of power may undo that: {error}"))),
+        }
     }
 
     fn must_be_replaceable(&self) -> Result<(), Failure> {
@@ -98,24 +99,24 @@ impl DataFolder {
         let place = &self.0;
         let Some(before) = found(place)? else {
             fs::rename(made, place)?;
-            self.sync()?;
             return Ok(None);
         };
         belong(made, before.uid(), before.gid())?;
         let aside = match renameat_with(CWD, made, CWD, place, RenameFlags::EXCHANGE) {
-            Ok(()) => self.set_aside(made)?,
+            // It is swapped: what was there only keeps another name.
+            Ok(()) => self.set_aside(made).unwrap_or_else(|_| made.to_owned()),
             // A file system that can't exchange.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
                 let aside = self.set_aside(place)?;
                 if let Err(error) = fs::rename(made, place) {
-                    fs::rename(&aside, place)?;
-                    return Err(error);
+                    let back = fs::rename(&aside, place)
+                        .map_err(|_| format!("; what was there is in {}", aside.display()));
+                    return Err(io::Error::other(format!("{error}{}", back.err().unwrap_or_default())));
                 }
                 aside
             }
             Err(error) => return Err(error.into()),
         };
-        self.sync()?;
         Ok(Some(aside))
     }
 
@@ -130,10 +131,6 @@ impl DataFolder {
             }
             number += 1;
         }
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        File::open(self.parent())?.sync_all()
     }
 
     fn parent(&self) -> &Path {
