@@ -166,7 +166,15 @@ fn sight(world: &World, artifacts: u32, dir: &Path) -> Sight {
     let stores: BTreeMap<_, _> = STORES.iter().zip(held).map(look).collect();
     let scheduled_by = "controller".to_owned();
     let (infra, interrupted, made) = (None, Vec::new(), Default::default());
-    Sight { stores, scheduler: Arc::new(scheduler), scheduled_by, infra, interrupted, made }
+    Sight {
+        stores,
+        scheduler: Arc::new(scheduler),
+        scheduled_by,
+        infra,
+        interrupted,
+        made,
+        logs: BTreeMap::new(),
+    }
 }
 
 /// Puts one artifact into every store: a pack, an index, and the manifest that names them.

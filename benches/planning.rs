@@ -102,6 +102,7 @@ fn stored(world: &mut World) -> Inventory {
         infra: None,
         interrupted: Vec::new(),
         made: Default::default(),
+        kept_logs: Default::default(),
     }
 }
 

@@ -247,6 +247,16 @@ impl Drivers {
         }
     }
 
+    /// Declared data folders that no restore may replace: better known before one has to.
+    fn kept_data(&self, spec: &Spec) -> Vec<CannotRun> {
+        let kept = spec.backups.iter().filter_map(|(name, backup)| {
+            let spec::Source::Postgres(postgres) = &backup.source else { return None };
+            let why = self.permit_data_dir(postgres).err()?.to_string();
+            Some(CannotRun { resource: cannot_run::in_place_of(name.as_str()), why })
+        });
+        kept.collect()
+    }
+
     fn command(&self, host: &Host) -> schedulers::Command {
         let running = || std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/bin/backstay"));
         schedulers::Command {
@@ -327,7 +337,11 @@ impl Registry for Drivers {
                 Box::new(MysqlSource::new(mysql.clone(), self.password(&mysql.server).await?))
             }
             spec::Source::Postgres(postgres) => {
-                Box::new(PostgresSource::new(postgres.clone(), self.password(&postgres.server).await?))
+                let source = PostgresSource::new(postgres.clone(), self.password(&postgres.server).await?);
+                Box::new(match self.permit_data_dir(postgres) {
+                    Ok(()) => source,
+                    Err(refusal) => source.keep_data_folder(refusal.to_string()),
+                })
             }
             spec::Source::Influxdb(influxdb) => {
                 let password = self.password(&influxdb.server).await?;
@@ -368,6 +382,6 @@ impl Registry for Drivers {
             Ok(()) | Err(Refusal::NotBuilt(_)) => None,
             Err(refusal) => Some(CannotRun { resource, why: refusal.to_string() }),
         });
-        refused.chain(self.not_held(spec)).collect()
+        refused.chain(self.kept_data(spec)).chain(self.not_held(spec)).collect()
     }
 }

@@ -1,6 +1,7 @@
 //! The actual state: what was observed, and what could not be.
 
 mod chronicle;
+mod kept_log;
 mod lineage;
 mod made;
 mod rules;
@@ -26,6 +27,7 @@ use crate::{
 };
 
 pub use chronicle::{Chronicle, Healed, InForce, Ruling};
+pub use kept_log::{KeptLog, LogRisk, LogSeen, WalStatus};
 pub use lineage::lineage;
 pub use made::{Made, MirrorMade, StoreMade};
 pub use rules::{DefaultLock, LockMode, StoreRules, Versioning};
@@ -87,6 +89,8 @@ pub struct Inventory {
     pub interrupted: Vec<Interrupted>,
     /// What Backstay made and how it left it, as far as this host remembers.
     pub made: Made,
+    /// What servers keep of their logs until that is captured.
+    pub kept_logs: BTreeMap<BackupName, LogSeen>,
 }
 
 impl Inventory {

@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod listing;
+pub mod logs;
 pub mod outline;
 pub mod seen;
 pub mod stores;
@@ -19,7 +20,8 @@ use crate::{
     },
     inventory::{Armed, InfraInventory, Interrupted, Inventory, Made, MirrorMade, Observed},
     schedulers::Scheduler,
-    spec::names::StoreName,
+    sources::Source,
+    spec::names::{BackupName, StoreName},
 };
 use seen::Seen;
 use stores::Look;
@@ -43,6 +45,8 @@ pub struct Sight {
     pub infra: Option<InfraSight>,
     /// What an earlier pass left, from the journal.
     pub interrupted: Vec<Interrupted>,
+    /// Sources whose servers keep their logs for us; or why one can't even be asked.
+    pub logs: BTreeMap<BackupName, Result<Box<dyn Source>, String>>,
 }
 
 /// The infra repo and the mirrors that it is pushed to.
@@ -70,7 +74,9 @@ pub async fn observe(sight: &Sight, seen: Seen, freshness: Freshness, now: Times
     let stale: Vec<&StoreName> =
         sight.stores.keys().filter(|store| !seen.is_fresh(store, freshness, now)).collect();
     let looks = stale.iter().map(|store| look(&sight.stores[*store], freshness, now));
-    let (found, infra) = tokio::join!(join_all(looks), infra(sight, &seen.inventory, freshness));
+    let kept_logs = logs::look(&sight.logs, &seen.inventory.kept_logs, freshness, now);
+    let (found, infra, kept_logs) =
+        tokio::join!(join_all(looks), infra(sight, &seen.inventory, freshness), kept_logs);
     let stale: Vec<StoreName> = stale.into_iter().cloned().collect();
     for (store, found) in stale.iter().zip(found) {
         seen.listed(store.clone(), found, now);
@@ -78,6 +84,7 @@ pub async fn observe(sight: &Sight, seen: Seen, freshness: Freshness, now: Times
     refuse_what_is_behind(sight, &mut seen, &stale, now).await;
     seen.tick(now);
     seen.inventory.infra = infra;
+    seen.inventory.kept_logs = kept_logs;
     seen.inventory.armed = armed(sight.scheduler.as_ref(), &sight.scheduled_by).await;
     seen.inventory.made = sight.made.clone();
     seen.inventory.interrupted = sight.interrupted.clone();

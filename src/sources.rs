@@ -39,6 +39,7 @@ use crate::{
         until::Until,
     },
     diagnostic::Severity,
+    inventory::KeptLog,
     stores::Class,
 };
 use selection::Selection;
@@ -68,6 +69,11 @@ pub trait Source: Send + Sync {
 
     /// Captures the data into `sink`.
     async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError>;
+
+    /// What the server keeps of its log until that is captured; `None` where it keeps nothing for this source. Cheap.
+    async fn kept_log(&self) -> Result<Option<KeptLog>, SourceError> {
+        Ok(None)
+    }
 
     /// Restores a stream that [`Source::capture`] wrote. Refuses, before it changes anything, to overwrite what exists
     /// unless `place` is [`Place::Original`]. The stream fails where it is damaged: what was restored until then is
@@ -105,6 +111,25 @@ pub trait Source: Send + Sync {
         _replay: &Replay,
     ) -> Result<Restored, SourceError> {
         Err(SourceError::misplaced(&self.stream_name(), "it has no logs that could be replayed"))
+    }
+
+    /// Where what is to be at `place` is put together: there, or beside it, from where [`Source::conclude`] puts it in place
+    /// whole. Refuses, before anything is changed, what can't come about. What is beside it goes with the driver, unless it was
+    /// put in place.
+    async fn prepare(&self, place: &Place) -> Result<Place, SourceError> {
+        Ok(place.clone())
+    }
+
+    /// Ends a restore that is told as `restored`: all of it, and the logs that `replay` tells of, is at `made`, which
+    /// [`Source::prepare`] answered for `place`, and proved right. Until then nobody must take what is there for whole.
+    async fn conclude(
+        &self,
+        _made: &Place,
+        _place: &Place,
+        _replay: Option<&Replay>,
+        restored: Restored,
+    ) -> Result<Restored, SourceError> {
+        Ok(restored)
     }
 
     /// Whether the artifacts of a chain add up when they are restored to `place` one after another. Where they do not,

@@ -65,27 +65,28 @@ pub async fn restore(
     keys: &Arc<Keys>,
     progress: &Arc<dyn Progress>,
 ) -> Result<Restored, RestoreError> {
-    let Some(mut replay) = replay(manifests, logs)? else {
-        return restore_data(manifests, folder, source, place, keys, progress).await;
-    };
-    if *place == Place::Original {
+    let mut replay = replay(manifests, logs)?;
+    let made = source.prepare(place).await.map_err(RestoreError::Source)?;
+    if replay.is_some() && made == Place::Original {
         // Whatever can be found out about the streams before is: from here on the original is gone.
         for manifest in manifests.iter().chain(logs.manifests) {
             open(manifest, folder, keys).await?;
         }
         source.make_way().await.map_err(RestoreError::Source)?;
     }
-    let mut restored = restore_data(manifests, folder, source, place, keys, progress).await?;
-    for manifest in logs.manifests {
-        let mut reader = open(manifest, folder, keys).await?.reader(progress.clone());
-        let replayed = source.replay(&mut reader.bytes, place, &replay).await;
-        restored = proved(replayed, reader, manifest, folder).await?;
-        if let Moment::Window { until, .. } = &manifest.moment {
-            // Logs may overlap: nothing is replayed twice.
-            replay.from.clone_from(&until.position);
+    let mut restored = restore_data(manifests, folder, source, &made, keys, progress).await?;
+    if let Some(replay) = &mut replay {
+        for manifest in logs.manifests {
+            let mut reader = open(manifest, folder, keys).await?.reader(progress.clone());
+            let replayed = source.replay(&mut reader.bytes, &made, replay).await;
+            restored = proved(replayed, reader, manifest, folder).await?;
+            if let Moment::Window { until, .. } = &manifest.moment {
+                // Logs may overlap: nothing is replayed twice.
+                replay.from.clone_from(&until.position);
+            }
         }
     }
-    Ok(restored)
+    source.conclude(&made, place, replay.as_ref(), restored).await.map_err(RestoreError::Source)
 }
 
 /// From where to where logs are replayed; `None` where there are none.

@@ -47,6 +47,16 @@ impl Drivers {
         }
     }
 
+    /// Whether a restore may replace the data folder that is declared, if one is.
+    pub(super) fn permit_data_dir(&self, postgres: &spec::Postgres) -> Result<(), Refusal> {
+        match &postgres.method {
+            spec::PostgresMethod::Physical { data_dir: Some(path), .. } => {
+                Ok(self.allow.check_write(path)?)
+            }
+            spec::PostgresMethod::Physical { data_dir: None, .. } | spec::PostgresMethod::Logical => Ok(()),
+        }
+    }
+
     fn permit_password(&self, server: &spec::Server) -> Result<(), Refusal> {
         match &server.password {
             Some(password) => Ok(self.resolver.permit(password, host_of(server))?),

@@ -28,6 +28,11 @@ pub fn schedule_of(backup: &str, kind: Kind) -> String {
     format!("backup.{backup}.schedule.{kind}")
 }
 
+/// The restore of a backup over its original, as a resource that can't run while the backup itself can.
+pub fn in_place_of(backup: &str) -> String {
+    format!("backup.{backup}.in-place")
+}
+
 /// What the scheduler holds can't be seen: as long as that is so, nothing is armed.
 pub(super) fn by_scheduler(inventory: &Inventory) -> Option<CannotRun> {
     match &inventory.armed {

@@ -110,6 +110,10 @@ impl Part {
                 whole.interrupted.iter().filter(ours).cloned().collect()
             },
             made: self.made(&whole.made),
+            kept_logs: {
+                let ours = whole.kept_logs.iter().filter(|(name, _)| self.has(name));
+                ours.map(|(name, seen)| (name.clone(), seen.clone())).collect()
+            },
         }
     }
 

@@ -7,7 +7,11 @@ use crate::{
     git::push::{PushError, PushMirror},
     inventory::Interrupted,
     observe::{Freshness, InfraSight, Sight, observe, seen::Seen, stores::Look},
-    spec::{Spec, names::StoreName},
+    sources::Source,
+    spec::{
+        Spec,
+        names::{BackupName, StoreName},
+    },
     state::{Before, StateError},
 };
 
@@ -45,8 +49,19 @@ impl Controller {
                 pushed: infra.mirrors.iter().map(|url| (url.clone(), self.pushed(url))).collect(),
             }),
             interrupted,
+            logs: self.logs(spec).await,
         };
         *seen = observe(&sight, std::mem::take(seen), freshness, self.clock.now()).await;
+    }
+
+    /// Sources whose servers keep their logs for us.
+    async fn logs(&self, spec: &Spec) -> BTreeMap<BackupName, Result<Box<dyn Source>, String>> {
+        let mut logs = BTreeMap::new();
+        for (name, backup) in spec.backups.iter().filter(|(_, backup)| backup.source.has_slot()) {
+            let source = self.drivers.source(&backup.source).await;
+            logs.insert(name.clone(), source.map_err(|refusal| refusal.to_string()));
+        }
+        logs
     }
 
     pub(super) async fn looks(&self, spec: &Spec) -> BTreeMap<StoreName, Result<Look, String>> {

@@ -53,6 +53,11 @@ fn moments(out: &mut String, backup: &BackupStatus, zone: &TimeZone) {
     for window in &backup.windows {
         let _ = writeln!(out, "any second of {} to {}", moment(window.start, zone), moment(window.end, zone));
     }
+    if let Some(kept) = &backup.kept_log {
+        let limit = kept.limit.map_or("without a limit".to_owned(), |limit| format!("of {}", bytes(limit)));
+        let _ =
+            writeln!(out, "log that its server keeps: {} {limit}, by slot {}", bytes(kept.bytes), kept.slot);
+    }
     for schedule in &backup.schedules {
         if let Some(next) = schedule.next {
             let _ = writeln!(out, "next {}: {}", schedule.kind, moment(next, zone));

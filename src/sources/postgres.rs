@@ -4,13 +4,14 @@
 //! ```text
 //! programs (which versions there are) · access (private password file) · session (queries through psql)
 //! view (the moment of a dump, and its counts) · logical, roles · physical (the streams) · privileges (what a role lacks)
-//! load · data_folder (the way back) · wal (the log, and its way back)
+//! load · data_folder · in_place (the way back) · wal (the log, and its way back)
 //! ```
 //!
 //! The rows of each table are counted in the very snapshot that the dump is told to use.
 
 mod access;
 mod data_folder;
+mod in_place;
 mod load;
 mod logical;
 mod physical;
@@ -21,9 +22,17 @@ mod session;
 mod view;
 mod wal;
 
-use std::{collections::BTreeSet, ffi::OsString, io, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
+use tempfile::TempDir;
 use tokio::io::AsyncRead;
 
 use super::{
@@ -32,13 +41,16 @@ use super::{
 };
 use crate::{
     artifact::Kind,
+    inventory::KeptLog,
     process::{self, ProcessError},
     secrets::Secret,
     spec::{self, PostgresMethod},
     stores::Class,
 };
 use access::Access;
+use in_place::DataFolder;
 use programs::Installed;
+use session::{MAINTENANCE, Session};
 
 /// How long the server may be silent on what it answers at once.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -53,13 +65,24 @@ pub struct PostgresSource {
     method: PostgresMethod,
     password: Option<Secret>,
     search: OsString,
+    /// Why this host does not let the data folder be replaced, if it does not.
+    kept: Option<String>,
+    /// What is restored beside the data folder; removed with the driver, unless it took that folder's place.
+    beside: Arc<Mutex<Option<TempDir>>>,
 }
 
 impl PostgresSource {
     /// What `postgres` declares, reached with `password`, the one that the declaration refers to.
     pub fn new(postgres: spec::Postgres, password: Option<Secret>) -> Self {
         let search = programs::folders(&process::search_path());
-        Self { server: postgres.server, method: postgres.method, password, search }
+        let (kept, beside) = (None, Arc::default());
+        Self { server: postgres.server, method: postgres.method, password, search, kept, beside }
+    }
+
+    /// Leaves the declared data folder alone, for the reason `why`.
+    pub fn keep_data_folder(mut self, why: impl Into<String>) -> Self {
+        self.kept = Some(why.into());
+        self
     }
 
     /// Looks for the engine's programs in these folders, written as in `PATH`, instead.
@@ -94,6 +117,34 @@ impl PostgresSource {
         Access::new(&self.server, self.password.clone(), installed)
     }
 
+    /// The data folder that may be replaced.
+    fn data_folder(&self) -> Result<DataFolder, Failure> {
+        match (&self.method, &self.kept) {
+            (PostgresMethod::Physical { data_dir: Some(_), .. }, Some(why)) => {
+                Err(Failure::Refused(why.clone()))
+            }
+            (PostgresMethod::Physical { data_dir: Some(path), .. }, None) => {
+                Ok(DataFolder::new(path.clone()))
+            }
+            _ => Err(Failure::Refused(UNDECLARED.to_owned())),
+        }
+    }
+
+    /// A folder beside the data folder, to restore to.
+    async fn beside_data_folder(&self) -> Result<PathBuf, Failure> {
+        let beside = self.data_folder()?.beside(&self.access().await?).await?;
+        let path = beside.path().to_owned();
+        *self.beside.lock().unwrap_or_else(PoisonError::into_inner) = Some(beside);
+        Ok(path)
+    }
+
+    /// Puts what was restored beside the data folder in its place.
+    async fn replace_data_folder(&self) -> Result<String, Failure> {
+        let beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let beside = beside.ok_or_else(|| Failure::Refused(WHOLE.to_owned()))?;
+        self.data_folder()?.replace_with(beside, &self.access().await?).await
+    }
+
     async fn restored(
         &self,
         stream: &mut (dyn AsyncRead + Send + Unpin),
@@ -118,14 +169,18 @@ impl PostgresSource {
                 load::over_database(&self.access().await?, stream, name).await
             }
             (Place::Original, Shape::Several) => load::over_databases(&self.access().await?, stream).await,
-            (Place::Original, Shape::Cluster) => refused(RUNNING),
+            (Place::Original, Shape::Cluster) => refused(WHOLE),
         }
     }
 }
 
-/// Why a cluster is not restored over the original.
-const RUNNING: &str = "a running cluster can't be replaced; restore to a folder, stop the server, put the folder in its data \
-                       folder's place, and start it";
+/// Why a cluster is not restored over the original that is not declared.
+const UNDECLARED: &str = "the data folder of its server is not declared, and only one of this host can be replaced; where it is, \
+                          add `data_dir`, and `write` in [allow] of the controller's configuration; elsewhere restore to a \
+                          folder, stop the server, put the folder in its data folder's place, and start it";
+
+/// Why a cluster is not restored piece by piece.
+const WHOLE: &str = "a cluster is replaced as a whole, by what was restored to a folder";
 
 /// What the stream is.
 enum Shape<'a> {
@@ -176,7 +231,7 @@ impl Source for PostgresSource {
         let captured = async {
             let access = self.access().await?;
             match (&self.method, request.kind) {
-                (PostgresMethod::Physical { slot }, Kind::Log) => {
+                (PostgresMethod::Physical { slot, .. }, Kind::Log) => {
                     wal::capture(&access, slot, request, sink).await
                 }
                 (PostgresMethod::Physical { .. }, _) => physical::capture(&access, request, sink).await,
@@ -195,6 +250,15 @@ impl Source for PostgresSource {
         }
     }
 
+    async fn kept_log(&self) -> Result<Option<KeptLog>, SourceError> {
+        let PostgresMethod::Physical { slot, .. } = &self.method else { return Ok(None) };
+        let kept = async {
+            let mut session = Session::open(&self.access().await?, MAINTENANCE, ANSWER).await?;
+            wal::kept(&mut session, slot).await
+        };
+        kept.await.map_err(|failure| failure.explain("look at the replication slot of", self.subject()))
+    }
+
     async fn restore(
         &self,
         stream: &mut (dyn AsyncRead + Send + Unpin),
@@ -205,22 +269,53 @@ impl Source for PostgresSource {
     }
 
     async fn make_way(&self) -> Result<(), SourceError> {
-        Err(SourceError::misplaced(&self.subject(), RUNNING))
+        Err(SourceError::misplaced(&self.subject(), WHOLE))
+    }
+
+    async fn prepare(&self, place: &Place) -> Result<Place, SourceError> {
+        match (place, self.shape()) {
+            (Place::Original, Shape::Cluster) => {
+                let made = self.beside_data_folder().await;
+                made.map(Place::Folder).map_err(|failure| failure.explain("restore", self.subject()))
+            }
+            _ => Ok(place.clone()),
+        }
     }
 
     async fn replay(
         &self,
         stream: &mut (dyn AsyncRead + Send + Unpin),
         place: &Place,
-        replay: &Replay,
+        _replay: &Replay,
     ) -> Result<Restored, SourceError> {
         let replayed = match place {
-            Place::Folder(folder) => wal::recovery::to_data_folder(stream, folder, replay).await,
-            _ => Err(Failure::Refused(RUNNING.to_owned())),
+            Place::Folder(folder) => wal::recovery::to_data_folder(stream, folder).await,
+            _ => Err(Failure::Refused(WHOLE.to_owned())),
         };
         replayed
             .map(|place| Restored { place })
             .map_err(|failure| failure.explain("replay the log of", self.subject()))
+    }
+
+    async fn conclude(
+        &self,
+        made: &Place,
+        place: &Place,
+        replay: Option<&Replay>,
+        restored: Restored,
+    ) -> Result<Restored, SourceError> {
+        let concluded = async {
+            if let (Place::Folder(folder), Some(replay)) = (made, replay) {
+                wal::recovery::recover(folder, replay)?;
+            }
+            match (place, self.shape()) {
+                (Place::Original, Shape::Cluster) => {
+                    Ok(Restored { place: self.replace_data_folder().await? })
+                }
+                _ => Ok(restored),
+            }
+        };
+        concluded.await.map_err(|failure: Failure| failure.explain("restore", self.subject()))
     }
 }
 
@@ -311,6 +406,10 @@ impl Failure {
             }
             Failure::Process(why) => {
                 let said = why.to_string();
+                if said.contains("relation \"") && said.contains("does not exist") {
+                    // It was dropped while a dump began: the next one knows.
+                    return error(Class::Retry, said);
+                }
                 match HINTS.iter().find(|(part, _)| said.contains(part)) {
                     Some((_, hint)) => error(Class::Stalled, said).with_hint(*hint),
                     None => error(Class::Retry, said),

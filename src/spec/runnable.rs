@@ -128,6 +128,11 @@ impl Source {
         matches!(self, Source::Files(_) | Source::S3(_))
     }
 
+    /// Whether the server keeps its log for us until it is captured.
+    pub fn has_slot(&self) -> bool {
+        matches!(self, Source::Postgres(postgres) if postgres.method != PostgresMethod::Logical)
+    }
+
     /// Whether the engine keeps a log that can be captured and replayed.
     pub fn has_log(&self) -> bool {
         match self {

@@ -88,6 +88,8 @@ pub enum PostgresMethod {
     Physical {
         /// What keeps its log on the server until it is captured.
         slot: SlotName,
+        /// Where the server keeps its files on the controller's host, if it is that host's: what a restore in place replaces.
+        data_dir: Option<PathBuf>,
     },
 }
 

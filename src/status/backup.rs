@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     artifact::{ArtifactId, Depth, Kind},
-    inventory::{StoredArtifact, StoredBackup, Stretch, Window, stretches, windows},
+    inventory::{KeptLog, StoredArtifact, StoredBackup, Stretch, Window, stretches, windows},
     plan::{
         Action, Plan,
         due::{self, Dueness},
@@ -39,6 +39,9 @@ pub struct BackupStatus {
     /// The stretches of time to any second of which it can be brought back, by its log; oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub windows: Vec<Stretch>,
+    /// What its server keeps of its log until that is captured, as far as that can be seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept_log: Option<KeptLog>,
     /// How old that moment is, seconds.
     pub age_seconds: Option<i64>,
     /// The most data, in time, that may be lost; and whether that holds.
@@ -192,6 +195,7 @@ fn of(facts: &Facts<'_>, name: &BackupName, pending: &Pending<'_>) -> BackupStat
         objective: declared.and_then(|backup| objective(facts, backup, newest.as_ref())),
         rto_seconds: declared.and_then(|backup| backup.policy.rto).map(|rto| rto.as_secs()),
         newest,
+        kept_log: facts.inventory.kept_logs.get(name).and_then(|seen| seen.found.known()?.clone()),
         windows: stretches(reached.iter().map(|(_, window)| window)),
         schedules: declared.map(|backup| due::assess(facts, backup)).unwrap_or_default(),
         successes: successes(facts.now, &holdings),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use serde::Serialize;
 
 use super::{
@@ -10,6 +11,7 @@ use super::{
     words::{count, duration},
 };
 use crate::{
+    inventory::{KeptLog, LogRisk},
     plan::due::SlotState,
     spec::{approvals::FILE, names::BackupName},
 };
@@ -59,6 +61,8 @@ pub enum Concern {
     InfraUnreachable,
     /// A slot has passed and nothing fills it.
     Overdue,
+    /// What a server keeps of its log until that is captured goes, has gone, or may fill its disk.
+    LogAtRisk,
     /// Something declared can't be done here.
     CannotRun,
     /// Something undoes again and again what Backstay does.
@@ -95,6 +99,7 @@ impl Concern {
             | Concern::ClockApart
             | Concern::InfraUnreachable
             | Concern::Overdue
+            | Concern::LogAtRisk
             | Concern::CannotRun
             | Concern::Fought
             | Concern::Drifted => Overall::Partial,
@@ -122,6 +127,7 @@ impl Concern {
             Concern::ClockApart => "clock-apart",
             Concern::InfraUnreachable => "infra-unreachable",
             Concern::Overdue => "overdue",
+            Concern::LogAtRisk => "log-at-risk",
             Concern::CannotRun => "cannot-run",
             Concern::Fought => "fought",
             Concern::Drifted => "drifted",
@@ -297,6 +303,9 @@ fn of_backup(name: &BackupName, backup: &BackupStatus, found: &mut Vec<Condition
         let slot = due.slot.map(|slot| format!(" of {slot:.0}")).unwrap_or_default();
         say(Concern::Overdue, format!("its slot{slot} has no {} yet", due.kind));
     }
+    if let Some(message) = backup.kept_log.as_ref().and_then(log_at_risk) {
+        say(Concern::LogAtRisk, message);
+    }
     for (store, stored) in &backup.stores {
         let faults = [(stored.damaged.len(), "damaged"), (stored.unreadable.len(), "unreadable")];
         let faults: Vec<String> = faults
@@ -315,4 +324,28 @@ fn of_backup(name: &BackupName, backup: &BackupStatus, found: &mut Vec<Condition
             say(Concern::CopiesMissing, format!("{store} lacks {}", count(stored.missing, "copy", "copies")));
         }
     }
+}
+
+/// Why what a server keeps of its log needs somebody, and what is to be done.
+fn log_at_risk(kept: &KeptLog) -> Option<String> {
+    let KeptLog { slot, bytes, limit, .. } = kept;
+    let (bytes, limit) = (ByteSize(*bytes), limit.map(ByteSize).unwrap_or_default());
+    Some(match kept.risk()? {
+        LogRisk::Lost => format!(
+            "its server has dropped log that replication slot {slot} was to keep: the next log begins anew, after a full; \
+             capture the log more often, or raise max_slot_wal_keep_size"
+        ),
+        LogRisk::Leaving => format!(
+            "replication slot {slot} keeps {bytes} of log, over the limit of {limit}: the server's next checkpoint drops it; \
+             capture the log now, or raise max_slot_wal_keep_size"
+        ),
+        LogRisk::Unlimited => format!(
+            "replication slot {slot} keeps {bytes} of log, and nothing keeps it from filling the server's disk; as a superuser: \
+             ALTER SYSTEM SET max_slot_wal_keep_size = '10GB'; SELECT pg_reload_conf();"
+        ),
+        LogRisk::HalfUsed => format!(
+            "replication slot {slot} keeps {bytes} of log, over half of the {limit} after which the server drops it; see why the \
+             log is not captured, or raise max_slot_wal_keep_size"
+        ),
+    })
 }

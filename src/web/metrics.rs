@@ -12,7 +12,9 @@ use prometheus_client::{
 pub(super) use self::several::Several;
 use super::{Board, Webhooks};
 use crate::{
+    inventory::KeptLog,
     plan::due::Dueness,
+    spec::names::BackupName,
     status::{BackupStatus, Status},
 };
 
@@ -75,6 +77,8 @@ pub(super) fn text(board: &Board, webhooks: &Webhooks, now: Timestamp) -> Result
 fn register(registry: &mut Registry, status: &Status, now: Timestamp) {
     schedules(registry, status);
     recovery_points(registry, status, now);
+    let kept = status.backups.iter().filter_map(|(name, backup)| Some((name, backup.kept_log.as_ref()?)));
+    kept_logs(registry, kept);
     stores(registry, status);
     let conditions = Family::<ConditionLabels, Gauge>::default();
     for condition in &status.conditions {
@@ -170,6 +174,25 @@ fn windows(registry: &mut Registry, status: &Status) {
     registry.register("pitr_window_end_timestamp_seconds", "Its last moment", ends);
 }
 
+/// What servers keep of their logs until that is captured.
+fn kept_logs<'a>(registry: &mut Registry, all: impl Iterator<Item = (&'a BackupName, &'a KeptLog)>) {
+    let retained = Family::<Labels, Gauge>::default();
+    let limits = Family::<Labels, Gauge>::default();
+    for (name, kept) in all {
+        let labels = Labels { backup: Some(name.to_string()), ..Labels::default() };
+        retained.get_or_create(&labels).set(i64::try_from(kept.bytes).unwrap_or(i64::MAX));
+        if let Some(limit) = kept.limit {
+            limits.get_or_create(&labels).set(i64::try_from(limit).unwrap_or(i64::MAX));
+        }
+    }
+    registry.register(
+        "postgres_slot_retained_bytes",
+        "Bytes of log that a server keeps until they are captured",
+        retained,
+    );
+    registry.register("postgres_slot_limit_bytes", "The most that it keeps", limits);
+}
+
 fn seconds_of(backup: &BackupStatus) -> impl Iterator<Item = (&'static str, u64)> {
     let rpo = backup.objective.as_ref().map(|objective| ("rpo", objective.seconds));
     rpo.into_iter().chain(backup.rto_seconds.map(|seconds| ("rto", seconds)))
@@ -188,7 +211,7 @@ fn stores(registry: &mut Registry, status: &Status) {
 }
 
 fn of_kind(
-    backup: &crate::spec::names::BackupName,
+    backup: &BackupName,
     store: Option<&crate::spec::names::StoreName>,
     kind: crate::artifact::Kind,
 ) -> Labels {
@@ -202,4 +225,31 @@ fn of_kind(
 /// The longest time between two slots of a schedule, seconds.
 fn interval(due: &Dueness) -> i64 {
     i64::try_from(due.cadence.longest_gap().as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::WalStatus;
+
+    #[test]
+    fn a_slot_without_a_limit_has_none_in_the_metrics() {
+        let kept = |limit| KeptLog {
+            slot: "backstay_orders".to_owned(),
+            bytes: 4096,
+            limit,
+            status: WalStatus::Reserved,
+        };
+        let (orders, shop): (BackupName, BackupName) = ("orders".parse().unwrap(), "shop".parse().unwrap());
+        let mut registry = Registry::with_prefix("backstay");
+        kept_logs(&mut registry, [(&orders, &kept(Some(8192))), (&shop, &kept(None))].into_iter());
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        let of = |what: &str| text.lines().filter(|line| line.contains(&format!("{what}_bytes{{"))).count();
+        assert_eq!((of("retained"), of("limit")), (2, 1), "{text}");
+        assert!(
+            text.lines()
+                .any(|line| line.contains("limit_bytes{backup=\"orders\"") && line.ends_with(" 8192"))
+        );
+    }
 }

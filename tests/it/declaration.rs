@@ -258,9 +258,11 @@ fn logs_every_15_minutes_cannot_keep_an_rpo_of_15_minutes() {
 fn a_log_needs_data_that_it_can_go_on_from() {
     let policy = "[policy.nightly]\nfull = \"0 1 * * *\"\nlog = { every = \"5m\" }\n";
     let of = |source: &str| SOUND.replace("sqlite = { path = \"/srv/agama.db\" }", source) + policy;
-    let cases: [(&str, &[&str]); 8] = [
+    let cases: [(&str, &[&str]); 10] = [
         ("mongodb = { host = \"db\" }", &[]),
         ("mongodb = { host = \"db\", databases = [\"a\"] }", &["log-of-some"]),
+        ("postgres = { host = \"db\", method = \"physical\", data_dir = \"/srv/pg\" }", &[]),
+        ("postgres = { host = \"db\", data_dir = \"/srv/pg\" }", &["no-log", "data-dir-without-cluster"]),
         ("mysql = { host = \"db\" }", &[]),
         ("mysql = { host = \"db\", databases = [\"a\"] }", &["log-of-some"]),
         ("postgres = { host = \"db\", method = \"physical\" }", &[]),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use backstay::{
     artifact::Kind,
-    inventory::Standing,
+    inventory::{KeptLog, LogSeen, Observed, Standing, WalStatus},
     plan::{Plan, Withheld},
     spec::{Budget, Source},
     status::{
@@ -38,11 +38,43 @@ fn a_healthy_fleet_has_no_conditions() {
     assert_eq!((status.conditions, status.overall), (vec![], Overall::Healthy));
 }
 
+/// The server of a backup keeps 500 bytes of its log.
+fn keep_log(world: &mut World, status: WalStatus, limit: Option<u64>) {
+    let kept = KeptLog { slot: "backstay_agama".to_owned(), bytes: 500, limit, status };
+    let seen = LogSeen { at: world.now, found: Observed::Known(Some(kept)) };
+    world.kept_logs.insert(backup("agama"), seen);
+}
+
+#[test]
+fn what_a_server_keeps_of_its_log_is_told_with_what_to_do_about_it() {
+    let mut world = healthy();
+    for (state, limit, says) in [
+        (WalStatus::Lost, Some(1000), "begins anew, after a full"),
+        (WalStatus::Unreserved, Some(400), "next checkpoint drops it"),
+        (WalStatus::Reserved, Some(900), "over half"),
+        (WalStatus::Reserved, None, "ALTER SYSTEM SET max_slot_wal_keep_size"),
+    ] {
+        keep_log(&mut world, state, limit);
+        let told = status(&world, &world.plan(), Revisions::default());
+        assert_eq!(told.overall, Overall::Partial);
+        assert!(told.conditions[0].message.contains(says), "{:?}", told.conditions);
+        let json = serde_json::to_value(&told.backups["agama"]).unwrap();
+        assert_eq!(json["kept_log"]["bytes"], 500);
+    }
+    keep_log(&mut world, WalStatus::Extended, Some(1000));
+    assert!(concerns(&status(&world, &world.plan(), Revisions::default())).is_empty(), "there is room");
+    let unseen = LogSeen { at: world.now, found: Observed::Unknown("no answer".to_owned()) };
+    world.kept_logs.insert(backup("agama"), unseen);
+    let told = status(&world, &world.plan(), Revisions::default());
+    assert_eq!(told.overall, Overall::Healthy, "what can't be seen is no risk that is known");
+}
+
 #[test]
 fn each_condition_shows_when_it_should_and_no_other() {
     use Concern::*;
     type Disturb = fn(&mut World);
-    let cases: [(Disturb, &[Concern]); 13] = [
+    let cases: [(Disturb, &[Concern]); 14] = [
+        (|w| keep_log(w, WalStatus::Extended, None), &[LogAtRisk]),
         (|w| *w = w.clone().declare("orders", nightly()), &[NeverSucceeded]),
         (|w| w.advance(11 * HOUR), &[Overdue]),
         (|w| w.advance(2 * DAY), &[ObjectiveBreached, Overdue]),

@@ -11,8 +11,8 @@ use std::{
 use backstay::{
     artifact::{ArtifactId, Depth, Kind},
     inventory::{
-        Condition, InfraInventory, Interrupted, Inventory, Lease, Made, Observed, Origin, RestorePage,
-        Standing, StoreInventory, StoreRules, StoredArtifact, StoredBackup, Verified, Work,
+        Condition, InfraInventory, Interrupted, Inventory, Lease, LogSeen, Made, Observed, Origin,
+        RestorePage, Standing, StoreInventory, StoreRules, StoredArtifact, StoredBackup, Verified, Work,
     },
     plan::{self, Action, Limits, Plan, action::Capture},
     spec::{
@@ -141,6 +141,7 @@ pub struct World {
     pub interrupted: Vec<Interrupted>,
     /// What the host remembers of what Backstay made.
     pub made: Made,
+    pub kept_logs: BTreeMap<BackupName, LogSeen>,
     captures: u64,
 }
 
@@ -161,6 +162,7 @@ impl World {
             moved: BTreeMap::new(),
             interrupted: Vec::new(),
             made: Made::default(),
+            kept_logs: BTreeMap::new(),
             captures: 0,
         };
         for name in stores {
@@ -245,6 +247,7 @@ impl World {
             infra: self.spec.infra.is_some().then_some(infra),
             interrupted: self.interrupted.clone(),
             made: self.made.clone(),
+            kept_logs: self.kept_logs.clone(),
         }
     }
 

@@ -25,6 +25,7 @@ mod mongodb_oplog;
 mod mysql;
 mod mysql_log;
 mod postgres;
+mod postgres_in_place;
 mod postgres_job;
 mod postgres_wal;
 mod probe;

@@ -16,6 +16,7 @@ use backstay::{
     stores::Class,
 };
 
+use super::lab;
 use super::lab::postgres::{PASSWORD, Postgres, fake, verify};
 use super::source_conformance::{Collected, captured, conforms, request, restored};
 
@@ -448,4 +449,32 @@ async fn a_dump_that_breaks_off_or_is_damaged_is_no_restore_and_leaves_no_half_d
         restored(&root, broken, &Place::Original).await.expect_err("it is damaged");
         assert_eq!(checksums(&server, "shop"), before, "all or nothing");
     }
+}
+
+#[tokio::test]
+async fn a_table_that_changes_while_a_dump_begins_is_never_captured_empty() {
+    let server = Postgres::start();
+    shop(&server);
+    server.sql("shop", &format!("{SELL};").repeat(5));
+    let before = checksums(&server, "shop");
+    let psql = format!(
+        "{} -X -q -U postgres -h {} -p {} -d shop",
+        lab::postgres::programs().join("psql").display(),
+        server.folder().display(),
+        server.port()
+    );
+    // To a snapshot that is older than such a statement, the table that it rewrites is empty.
+    let rewrite = "SET lock_timeout = '1s'; ALTER TABLE stock.article ALTER price TYPE NUMERIC(12,3)";
+    let rewritten = fake("pg_dump", &format!("{psql} -c \"{rewrite}\"; exec $REAL \"$@\""));
+    let (sink, counted) = captured(&server.source(&["shop"]).search_path(rewritten.path())).await;
+    assert_eq!(counts(&counted)["shop.stock.article"], 2000);
+    let copy = Place::Database("copy".to_owned());
+    restored(&server.root(&["shop"]), &sink.stream(), &copy).await.unwrap();
+    assert_eq!(checksums(&server, "copy"), before);
+    // One that is made meanwhile is in the next dump, and is not missed in this one.
+    let made = fake("pg_dump", &format!("{psql} -c 'CREATE TABLE fresh (a INT)'; exec $REAL \"$@\""));
+    let (_, counted) = captured(&server.source(&["shop"]).search_path(made.path())).await;
+    assert!(!counts(&counted).contains_key("shop.public.fresh"));
+    let (_, counted) = captured(&server.source(&["shop"])).await;
+    assert_eq!(counts(&counted)["shop.public.fresh"], 0);
 }

@@ -62,6 +62,13 @@ fn a_cluster_with_a_log_comes_back_to_any_second_in_a_folder() {
     fleet.expect(&["backup", "cluster", "--kind", "log", "--reason", "before the way back"], 0);
     let status = fleet.expect(&["status", "cluster"], 0);
     assert!(status.contains("any second of"), "{status}");
+    assert!(status.contains("of 1.0 GiB, by slot backstay_cluster"), "{status}");
+    server.sql("postgres", "ALTER SYSTEM SET max_slot_wal_keep_size = -1");
+    server.sql("postgres", "SELECT pg_reload_conf()");
+    server.wait_for("SHOW max_slot_wal_keep_size", "-1");
+    let unlimited = fleet.expect(&["status", "cluster"], 4);
+    ready(&server);
+    assert!(unlimited.contains("nothing keeps it from filling the server's disk"), "{unlimited}");
 
     let data = fleet.restored().join("data");
     let at = disaster.to_string();
@@ -74,8 +81,39 @@ fn a_cluster_with_a_log_comes_back_to_any_second_in_a_folder() {
     fs::rename(&data, &moved).unwrap();
     let copy = Postgres::start_on(folder, &moved);
     copy.wait_for("SELECT pg_is_in_recovery()", "f");
-    assert_eq!(
-        copy.sql("postgres", "SELECT string_agg(what, ', ') FROM sale"),
-        "before the full, in the log"
-    );
+    assert_eq!(copy.sql("postgres", SOLD), "before the full, in the log");
+}
+
+const SOLD: &str = "SELECT string_agg(what, ', ') FROM sale";
+
+#[test]
+fn a_cluster_of_this_host_comes_back_in_place_once_its_server_is_stopped() {
+    let server = Postgres::start();
+    ready(&server);
+    server.sql("postgres", "CREATE TABLE sale (what TEXT); INSERT INTO sale VALUES ('before the full')");
+    let (mut fleet, data) = (Fleet::new(), server.data());
+    let physical = format!("method = \"physical\", data_dir = \"{}\"", data.display());
+    let policy = "[policy.transactional]\nrpo = \"1h\"\nfull = \"0 1 * * *\"\nlog = { every = \"15m\" }\n";
+    let declared = source(&mut fleet, &server, &physical);
+    fleet.declare("cluster", &format!("policy = \"transactional\"\n{declared}\n{policy}"));
+    fleet.expect(&["apply", "--yes"], 4);
+    let told = fleet.expect(&["status"], 4);
+    assert!(told.contains("backup.cluster.in-place") && told.contains("`write`"), "{told}");
+    let refused = fleet.expect(&["restore", "cluster", "--in-place"], 4);
+    assert!(refused.contains("does not allow it"), "{refused}");
+
+    fleet.allow_write(&data);
+    server.sql("postgres", "INSERT INTO sale VALUES ('in the log')");
+    let disaster = server.next_second().to_string();
+    server.sql("postgres", "DROP TABLE sale");
+    fleet.expect(&["backup", "cluster", "--kind", "log", "--reason", "before the way back"], 0);
+    let in_place = ["restore", "cluster", "--at", &disaster, "--in-place"];
+    let running = fleet.expect(&in_place, 4);
+    assert!(running.contains("stop it first"), "{running}");
+    let folder = server.stop();
+    let told = fleet.expect(&in_place, 0);
+    assert!(told.contains("data.before-restore-1"), "{told}");
+    let server = Postgres::start_on(folder, &data);
+    server.wait_for("SELECT pg_is_in_recovery()", "f");
+    assert_eq!(server.sql("postgres", SOLD), "before the full, in the log");
 }

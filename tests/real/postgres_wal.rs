@@ -8,16 +8,20 @@ use backstay::{
         manifest::{Edge, Moment},
         until::{Place as LogPlace, PointName, Until},
     },
-    sources::{CaptureRequest, Captured, Place, Replay, Source},
+    inventory::{LogRisk, WalStatus},
+    sources::{CaptureRequest, Captured, Place, Replay, Restored, Source},
     stores::Class,
 };
 use jiff::Timestamp;
 
-use super::lab::postgres::{Postgres, USER};
+use super::lab::{
+    held::Held,
+    postgres::{Postgres, USER},
+};
 use super::source_conformance::{Collected, captured, request, restored};
 
 /// A server that is set up as docs/postgres.md says.
-fn till() -> Postgres {
+pub fn till() -> Postgres {
     let server = Postgres::start();
     ready(&server);
     server.sql("postgres", "CREATE TABLE sale (id SERIAL PRIMARY KEY, what TEXT)");
@@ -37,15 +41,15 @@ fn limit(server: &Postgres, size: &str) {
     server.wait_for("SHOW max_slot_wal_keep_size", size);
 }
 
-fn sell(server: &Postgres, what: &str) {
+pub fn sell(server: &Postgres, what: &str) {
     server.sql("postgres", &format!("INSERT INTO sale (what) VALUES ('{what}')"));
 }
 
-fn sold(server: &Postgres) -> String {
+pub fn sold(server: &Postgres) -> String {
     server.sql("postgres", "SELECT string_agg(what, ',' ORDER BY id) FROM sale")
 }
 
-fn end(captured: &Captured) -> Edge {
+pub fn end(captured: &Captured) -> Edge {
     match &captured.moment {
         Moment::At { time, position } => Edge { time: *time, position: position.clone().unwrap() },
         Moment::Window { until, .. } => until.clone(),
@@ -63,7 +67,7 @@ fn asked(continues: Edge) -> CaptureRequest {
     CaptureRequest { kind: Kind::Log, continues: Some(continues), now: Timestamp::now(), ..request() }
 }
 
-async fn log(source: &dyn Source, continues: Edge) -> (Vec<u8>, Captured) {
+pub async fn log(source: &dyn Source, continues: Edge) -> (Vec<u8>, Captured) {
     let mut sink = Collected::default();
     let captured = source.capture(&asked(continues), &mut sink).await.expect("the log is captured");
     (sink.stream(), captured)
@@ -85,6 +89,11 @@ async fn brought_back(
         let mut stream = log.as_slice();
         source.replay(&mut stream, &place, &replay).await.expect("the log is put in place");
         assert!(stream.is_empty(), "its stream is read to the end");
+        assert!(!data.join("global/pg_control").exists(), "no server starts on a part of it");
+    }
+    if !logs.is_empty() {
+        let told = Restored { place: String::new() };
+        source.conclude(&place, &place, Some(&replay), told).await.unwrap();
     }
     let server = Postgres::start_on(folder, &data);
     server.wait_for("SELECT pg_is_in_recovery()", "f");
@@ -149,6 +158,24 @@ async fn a_log_brings_a_cluster_back_to_a_place_in_it_and_to_a_named_point() {
 }
 
 #[tokio::test]
+async fn the_first_moment_of_a_window_can_be_reached_though_the_servers_clock_is_ahead() {
+    let server = till();
+    let source = server.cluster();
+    // To the source, ours is three seconds behind.
+    let ours = || Timestamp::now() - Duration::from_secs(3);
+    let mut sink = Collected::default();
+    let request = CaptureRequest { now: ours(), ..request() };
+    let base = source.capture(&request, &mut sink).await.unwrap();
+    assert!(end(&base).time <= ours(), "it is not of the future");
+    let first = end(&base).time;
+    server.wait_for(&format!("SELECT clock_timestamp() > '{first}'::timestamptz"), "t");
+    sell(&server, "after the base");
+    let (stream, _) = log(&source, end(&base)).await;
+    let copy = brought_back(&source, &(sink, base), &[stream], Some(Until::Moment(first))).await;
+    assert_eq!(sold(&copy), "before the base");
+}
+
+#[tokio::test]
 async fn a_log_goes_on_over_a_failover_and_never_from_what_the_failover_lost() {
     let primary = till();
     let source = primary.cluster();
@@ -196,6 +223,7 @@ async fn what_the_server_dropped_before_it_was_captured_shows_where_the_log_begi
         }
     }
     assert_eq!(server.sql("postgres", status), "lost");
+    assert_eq!(source.kept_log().await.unwrap().unwrap().risk(), Some(LogRisk::Lost));
     sell(&server, "after the gap");
     let (_, gapped) = log(&source, end(&first)).await;
     assert_ne!(from(&gapped).time, end(&first).time, "it is not said to be whole since the last one");
@@ -211,6 +239,7 @@ async fn the_server_keeps_what_is_in_no_store_and_no_more() {
     let server = till();
     let source = server.cluster();
     let (_, base) = captured(&source).await;
+    assert_eq!(source.kept_log().await.unwrap(), None, "nothing is kept yet");
     let (_, first) = log(&source, end(&base)).await;
     let kept = |before: &str| {
         let sql = format!(
@@ -220,6 +249,8 @@ async fn the_server_keeps_what_is_in_no_store_and_no_more() {
     };
     let lsn = |edge: Edge| edge.position.split(',').next().unwrap().to_owned();
     sell(&server, "in the second log");
+    let seen = source.kept_log().await.unwrap().expect("there is a slot");
+    assert!((seen.limit, seen.status) == (Some(1 << 30), WalStatus::Reserved) && seen.bytes > 0, "{seen:?}");
     let (_, second) = log(&source, end(&first)).await;
     assert_eq!(kept(&lsn(end(&first))), "t", "the second log is in no store yet");
     // Its commit failed: it is asked for again.
@@ -310,6 +341,7 @@ async fn a_log_that_is_cut_short_or_no_log_is_not_replayed() {
     for bad in [&stream[..stream.len() / 2], &stranger.into_inner().unwrap(), b"nothing"] {
         source.replay(&mut &*bad, &place, &replay).await.expect_err("this is no whole log");
         assert!(!data.join("recovery.signal").exists(), "the server is told to replay what is whole only");
+        assert!(!data.join("global/pg_control").exists(), "no server starts on a part of it");
     }
     let names: Vec<_> = fs::read_dir(data.join("restored_wal")).unwrap().collect();
     assert!(names.iter().all(|name| name.as_ref().unwrap().file_name().len() == 24), "{names:?}");
@@ -325,4 +357,80 @@ async fn a_receiver_that_is_silent_is_stopped() {
     let source = source.search_path(programs.path());
     let error = source.capture(&request, &mut Collected::default()).await.expect_err("it is silent");
     assert_eq!(error.class, Class::Retry, "{error}");
+}
+
+/// Writes so many whole segments of 16 MiB.
+fn write_segments(server: &Postgres, number: usize) {
+    for _ in 0..number {
+        server.sql("postgres", "SELECT pg_logical_emit_message(false, 'x', repeat('x', 15000000))");
+        server.sql("postgres", "SELECT pg_switch_wal()");
+    }
+}
+
+#[test]
+fn a_server_that_is_killed_in_the_middle_of_a_log_fails_it_and_the_next_goes_on_from_before_it() {
+    let mut server = till();
+    let port = server.port();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let base = runtime.block_on(captured(&server.cluster()));
+    let (first_stream, first) = runtime.block_on(log(&server.cluster(), end(&base.1)));
+    // More than what is received at a time.
+    write_segments(&server, 8);
+    sell(&server, "after the base");
+    let (mut sink, waited) = Held::after(20 << 20);
+    let (source, request) = (Postgres::cluster_at(port, None), asked(end(&first)));
+    let capture = thread::spawn(move || {
+        tokio::runtime::Runtime::new().unwrap().block_on(source.capture(&request, &mut sink))
+    });
+    let go = waited.recv().expect("the log begins");
+    server.kill();
+    go.send(()).unwrap();
+    let error = capture.join().unwrap().expect_err("half a log does not count");
+    assert_eq!(error.class, Class::Retry, "{error}");
+
+    let data = server.data();
+    let server = Postgres::start_on(server.stop(), &data);
+    let (stream, again) = runtime.block_on(log(&server.cluster(), end(&first)));
+    assert_eq!(from(&again), &end(&first), "the server kept what was not captured");
+    let logs = [first_stream, stream];
+    let copy = runtime.block_on(brought_back(&server.cluster(), &base, &logs, None));
+    assert_eq!(sold(&copy), "before the base,after the base");
+}
+
+#[tokio::test]
+async fn a_log_whose_user_lost_its_rights_says_so_and_goes_on_when_they_are_back() {
+    let server = till();
+    let source = server.cluster();
+    let base = captured(&source).await;
+    let (first, first_log) = log(&source, end(&base.1)).await;
+    sell(&server, "while nobody was let in");
+    let password = super::lab::postgres::PASSWORD.replace('\'', "''");
+    for (take, says, give) in [
+        (
+            "ALTER ROLE backup PASSWORD 'another'".to_owned(),
+            "check user and password",
+            format!("ALTER ROLE backup PASSWORD '{password}'"),
+        ),
+        (
+            "ALTER ROLE backup NOREPLICATION".to_owned(),
+            "ALTER ROLE … REPLICATION;",
+            "ALTER ROLE backup REPLICATION".to_owned(),
+        ),
+        (
+            "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_switch_wal() FROM backup".to_owned(),
+            "GRANT EXECUTE ON FUNCTION pg_catalog.pg_switch_wal() TO backup;",
+            "GRANT EXECUTE ON FUNCTION pg_catalog.pg_switch_wal() TO backup".to_owned(),
+        ),
+    ] {
+        server.sql("postgres", &take);
+        let request = asked(end(&first_log));
+        let denied = source.capture(&request, &mut Collected::default()).await.unwrap_err();
+        let hint = denied.hint.clone().unwrap_or_default();
+        assert!(denied.class == Class::Stalled && hint.contains(says), "{take}: {denied}");
+        server.sql("postgres", &give);
+    }
+    let (second, second_log) = log(&source, end(&first_log)).await;
+    assert_eq!(from(&second_log), &end(&first_log), "nothing is missing");
+    let copy = brought_back(&source, &base, &[first, second], None).await;
+    assert_eq!(sold(&copy), "before the base,while nobody was let in");
 }

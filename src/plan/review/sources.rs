@@ -84,9 +84,11 @@ pub fn source(source: &Source) -> Traits {
             let mut traits = server(&postgres.server);
             match &postgres.method {
                 PostgresMethod::Logical => traits.values.push(("method", words::plain("logical"))),
-                PostgresMethod::Physical { slot } => {
+                PostgresMethod::Physical { slot, data_dir } => {
                     traits.values.push(("method", words::plain("physical")));
                     traits.values.push(("slot", words::plain(slot.as_str())));
+                    let data_dir = data_dir.as_ref().map(|path| words::plain(&path.to_string_lossy()));
+                    traits.values.extend(data_dir.map(|path| ("data_dir", path)));
                 }
             }
             traits

@@ -56,11 +56,20 @@ impl Access {
 
     /// The program `name` of `programs`. It may be silent for `stall`.
     pub(super) fn program(&self, programs: &Programs, name: &str, stall: Duration) -> Program {
+        self.environed(programs, name, stall).argument("--no-password")
+    }
+
+    /// The program that asks whether a server takes connections. It knows no password.
+    pub(super) fn is_ready(&self, stall: Duration) -> Program {
+        self.environed(self.installed.newest(), "pg_isready", stall)
+    }
+
+    fn environed(&self, programs: &Programs, name: &str, stall: Duration) -> Program {
         let program = Program::new(programs.path(name)).stall(stall);
         let program = program.variable("LC_ALL", "C.UTF-8").variable("PGPASSFILE", self.passwords.path());
         let program =
             self.variables.iter().fold(program, |program, (name, value)| program.variable(name, value));
-        self.secrets.iter().fold(program, Program::redact).argument("--no-password")
+        self.secrets.iter().fold(program, Program::redact)
     }
 }
 

@@ -16,10 +16,39 @@ use super::Failure;
 const MANIFEST: &str = "backup_manifest";
 
 /// Names what a folder is, for the server; nothing starts on a folder without it.
-const VERSION: &str = "PG_VERSION";
+pub(super) const VERSION: &str = "PG_VERSION";
 
 /// Files that tell a server to follow another, or to recover, when it starts.
 const SIGNALS: [&str; 2] = ["standby.signal", "recovery.signal"];
+
+/// Without it no server starts on a folder (PostgreSQL's documentation, "Database File Layout").
+const CONTROL: &str = "global/pg_control";
+
+/// Its name until all is in place.
+const CONTROL_ASIDE: &str = "global/pg_control.backstay";
+
+/// Lets no server start on a folder until [`release`].
+pub(super) fn hold_back(folder: &Path) -> Result<(), Failure> {
+    moved(folder, CONTROL, CONTROL_ASIDE)
+}
+
+/// Whether no server starts on a folder until [`release`].
+pub(super) fn is_held_back(folder: &Path) -> bool {
+    folder.join(CONTROL_ASIDE).exists()
+}
+
+/// Lets a server start on a folder, durably.
+pub(super) fn release(folder: &Path) -> Result<(), Failure> {
+    moved(folder, CONTROL_ASIDE, CONTROL)
+}
+
+fn moved(folder: &Path, from: &str, to: &str) -> Result<(), Failure> {
+    let path = folder.join(from);
+    let failed = |error: io::Error| Failure::Refused(format!("{}: {error}", path.display()));
+    fs::rename(&path, folder.join(to)).map_err(failed)?;
+    let parent = path.parent().unwrap_or(folder);
+    File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)
+}
 
 /// Extracts `tar` into `folder`, which is new or empty. What failed is removed again.
 pub(super) fn extract(tar: &mut dyn Read, folder: &Path) -> Result<String, Failure> {
@@ -78,7 +107,9 @@ fn unpack(tar: &mut dyn Read, folder: &Path) -> Result<(), Failure> {
         }
         // A restored cluster follows no other server, and recovers to nothing that its own was told.
         if !SIGNALS.iter().any(|signal| last == Path::new(signal)) {
-            member(&mut entry, &folder.join(&last))?;
+            let is_control = last == Path::new(CONTROL);
+            let path = if is_control { folder.join(CONTROL_ASIDE) } else { folder.join(&last) };
+            member(&mut entry, &path)?;
         }
     }
     // What follows the closing blocks is read, too: only the end of the stream proves that it is whole.
@@ -86,12 +117,16 @@ fn unpack(tar: &mut dyn Read, folder: &Path) -> Result<(), Failure> {
     let (Some((user, group)), true) = (owner, last == Path::new(MANIFEST)) else {
         return Err(Failure::Incomplete("the base backup ends without its manifest".to_owned()));
     };
+    if !is_held_back(folder) {
+        return Err(Failure::Incomplete(format!("the base backup has no {CONTROL}")));
+    }
     let failed = |error: io::Error| Failure::Stream(error);
     let opened = File::open(folder).map_err(failed)?;
     if rustix::process::geteuid().is_root() {
         fchown(&opened, Some(user), Some(group)).map_err(failed)?;
     }
-    rustix::fs::syncfs(&opened).map_err(|error| failed(error.into()))
+    rustix::fs::syncfs(&opened).map_err(|error| failed(error.into()))?;
+    release(folder)
 }
 
 /// The path of a member beneath the folder.
@@ -170,7 +205,14 @@ mod tests {
         use EntryType::{Directory, Regular, Symlink};
         let scratch = tempfile::tempdir().unwrap();
         let place = scratch.path().join("data");
-        let whole = [("base", Directory), ("base/1", Regular), (VERSION, Regular), (MANIFEST, Regular)];
+        let whole = [
+            ("base", Directory),
+            ("base/1", Regular),
+            (VERSION, Regular),
+            ("global", Directory),
+            (CONTROL, Regular),
+            (MANIFEST, Regular),
+        ];
         for bad in [("../out", Regular), ("/tmp/out", Regular), ("link", Symlink), ("base/1", Regular)] {
             let mut members = whole.to_vec();
             members.insert(2, bad);
@@ -178,10 +220,15 @@ mod tests {
             assert!(matches!(refused, Err(Failure::Refused(_))), "{bad:?}: {refused:?}");
             assert!(!place.exists(), "{bad:?}");
         }
-        extract(&mut archive(&whole[..3]).as_slice(), &place).expect_err("it has no manifest");
+        extract(&mut archive(&whole[..5]).as_slice(), &place).expect_err("it has no manifest");
+        extract(&mut archive(&[&whole[..4], &whole[5..]].concat()).as_slice(), &place)
+            .expect_err("it has no control file");
         extract(&mut archive(&whole).as_slice(), &place).unwrap();
         assert_eq!(fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o700);
         extract(&mut archive(&whole).as_slice(), &place).expect_err("it is not empty");
         assert!(place.join("base/1").exists(), "a refusal changes nothing");
+        assert!(place.join(CONTROL).exists() && !is_held_back(&place));
+        hold_back(&place).unwrap();
+        assert!(!place.join(CONTROL).exists() && is_held_back(&place), "no server starts on it");
     }
 }

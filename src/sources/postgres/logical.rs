@@ -11,7 +11,7 @@ use super::{
     programs::Programs,
     roles,
     session::{Identity, MAINTENANCE, Session},
-    view::{View, together},
+    view::{LOCK_WAIT, View, together},
 };
 use crate::{
     artifact::manifest::{Details, Moment},
@@ -101,7 +101,7 @@ async fn all_databases(session: &mut Session) -> Result<Vec<String>, Failure> {
 
 fn dump(access: &Access, programs: &Programs, name: &str, view: &View, stall: Duration) -> Program {
     let dump = access.program(programs, "pg_dump", stall).argument(database(name));
-    dump.argument(format!("--snapshot={}", view.snapshot))
+    dump.arguments([format!("--snapshot={}", view.snapshot), format!("--lock-wait-timeout={LOCK_WAIT}")])
 }
 
 /// SQL that makes a database again; the one that everybody connects to is filled again instead.

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::{
     Failure,
     access::{Access, database},
@@ -87,6 +89,16 @@ impl Session {
             Ok([row]) => Ok(row),
             Err(_) => Err(Failure::Answer(format!("the server did not give one row for `{sql}`"))),
         }
+    }
+
+    /// The time by the server's clock, in the same transaction as `also`, a statement that gives one value.
+    pub(super) async fn clock(&mut self, also: &str) -> Result<Timestamp, Failure> {
+        let sql = format!(
+            "SELECT ({also}), pg_catalog.to_char(pg_catalog.clock_timestamp() AT TIME ZONE 'UTC', \
+             'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+        );
+        let [_, time] = self.row(&sql).await?;
+        time.parse().map_err(|_| Failure::Answer(format!("the server's time can't be read: {time}")))
     }
 
     async fn ended(&mut self) -> Failure {

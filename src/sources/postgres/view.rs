@@ -6,11 +6,59 @@ use super::{Failure, access::Access, session::Session};
 use crate::artifact::manifest::Counts;
 
 /// Tables that a dump carries rows of: neither the engine's own, nor those that an extension makes again by itself.
-const TABLES: &str = "SELECT n.nspname || '.' || c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname) \
+const TABLES: &str = "SELECT n.nspname || '.' || c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
                     AND d.objid = c.oid AND d.deptype = 'e') ORDER BY 1";
+
+/// How often tables are listed anew that changed before they were locked.
+const ATTEMPTS: u32 = 3;
+
+/// Shares what a transaction sees.
+const EXPORT: &str = "SELECT pg_catalog.pg_export_snapshot(), CASE WHEN pg_catalog.pg_is_in_recovery() \
+    THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END";
+
+/// Begins a transaction in which nobody can rewrite or truncate the tables: to whoever sees a moment before that, they would
+/// be empty (PostgreSQL's documentation, "MVCC Caveats"). `None` when other tables are there by now. What a transaction sees
+/// is what was there after its locks (documentation, "LOCK").
+async fn locked(mut session: Session, tables: &[[String; 3]]) -> Result<Option<Session>, Failure> {
+    session.run(&format!("{BEGIN}{}", locks(tables))).await?;
+    let seen: Vec<[String; 3]> = session.rows(TABLES).await?;
+    Ok((seen == tables).then_some(session))
+}
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+
+/// How long a dump may wait for its locks once ours are held. Somebody who wants to rewrite a table meanwhile waits for us, and
+/// what comes behind them waits for them: no such wait may last.
+pub(super) const LOCK_WAIT: &str = "30s";
+
+/// Statements that lock tables as a dump does.
+fn locks(tables: &[[String; 3]]) -> String {
+    let lock = |[_, table, _]: &[String; 3]| format!("; LOCK TABLE ONLY {table} IN ACCESS SHARE MODE");
+    tables.iter().map(lock).collect()
+}
+
+/// A session whose transaction sees the tables that it has locked, and which those are. Those that changed meanwhile are listed anew.
+async fn exporting(
+    access: &Access,
+    database: &str,
+    stall: Duration,
+    listing: &mut Session,
+) -> Result<(Session, Vec<[String; 3]>), Failure> {
+    let mut failure = Failure::Incomplete("tables are made or dropped all the time".to_owned());
+    for _ in 0..ATTEMPTS {
+        let tables = listing.rows(TABLES).await?;
+        match locked(Session::open(access, database, stall).await?, &tables).await {
+            Ok(Some(session)) => return Ok((session, tables)),
+            Ok(None) => {}
+            // One that is gone can't be locked; the server says that in its own language.
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
 
 /// A transaction that shows one moment of one database as long as it is open.
 #[derive(Debug)]
@@ -27,16 +75,14 @@ pub(super) struct View {
 
 impl View {
     pub(super) async fn open(access: &Access, database: &str, stall: Duration) -> Result<Self, Failure> {
-        let mut exporting = Session::open(access, database, stall).await?;
-        let sql = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; \
-                   SELECT pg_catalog.pg_export_snapshot(), CASE WHEN pg_catalog.pg_is_in_recovery() \
-                   THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END";
-        let [snapshot, position] = exporting.row(sql).await?;
         let mut counting = Session::open(access, database, stall).await?;
+        let (mut exporting, tables) = exporting(access, database, stall, &mut counting).await?;
+        let [snapshot, position] = exporting.row(EXPORT).await?;
         let shared = super::session::literal(&snapshot);
+        let locks = locks(&tables);
         counting
-            .values(&format!(
-                "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {shared}"
+            .run(&format!(
+                "{BEGIN}; SET TRANSACTION SNAPSHOT {shared}; SET LOCAL lock_timeout = '{LOCK_WAIT}'{locks}"
             ))
             .await?;
         Ok(Self { _exporting: exporting, counting, database: database.to_owned(), snapshot, position })
@@ -52,7 +98,7 @@ impl View {
 
     async fn try_count(&mut self) -> Result<BTreeMap<String, u64>, Failure> {
         let mut counts = BTreeMap::new();
-        for [name, table] in self.counting.rows(TABLES).await? {
+        for [name, table, _] in self.counting.rows(TABLES).await? {
             let [rows] = self.counting.row(&format!("SELECT pg_catalog.count(*) FROM ONLY {table}")).await?;
             let rows = rows.parse().map_err(|_| Failure::Answer(format!("a count is no number: {rows}")))?;
             counts.insert(format!("{}.{name}", self.database), rows);

@@ -34,6 +34,7 @@ use slot::Slot;
 use span::{End, Last, Span};
 
 pub(super) use origin::position;
+pub(super) use slot::kept;
 
 /// Captures what the server wrote since `request.continues`. Where some of that is gone already, the log begins with what is
 /// still there, and says so by where it begins.
@@ -83,16 +84,13 @@ async fn receive(
     Ok(span)
 }
 
-/// The time by the server's clock, written down by a transaction of its own: recovery to a time ends at a later transaction,
-/// and fails where there is none.
-const MARK: &str = "SELECT pg_catalog.pg_current_xact_id(), pg_catalog.to_char(pg_catalog.clock_timestamp() AT TIME ZONE \
-                    'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
+/// Writes the time down, by a transaction of its own: recovery to a time ends at a later transaction, and fails where there
+/// is none.
+const MARK: &str = "SELECT pg_catalog.pg_current_xact_id()";
 
 /// Ends the segment that is written now: what was committed before `now` stands before that end.
 async fn end(session: &mut Session, origin: &Origin, now: Timestamp) -> Result<End, Failure> {
-    let [_, time] = session.row(MARK).await?;
-    let unreadable = || Failure::Answer(format!("the server's time can't be read: {time}"));
-    let time: Timestamp = time.parse().map_err(|_| unreadable())?;
+    let time = session.clock(MARK).await?;
     let [lsn] = session.row("SELECT pg_catalog.pg_switch_wal()").await?;
     // What the server commits bears the time of its own clock. Where that is behind, its log does not reach up to ours.
     Ok(End { time: now.min(time), lsn: origin.segments.end_of(segment::lsn(&lsn)?) })

@@ -83,7 +83,7 @@ impl Lint<'_> {
         let lowered = self.lowered;
         let mut taken = BTreeMap::new();
         for backup in lowered.spec.backups.values() {
-            let Source::Postgres(Postgres { server, method: PostgresMethod::Physical { slot } }) =
+            let Source::Postgres(Postgres { server, method: PostgresMethod::Physical { slot, .. } }) =
                 &backup.source
             else {
                 continue;

@@ -99,13 +99,21 @@ impl Lower<'_> {
     }
 
     fn postgres(&mut self, at: &Path, name: &BackupName, postgres: schema::Postgres) -> Option<Postgres> {
-        let schema::Postgres { host, port, socket, user, password, databases, tls, method, slot } = postgres;
+        let schema::Postgres { host, port, socket, user, password, databases, tls, method, slot, data_dir } =
+            postgres;
+        let has_data_dir = data_dir.is_some();
         let method = match method {
             None | Some(schema::PostgresMethod::Logical) => PostgresMethod::Logical,
             Some(schema::PostgresMethod::Physical) => PostgresMethod::Physical {
                 slot: slot.clone().map_or_else(|| SlotName::of(name), |Text(slot)| slot),
+                data_dir: data_dir.map(|data_dir| data_dir.0.0),
             },
         };
+        if method == PostgresMethod::Logical && has_data_dir {
+            let message = "a data folder is replaced by a physical capture only".to_owned();
+            let hint = "remove it, or use method = \"physical\"";
+            self.error("data-dir-without-cluster", &below(at, ["data_dir"]), message, hint);
+        }
         if method == PostgresMethod::Logical && slot.is_some() {
             let message = "a slot keeps the log, which goes on from physical captures only".to_owned();
             self.error(

@@ -130,6 +130,9 @@ pub struct Postgres {
     /// The replication slot that keeps the log on the server until it is captured; with `method = "physical"`. Default:
     /// `backstay_` and the backup's name.
     pub slot: Option<Text<SlotName>>,
+    /// The server's data folder, where that is on the controller's host: what `restore --in-place` replaces; with
+    /// `method = "physical"`. The host's `allow.write` must cover it.
+    pub data_dir: Option<Text<AbsolutePath>>,
 }
 
 /// What is captured of a PostgreSQL server.

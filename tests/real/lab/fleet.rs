@@ -48,13 +48,24 @@ impl Fleet {
         file.write_all(text.as_bytes()).unwrap();
         let reference = format!("{{ file = \"{}\" }}", path.display());
         self.secrets.push((path, text.to_owned()));
+        self.configure();
+        reference
+    }
+
+    fn configure(&self) {
         let allowed = |(path, _): &(PathBuf, String)| {
             format!("{{ path = \"{}\", hosts = [\"127.0.0.1\"] }}", path.display())
         };
         let allowed: Vec<String> = self.secrets.iter().map(allowed).collect();
         let allow = format!("[allow]\nsecrets = [{}]\n", allowed.join(", "));
         fs::write(self.folder().join("backstay.toml"), self.config.replace("[allow]\n", &allow)).unwrap();
-        reference
+    }
+
+    /// Lets restores of this host write to a folder.
+    pub fn allow_write(&mut self, folder: &Path) {
+        let allowed = format!("write = [\"{}\", ", folder.display());
+        self.config = self.config.replace("write = [", &allowed);
+        self.configure();
     }
 
     /// Commits what a backup is; its policy and stores are those that `init` makes unless `backup` says otherwise.

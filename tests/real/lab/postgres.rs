@@ -119,6 +119,17 @@ impl Postgres {
         self.folder.path().join(format!(".s.PGSQL.{}", self.port))
     }
 
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder().join("data")
+    }
+
+    /// Ends it, and leaves its files.
+    pub fn stop(mut self) -> TempDir {
+        self.kill();
+        self.folder
+    }
+
     /// Kills it as a loss of power would.
     pub fn kill(&mut self) {
         self.server.kill().unwrap();
@@ -145,15 +156,30 @@ impl Postgres {
 
     /// The whole cluster, as the user that backs up.
     pub fn cluster(&self) -> PostgresSource {
+        self.cluster_in(None)
+    }
+
+    /// The whole cluster with its data folder, which a restore in place replaces.
+    pub fn cluster_in(&self, data_dir: Option<&Path>) -> PostgresSource {
+        Self::cluster_at(self.port, data_dir)
+    }
+
+    /// The whole cluster that is at this port, or was.
+    pub fn cluster_at(port: u16, data_dir: Option<&Path>) -> PostgresSource {
         let slot = SlotName::of(&"cluster".parse().unwrap());
-        let postgres = spec::Postgres { server: self.server(), method: PostgresMethod::Physical { slot } };
+        let method = PostgresMethod::Physical { slot, data_dir: data_dir.map(Path::to_owned) };
+        let postgres = spec::Postgres { server: Self::server_at(port), method };
         PostgresSource::new(postgres, Some(Secret::new(PASSWORD.to_owned())))
     }
 
     fn server(&self) -> spec::Server {
+        Self::server_at(self.port)
+    }
+
+    fn server_at(port: u16) -> spec::Server {
         spec::Server {
             host: "127.0.0.1".to_owned(),
-            port: Some(self.port),
+            port: Some(port),
             socket: None,
             user: Some(USER.to_owned()),
             password: None,

@@ -20,6 +20,7 @@ use crate::{
     sources::{
         Replay,
         entries::{Entry, skip},
+        postgres::data_folder,
     },
 };
 
@@ -32,13 +33,13 @@ const SIGNAL: &str = "recovery.signal";
 /// The settings that come last.
 const SETTINGS: &str = "postgresql.auto.conf";
 
-/// Puts the files of a log into a restored data folder, and has its server replay them.
+/// Puts the files of a log into a restored data folder, on which no server starts until [`recover`].
 pub(in crate::sources::postgres) async fn to_data_folder(
     stream: &mut (dyn AsyncRead + Send + Unpin),
     folder: &Path,
-    replay: &Replay,
 ) -> Result<String, Failure> {
-    if !folder.join(SIGNAL).exists() {
+    if !data_folder::is_held_back(folder) {
+        data_folder::hold_back(folder)?;
         LogFolder::remove(folder)?;
     }
     let logs = LogFolder::in_data_folder(folder)?;
@@ -49,8 +50,27 @@ pub(in crate::sources::postgres) async fn to_data_folder(
         logs.extract(stream, &entry).await?;
         skip(stream, entry.padding() as u64).await?;
     }
-    recover(folder, &logs, replay.until.as_ref())?;
     Ok(format!("{}: a server that is started on it replays the log", folder.display()))
+}
+
+/// Has a server that is started on a data folder replay the logs that were put there. Nothing of them is missing: one that
+/// began to replay a part would end where that does, and take writes.
+pub(in crate::sources::postgres) fn recover(folder: &Path, replay: &Replay) -> Result<(), Failure> {
+    let logs = LogFolder::in_data_folder(folder)?;
+    let path = folder.join(SETTINGS);
+    let mut options = OpenOptions::new();
+    let file = options.append(true).create(true).mode(0o600).open(&path);
+    let mut file = file.map_err(unwritable(&path))?;
+    let timeline = logs.youngest_timeline()?;
+    let target = replay.until.as_ref().map(Target::of).transpose()?;
+    let settings = settings(timeline, target.as_ref());
+    file.write_all(settings.as_bytes()).and_then(|()| file.sync_all()).map_err(unwritable(&path))?;
+    logs.give(&path)?;
+    let signal = folder.join(SIGNAL);
+    File::create(&signal).and_then(|file| file.sync_all()).map_err(unwritable(&signal))?;
+    logs.give(&signal)?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(unwritable(folder))?;
+    data_folder::release(folder)
 }
 
 struct LogFolder {
@@ -107,22 +127,6 @@ impl LogFolder {
         let file = File::open(path).map_err(unwritable(path))?;
         fchown(&file, Some(self.owner.0), Some(self.owner.1)).map_err(unwritable(path))
     }
-}
-
-fn recover(folder: &Path, logs: &LogFolder, until: Option<&Until>) -> Result<(), Failure> {
-    let path = folder.join(SETTINGS);
-    let mut options = OpenOptions::new();
-    let file = options.append(true).create(true).mode(0o600).open(&path);
-    let mut file = file.map_err(unwritable(&path))?;
-    let timeline = logs.youngest_timeline()?;
-    let target = until.map(Target::of).transpose()?;
-    let settings = settings(timeline, target.as_ref());
-    file.write_all(settings.as_bytes()).and_then(|()| file.sync_all()).map_err(unwritable(&path))?;
-    logs.give(&path)?;
-    // Last: without it a server would start without the log.
-    let signal = folder.join(SIGNAL);
-    File::create(&signal).and_then(|file| file.sync_all()).map_err(unwritable(&signal))?;
-    logs.give(&signal)
 }
 
 /// The setting of where recovery ends, and its value.

@@ -3,6 +3,7 @@
 use super::{Failure, segment};
 use crate::{
     artifact::position::Lsn,
+    inventory::{KeptLog, WalStatus},
     sources::postgres::session::{Session, literal},
     spec::SlotName,
 };
@@ -64,6 +65,39 @@ impl State {
             [[_, from, _], ..] => Ok(State::Keeps(segment::lsn(from)?)),
         }
     }
+}
+
+/// What the server keeps for the slot; `None` where there is no slot.
+pub(in crate::sources::postgres) async fn kept(
+    session: &mut Session,
+    name: &SlotName,
+) -> Result<Option<KeptLog>, Failure> {
+    let sql = format!(
+        "SELECT coalesce(wal_status, ''), coalesce(pg_catalog.trunc(pg_catalog.pg_wal_lsn_diff(\
+         CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
+         ELSE pg_catalog.pg_current_wal_lsn() END, restart_lsn)), 0), \
+         (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'max_slot_wal_keep_size') \
+         FROM pg_catalog.pg_replication_slots WHERE slot_type = 'physical' AND slot_name = {}",
+        literal(name.as_str())
+    );
+    let rows = session.rows::<3>(&sql).await?;
+    let Some([status, bytes, limit]) = rows.first() else { return Ok(None) };
+    let unreadable = |what: &str| Failure::Answer(format!("what the slot keeps can't be read: {what}"));
+    let bytes: i64 = bytes.parse().map_err(|_| unreadable(bytes))?;
+    let limit: i64 = limit.parse().map_err(|_| unreadable(limit))?;
+    Ok(Some(KeptLog {
+        slot: name.to_string(),
+        // A server that fell back behind the slot keeps nothing for it.
+        bytes: u64::try_from(bytes).unwrap_or(0),
+        limit: u64::try_from(limit).ok().map(|mebibytes| mebibytes.saturating_mul(1 << 20)),
+        status: match status.as_str() {
+            "reserved" => WalStatus::Reserved,
+            "extended" => WalStatus::Extended,
+            "unreserved" => WalStatus::Unreserved,
+            "lost" => WalStatus::Lost,
+            other => return Err(unreadable(other)),
+        },
+    }))
 }
 
 /// A slot without a limit fills the server's disk while nobody captures the log.
