@@ -25,7 +25,12 @@ impl Drivers {
                 files.paths.iter().try_for_each(|path| Ok(self.allow.check_read(path)?))
             }
             spec::Source::Sqlite { path } => Ok(self.allow.check_read(path)?),
-            spec::Source::Mysql(mysql) => self.permit_password(&mysql.server),
+            spec::Source::Mysql(mysql) => {
+                if let spec::MysqlMethod::Physical { datadir } = &mysql.method {
+                    self.allow.check_read(datadir)?;
+                }
+                self.permit_password(&mysql.server)
+            }
             spec::Source::Postgres(postgres) => self.permit_password(&postgres.server),
             spec::Source::Influxdb(influxdb) => self.permit_password(&influxdb.server),
             spec::Source::S3(s3) => self.permit_bucket(s3),

@@ -21,7 +21,7 @@ use super::{
     values::{Length, Line, Name, Text, Word, Zone},
 };
 pub use backup::{
-    Backup, Dynamodb, Etcd, EtcdTls, Files, Influxdb, Infra, Mongodb, Postgres, PostgresMethod, Rds, Redis,
+    Backup, Dynamodb, Etcd, EtcdTls, Files, Influxdb, Infra, Method, Mongodb, Mysql, Postgres, Rds, Redis,
     Server, Sqlite, Tls,
 };
 pub use machines::{Ansible, Configure, Drill, DrillPoint, Recovery, RecoveryStep, Vm};
