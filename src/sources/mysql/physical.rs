@@ -14,7 +14,7 @@ pub(super) mod private_server;
 mod programs;
 mod standing;
 
-use std::path::Path;
+use std::{ffi::OsString, path::Path};
 
 use tokio::time::Instant;
 
@@ -103,11 +103,6 @@ fn program(
     base: Option<&Standing>,
     scratch: &Path,
 ) -> Program {
-    let setting = |name: &str, path: &Path| {
-        let mut argument = std::ffi::OsString::from(name);
-        argument.push(path);
-        argument
-    };
     let program = access.program(&copiers.copy, ANSWER).arguments(["--backup", "--stream=mbstream"]);
     let program = program.argument(setting("--datadir=", datadir));
     let program = program.argument(setting("--target-dir=", scratch)).argument(setting("--tmpdir=", scratch));
@@ -115,6 +110,13 @@ fn program(
         Some(base) => program.argument(format!("--incremental-lsn={}", base.lsn)),
         None => program,
     }
+}
+
+/// An argument that names a path, whatever its bytes.
+fn setting(name: &str, path: &Path) -> OsString {
+    let mut argument = OsString::from(name);
+    argument.push(path);
+    argument
 }
 
 async fn stream(program: Program, sink: &mut dyn Sink) -> Result<Told, Failure> {

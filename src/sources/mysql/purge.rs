@@ -18,7 +18,8 @@ pub(super) async fn purge(access: &Access, stored: &Edge) -> Result<String, Fail
     let purged = before.saturating_sub(files(&mut session).await?.len());
     match purged {
         0 => Ok(String::new()),
-        _ => Ok(format!("{purged} binary logs before {first} purged")),
+        1 => Ok(format!("a binary log before {first} purged")),
+        several => Ok(format!("{several} binary logs before {first} purged")),
     }
 }
 

@@ -1,14 +1,10 @@
 //! The way back of a copy: unpacked beside its place and made whole there, or laid over the copy that it goes on from.
 
-use std::{
-    ffi::OsString,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::Path};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::{chunks::Chunks, must_have_completed, programs::Copiers, standing::Told};
+use super::{chunks::Chunks, must_have_completed, programs::Copiers, setting, standing::Told};
 use crate::{
     process::Program,
     scratch,
@@ -111,18 +107,11 @@ async fn unpack(copiers: &Copiers, stream: Stream<'_>, folder: &Path) -> Result<
 
 /// Applies the log that a copy carries, and the pages of `changes`.
 async fn prepare(copiers: &Copiers, folder: &Path, changes: Option<&Path>) -> Result<(), Failure> {
-    let setting = |name: &str, path: &Path| {
-        let mut argument = OsString::from(name);
-        argument.push(path);
-        argument
-    };
     // First by the program's own rule: settings of servers on this host are no affair of the copy's.
     let program = Program::new(&copiers.copy).argument("--no-defaults").argument("--prepare");
     let program = program.argument(setting("--target-dir=", folder)).stall(STATEMENT).discard_output();
-    let changes: Option<PathBuf> = changes.map(Path::to_owned);
-    let program = changes
-        .iter()
-        .fold(program, |program, changes| program.argument(setting("--incremental-dir=", changes)));
+    let changes = changes.map(|changes| setting("--incremental-dir=", changes));
+    let program = changes.into_iter().fold(program, Program::argument);
     let mut program = program.start()?;
     program.close_input();
     must_have_completed(&program.last_words().await?)

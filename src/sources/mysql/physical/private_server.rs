@@ -1,11 +1,11 @@
 //! A server on a restored copy, for the time of a replay: on a socket that nobody else can reach, without the network.
 
-use std::{ffi::OsString, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use super::{data_folder::OPTIONS, programs::Copiers};
+use super::{data_folder::OPTIONS, programs::Copiers, setting};
 use crate::{
     process::{Process, Program},
     scratch,
@@ -97,11 +97,6 @@ impl PrivateServer {
 }
 
 fn program(server: &Path, data: &Path, own: &Path) -> Program {
-    let setting = |name: &str, path: &Path| {
-        let mut argument = OsString::from(name);
-        argument.push(path);
-        argument
-    };
     // The copy tells what its files need; settings of servers on this host are no affair of its.
     let program = Program::new(server).argument(setting("--defaults-file=", &data.join(OPTIONS)));
     let program = program.argument(setting("--datadir=", data)).argument(setting("--tmpdir=", own));
