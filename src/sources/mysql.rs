@@ -32,7 +32,9 @@ use std::{collections::BTreeSet, ffi::OsString, time::Duration};
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::{CaptureRequest, Captured, GoesOn, Lack, Place, Probe, Replay, Restored, Sink, Source, SourceError};
+use super::{
+    CaptureRequest, Captured, GoesOn, Lack, Place, Probe, Replay, Restored, Sink, Source, SourceError,
+};
 use crate::{
     artifact::{Kind, manifest::Edge},
     process,

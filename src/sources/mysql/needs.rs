@@ -167,7 +167,10 @@ impl Server {
         let has = |privilege: &str| self.grants.iter().any(|grant| grant.on == "*" && grant.gives(privilege));
         let lack = |privilege: &str| {
             Lack::error(
-                format!("user {} lacks {privilege}: without it the files or their log are not captured", self.user),
+                format!(
+                    "user {} lacks {privilege}: without it the files or their log are not captured",
+                    self.user
+                ),
                 format!("GRANT {privilege} ON *.* TO {};", self.user),
             )
         };
@@ -319,8 +322,7 @@ mod tests {
         ]);
         assert_eq!(documented.lacks_for_copies(true), []);
         let bare = server(&["GRANT RELOAD, LOCK TABLES ON *.* TO `backup`@`10.0.%`"]);
-        let remedies: Vec<String> =
-            bare.lacks_for_copies(true).into_iter().map(|lack| lack.remedy).collect();
+        let remedies: Vec<String> = bare.lacks_for_copies(true).into_iter().map(|lack| lack.remedy).collect();
         let expected = ["PROCESS", "BINLOG MONITOR", "REPLICATION SLAVE"];
         assert_eq!(
             remedies,
