@@ -119,7 +119,7 @@ fn must_be_the_folder(server: &str, declared: &Path) -> Result<(), Failure> {
 fn name_of(datadir: &Path) -> Result<String, Failure> {
     let wanted = StatxFlags::INO | StatxFlags::BTIME;
     let look = |name: &&str| statx(CWD, datadir.join(name), AtFlags::SYMLINK_NOFOLLOW, wanted).ok();
-    let found = OLDEST.iter().find_map(|name| look(&name));
+    let found = OLDEST.iter().find_map(look);
     let found = found.ok_or_else(|| {
         Failure::Refused(format!(
             "{} holds no {}, or may not be read",
