@@ -31,7 +31,7 @@ pub use kept_log::{KeptLog, LogRisk, LogSeen, WalStatus};
 pub use lineage::lineage;
 pub use made::{Made, MirrorMade, StoreMade};
 pub use rules::{DefaultLock, LockMode, StoreRules, Versioning};
-pub use windows::{Stretch, Window, stretches, windows};
+pub use windows::{Stretch, Window, logged_everywhere, stretches, windows};
 
 /// Something that was looked at. What could not be seen is unknown, never absent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -291,6 +291,19 @@ impl StoredBackup {
     /// A good artifact with the content of `id`: itself, or one that repairs it.
     pub fn good_content(&self, id: ArtifactId) -> Option<&StoredArtifact> {
         self.artifacts.iter().find(|a| a.is_good() && (a.id == id || a.content() == id))
+    }
+
+    /// Whether an artifact and all that its restore needs besides it are good.
+    pub fn is_whole(&self, artifact: &StoredArtifact) -> bool {
+        artifact.is_good() && artifact.requires.iter().all(|id| self.good_content(*id).is_some())
+    }
+
+    /// The artifact with the newest data at `now` that can be restored: whole, and no log.
+    pub fn newest_whole(&self, now: Timestamp) -> Option<&StoredArtifact> {
+        let data = self.artifacts.iter().filter(|a| a.kind != Kind::Log && a.is_good());
+        let mut data: Vec<&StoredArtifact> = data.filter(|a| !a.is_from_the_future(now)).collect();
+        data.sort_unstable_by_key(|a| std::cmp::Reverse((a.newest, a.id)));
+        data.into_iter().find(|a| self.is_whole(a))
     }
 
     /// The good artifact with the newest data at `now`. Logs are none: without what they go on from they bring nothing back.

@@ -33,7 +33,7 @@ use tokio::{
 
 use crate::secrets::Secret;
 
-pub use error::{Exit, ProcessError};
+pub use error::{Exit, ProcessError, Said};
 use group::Group;
 pub use private_file::PrivateFile;
 use tail::Tail;
@@ -333,6 +333,16 @@ impl Process {
             Ok(Err(error)) => Err(self.broken("wait for", error).await),
             Err(exceeded) => Err(self.exceeded(exceeded).await),
         }
+    }
+
+    /// As [`Process::finish`]; returns the end of what the program said on standard error, for programs whose exit status
+    /// proves less than their last words.
+    ///
+    /// # Errors
+    /// As [`Process::finish`].
+    pub async fn last_words(mut self) -> Result<Said, ProcessError> {
+        self.end().await?;
+        Ok(self.tail.said().await)
     }
 
     /// Asks the group to end, kills it after the grace, and returns when it is gone.

@@ -75,6 +75,18 @@ pub trait Source: Send + Sync {
         Ok(None)
     }
 
+    /// Whether changes since `base` can be captured, and no more than them: it is this source's data that stood there, and
+    /// what is there now came of it.
+    async fn goes_on_from(&self, _base: &Edge) -> Result<GoesOn, SourceError> {
+        Ok(GoesOn::No("it has no increments of its own".to_owned()))
+    }
+
+    /// Tells that every store of the backup has the log up to `stored`: the source may let go of it. Returns what it did, for
+    /// people; empty where it did nothing.
+    async fn log_is_stored(&self, _stored: &Edge) -> Result<String, SourceError> {
+        Ok(String::new())
+    }
+
     /// Restores a stream that [`Source::capture`] wrote. Refuses, before it changes anything, to overwrite what exists
     /// unless `place` is [`Place::Original`]. The stream fails where it is damaged: what was restored until then is
     /// reported as incomplete.
@@ -153,7 +165,8 @@ pub struct CaptureRequest {
     pub now: Timestamp,
     /// When the base artifact's capture began, if there is one.
     pub base_started: Option<Timestamp>,
-    /// For logs: where the last artifact, data or log, ends. Always there when `kind` is [`Kind::Log`].
+    /// For logs: where the last artifact, data or log, ends; always there when `kind` is [`Kind::Log`]. For data: where the
+    /// artifact stands since which changes are captured, and no more than them; `None` asks for all of it.
     pub continues: Option<Edge>,
     /// Silence of a producer that counts as a failure.
     pub stall: Duration,
@@ -216,6 +229,15 @@ impl Lack {
     fn warning(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, what: what.into(), remedy: remedy.into() }
     }
+}
+
+/// Whether what is there now came of what a base holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GoesOn {
+    /// It did.
+    Yes,
+    /// It did not, or nobody can tell, and why.
+    No(String),
 }
 
 /// What a whole stream represents.

@@ -12,6 +12,7 @@ use crate::{
     git::push::PushError,
     records::AppendError,
     schedulers::SchedulerError,
+    sources::SourceError,
     stores::{Class, StoreError},
 };
 
@@ -38,6 +39,7 @@ failures! {
     StreamError: of_stream,
     // What was restored in part is for a person to look at: nothing is tried again over it.
     RestoreError: |_| Class::Stalled,
+    SourceError: |error| error.class,
     VerifyError: of_verify,
     SweepError: of_sweep,
     DeleteError: of_delete,

@@ -4,7 +4,11 @@ use std::{path::Path, sync::Arc};
 
 use super::stream::{ArtifactStream, End, Reader, StreamError};
 use crate::{
-    artifact::{ArtifactId, Manifest, manifest::Moment, until::Until},
+    artifact::{
+        ArtifactId, Manifest,
+        manifest::{Content, Moment},
+        until::Until,
+    },
     committed::BackupFolder,
     keys::Keys,
     progress::Progress,
@@ -30,6 +34,19 @@ pub enum RestoreError {
         "failed to replay logs: artifact {0} does not tell where in the log its data stands; restore it without them"
     )]
     NoPosition(ArtifactId),
+    /// Another way to capture is declared now than the data were captured in.
+    #[error(
+        "failed to restore {artifact} in place: its stream is `{stream}`, and what is declared now captures `{declared}`; declare \
+         it as it was, or restore to a folder"
+    )]
+    CapturedOtherwise {
+        /// The artifact.
+        artifact: ArtifactId,
+        /// The name of its stream.
+        stream: String,
+        /// What streams are called now.
+        declared: String,
+    },
     /// There is no place to put the chain together.
     #[error(
         "failed to make a folder beside the place of the restore: {0}; name a place in a folder that may be written"
@@ -72,6 +89,7 @@ pub async fn restore(
         for manifest in manifests.iter().chain(logs.manifests) {
             open(manifest, folder, keys).await?;
         }
+        must_be_captured_alike(manifests, source)?;
         source.make_way().await.map_err(RestoreError::Source)?;
     }
     let mut restored = restore_data(manifests, folder, source, &made, keys, progress).await?;
@@ -87,6 +105,21 @@ pub async fn restore(
         }
     }
     source.conclude(&made, place, replay.as_ref(), restored).await.map_err(RestoreError::Source)
+}
+
+/// What can't be loaded must not make way for itself.
+fn must_be_captured_alike(manifests: &[Manifest], source: &dyn Source) -> Result<(), RestoreError> {
+    let declared = source.stream_name();
+    let otherwise = |manifest: &&Manifest| match &manifest.content {
+        Content::Segments(segments) => segments.stream != declared,
+        Content::Native { .. } => true,
+    };
+    let Some(manifest) = manifests.iter().find(otherwise) else { return Ok(()) };
+    let stream = match &manifest.content {
+        Content::Segments(segments) => segments.stream.clone(),
+        Content::Native { reference, .. } => reference.clone(),
+    };
+    Err(RestoreError::CapturedOtherwise { artifact: manifest.artifact, stream, declared })
 }
 
 /// From where to where logs are replayed; `None` where there are none.

@@ -240,6 +240,12 @@ impl<'a> LogPosition<'a> {
     }
 }
 
+/// Where in InnoDB's redo log a copy of its files stands, as its position tells (`bin.000007:4711, lsn 47218`): what changed
+/// since has a higher number, so that the next copy needs only that.
+pub fn innodb_lsn(position: &str) -> Option<u64> {
+    position.split(',').find_map(|piece| piece.trim().strip_prefix("lsn ")?.parse().ok())
+}
+
 fn binlog<'a>(text: &'a str, server: Option<&'a str>) -> Option<LogPosition<'a>> {
     let (file, offset) = text.rsplit_once(':')?;
     let (stem, number) = file.rsplit_once('.')?;

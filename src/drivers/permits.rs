@@ -28,7 +28,12 @@ impl Drivers {
                 files.paths.iter().try_for_each(|path| Ok(self.allow.check_read(path)?))
             }
             spec::Source::Sqlite { path } => Ok(self.allow.check_read(path)?),
-            spec::Source::Mysql(mysql) => self.permit_password(&mysql.server),
+            spec::Source::Mysql(mysql) => {
+                if let spec::MysqlMethod::Physical { data_dir } = &mysql.method {
+                    self.allow.check_read(data_dir)?;
+                }
+                self.permit_password(&mysql.server)
+            }
             spec::Source::Postgres(postgres) => self.permit_password(&postgres.server),
             spec::Source::Influxdb(influxdb) => self.permit_password(&influxdb.server),
             spec::Source::Influxdb2(it) => Ok(self.resolver.permit(&it.token, &host_of_url(&it.url))?),

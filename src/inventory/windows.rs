@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{StoredArtifact, StoredBackup};
-use crate::artifact::{Kind, position::LogPosition};
+use crate::artifact::{Kind, manifest::Edge, position::LogPosition};
 
 /// What is to be applied to come to any moment of a stretch of time: data, and the logs that go on from there without a gap.
 #[derive(Clone, Debug)]
@@ -52,8 +52,8 @@ pub fn windows(stored: &StoredBackup, now: Timestamp) -> Vec<Window<'_>> {
             .in_sequence(&other.until)
             .then((one.artifact.newest, one.artifact.id).cmp(&(other.artifact.newest, other.artifact.id)))
     });
-    let bases = good().filter(|a| a.kind != Kind::Log);
-    let mut windows: Vec<Window<'_>> = bases.filter_map(|base| window(base, &logs)).collect();
+    let windows = good().filter(|a| a.kind != Kind::Log).filter_map(|base| window(base, &logs));
+    let mut windows: Vec<Window<'_>> = windows.filter(|window| stored.is_whole(window.base)).collect();
     windows.sort_by_key(|window| (window.start(), window.base.id));
     windows
 }
@@ -84,6 +84,24 @@ fn window<'a>(base: &'a StoredArtifact, logs: &[Log<'a>]) -> Option<Window<'a>> 
         }
     }
     Some(window)
+}
+
+/// Up to where in the engine's log every one of `stores` has it, without a gap since data that is there as well; `None` where
+/// one of them has none, or where they have different logs.
+pub fn logged_everywhere(stores: &[&StoredBackup], now: Timestamp) -> Option<Edge> {
+    let ends: Option<Vec<Edge>> = stores.iter().map(|stored| logged(stored, now)).collect();
+    ends?.into_iter().map(Some).reduce(|one, other| {
+        let (one, other) = (one?, other?);
+        let order = LogPosition::parse(&one.position)?.partial_cmp(&LogPosition::parse(&other.position)?)?;
+        Some(if order.is_le() { one } else { other })
+    })?
+}
+
+/// The furthest end of a log that goes on from data without a gap.
+fn logged(stored: &StoredBackup, now: Timestamp) -> Option<Edge> {
+    let with_logs = windows(stored, now).into_iter().filter(|window| !window.logs.is_empty());
+    let furthest = with_logs.max_by_key(|window| (window.end(), window.base.id))?;
+    Some(Edge { time: furthest.end(), position: furthest.position()?.to_owned() })
 }
 
 /// A stretch of time.

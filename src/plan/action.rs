@@ -167,7 +167,8 @@ pub struct Capture {
     pub store: StoreName,
     /// The artifact whose segments are shared; `None` opens an epoch.
     pub base: Option<ArtifactId>,
-    /// For logs: the place in the engine's log that they go on from.
+    /// For logs: the place in the engine's log that they go on from. For increments that hold only what changed since their base:
+    /// where that stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continues: Option<Edge>,
 }

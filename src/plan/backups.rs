@@ -34,7 +34,7 @@ fn capture(facts: &Facts<'_>, backup: &Backup, need: Need, draft: &mut Draft) {
         Ok(place) => place,
         Err(why) => return draft.wait_of(&backup.name, what(), why, None),
     };
-    let footing = lineage::footing(need.kind, place.stored, facts.now);
+    let footing = lineage::footing(need.kind, &backup.source, place.stored, facts.now);
     let mut reason = need.reason.clone();
     for note in footing.note.map(str::to_owned).into_iter().chain(place.note) {
         reason = format!("{reason}; {note}");
@@ -47,7 +47,7 @@ fn capture(facts: &Facts<'_>, backup: &Backup, need: Need, draft: &mut Draft) {
         manual: None,
         store: place.store.clone(),
         base: footing.base,
-        continues: None,
+        continues: footing.continues,
     };
     draft.step(Action::Capture(capture), reason);
 }

@@ -128,11 +128,11 @@ fn is_left_out(backup: &Backup, due_at: Timestamp, now: Timestamp) -> bool {
     backup.policy.catch_up == CatchUp::Skip && late >= backup.policy.grace
 }
 
-/// Artifacts that count: good, and not dated in the future.
+/// Artifacts that count: good, with all that they require, and not dated in the future.
 fn counting<'a>(facts: &Facts<'a>, backup: &Backup) -> impl Iterator<Item = &'a StoredArtifact> {
     let (holdings, now) = (facts.holdings(&backup.name), facts.now);
-    let all = holdings.into_iter().flat_map(|(_, stored)| stored.artifacts.iter());
-    all.filter(move |a| a.is_good() && !a.is_from_the_future(now))
+    let all = holdings.into_iter().flat_map(|(_, stored)| stored.artifacts.iter().map(move |a| (stored, a)));
+    all.filter(move |(stored, a)| stored.is_whole(a) && !a.is_from_the_future(now)).map(|(_, a)| a)
 }
 
 pub(super) fn has_full(facts: &Facts<'_>, backup: &Backup) -> bool {

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use crate::{
-    artifact::{ArtifactId, Kind},
+    artifact::{ArtifactId, Kind, manifest::Edge, position::innodb_lsn},
     inventory::{StoredArtifact, StoredBackup},
+    spec::Source,
 };
 
 /// What a capture builds on.
@@ -16,29 +17,44 @@ pub(super) struct Footing {
     pub(super) kind: Kind,
     /// What its segments are shared with.
     pub(super) base: Option<ArtifactId>,
+    /// Where that stands, if what is made holds only what changed since.
+    pub(super) continues: Option<Edge>,
     /// Why it is another kind than the wanted one.
     pub(super) note: Option<&'static str>,
 }
 
-/// What a capture of kind `wanted` builds on in a store that holds `stored`.
+/// What a capture of `source` of kind `wanted` builds on in a store that holds `stored`.
 ///
-/// An incremental shares with the newest good artifact of the newest good epoch, a differential with that epoch's
-/// full. A damaged member makes its epoch unusable: its packs may be the damaged ones.
-pub(super) fn footing(wanted: Kind, stored: &StoredBackup, now: Timestamp) -> Footing {
+/// An incremental goes on from the newest good artifact of the newest good epoch, a differential from that epoch's full. A
+/// damaged member makes its epoch unusable: its packs may be the damaged ones.
+pub(super) fn footing(wanted: Kind, source: &Source, stored: &StoredBackup, now: Timestamp) -> Footing {
+    let members = || newest_good_epoch(stored, now).unwrap_or_default();
     let base = match wanted {
-        Kind::Full | Kind::Log => return Footing { kind: wanted, base: None, note: None },
-        Kind::Incremental => newest_good_epoch(stored, now)
-            .and_then(|members| members.iter().max_by_key(|a| (a.newest, a.id)).map(|a| a.id)),
-        Kind::Differential => newest_good_epoch(stored, now)
-            .and_then(|members| members.iter().find(|a| a.kind == Kind::Full).map(|a| a.id)),
-    };
-    match base {
-        Some(_) => Footing { kind: wanted, base, note: None },
-        None => {
-            let note = Some("no usable epoch in this store: made as a full");
-            Footing { kind: Kind::Full, base: None, note }
+        Kind::Full | Kind::Log => {
+            return Footing { kind: wanted, base: None, continues: None, note: None };
         }
+        Kind::Incremental => members().into_iter().max_by_key(|a| (a.newest, a.id)),
+        Kind::Differential => members().into_iter().find(|a| a.kind == Kind::Full),
+    };
+    let as_full = |why| Footing { kind: Kind::Full, base: None, continues: None, note: Some(why) };
+    match base {
+        None => as_full("no usable epoch in this store: made as a full"),
+        Some(base) if !source.has_native_increments() => {
+            Footing { kind: wanted, base: Some(base.id), continues: None, note: None }
+        }
+        Some(base) => match native_edge(stored, base) {
+            Some(edge) => Footing { kind: wanted, base: Some(base.id), continues: Some(edge), note: None },
+            None => as_full("nothing in this store that a native increment can build on: made as a full"),
+        },
     }
+}
+
+/// Where data that native increments can build on stands: a copy of files, with all that it requires itself.
+fn native_edge(stored: &StoredBackup, base: &StoredArtifact) -> Option<Edge> {
+    let position = base.position.as_deref()?;
+    innodb_lsn(position)?;
+    chain(stored, base.content()).ok()?;
+    Some(Edge { time: base.newest, position: position.to_owned() })
 }
 
 fn newest_good_epoch(stored: &StoredBackup, now: Timestamp) -> Option<Vec<&StoredArtifact>> {

@@ -105,7 +105,7 @@ fn capture(facts: &Facts<'_>, request: &Request, draft: &mut Draft) -> Result<()
         ),
         _ => None,
     };
-    let footing = lineage::footing(request.kind, place.stored, facts.now);
+    let footing = lineage::footing(request.kind, &declared.source, place.stored, facts.now);
     let mut reason = match &request.reason {
         Some(reason) => format!("asked for: {reason}"),
         None => "asked for".to_owned(),
@@ -120,7 +120,7 @@ fn capture(facts: &Facts<'_>, request: &Request, draft: &mut Draft) -> Result<()
         manual: Some(Manual { reason: request.reason.clone() }),
         store: place.store.clone(),
         base: footing.base,
-        continues,
+        continues: continues.or(footing.continues),
     };
     draft.step(Action::Capture(capture), reason);
     Ok(())

@@ -201,7 +201,13 @@ pub(super) fn needs(stored: &StoredBackup) -> BTreeMap<ArtifactId, Vec<ArtifactI
         let before = data.partition_point(|(newest, _)| *newest <= from);
         before.checked_sub(1).map(|last| data[last].1)
     };
-    let of = |a: &StoredArtifact| a.requires.iter().copied().chain(goes_on_from(a)).collect();
+    let repairs = stored.artifacts.iter().filter(|a| a.is_good());
+    let repairs: BTreeMap<ArtifactId, ArtifactId> =
+        repairs.filter_map(|a| Some((a.supersedes?, a.id))).collect();
+    let of = |a: &StoredArtifact| {
+        let in_place = a.requires.iter().filter_map(|id| repairs.get(id)).copied();
+        a.requires.iter().copied().chain(in_place).chain(goes_on_from(a)).collect()
+    };
     stored.artifacts.iter().map(|a| (a.id, of(a))).collect()
 }
 

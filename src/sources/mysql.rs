@@ -1,9 +1,10 @@
-//! MariaDB and MySQL, by their own dump and client programs. The stream is the SQL of the dump.
+//! MariaDB and MySQL, by their own programs. Logical: the stream is the SQL of a dump. Physical: it is a copy of the files.
 //!
 //! ```text
-//! programs (which there are) · access (private option file) · session (queries through the client)
+//! failure · programs (which there are) · access (private option file) · session (queries through the client)
 //! view (the moment of the dump, and a session that sees it) · dump (the stream) · marks (what its text proves)
-//! load (the way back) · binlog (the log) · replay (its way back)
+//! load (the way back) · physical (the files, and their way back)
+//! binlog (the log) · purge (what of it may go) · replay (its way back) · accounts (what of that is about them)
 //! ```
 //!
 //! The dump reads in one transaction. The rows of each table are counted by a second session, whose transaction is
@@ -11,13 +12,17 @@
 //! proves that both see the same, the counts are [not captured](Counts::NotCaptured).
 
 mod access;
+mod accounts;
 mod binlog;
 mod dump;
 mod events;
+mod failure;
 mod load;
 mod marks;
 mod needs;
+mod physical;
 mod programs;
+mod purge;
 mod replay;
 mod session;
 mod view;
@@ -25,20 +30,20 @@ mod view;
 use std::{collections::BTreeSet, ffi::OsString, time::Duration};
 
 use async_trait::async_trait;
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{
-    CaptureRequest, Captured, Lack, Place, Probe, Replay, Restored, Sink, Source, SourceError,
-    entries::EntryError,
+    CaptureRequest, Captured, GoesOn, Lack, Place, Probe, Replay, Restored, Sink, Source, SourceError,
 };
 use crate::{
-    artifact::Kind,
-    process::{self, ProcessError},
+    artifact::{Kind, manifest::Edge},
+    process,
     secrets::Secret,
-    spec,
-    stores::Class,
+    spec::{self, BinaryLogs, MysqlMethod},
 };
 use access::Access;
+use failure::Failure;
+use physical::{Copiers, data_folder};
 use programs::Programs;
 use session::Session;
 
@@ -48,18 +53,21 @@ const ANSWER: Duration = Duration::from_secs(60);
 /// How long the server may take over one statement of a restore, such as the building of a large table's indexes.
 const STATEMENT: Duration = Duration::from_secs(6 * 3600);
 
-/// Databases of one server.
+/// Databases of one server, or all of it.
 #[derive(Clone, Debug)]
 pub struct MysqlSource {
     server: spec::Server,
+    method: MysqlMethod,
+    binary_logs: BinaryLogs,
     password: Option<Secret>,
     search: OsString,
 }
 
 impl MysqlSource {
-    /// The databases that `mysql` declares, reached with `password`, the one that the declaration refers to.
+    /// What `mysql` declares, reached with `password`, the one that the declaration refers to.
     pub fn new(mysql: spec::Mysql, password: Option<Secret>) -> Self {
-        Self { server: mysql.server, password, search: process::search_path() }
+        let spec::Mysql { server, method, binary_logs } = mysql;
+        Self { server, method, binary_logs, password, search: process::search_path() }
     }
 
     /// Looks for the dump and client programs in these folders, written as in `PATH`, instead.
@@ -69,10 +77,11 @@ impl MysqlSource {
     }
 
     fn subject(&self) -> String {
-        let databases = match self.server.databases.as_slice() {
-            [] => "all databases".to_owned(),
-            [one] => format!("database {one}"),
-            several => format!("databases {}", several.join(", ")),
+        let databases = match (&self.method, self.server.databases.as_slice()) {
+            (MysqlMethod::Physical { .. }, _) => "the server".to_owned(),
+            (MysqlMethod::Logical, []) => "all databases".to_owned(),
+            (MysqlMethod::Logical, [one]) => format!("database {one}"),
+            (MysqlMethod::Logical, several) => format!("databases {}", several.join(", ")),
         };
         match &self.server.socket {
             Some(socket) => format!("{databases} on {}", socket.display()),
@@ -92,34 +101,164 @@ impl MysqlSource {
         let programs = Programs::find(&self.search).await?;
         Access::new(&self.server, self.password.clone(), programs)
     }
+
+    fn copiers(&self) -> Result<Copiers, Failure> {
+        Copiers::find(&self.search)
+    }
+
+    async fn version(&self) -> Result<String, Failure> {
+        let access = self.access().await?;
+        match &self.method {
+            MysqlMethod::Logical => Session::open(&access, None, ANSWER)?.one("SELECT VERSION()").await,
+            MysqlMethod::Physical { data_dir } => physical::probe(&access, &self.copiers()?, data_dir).await,
+        }
+    }
+
+    async fn captured(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, Failure> {
+        let access = self.access().await?;
+        match (&self.method, request.kind) {
+            (_, Kind::Log) => binlog::capture(&access, request, sink).await,
+            (MysqlMethod::Logical, _) => dump::capture(&access, self.single(), request, sink).await,
+            (MysqlMethod::Physical { data_dir }, _) => {
+                physical::capture(&access, &self.copiers()?, data_dir, request, sink).await
+            }
+        }
+    }
+
+    /// What a stream is, it tells by its beginning: data may have been captured in another way than is declared now.
+    async fn restored(
+        &self,
+        stream: &mut (dyn AsyncRead + Send + Unpin),
+        place: &Place,
+    ) -> Result<String, Failure> {
+        let mut beginning = Vec::new();
+        let magic = physical::MAGIC;
+        (&mut *stream).take(magic.len() as u64).read_to_end(&mut beginning).await.map_err(Failure::Stream)?;
+        let is_copy = beginning == magic;
+        let mut stream = beginning.as_slice().chain(stream);
+        match is_copy {
+            true => self.copy_restored(&mut stream, place).await,
+            false => self.dump_restored(&mut stream, place).await,
+        }
+    }
+
+    async fn copy_restored(
+        &self,
+        stream: &mut (dyn AsyncRead + Send + Unpin),
+        place: &Place,
+    ) -> Result<String, Failure> {
+        let refused = |why: &str| Err(Failure::Refused(why.to_owned()));
+        match place {
+            Place::File(path) => load::to_plain_file(stream, path).await,
+            Place::Folder(folder) => data_folder::restore(&self.copiers()?, stream, folder).await,
+            Place::Database(_) => refused(
+                "a copy of the whole server is no database; restore it to a folder, and start a server on it",
+            ),
+            Place::Bucket { .. } => refused("only objects go into a bucket"),
+            Place::Original => refused(RUNNING),
+        }
+    }
+
+    async fn dump_restored(
+        &self,
+        stream: &mut (dyn AsyncRead + Send + Unpin),
+        place: &Place,
+    ) -> Result<String, Failure> {
+        let refused = |why: &str| Err(Failure::Refused(why.to_owned()));
+        match (place, self.single()) {
+            _ if self.method != MysqlMethod::Logical
+                && !matches!(place, Place::File(_) | Place::Folder(_)) =>
+            {
+                refused("it is a dump, and files are captured now; restore it to a file, and load it")
+            }
+            (Place::File(path), _) => load::to_file(stream, path).await,
+            (Place::Folder(folder), single) => load::to_folder(stream, folder, &dump_name(single)).await,
+            (Place::Database(name), Some(_)) => {
+                load::to_new_database(&self.access().await?, stream, name).await
+            }
+            (Place::Database(_), None) => {
+                refused("several databases were captured, each with its own name; restore them to a file")
+            }
+            (Place::Bucket { .. }, _) => refused("only objects go into a bucket"),
+            (Place::Original, single) => load::over_original(&self.access().await?, stream, single).await,
+        }
+    }
+
+    async fn replayed(
+        &self,
+        stream: &mut (dyn AsyncRead + Send + Unpin),
+        place: &Place,
+        replay: &Replay,
+    ) -> Result<String, Failure> {
+        match place {
+            Place::Folder(folder) if data_folder::is_copy(folder) => {
+                let programs = Programs::find(&self.search).await?;
+                replay::over_copy(&self.copiers()?, programs, stream, folder, replay).await
+            }
+            Place::Folder(folder) => replay::to_folder(stream, folder, replay).await,
+            Place::Original if self.method == MysqlMethod::Logical => {
+                replay::over_original(&self.access().await?, stream, replay).await
+            }
+            Place::Original => Err(Failure::Refused(RUNNING.to_owned())),
+            Place::File(_) | Place::Database(_) | Place::Bucket { .. } => Err(Failure::Refused(
+                "what is replayed may name the original; restore in place, or to a folder".to_owned(),
+            )),
+        }
+    }
+}
+
+/// Why a copy of files is not restored over the original.
+const RUNNING: &str = "the files of a running server can't be replaced; restore to a folder, stop the server, put the folder in \
+                       its data folder's place, and start it";
+
+fn dump_name(single: Option<&str>) -> String {
+    format!("{}.sql", single.unwrap_or("databases").replace('/', "_"))
 }
 
 #[async_trait]
 impl Source for MysqlSource {
     async fn probe(&self) -> Result<Probe, SourceError> {
-        let version =
-            async { Session::open(&self.access().await?, None, ANSWER)?.one("SELECT VERSION()").await };
-        let version = version.await.map_err(|failure| failure.explain("probe", self.subject()))?;
+        let version = self.version().await.map_err(|failure| failure.explain("probe", self.subject()))?;
         let engine = if version.contains("MariaDB") { "" } else { "MySQL " };
         Ok(Probe { version: format!("{engine}{version}") })
     }
 
     async fn lacks(&self, kinds: &BTreeSet<Kind>) -> Result<Vec<Lack>, SourceError> {
-        let lacks = async { needs::lacks(&self.access().await?, kinds).await };
+        let lacks = async { needs::lacks(&self.access().await?, &self.method, kinds).await };
         lacks.await.map_err(|failure| failure.explain("probe", self.subject()))
     }
 
     fn stream_name(&self) -> String {
-        format!("{}.sql", self.single().unwrap_or("databases").replace('/', "_"))
+        match &self.method {
+            MysqlMethod::Logical => dump_name(self.single()),
+            MysqlMethod::Physical { .. } => "server.mbstream".to_owned(),
+        }
     }
 
     async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
-        if request.kind == Kind::Log {
-            let captured = async { binlog::capture(&self.access().await?, request, sink).await };
-            return captured.await.map_err(|failure| failure.explain("capture the log of", self.subject()));
+        let operation = match (&self.method, request.kind) {
+            (_, Kind::Log) => "capture the log of",
+            (MysqlMethod::Logical, _) => "dump",
+            (MysqlMethod::Physical { .. }, _) => "copy the files of",
+        };
+        let captured = self.captured(request, sink).await;
+        captured.map_err(|failure| failure.explain(operation, self.subject()))
+    }
+
+    async fn goes_on_from(&self, base: &Edge) -> Result<GoesOn, SourceError> {
+        let MysqlMethod::Physical { data_dir } = &self.method else {
+            return Ok(GoesOn::No("dumps hold everything".to_owned()));
+        };
+        let asked = async { physical::goes_on_from(&self.access().await?, data_dir, base).await };
+        asked.await.map_err(|failure| failure.explain("look into the files of", self.subject()))
+    }
+
+    async fn log_is_stored(&self, stored: &Edge) -> Result<String, SourceError> {
+        if self.binary_logs == BinaryLogs::Left {
+            return Ok(String::new());
         }
-        let captured = async { dump::capture(&self.access().await?, self.single(), request, sink).await };
-        captured.await.map_err(|failure| failure.explain("dump", self.subject()))
+        let purged = async { purge::purge(&self.access().await?, stored).await };
+        purged.await.map_err(|failure| failure.explain("purge the binary logs of", self.subject()))
     }
 
     async fn restore(
@@ -127,27 +266,24 @@ impl Source for MysqlSource {
         stream: &mut (dyn AsyncRead + Send + Unpin),
         place: &Place,
     ) -> Result<Restored, SourceError> {
-        let restored = match place {
-            Place::File(path) => load::to_file(stream, path).await,
-            Place::Folder(folder) => load::to_folder(stream, folder, &self.stream_name()).await,
-            Place::Database(name) => match (self.single(), self.access().await) {
-                (Some(_), Ok(access)) => load::to_new_database(&access, stream, name).await,
-                (None, _) => Err(Failure::Refused(
-                    "several databases were captured, each with its own name; restore them to a file"
-                        .to_owned(),
-                )),
-                (_, Err(failure)) => Err(failure),
-            },
-            Place::Bucket { .. } => Err(Failure::Refused("only objects go into a bucket".to_owned())),
-            Place::Original => match self.access().await {
-                Ok(access) => load::over_original(&access, stream, self.single()).await,
-                Err(failure) => Err(failure),
-            },
-        };
+        let restored = self.restored(stream, place).await;
         restored.map(|place| Restored { place }).map_err(|failure| failure.explain("restore", self.subject()))
     }
 
+    /// Increments are laid over the copy that they go on from. A stream of its own is none of them.
+    fn adds_up(&self, place: &Place) -> bool {
+        matches!(place, Place::Folder(_))
+    }
+
+    async fn join(&self, _: &std::path::Path, _: &Place) -> Result<Restored, SourceError> {
+        let why = "a copy and its increments become one in a folder only; restore to a folder, or the full to a file";
+        Err(SourceError::misplaced(&self.subject(), why))
+    }
+
     async fn make_way(&self) -> Result<(), SourceError> {
+        if self.method != MysqlMethod::Logical {
+            return Err(SourceError::misplaced(&self.subject(), RUNNING));
+        }
         let made = async { load::drop_databases(&self.access().await?).await };
         made.await.map_err(|failure| failure.explain("make way for", self.subject()))
     }
@@ -158,95 +294,9 @@ impl Source for MysqlSource {
         place: &Place,
         replay: &Replay,
     ) -> Result<Restored, SourceError> {
-        let replayed = match place {
-            Place::Folder(folder) => replay::to_folder(stream, folder, replay).await,
-            Place::Original => match self.access().await {
-                Ok(access) => replay::over_original(&access, stream, replay).await,
-                Err(failure) => Err(failure),
-            },
-            Place::File(_) | Place::Database(_) | Place::Bucket { .. } => Err(Failure::Refused(
-                "what is replayed may name the original; restore in place, or to a folder".to_owned(),
-            )),
-        };
+        let replayed = self.replayed(stream, place, replay).await;
         replayed
             .map(|place| Restored { place })
             .map_err(|failure| failure.explain("replay the log of", self.subject()))
-    }
-}
-
-/// What went wrong, before it is known with what.
-#[derive(Debug)]
-enum Failure {
-    SinkClosed,
-    Process(ProcessError),
-    /// What the server answered is not what was asked for.
-    Answer(String),
-    /// The text of a dump does not show that it is whole.
-    Incomplete(String),
-    /// The stream that is restored failed.
-    Stream(std::io::Error),
-    /// What was asked would overwrite something.
-    Refused(String),
-}
-
-impl From<ProcessError> for Failure {
-    fn from(error: ProcessError) -> Self {
-        Failure::Process(error)
-    }
-}
-
-impl From<EntryError> for Failure {
-    fn from(error: EntryError) -> Self {
-        match error {
-            EntryError::Stream(error) => Failure::Stream(error),
-            EntryError::Broken(_) => Failure::Incomplete(error.to_string()),
-            EntryError::Unwritable(..) => Failure::Refused(error.to_string()),
-        }
-    }
-}
-
-impl From<super::SinkClosed> for Failure {
-    fn from(_: super::SinkClosed) -> Self {
-        Failure::SinkClosed
-    }
-}
-
-/// What a user lacks, as far as the server says it.
-fn missing_grant(said: &str) -> Option<String> {
-    let needed = ["RELOAD", "REPLICATION SLAVE", "BINLOG MONITOR", "REPLICATION CLIENT", "BINLOG REPLAY"];
-    let said = said.split_once("Access denied; you need")?.1;
-    let privilege = needed.into_iter().find(|privilege| said.contains(privilege))?;
-    Some(format!("grant what is missing: GRANT {privilege} ON *.* TO the user of this backup"))
-}
-
-impl Failure {
-    fn reason(self) -> String {
-        self.explain("", String::new()).reason
-    }
-
-    fn explain(self, operation: &'static str, subject: String) -> SourceError {
-        let error = |class, reason: String| SourceError::new(operation, subject, class, reason);
-        match self {
-            Failure::SinkClosed => error(Class::Retry, super::SinkClosed.to_string()),
-            Failure::Answer(why) | Failure::Incomplete(why) => error(Class::Retry, why),
-            Failure::Stream(why) => error(Class::Retry, why.to_string()),
-            Failure::Refused(why) => error(Class::Stalled, why),
-            Failure::Process(why @ (ProcessError::Missing { .. } | ProcessError::Start { .. })) => {
-                error(Class::Stalled, why.to_string())
-                    .with_hint("install the server's client programs (Debian: mariadb-client)")
-            }
-            Failure::Process(why) => {
-                let said = why.to_string();
-                if let Some(grant) = missing_grant(&said) {
-                    error(Class::Stalled, said).with_hint(grant)
-                } else if said.contains("Access denied") {
-                    error(Class::Stalled, said).with_hint("check user, password and grants")
-                } else if said.contains("Unknown database") {
-                    error(Class::Stalled, said).with_hint("check the declared databases")
-                } else {
-                    error(Class::Retry, said)
-                }
-            }
-        }
     }
 }

@@ -220,7 +220,7 @@ pub fn decide(
         })
         .collect();
     keep_what_logs_go_on_from(candidates, now, &mut verdicts);
-    keep_required(candidates, &mut verdicts);
+    keep_required(candidates, &replaced, &mut verdicts);
     verdicts
 }
 
@@ -385,14 +385,19 @@ fn end_of(newest: Timestamp, age: Duration) -> Timestamp {
     newest.checked_add(age).unwrap_or(Timestamp::MAX)
 }
 
-/// Keeps what kept artifacts require, however long the chain.
-fn keep_required(candidates: &[Candidate<'_>], verdicts: &mut BTreeMap<ArtifactId, Verdict>) {
+/// Keeps what kept artifacts require, however long the chain; where that was repaired, also what stands in its place.
+fn keep_required(
+    candidates: &[Candidate<'_>],
+    replaced: &BTreeMap<ArtifactId, ArtifactId>,
+    verdicts: &mut BTreeMap<ArtifactId, Verdict>,
+) {
     let requires: BTreeMap<ArtifactId, &[ArtifactId]> =
         candidates.iter().filter(|c| !c.requires.is_empty()).map(|c| (c.id, c.requires)).collect();
     let mut open: Vec<ArtifactId> =
         requires.keys().copied().filter(|id| verdicts.get(id).is_some_and(Verdict::keeps)).collect();
     while let Some(id) = open.pop() {
-        for required in requires.get(&id).copied().unwrap_or_default() {
+        let required = requires.get(&id).copied().unwrap_or_default();
+        for required in required.iter().chain(required.iter().filter_map(|id| replaced.get(id))) {
             if let Some(verdict @ Verdict::Delete(_)) = verdicts.get_mut(required) {
                 *verdict = Verdict::Keep(vec![Keep::RequiredBy(id)]);
                 open.push(*required);
@@ -566,6 +571,16 @@ mod tests {
         let third = Candidate { requires: &b, ..full(10) };
         let keep = Retention { full: Some(HOUR), ..Retention::default() };
         check(keep, &[third, full(30), second, full(40)], &[10, 20, 30]);
+    }
+
+    #[test]
+    fn what_repairs_a_required_one_stays_with_what_requires_it() {
+        let (full_one, chain) = (full(40), [id(40)]);
+        let damaged = Candidate { checked: Checked::Failed, ..full_one };
+        let repair = Candidate { supersedes: Some(id(40)), newest: full_one.newest, ..full(3) };
+        let increment = Candidate { kind: Kind::Incremental, requires: &chain, ..full(2) };
+        let keep = Retention { full: Some(HOUR), incremental: Some(DAY), ..Retention::default() };
+        check(keep, &[damaged, repair, increment], &[2, 3, 40]);
     }
 
     #[test]

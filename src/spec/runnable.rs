@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{
-    PostgresMethod, Source, Spec, StorePlace,
+    MysqlMethod, PostgresMethod, Source, Spec, StorePlace,
     names::{BackupName, DrillName, RecoveryName, StoreName, VmName},
 };
 use crate::artifact::Kind;
@@ -131,6 +131,15 @@ impl Source {
     /// Whether the server keeps its log for us until it is captured.
     pub fn has_slot(&self) -> bool {
         matches!(self, Source::Postgres(postgres) if postgres.method != PostgresMethod::Logical)
+    }
+
+    /// Whether increments hold only what changed since the data that they build on, so that a restore of one requires that
+    /// data. Increments of other sources are whole captures that share segments.
+    pub fn has_native_increments(&self) -> bool {
+        match self {
+            Source::Mysql(mysql) => mysql.method != MysqlMethod::Logical,
+            _ => false,
+        }
     }
 
     /// Whether the engine keeps a log that can be captured and replayed.

@@ -21,7 +21,7 @@ use super::{
     values::{Length, Line, Name, Text, Word, Zone},
 };
 pub use backup::{
-    Backup, Dynamodb, Etcd, EtcdTls, Files, Influxdb, Influxdb2, Infra, Mongodb, Postgres, PostgresMethod,
+    Backup, Dynamodb, Etcd, EtcdTls, Files, Influxdb, Influxdb2, Infra, Method, Mongodb, Mysql, Postgres,
     Rds, Redis, Server, Sqlite, Tls,
 };
 pub use machines::{Ansible, Configure, Drill, DrillPoint, Recovery, RecoveryStep, Vm};

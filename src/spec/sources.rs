@@ -67,6 +67,33 @@ pub struct Files {
 pub struct Mysql {
     /// Where and as whom.
     pub server: Server,
+    /// What is captured of it.
+    pub method: MysqlMethod,
+    /// What becomes of the server's binary logs once they are stored.
+    pub binary_logs: BinaryLogs,
+}
+
+/// What is captured of a MySQL or MariaDB server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum MysqlMethod {
+    /// Databases, as statements that make them again.
+    #[default]
+    Logical,
+    /// The files of the whole server, a MariaDB that runs on the controller's host.
+    Physical {
+        /// Its data folder.
+        data_dir: PathBuf,
+    },
+}
+
+/// What becomes of a server's binary logs once every store of their backup has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BinaryLogs {
+    /// The server keeps them for as long as its own settings say.
+    #[default]
+    Left,
+    /// They are purged.
+    Purged,
 }
 
 /// PostgreSQL.

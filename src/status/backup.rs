@@ -209,7 +209,7 @@ fn newest(
     holdings: &[(&StoreName, &StoredBackup)],
     reached: &[(&StoreName, Window<'_>)],
 ) -> Option<RestorePoint> {
-    let data = holdings.iter().filter_map(|(_, stored)| stored.newest_good(now));
+    let data = holdings.iter().filter_map(|(_, stored)| stored.newest_whole(now));
     let by_log = || reached.iter().filter(|(_, window)| !window.logs.is_empty());
     let candidates = data.chain(by_log().map(|(_, window)| window.newest()));
     let newest = candidates.max_by_key(|a| (a.newest, a.content()))?;

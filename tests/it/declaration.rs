@@ -258,11 +258,17 @@ fn logs_every_15_minutes_cannot_keep_an_rpo_of_15_minutes() {
 fn a_log_needs_data_that_it_can_go_on_from() {
     let policy = "[policy.nightly]\nfull = \"0 1 * * *\"\nlog = { every = \"5m\" }\n";
     let of = |source: &str| SOUND.replace("sqlite = { path = \"/srv/agama.db\" }", source) + policy;
-    let cases: [(&str, &[&str]); 10] = [
+    let cases: [(&str, &[&str]); 13] = [
         ("mongodb = { host = \"db\" }", &[]),
         ("mongodb = { host = \"db\", databases = [\"a\"] }", &["log-of-some"]),
         ("postgres = { host = \"db\", method = \"physical\", data_dir = \"/srv/pg\" }", &[]),
-        ("postgres = { host = \"db\", data_dir = \"/srv/pg\" }", &["no-log", "data-dir-without-cluster"]),
+        ("postgres = { host = \"db\", data_dir = \"/srv/pg\" }", &["no-log", "data-dir-without-physical"]),
+        ("mysql = { host = \"db\", method = \"physical\", purge_binary_logs = true }", &[]),
+        (
+            "mysql = { host = \"db\", method = \"physical\", databases = [\"a\"] }",
+            &["log-of-some", "physical-databases"],
+        ),
+        ("mysql = { host = \"db\", data_dir = \"/srv/mysql\" }", &["data-dir-without-physical"]),
         ("mysql = { host = \"db\" }", &[]),
         ("mysql = { host = \"db\", databases = [\"a\"] }", &["log-of-some"]),
         ("postgres = { host = \"db\", method = \"physical\" }", &[]),
@@ -273,6 +279,9 @@ fn a_log_needs_data_that_it_can_go_on_from() {
     for (source, expected) in cases {
         assert_eq!(codes(&parse(&file(&of(source)))), expected, "{source}");
     }
+    let unlogged =
+        of("mysql = { host = \"db\", purge_binary_logs = true }").replace("log = { every = \"5m\" }\n", "");
+    assert_eq!(codes(&parse(&file(&unlogged))), ["purge-without-log"]);
     let physical = of("postgres = { host = \"db\", method = \"physical\" }");
     let other = |slot: &str| {
         format!(

@@ -16,7 +16,7 @@ use backstay::{
         restore::{self, CannotRestore, Point, Request},
     },
     render::{Palette, artifacts::Listing, lineage::Lineage},
-    spec::{Cadence, Mysql, Policy, Retention, Server, Source, Tls},
+    spec::{BinaryLogs, Cadence, Mysql, MysqlMethod, Policy, Retention, Server, Source, Tls},
 };
 
 const QUARTER: Duration = Duration::from_secs(900);
@@ -38,7 +38,8 @@ fn logged(stores: &[&str]) -> World {
         databases: Vec::new(),
         tls: Tls::Default,
     };
-    world.spec.backups.get_mut("agama").unwrap().source = Source::Mysql(Mysql { server });
+    world.spec.backups.get_mut("agama").unwrap().source =
+        Source::Mysql(Mysql { server, method: MysqlMethod::Logical, binary_logs: BinaryLogs::Left });
     world
 }
 

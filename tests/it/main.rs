@@ -17,6 +17,7 @@ mod fleets;
 mod forges;
 mod git;
 mod golden;
+mod increments;
 mod journal;
 mod kit;
 mod leases;

@@ -6,7 +6,10 @@ use backstay::{
     artifact::{ArtifactId, Kind},
     inventory::{Lease, Observed, Origin},
     plan::{Action, Plan, next_due},
-    spec::{Cadence, CatchUp, Mysql, Orphan, Retention, Server, Source, Tls, Window, window::Span},
+    spec::{
+        BinaryLogs, Cadence, CatchUp, Mysql, MysqlMethod, Orphan, Retention, Server, Source, Tls, Window,
+        window::Span,
+    },
 };
 use jiff::Timestamp;
 
@@ -312,6 +315,8 @@ fn what_this_build_cannot_run_is_said_and_the_rest_runs() {
             databases: Vec::new(),
             tls: Tls::Default,
         },
+        method: MysqlMethod::Logical,
+        binary_logs: BinaryLogs::Left,
     });
     world.spec.backups.get_mut("orders").unwrap().source =
         Source::Rds { region: "eu-north-1".to_owned(), instance: "orders".to_owned() };

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::lab::mariadb::MariaDb;
+use super::lab::{held::Held, mariadb::MariaDb};
 use super::source_conformance::{Collected, captured, request};
 use backstay::{
     artifact::{
@@ -255,4 +255,72 @@ fn a_log_in_the_middle_of_many_writes_is_whole() {
         }
     });
     assert_eq!(server.sql("CHECKSUM TABLE shop.sale"), before);
+}
+
+#[tokio::test]
+async fn accounts_made_or_dropped_since_the_dump_do_not_stand_in_the_way_of_a_recovery_in_place() {
+    let server = MariaDb::start();
+    till(&server);
+    server.sql("CREATE USER leaving@'%'; CREATE ROLE clerk; GRANT SELECT ON shop.* TO clerk");
+    let source = server.source(&[]);
+    let (dump, full) = captured(&source).await;
+    server.sql(
+        "CREATE USER app@'%' IDENTIFIED BY 'first'; GRANT INSERT ON shop.* TO app@'%'; CREATE ROLE boss;
+         DROP USER leaving@'%'; create user brief@'%'; drop user brief@'%';\nDELIMITER //\n\
+         CREATE PROCEDURE shop.hire()\nBEGIN\nCREATE USER hired;\nDROP USER hired;\nEND//\nDELIMITER ;\n",
+    );
+    sell(&server, "after the accounts");
+    let disaster = server.next_second();
+    server.sql(
+        "GRANT ALL ON *.* TO app@'%'; SET PASSWORD FOR app@'%' = PASSWORD('later'); DELETE FROM shop.sale",
+    );
+    let (stream, _) = log(&source, end(&full)).await;
+
+    let root = server.root(&[]);
+    root.make_way().await.unwrap();
+    root.restore(&mut dump.stream().as_slice(), &Place::Original).await.unwrap();
+    let replay = Replay { from: end(&full).position, until: Some(Until::Moment(disaster)) };
+    replayed(&server, &stream, &Place::Original, &replay).await;
+    assert_eq!(sold(&server), "before the dump,after the accounts");
+    let grants = server.sql("SHOW GRANTS FOR app@'%'");
+    assert!(grants.contains("INSERT ON `shop`") && !grants.contains("ALL PRIVILEGES"), "{grants}");
+    let there = "SELECT GROUP_CONCAT(user ORDER BY user) FROM mysql.user WHERE user IN ('app', 'leaving', 'brief', 'boss', 'clerk')";
+    assert_eq!(server.sql(there), "app,boss,clerk");
+    let body =
+        server.sql("SELECT routine_definition FROM information_schema.routines WHERE routine_name = 'hire'");
+    assert!(body.contains("\\nCREATE USER hired;\\nDROP USER hired;"), "a body is what it was: {body}");
+}
+
+#[test]
+fn a_server_that_goes_down_in_the_middle_of_a_log_fails_it_and_the_next_one_has_it_whole() {
+    let mut server = MariaDb::start();
+    till(&server);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (dump, full) = runtime.block_on(captured(&server.source(&[])));
+    server.sql("CREATE TABLE shop.bulk AS SELECT seq, REPEAT(MD5(seq), 30) AS what FROM shop.seq_1_to_20000");
+    let source = server.source(&[]);
+    let request = CaptureRequest { kind: Kind::Log, continues: Some(end(&full)), ..request() };
+    let (mut sink, waited) = Held::after(1 << 20);
+    let asked = request.clone();
+    let capture = std::thread::spawn(move || {
+        tokio::runtime::Runtime::new().unwrap().block_on(async { source.capture(&asked, &mut sink).await })
+    });
+    let go = waited.recv().expect("the log begins");
+    server.restart();
+    go.send(()).unwrap();
+    let error = capture.join().unwrap().expect_err("half a log does not count");
+    assert!(!format!("{error:?}").contains("s3cr#t"), "{error:?}");
+    sell(&server, "after the restart");
+
+    let (stream, whole) = runtime.block_on(log(&server.source(&[]), end(&full)));
+    assert_eq!(from(&whole).time, end(&full).time, "nothing is missing");
+    let before = server.sql("CHECKSUM TABLE shop.sale, shop.bulk");
+    let root = server.root(&[]);
+    runtime.block_on(async {
+        root.make_way().await.unwrap();
+        root.restore(&mut dump.stream().as_slice(), &Place::Original).await.unwrap();
+        let replay = Replay { from: end(&full).position, until: None };
+        replayed(&server, &stream, &Place::Original, &replay).await;
+    });
+    assert_eq!(server.sql("CHECKSUM TABLE shop.sale, shop.bulk"), before);
 }

@@ -1,5 +1,7 @@
 //! Steps whose work grows with the data: captures, copies, repairs, restores.
 
+use std::iter;
+
 use super::{counted, noted};
 use crate::{
     apply::{
@@ -16,13 +18,14 @@ use crate::{
     artifact::{ArtifactId, Kind, Manifest, manifest::Content, record::Event},
     committed::{self, BackupFolder},
     git::Tips,
+    inventory::logged_everywhere,
     observe::seen::Change,
     plan::{
         Step,
         action::{Capture, Destination, Restore},
     },
     sources::{
-        Place, Restored, Source,
+        GoesOn, Place, Restored, Source,
         selection::{Selection, Selective},
     },
     spec::{
@@ -39,7 +42,8 @@ impl World {
         artifact: ArtifactId,
     ) -> Result<Done, Failure> {
         let (source, capture, tips) = self.source_of(capture).await?;
-        let order = self.order(step, &capture, artifact).await?;
+        let (capture, note) = on_firm_ground(source.as_ref(), capture).await?;
+        let order = self.order(step, &capture, &note, artifact).await?;
         let name = self.spec.moved.folder(&capture.backup);
         let (folder, progress) = (self.folder(&capture.store, &name)?, self.listener.progress(step));
         let means = Means {
@@ -59,7 +63,8 @@ impl World {
         self.leave_restore_page(&capture.store).await;
         self.deeds.change(&capture.store, &name, Change::Committed(Box::new(as_stored(&manifest))));
         self.bear_witness(&capture.store, &name, artifact);
-        let note = captured(&manifest);
+        let purged = self.log_is_stored(source.as_ref(), &capture).await;
+        let note = [captured(&manifest)].into_iter().chain(note).chain(purged).collect::<Vec<_>>().join("; ");
         Ok(Done { artifact: Some(artifact), folder: Some(name), ..noted(note) })
     }
 
@@ -96,6 +101,7 @@ impl World {
         &self,
         step: &Step,
         capture: &Capture,
+        note: &Option<String>,
         artifact: ArtifactId,
     ) -> Result<CaptureOrder, Failure> {
         let recipients = self.spec.recipients_in(&capture.store);
@@ -103,7 +109,7 @@ impl World {
             capture: capture.clone(),
             artifact,
             revision: self.revision.clone(),
-            reason: step.reason.clone(),
+            reason: iter::once(&step.reason).chain(note).map(String::as_str).collect::<Vec<_>>().join("; "),
             requires: self.requires(capture),
             recipients: Recipients::declared(recipients).map_err(stalled)?,
             expected: self.length_before(capture).await,
@@ -137,10 +143,24 @@ impl World {
         }
     }
 
-    /// A bundle needs the bundles that it builds upon; the other sources' increments share packs and stand alone.
+    /// Tells the source up to where every store has its log, as the pass saw them: what was captured since is not among it.
+    async fn log_is_stored(&self, source: &dyn Source, capture: &Capture) -> Option<String> {
+        let declared = self.spec.backups.get(&capture.backup).filter(|_| capture.kind == Kind::Log)?;
+        let folder = self.spec.moved.folder(&capture.backup);
+        let stored: Option<Vec<_>> = declared.stores.iter().map(|store| self.seen(store, &folder)).collect();
+        let edge = logged_everywhere(&stored?, self.clock.now())?;
+        match source.log_is_stored(&edge).await {
+            Ok(did) => Some(did).filter(|did| !did.is_empty()),
+            Err(error) => Some(format!("warning: {error}")),
+        }
+    }
+
+    /// A bundle, and what holds only what changed, need what they build upon; the other sources' increments share packs and
+    /// stand alone.
     fn requires(&self, capture: &Capture) -> Vec<ArtifactId> {
+        let holds_changes = capture.kind != Kind::Log && capture.continues.is_some();
         match capture.base {
-            Some(base) if capture.backup.is_infra() => {
+            Some(base) if capture.backup.is_infra() || holds_changes => {
                 let before = self.stored(&capture.store, &self.spec.moved.folder(&capture.backup), base);
                 let before = before.map_or(&[][..], |before| before.requires.as_slice());
                 before.iter().copied().chain([base]).collect()
@@ -262,6 +282,20 @@ impl World {
             manifests.push(committed::read(folder, *artifact, &self.keys).await?.manifest);
         }
         Ok(manifests)
+    }
+}
+
+/// A capture of changes, where what they are changes of is still there; otherwise a full, and why.
+async fn on_firm_ground(source: &dyn Source, capture: Capture) -> Result<(Capture, Option<String>), Failure> {
+    let Some(base) = capture.continues.as_ref().filter(|_| capture.kind != Kind::Log) else {
+        return Ok((capture, None));
+    };
+    match source.goes_on_from(base).await? {
+        GoesOn::Yes => Ok((capture, None)),
+        GoesOn::No(why) => {
+            let note = format!("{why}: made as a full");
+            Ok((Capture { kind: Kind::Full, base: None, continues: None, ..capture }, Some(note)))
+        }
     }
 }
 

@@ -286,10 +286,11 @@ fn newest_good(case: &Case<'_>) -> Option<String> {
     Some(format!("{} is damaged, and nothing that is good is as new", lost.id))
 }
 
-/// What an artifact that stays requires stays with it.
+/// What an artifact that stays requires stays with it, and what repairs that.
 fn required(case: &Case<'_>) -> Option<String> {
+    let going: BTreeSet<ArtifactId> = case.going().flat_map(|a| [a.id, a.content()]).collect();
     case.staying().find_map(|a| {
-        let required = a.requires.iter().find(|id| case.gone.contains_key(id))?;
+        let required = a.requires.iter().find(|id| going.contains(id))?;
         Some(format!("{} requires {required}", a.id))
     })
 }

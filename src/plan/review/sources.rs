@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::{Change, Draft, Weight, words};
 use crate::spec::{
-    Dynamodb, Etcd, PostgresMethod, Redis, S3, SecretRef, Server, Sftp, Source, StorePlace, Tls,
+    BinaryLogs, Dynamodb, Etcd, Mysql, MysqlMethod, PostgresMethod, Redis, S3, SecretRef, Server, Sftp,
+    Source, StorePlace, Tls,
 };
 
 /// The keys of a declared place or source and their values, and the secrets that it refers to.
@@ -79,7 +80,7 @@ pub fn source(source: &Source) -> Traits {
             ("exclude", list(files.exclude.iter().map(String::as_str))),
         ]),
         Source::Sqlite { path } => Traits::of([("path", words::plain(&path.to_string_lossy()))]),
-        Source::Mysql(mysql) => server(&mysql.server),
+        Source::Mysql(it) => mysql(it),
         Source::Postgres(postgres) => {
             let mut traits = server(&postgres.server);
             match &postgres.method {
@@ -158,6 +159,20 @@ fn server(server: &Server) -> Traits {
         ("tls", tls(&server.tls)),
     ])
     .with("password", server.password.as_ref())
+}
+
+fn mysql(it: &Mysql) -> Traits {
+    let mut traits = server(&it.server);
+    match &it.method {
+        MysqlMethod::Logical => traits.values.push(("method", words::plain("logical"))),
+        MysqlMethod::Physical { data_dir } => {
+            traits.values.push(("method", words::plain("physical")));
+            traits.values.push(("data_dir", words::plain(&data_dir.to_string_lossy())));
+        }
+    }
+    let purged = if it.binary_logs == BinaryLogs::Purged { "true" } else { "false" };
+    traits.values.push(("purge_binary_logs", words::plain(purged)));
+    traits
 }
 
 fn redis(it: &Redis) -> Traits {

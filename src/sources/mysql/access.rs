@@ -47,7 +47,8 @@ impl Access {
 
     /// The client program, reading SQL from its standard input.
     pub(super) fn client(&self, stall: Duration) -> Program {
-        self.program(&self.programs.client, stall)
+        // What newer clients print with an error is the statement: rows, and accounts with their passwords.
+        self.program(&self.programs.client, stall).argument("--loose-skip-print-query-on-error")
     }
 
     /// The program that reads binary logs, of the server or of a file. It may be silent for `stall`.
@@ -55,7 +56,8 @@ impl Access {
         Ok(self.program(self.programs.binlog.as_ref().map_err(Clone::clone)?, stall))
     }
 
-    fn program(&self, path: &Path, stall: Duration) -> Program {
+    /// A program of the engine that reads option files.
+    pub(super) fn program(&self, path: &Path, stall: Duration) -> Program {
         // The first argument by the programs' own rule: nothing else is read then.
         let mut option = std::ffi::OsString::from("--defaults-file=");
         option.push(self.options.path());

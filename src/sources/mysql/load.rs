@@ -32,6 +32,15 @@ pub(super) async fn to_file(stream: Stream<'_>, path: &Path) -> Result<String, F
     Ok(path.display().to_string())
 }
 
+/// Writes a stream that is no SQL into a new file, as it is.
+pub(super) async fn to_plain_file(stream: Stream<'_>, path: &Path) -> Result<String, Failure> {
+    let refused = |error: io::Error| Failure::Refused(format!("{}: {error}", path.display()));
+    let mut aside = Aside::begin(path).map_err(refused)?;
+    aside.fill(stream, |_| {}).await.map_err(Failure::Stream)?;
+    aside.place().map_err(refused)?;
+    Ok(path.display().to_string())
+}
+
 /// Writes the SQL into a file of a new or empty folder.
 pub(super) async fn to_folder(stream: Stream<'_>, folder: &Path, name: &str) -> Result<String, Failure> {
     new_folder(folder).map_err(|error| Failure::Refused(format!("{}: {error}", folder.display())))?;

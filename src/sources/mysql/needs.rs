@@ -3,13 +3,17 @@
 use std::collections::BTreeSet;
 
 use super::{ANSWER, Failure, access::Access, session::Session};
-use crate::{artifact::Kind, sources::Lack};
+use crate::{artifact::Kind, sources::Lack, spec::MysqlMethod};
 
 /// What a dump reads of each database.
 const OF_DATABASES: [&str; 4] = ["SELECT", "SHOW VIEW", "TRIGGER", "EVENT"];
 
 /// Looks for what is missing, all of it at once.
-pub(super) async fn lacks(access: &Access, kinds: &BTreeSet<Kind>) -> Result<Vec<Lack>, Failure> {
+pub(super) async fn lacks(
+    access: &Access,
+    method: &MysqlMethod,
+    kinds: &BTreeSet<Kind>,
+) -> Result<Vec<Lack>, Failure> {
     let mut session = Session::open(access, None, ANSWER)?;
     let user = session.one("SELECT CURRENT_USER()").await?;
     let version = session.one("SELECT VERSION()").await?;
@@ -29,7 +33,11 @@ pub(super) async fn lacks(access: &Access, kinds: &BTreeSet<Kind>) -> Result<Vec
         log_format: value("binlog_format"),
         grants: grants.iter().filter_map(|row| Grant::parse(row.first()?)).collect(),
     };
-    Ok(server.lacks(&access.databases, kinds.contains(&Kind::Log)))
+    let wants_log = kinds.contains(&Kind::Log);
+    Ok(match method {
+        MysqlMethod::Logical => server.lacks(&access.databases, wants_log),
+        MysqlMethod::Physical { .. } => server.lacks_for_copies(wants_log),
+    })
 }
 
 /// `backup@10.0.%` as statements write it.
@@ -147,21 +155,40 @@ impl Server {
         let mut lacks = Vec::new();
         lacks.extend(self.lacks_of_databases(databases));
         lacks.extend(self.lacks_of_the_server(wants_log));
+        lacks.extend(self.lack_of_log(wants_log));
+        lacks
+    }
+
+    /// What a copy of the files needs and, where it is wanted, the log.
+    fn lacks_for_copies(&self, wants_log: bool) -> Vec<Lack> {
+        let monitor = self.has_log.then(|| self.edition.monitor());
+        let reads_log = wants_log.then_some("REPLICATION SLAVE");
+        let needed = ["RELOAD", "PROCESS", "LOCK TABLES"].into_iter().chain(monitor).chain(reads_log);
+        let has = |privilege: &str| self.grants.iter().any(|grant| grant.on == "*" && grant.gives(privilege));
+        let lack = |privilege: &str| {
+            Lack::error(
+                format!(
+                    "user {} lacks {privilege}: without it the files or their log are not captured",
+                    self.user
+                ),
+                format!("GRANT {privilege} ON *.* TO {};", self.user),
+            )
+        };
+        needed.filter(|privilege| !has(privilege)).map(lack).chain(self.lack_of_log(wants_log)).collect()
+    }
+
+    fn lack_of_log(&self, wants_log: bool) -> Option<Lack> {
         if wants_log && !self.has_log {
             let remedy =
                 "in the server's option file: log-bin, server-id = 1, binlog-format = ROW; restart it";
-            lacks.push(Lack::error("the server writes no binary log", remedy));
-        } else if wants_log && self.log_format.as_deref().is_some_and(|format| format != "ROW") {
-            let format = self.log_format.as_deref().unwrap_or_default();
-            let what = format!(
-                "the binary log is written with binlog_format = {format}: statements may do something else when they are replayed"
-            );
-            lacks.push(Lack::warning(
-                what,
-                "SET GLOBAL binlog_format = 'ROW'; and binlog-format = ROW in the server's option file",
-            ));
+            return Some(Lack::error("the server writes no binary log", remedy));
         }
-        lacks
+        let format = self.log_format.as_deref().filter(|format| wants_log && *format != "ROW")?;
+        let what = format!(
+            "the binary log is written with binlog_format = {format}: statements may do something else when they are replayed"
+        );
+        let remedy = "SET GLOBAL binlog_format = 'ROW'; and binlog-format = ROW in the server's option file";
+        Some(Lack::warning(what, remedy))
     }
 
     fn lacks_of_databases(&self, databases: &[String]) -> Vec<Lack> {
@@ -286,6 +313,21 @@ mod tests {
         );
         let mysql = Server { edition: Edition::of("8.0.36"), ..bare };
         assert_eq!(remedies(&mysql, &[], true)[2], error(&format!("GRANT REPLICATION CLIENT ON *.* {to}")));
+    }
+
+    #[test]
+    fn copies_of_files_need_other_privileges_than_dumps() {
+        let documented = server(&[
+            "GRANT RELOAD, PROCESS, LOCK TABLES, BINLOG MONITOR, REPLICATION SLAVE ON *.* TO `backup`@`10.0.%`",
+        ]);
+        assert_eq!(documented.lacks_for_copies(true), []);
+        let bare = server(&["GRANT RELOAD, LOCK TABLES ON *.* TO `backup`@`10.0.%`"]);
+        let remedies: Vec<String> = bare.lacks_for_copies(true).into_iter().map(|lack| lack.remedy).collect();
+        let expected = ["PROCESS", "BINLOG MONITOR", "REPLICATION SLAVE"];
+        assert_eq!(
+            remedies,
+            expected.map(|privilege| format!("GRANT {privilege} ON *.* TO 'backup'@'10.0.%';"))
+        );
     }
 
     #[test]

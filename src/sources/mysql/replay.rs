@@ -7,9 +7,16 @@ use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{
-    Failure, STATEMENT,
+    ANSWER, Failure, STATEMENT,
     access::Access,
+    accounts::Accounts,
     events::{Broken, UpTo},
+    physical::{
+        Copiers,
+        private_server::{self, PrivateServer},
+    },
+    programs::Programs,
+    session::Session,
 };
 use crate::{
     artifact::{
@@ -114,15 +121,77 @@ pub(super) async fn over_original(
     stream: Stream<'_>,
     replay: &Replay,
 ) -> Result<String, Failure> {
+    let mut session = Session::open(access, None, ANSWER)?;
+    let accounts = Accounts::of(&session.one("SELECT VERSION()").await?);
+    let packet = session.one("SELECT @@GLOBAL.max_allowed_packet").await?;
+    set_packet(access, LARGEST_PACKET).await;
+    let replayed = async {
+        let mut client = client(access)?;
+        feed_files(access, &mut client, &accounts, stream, replay).await?;
+        Ok::<(), Failure>(client.finish().await?)
+    };
+    let replayed = replayed.await;
+    set_packet(access, &packet).await;
+    replayed?;
+    Ok(format!("the databases of the dump{}", as_of(replay)))
+}
+
+/// Replays over a copy of files, by a server that is started on it for that and ended again.
+pub(super) async fn over_copy(
+    copiers: &Copiers,
+    programs: Programs,
+    stream: Stream<'_>,
+    folder: &Path,
+    replay: &Replay,
+) -> Result<String, Failure> {
+    let server = PrivateServer::start(copiers, programs, folder).await?;
+    let mut client = client(&server.access)?;
+    client.write(private_server::OPENING).await?;
+    // Accounts are in the copy, too: what the log tells of them fits.
+    feed_files(&server.access, &mut client, &Accounts::AsTold, stream, replay).await?;
+    client.write(private_server::CLOSING).await?;
+    client.finish().await?;
+    server.ended().await?;
+    Ok(format!("{}: a data folder{}, on which mariadbd starts", folder.display(), as_of(replay)))
+}
+
+/// The most that a server takes at once, bytes.
+const LARGEST_PACKET: &str = "1073741824";
+
+/// Lets sessions that begin from now on send so much at once: the rows that one statement wrote are one statement again,
+/// however many they are. Where the user may not, the server's own limit holds, and its refusal says so.
+async fn set_packet(access: &Access, bytes: &str) {
+    if let Ok(bytes) = bytes.parse::<u64>()
+        && let Ok(mut session) = Session::open(access, None, ANSWER)
+    {
+        let _ = session.rows(&format!("SET GLOBAL max_allowed_packet = {bytes}")).await;
+    }
+}
+
+fn client(access: &Access) -> Result<Process, Failure> {
     let client = access.client(STATEMENT).arguments(["--batch", "--binary-mode", "--max-allowed-packet=1G"]);
-    let mut client = client.discard_output().start()?;
+    Ok(client.discard_output().start()?)
+}
+
+fn as_of(replay: &Replay) -> String {
+    replay.until.as_ref().map_or_else(String::new, |until| format!(" as of {until}"))
+}
+
+/// Has the client run what the files of a log tell.
+async fn feed_files(
+    access: &Access,
+    client: &mut Process,
+    accounts: &Accounts,
+    stream: Stream<'_>,
+    replay: &Replay,
+) -> Result<(), Failure> {
     let mut is_reached = false;
     while let Some(entry) = Entry::read(stream).await? {
         match part(&entry, replay)?.filter(|_| !is_reached) {
             Some(part) => {
                 let reader = access.binlog(STATEMENT)?.variable("TZ", "UTC");
                 let reader = reader.arguments(part.limits()).argument("-");
-                let fed = replay_file(reader, part.up_to(), &mut client, stream, &entry).await?;
+                let fed = replay_file(reader, part.up_to(), client, accounts, stream, &entry).await?;
                 if fed == Fed::InPart && part.end.is_none() {
                     let why =
                         format!("{} was replayed in part only; what was restored is incomplete", entry.name);
@@ -134,24 +203,25 @@ pub(super) async fn over_original(
         }
         skip(stream, entry.padding() as u64).await?;
     }
-    client.finish().await?;
-    let until = replay.until.as_ref().map_or_else(String::new, |until| format!(" as of {until}"));
-    Ok(format!("the databases of the dump{until}"))
+    Ok(())
 }
 
 async fn replay_file(
     reader: Program,
     up_to: Option<UpTo>,
     client: &mut Process,
+    accounts: &Accounts,
     stream: Stream<'_>,
     entry: &Entry,
 ) -> Result<Fed, Failure> {
     let mut reader = reader.start()?;
     let input = reader.take_input();
     let print = async {
+        let mut statements = accounts.statements();
         while let Some(bytes) = reader.read().await? {
-            client.write(&bytes).await?;
+            client.write(&statements.pass(&bytes)).await?;
         }
+        client.write(&statements.end()).await?;
         Ok::<(), Failure>(())
     };
     let (fed, ()) = tokio::try_join!(feed(input, up_to, stream, entry.size), print)?;

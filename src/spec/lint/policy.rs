@@ -9,7 +9,7 @@ use super::{Lint, objective::HORIZON_START};
 use crate::{
     artifact::Kind,
     spec::{
-        CatchUp, Policy, Postgres, PostgresMethod, Retention, Schedule, Source,
+        BinaryLogs, CatchUp, Mysql, Policy, Postgres, PostgresMethod, Retention, Schedule, Source,
         places::{Path, path},
     },
 };
@@ -74,6 +74,24 @@ impl Lint<'_> {
                 );
                 let hint = "leave `databases` out, or use a policy without `log`";
                 self.error("log-of-some", &at, message, hint);
+            }
+        }
+    }
+
+    /// Binary logs go only once they are stored, and without `log` they never are.
+    pub(super) fn purged_logs_are_captured(&mut self) {
+        let lowered = self.lowered;
+        for backup in lowered.spec.backups.values() {
+            let Source::Mysql(Mysql { binary_logs: BinaryLogs::Purged, .. }) = &backup.source else {
+                continue;
+            };
+            if !backup.policy.schedules.contains_key(&Kind::Log) {
+                let at = path(["backup", backup.name.as_str(), "mysql", "purge_binary_logs"]);
+                let message = format!(
+                    "backup `{}` purges binary logs once they are stored, but policy `{}` captures none",
+                    backup.name, backup.policy.name
+                );
+                self.error("purge-without-log", &at, message, "add `log` to the policy, or remove it");
             }
         }
     }

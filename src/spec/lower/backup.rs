@@ -4,14 +4,16 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{Lower, below, line, show, store::secret, word};
 use crate::spec::{
-    Backup, ClientCertificate, Dynamodb, Etcd, Files, Influxdb, Influxdb2, Login, Mongodb, Mysql, Policy,
-    Postgres, PostgresMethod, Redis, SelfHeal, Server, SlotName, Source, Tls,
+    Backup, BinaryLogs, ClientCertificate, Dynamodb, Etcd, Files, Influxdb, Influxdb2, Login, Mongodb, Mysql,
+    MysqlMethod, Policy, Postgres, PostgresMethod, Redis, SelfHeal, Server, SlotName, Source, Tls,
     names::{BackupName, INFRA, PolicyName},
     places::{Path, path},
     schema,
     values::{Line, Name, Text, Word},
 };
 
+/// Where MariaDB's packages keep its data.
+const DATA_DIR: &str = "/var/lib/mysql";
 /// Where InfluxDB's backup service listens by default.
 const RPC_PORT: u16 = 8088;
 /// Where Redis listens by default.
@@ -58,8 +60,8 @@ impl Lower<'_> {
         match backup {
             schema::Backup { files: Some(files), .. } => self.files(&below(at, ["files", "paths"]), files),
             schema::Backup { sqlite: Some(sqlite), .. } => Some(Source::Sqlite { path: sqlite.path?.0.0 }),
-            schema::Backup { mysql: Some(server), .. } => {
-                Some(Source::Mysql(Mysql { server: server_of(server)? }))
+            schema::Backup { mysql: Some(mysql), .. } => {
+                self.mysql(&below(at, ["mysql"]), mysql).map(Source::Mysql)
             }
             schema::Backup { postgres: Some(postgres), .. } => {
                 self.postgres(&below(at, ["postgres"]), name, postgres).map(Source::Postgres)
@@ -98,13 +100,44 @@ impl Lower<'_> {
         })
     }
 
+    fn mysql(&mut self, at: &Path, mysql: schema::Mysql) -> Option<Mysql> {
+        let schema::Mysql { host, port, socket, user, password, databases, tls, method, data_dir, .. } =
+            mysql;
+        let method = match method {
+            None | Some(schema::Method::Logical) => MysqlMethod::Logical,
+            Some(schema::Method::Physical) => MysqlMethod::Physical {
+                data_dir: data_dir.clone().map_or_else(|| PathBuf::from(DATA_DIR), |data_dir| data_dir.0.0),
+            },
+        };
+        if method == MysqlMethod::Logical && data_dir.is_some() {
+            let message = "only a physical capture reads the server's data folder".to_owned();
+            let hint = "remove it, or use method = \"physical\"";
+            self.error("data-dir-without-physical", &below(at, ["data_dir"]), message, hint);
+        }
+        if method != MysqlMethod::Logical && databases.is_some() {
+            self.physical_databases(at, "server");
+        }
+        let binary_logs = match mysql.purge_binary_logs {
+            Some(true) => BinaryLogs::Purged,
+            Some(false) | None => BinaryLogs::Left,
+        };
+        let server = schema::Server { host, port, socket, user, password, databases, tls };
+        Some(Mysql { server: server_of(server)?, method, binary_logs })
+    }
+
+    fn physical_databases(&mut self, at: &Path, whole: &str) {
+        let message = format!("a physical capture holds the whole {whole}, not some of its databases");
+        let hint = "remove `databases`, or use method = \"logical\"";
+        self.error("physical-databases", &below(at, ["databases"]), message, hint);
+    }
+
     fn postgres(&mut self, at: &Path, name: &BackupName, postgres: schema::Postgres) -> Option<Postgres> {
         let schema::Postgres { host, port, socket, user, password, databases, tls, method, slot, data_dir } =
             postgres;
         let has_data_dir = data_dir.is_some();
         let method = match method {
-            None | Some(schema::PostgresMethod::Logical) => PostgresMethod::Logical,
-            Some(schema::PostgresMethod::Physical) => PostgresMethod::Physical {
+            None | Some(schema::Method::Logical) => PostgresMethod::Logical,
+            Some(schema::Method::Physical) => PostgresMethod::Physical {
                 slot: slot.clone().map_or_else(|| SlotName::of(name), |Text(slot)| slot),
                 data_dir: data_dir.map(|data_dir| data_dir.0.0),
             },
@@ -112,7 +145,7 @@ impl Lower<'_> {
         if method == PostgresMethod::Logical && has_data_dir {
             let message = "a data folder is replaced by a physical capture only".to_owned();
             let hint = "remove it, or use method = \"physical\"";
-            self.error("data-dir-without-cluster", &below(at, ["data_dir"]), message, hint);
+            self.error("data-dir-without-physical", &below(at, ["data_dir"]), message, hint);
         }
         if method == PostgresMethod::Logical && slot.is_some() {
             let message = "a slot keeps the log, which goes on from physical captures only".to_owned();
@@ -124,9 +157,7 @@ impl Lower<'_> {
             );
         }
         if method != PostgresMethod::Logical && databases.is_some() {
-            let message = "a physical capture holds the whole cluster, not some of its databases".to_owned();
-            let hint = "remove `databases`, or use method = \"logical\"";
-            self.error("physical-databases", &below(at, ["databases"]), message, hint);
+            self.physical_databases(at, "cluster");
         }
         let server = schema::Server { host, port, socket, user, password, databases, tls };
         Some(Postgres { server: server_of(server)?, method })

@@ -42,7 +42,7 @@ pub struct Backup {
     /// An SQLite database of the controller's host.
     pub sqlite: Option<Sqlite>,
     /// MySQL or MariaDB.
-    pub mysql: Option<Server>,
+    pub mysql: Option<Mysql>,
     /// PostgreSQL.
     pub postgres: Option<Postgres>,
     /// InfluxDB 1.x.
@@ -81,6 +81,37 @@ pub struct Sqlite {
     /// The database's file. The host's `allow.read` must cover it.
     #[schemars(required)]
     pub path: Option<Text<AbsolutePath>>,
+}
+
+/// A MySQL or MariaDB server: `host`, or `socket`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["host"] }, { "required": ["socket"] }]))]
+pub struct Mysql {
+    /// Name or address.
+    pub host: Option<Text<Word>>,
+    /// Default: the engine's own.
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+    /// A Unix socket of the controller's host, instead of host and port.
+    pub socket: Option<Text<AbsolutePath>>,
+    /// Whom to log in as.
+    pub user: Option<Text<Word>>,
+    /// With which password.
+    pub password: Option<Secret>,
+    /// Which databases; not with `method = "physical"`. Default: all but the engine's own.
+    pub databases: Option<Vec<Text<Word>>>,
+    /// How the connection is protected. Default: as the engine's client does.
+    pub tls: Option<Tls>,
+    /// What is captured: `logical` (databases) or `physical` (the files of the whole MariaDB server, which runs on the
+    /// controller's host). Default: `logical`.
+    pub method: Option<Method>,
+    /// The server's data folder, with `method = "physical"`. The host's `allow.read` must cover it. Default:
+    /// `/var/lib/mysql`.
+    pub data_dir: Option<Text<AbsolutePath>>,
+    /// Whether the server's binary logs are purged once every store of the backup has them; needs `log` in the policy.
+    /// Default: false.
+    pub purge_binary_logs: Option<bool>,
 }
 
 /// A database server: `host`, or `socket`.
@@ -126,7 +157,7 @@ pub struct Postgres {
     /// How the connection is protected. Default: as the engine's client does.
     pub tls: Option<Tls>,
     /// What is captured: `logical` (databases) or `physical` (the whole cluster). Default: `logical`.
-    pub method: Option<PostgresMethod>,
+    pub method: Option<Method>,
     /// The replication slot that keeps the log on the server until it is captured; with `method = "physical"`. Default:
     /// `backstay_` and the backup's name.
     pub slot: Option<Text<SlotName>>,
@@ -135,13 +166,13 @@ pub struct Postgres {
     pub data_dir: Option<Text<AbsolutePath>>,
 }
 
-/// What is captured of a PostgreSQL server.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+/// What is captured of a database server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum PostgresMethod {
+pub enum Method {
     /// Databases, as statements that make them again.
     Logical,
-    /// The files of the whole cluster.
+    /// The files of the whole server.
     Physical,
 }
 

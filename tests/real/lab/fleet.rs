@@ -36,6 +36,13 @@ impl Fleet {
         folder
     }
 
+    /// Lets sources read a folder of this host; before any secret is named.
+    pub fn may_read(&mut self, folder: &Path) {
+        assert!(self.secrets.is_empty(), "what secrets allow is written with it");
+        self.config = self.config.replace("\nread = [", &format!("\nread = [\"{}\", ", folder.display()));
+        fs::write(self.folder().join("backstay.toml"), &self.config).unwrap();
+    }
+
     fn folder(&self) -> PathBuf {
         self.root.path().join("fleet")
     }

@@ -11,7 +11,7 @@ use std::{
 use backstay::{
     secrets::Secret,
     sources::mysql::MysqlSource,
-    spec::{self, Tls},
+    spec::{self, BinaryLogs, MysqlMethod, Tls},
 };
 use tempfile::TempDir;
 
@@ -26,6 +26,7 @@ pub const USER: &str = "backup";
 pub struct MariaDb {
     folder: TempDir,
     port: u16,
+    options: Vec<String>,
     server: Server,
 }
 
@@ -48,21 +49,7 @@ impl MariaDb {
         let scratch = folder.path().join("tmp");
         fs::create_dir(&scratch).unwrap();
         run(install.arg(setting("--tmpdir", &scratch)).stdout(Stdio::null()));
-        let port = free_port();
-        let mut command = Command::new("mariadbd");
-        command.args(["--no-defaults", "--bind-address=127.0.0.1", "--server-id=7", "--skip-name-resolve"]);
-        command.args(["--user=root", "--sync-binlog=0", "--innodb-flush-log-at-trx-commit=0"]).args(options);
-        command.arg(setting("--datadir", &data)).arg(format!("--port={port}"));
-        command.arg(setting("--tmpdir", &scratch));
-        command.arg(setting("--socket", folder.path().join("m.sock")));
-        command.arg(setting("--pid-file", folder.path().join("m.pid")));
-        command.arg(setting("--log-error", folder.path().join("err")));
-        let mut server = Server::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
-        let socket = folder.path().join("m.sock");
-        server.wait_until("it answers", || {
-            client(&socket).args(["-e", "SELECT 1"]).output().unwrap().status.success()
-        });
-        let lab = Self { folder, port, server };
+        let lab = Self::on(folder, options);
         let password = PASSWORD.replace('\\', "\\\\").replace('\'', "''");
         lab.sql(&format!(
             "CREATE USER {USER}@'127.0.0.1' IDENTIFIED BY '{password}';
@@ -75,6 +62,71 @@ impl MariaDb {
             ));
         }
         lab
+    }
+
+    /// A server on the data folder that `folder` holds, with accounts as they are there.
+    pub fn start_on(folder: TempDir) -> Self {
+        Self::on(folder, &["--log-bin=bin", "--binlog-format=ROW"])
+    }
+
+    fn on(folder: TempDir, options: &[&str]) -> Self {
+        let port = free_port();
+        let server = run_server(folder.path(), port, options);
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        Self { folder, port, options, server }
+    }
+
+    /// Ends it, however, and starts it again on the same folder and port.
+    pub fn restart(&mut self) {
+        self.server.kill().unwrap();
+        let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
+        self.server = run_server(self.folder.path(), self.port, &options);
+    }
+
+    /// Ends it and gives its folder away, in which its data are in `data`.
+    pub fn stop(mut self) -> TempDir {
+        self.sql("SHUTDOWN");
+        crate::lab::wait_until("it has ended", crate::lab::READY, || !self.server.runs());
+        self.folder
+    }
+
+    /// Where its files are.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Grants what copies of files need besides what dumps do, as docs/mysql.md says.
+    pub fn let_files_be_copied(&self) {
+        self.sql(&format!("GRANT PROCESS, LOCK TABLES ON *.* TO {USER}@'127.0.0.1'"));
+    }
+
+    /// Has the engine write down every change, so that the next copy of changes begins here.
+    pub fn checkpoint(&self) {
+        self.sql("SET GLOBAL innodb_max_dirty_pages_pct_lwm = 0; SET GLOBAL innodb_max_dirty_pages_pct = 0");
+        let age = || self.sql("SHOW GLOBAL STATUS LIKE 'Innodb_checkpoint_age'");
+        crate::lab::wait_until("every change is written down", crate::lab::READY, || {
+            age().split('\t').nth(1).is_some_and(|age| age.parse::<u64>().is_ok_and(|age| age < 1000))
+        });
+    }
+
+    /// The files of the whole server, as the user that backs up captures them.
+    pub fn files(&self) -> MysqlSource {
+        self.files_with(PASSWORD)
+    }
+
+    /// The same, with another folder declared.
+    pub fn files_in(&self, data_dir: &Path) -> MysqlSource {
+        self.files_at(data_dir, PASSWORD)
+    }
+
+    pub fn files_with(&self, password: &str) -> MysqlSource {
+        self.files_at(&self.data_dir(), password)
+    }
+
+    fn files_at(&self, data_dir: &Path, password: &str) -> MysqlSource {
+        let method = MysqlMethod::Physical { data_dir: data_dir.to_owned() };
+        let mysql = spec::Mysql { server: self.over_tcp(&[]), method, binary_logs: BinaryLogs::Left };
+        MysqlSource::new(mysql, Some(Secret::new(password.to_owned())))
     }
 
     pub fn port(&self) -> u16 {
@@ -127,7 +179,15 @@ impl MariaDb {
     }
 
     pub fn source_with(&self, databases: &[&str], password: &str) -> MysqlSource {
-        let server = spec::Server {
+        let server = self.over_tcp(databases);
+        MysqlSource::new(
+            spec::Mysql { server, method: MysqlMethod::Logical, binary_logs: BinaryLogs::Left },
+            Some(Secret::new(password.to_owned())),
+        )
+    }
+
+    fn over_tcp(&self, databases: &[&str]) -> spec::Server {
+        spec::Server {
             host: "127.0.0.1".to_owned(),
             port: Some(self.port),
             socket: None,
@@ -135,8 +195,7 @@ impl MariaDb {
             password: None,
             databases: databases.iter().map(|name| name.to_string()).collect(),
             tls: Tls::Default,
-        };
-        MysqlSource::new(spec::Mysql { server }, Some(Secret::new(password.to_owned())))
+        }
     }
 
     /// Databases as root sees them, over the socket, to restore to.
@@ -150,8 +209,31 @@ impl MariaDb {
             databases: databases.iter().map(|name| name.to_string()).collect(),
             tls: Tls::Default,
         };
-        MysqlSource::new(spec::Mysql { server }, None)
+        MysqlSource::new(
+            spec::Mysql { server, method: MysqlMethod::Logical, binary_logs: BinaryLogs::Left },
+            None,
+        )
     }
+}
+
+/// A server on `data` of `folder`, that answers.
+fn run_server(folder: &Path, port: u16, options: &[&str]) -> Server {
+    let mut command = Command::new("mariadbd");
+    command.args(["--no-defaults", "--bind-address=127.0.0.1", "--server-id=7", "--skip-name-resolve"]);
+    command.args(["--user=root", "--sync-binlog=0", "--innodb-flush-log-at-trx-commit=0"]).args(options);
+    command.arg(setting("--datadir", folder.join("data"))).arg(format!("--port={port}"));
+    let scratch = folder.join("tmp");
+    fs::create_dir_all(&scratch).unwrap();
+    command.arg(setting("--tmpdir", &scratch));
+    let socket = folder.join("m.sock");
+    command.arg(setting("--socket", &socket));
+    command.arg(setting("--pid-file", folder.join("m.pid")));
+    command.arg(setting("--log-error", folder.join("err")));
+    let mut server = Server::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
+    server.wait_until("it answers", || {
+        client(&socket).args(["-e", "SELECT 1"]).output().unwrap().status.success()
+    });
+    server
 }
 
 /// Runs statements as root on the server at `socket`.
