@@ -10,6 +10,7 @@ pub mod mariadb;
 pub mod mongodb;
 pub mod moto;
 pub mod postgres;
+pub mod proxy;
 pub mod redis;
 pub mod s3;
 pub mod sshd;

@@ -12,6 +12,7 @@ mod dynamodb;
 mod dynamodb_job;
 mod etcd;
 mod etcd_job;
+mod faults;
 mod git;
 mod influxdb;
 mod influxdb2;

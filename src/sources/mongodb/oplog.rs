@@ -130,7 +130,12 @@ impl<'a> Oplog<'a> {
     /// may be on both sides. It is no whole second, so that nobody asks for it and misses what followed in that second.
     pub async fn moment_after(&self, stamp: Timestamp) -> Result<jiff::Timestamp, Failure> {
         let after = second(stamp) + Duration::from_millis(1001);
+        let deadline = Instant::now() + AHEAD;
         while self.access.hello().await.map(|hello| clock(&hello))?.is_some_and(|now| now < after) {
+            if Instant::now() >= deadline {
+                let why = "the oplog is ahead of the server's clock; set the clocks of the replica set's members right";
+                return Err(Failure::Answer(why.to_owned()));
+            }
             sleep(PAUSE).await;
         }
         Ok(after)
@@ -202,6 +207,9 @@ fn quiet_until(hello: &Document) -> jiff::Timestamp {
 
 /// How soon, seconds.
 const SOON: i64 = 2;
+
+/// How far the oplog may be ahead of the server's clock for that to be waited for.
+const AHEAD: Duration = Duration::from_secs(60);
 
 fn second(stamp: Timestamp) -> jiff::Timestamp {
     // A number of seconds in 32 bits is in the range.
