@@ -17,7 +17,7 @@ use crate::{
         ArtifactId, Depth, Kind,
         approval::{PlanApproval, PlanHash},
         manifest::Edge,
-        until::PointName,
+        until::NamedPoint,
     },
     spec::{
         Cadence, Moves, Spec, Suspension,
@@ -238,7 +238,7 @@ pub struct LogSpan {
     /// Where it begins.
     pub from: Edge,
     /// The named restore points in it, in their order.
-    pub named: Vec<PointName>,
+    pub named: Vec<NamedPoint>,
 }
 
 impl StoredArtifact {
@@ -248,7 +248,7 @@ impl StoredArtifact {
     }
 
     /// For logs: the named restore points in it.
-    pub fn named(&self) -> &[PointName] {
+    pub fn named(&self) -> &[NamedPoint] {
         self.log.as_ref().map(|log| log.named.as_slice()).unwrap_or_default()
     }
 
@@ -295,7 +295,20 @@ impl StoredBackup {
 
     /// Whether an artifact and all that its restore needs besides it are good.
     pub fn is_whole(&self, artifact: &StoredArtifact) -> bool {
-        artifact.is_good() && artifact.requires.iter().all(|id| self.good_content(*id).is_some())
+        let (mut open, mut seen) = (vec![artifact], BTreeSet::new());
+        while let Some(next) = open.pop() {
+            if !next.is_good() {
+                return false;
+            }
+            for id in &next.requires {
+                match self.good_content(*id) {
+                    None => return false,
+                    Some(found) if seen.insert(found.id) => open.push(found),
+                    Some(_) => {}
+                }
+            }
+        }
+        true
     }
 
     /// The artifact with the newest data at `now` that can be restored: whole, and no log.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ArtifactId, Kind, layout::PackName, until::PointName};
+use super::{ArtifactId, Kind, layout::PackName, until::NamedPoint};
 use crate::spec::names::{FleetName, FolderName};
 
 /// The value of [`Manifest::format`].
@@ -105,7 +105,7 @@ pub enum Moment {
         until: Edge,
         /// The named restore points in it, in the order of the log.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        named: Vec<PointName>,
+        named: Vec<NamedPoint>,
     },
 }
 

@@ -184,14 +184,16 @@ impl<'a> LogPosition<'a> {
         })
     }
 
-    /// Whether a place as people write it, which may not tell whose log it is, lies behind `from` and not behind `until`.
+    /// Whether a place as people write it, which may not tell whose log it is, lies behind `from` and can be come to by a log
+    /// that ends at `until`.
     pub fn lies_between(&self, from: &LogPosition<'_>, until: &LogPosition<'_>) -> bool {
         match (self, from, until) {
             (LogPosition::Wal(place), LogPosition::Wal(from), LogPosition::Wal(until)) => {
                 let timeline = until.history.at(place.lsn).timeline;
                 let is_of_that_log = [0, timeline].contains(&place.history.timeline)
                     && (place.system.is_none() || place.system == until.system);
-                is_of_that_log && from.lsn < place.lsn && place.lsn <= until.lsn
+                // At the end of a log stands no record before which recovery could end.
+                is_of_that_log && from.lsn < place.lsn && place.lsn < until.lsn
             }
             (LogPosition::Binlog { server, stem, number, offset }, _, _) => {
                 let server = server.or(match until {
@@ -305,10 +307,10 @@ mod tests {
         assert!(!between("log.000003:9000", from, until) && !between("0/400", from, until));
         let (from, until) =
             ("0/300, timeline 1, system s", "0/900, timeline 2, after 1 until 0/500, system s");
-        assert!(between("0/400", from, until) && between("0/900", from, until));
+        assert!(between("0/400", from, until) && between("0/8FF", from, until));
         assert!(between("0/400, timeline 1", from, until) && between("0/600, timeline 2", from, until));
         assert!(!between("0/600, timeline 1", from, until), "on a branch that was left");
-        assert!(!between("0/300", from, until) && !between("0/901", from, until));
+        assert!(!between("0/300", from, until) && !between("0/900", from, until));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::position::LogPosition;
+use super::position::{LogPosition, Lsn};
 
 /// Where a replay of logs ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +66,22 @@ impl PointName {
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// A named restore point in a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamedPoint {
+    /// Its name: not the only one's of that name, perhaps.
+    pub name: PointName,
+    /// Where its record begins.
+    pub place: Place,
+}
+
+impl From<Lsn> for Place {
+    fn from(lsn: Lsn) -> Self {
+        Self(lsn.to_string())
     }
 }
 

@@ -80,7 +80,7 @@ pub(super) fn gap(facts: &Facts<'_>, backup: &Backup) -> Option<String> {
     let all = everywhere(facts, backup);
     let good = all.artifacts.iter().filter(|a| a.is_good() && !a.is_from_the_future(facts.now));
     let log = good.filter(|a| a.kind == Kind::Log).max_by_key(|a| (a.newest, a.id))?;
-    if all.newest_good(facts.now).is_some_and(|data| data.newest >= log.newest) {
+    if all.newest_whole(facts.now).is_some_and(|data| data.newest >= log.newest) {
         return None;
     }
     let reached = windows(&all, facts.now).iter().map(Window::end).max();

@@ -193,7 +193,7 @@ fn going(
 
 /// What each artifact is of no use without: what it requires and, of a log, the newest data that it goes on from.
 pub(super) fn needs(stored: &StoredBackup) -> BTreeMap<ArtifactId, Vec<ArtifactId>> {
-    let data = stored.artifacts.iter().filter(|a| a.kind != Kind::Log && a.is_good());
+    let data = stored.artifacts.iter().filter(|a| a.kind != Kind::Log && stored.is_whole(a));
     let mut data: Vec<(Timestamp, ArtifactId)> = data.map(|a| (a.newest, a.id)).collect();
     data.sort_unstable();
     let goes_on_from = |a: &StoredArtifact| {

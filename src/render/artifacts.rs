@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Palette, WIDEST, bytes};
 use crate::{
-    artifact::{ArtifactId, Kind, until::PointName},
+    artifact::{ArtifactId, Kind, until::NamedPoint},
     inventory::{Condition, Inventory, Observed, Origin, StoredArtifact, lineage},
     spec::{
         Spec,
@@ -53,7 +53,7 @@ pub struct Row {
     pub position: Option<Box<str>>,
     /// For logs: the named restore points in it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub named: Vec<PointName>,
+    pub named: Vec<NamedPoint>,
     /// What a restore needs besides it.
     pub requires: Vec<ArtifactId>,
     /// What it goes on from, as far as that is there.

@@ -196,7 +196,8 @@ pub fn decide(
     let selected = select(rules, candidates, passed, &replaced, now);
     let judged = |c: &Candidate<'_>| c.checked != Checked::NotYet;
     let selected_whole = select(rules, candidates, judged, &replaced, now);
-    let newest = newest_good(candidates, now);
+    let whole = whole_data(candidates, &replaced, now);
+    let newest = whole.last().copied();
     let mut verdicts: BTreeMap<ArtifactId, Verdict> = candidates
         .iter()
         .map(|c| {
@@ -207,7 +208,8 @@ pub fn decide(
             }
             let would_be_kept =
                 selected_whole.contains_key(&c.id) || newest.is_none_or(|good| good < c.order());
-            let is_damaged = c.checked == Checked::Failed && !replaced.contains_key(&c.id);
+            let is_whole = c.kind == Kind::Log || whole.binary_search(&c.order()).is_ok();
+            let is_damaged = (c.checked == Checked::Failed || !is_whole) && !replaced.contains_key(&c.id);
             let is_all_there_is = newest.is_none();
             if keep.is_empty() && (is_all_there_is || is_damaged && would_be_kept) {
                 keep.push(Keep::Damaged);
@@ -219,7 +221,7 @@ pub fn decide(
             (c.id, verdict)
         })
         .collect();
-    keep_what_logs_go_on_from(candidates, now, &mut verdicts);
+    keep_what_logs_go_on_from(candidates, &whole, &mut verdicts);
     keep_required(candidates, &replaced, &mut verdicts);
     verdicts
 }
@@ -230,28 +232,34 @@ fn replaced(candidates: &[Candidate<'_>]) -> BTreeMap<ArtifactId, ArtifactId> {
     good.filter_map(|c| Some((c.supersedes?, c.id))).collect()
 }
 
-/// The place in time of the newest good one.
-fn newest_good(candidates: &[Candidate<'_>], now: Timestamp) -> Option<(Timestamp, ArtifactId)> {
-    good_data(candidates, now).map(Candidate::order).max()
-}
-
-/// What brings something back by itself.
-fn good_data<'a, 'b>(
-    candidates: &'b [Candidate<'a>],
+/// What brings something back: good data of which all that it requires is good as well, oldest first.
+fn whole_data(
+    candidates: &[Candidate<'_>],
+    replaced: &BTreeMap<ArtifactId, ArtifactId>,
     now: Timestamp,
-) -> impl Iterator<Item = &'b Candidate<'a>> {
+) -> Vec<(Timestamp, ArtifactId)> {
     let data = candidates.iter().filter(|c| c.kind != Kind::Log);
-    data.filter(move |c| c.checked != Checked::Failed && !c.is_from_the_future(now))
+    let mut good: Vec<_> =
+        data.filter(|c| c.checked != Checked::Failed && !c.is_from_the_future(now)).collect();
+    good.sort_unstable_by_key(|c| c.order());
+    // What is required is of older data, and so comes before.
+    let mut whole: BTreeSet<ArtifactId> = BTreeSet::new();
+    good.retain(|c| {
+        let is_there = |id: &ArtifactId| {
+            whole.contains(id) || replaced.get(id).is_some_and(|repair| whole.contains(repair))
+        };
+        let is_whole = c.requires.iter().all(is_there);
+        is_whole && whole.insert(c.id)
+    });
+    good.into_iter().map(Candidate::order).collect()
 }
 
 /// Keeps the newest data that each kept log goes on from: without it the log brings nothing back.
 fn keep_what_logs_go_on_from(
     candidates: &[Candidate<'_>],
-    now: Timestamp,
+    data: &[(Timestamp, ArtifactId)],
     verdicts: &mut BTreeMap<ArtifactId, Verdict>,
 ) {
-    let mut data: Vec<(Timestamp, ArtifactId)> = good_data(candidates, now).map(Candidate::order).collect();
-    data.sort_unstable();
     let kept = |c: &&Candidate<'_>| c.kind == Kind::Log && verdicts.get(&c.id).is_some_and(Verdict::keeps);
     let logs: Vec<(ArtifactId, Timestamp)> =
         candidates.iter().filter(kept).filter_map(|c| Some((c.id, c.from?))).collect();

@@ -112,6 +112,19 @@ fn a_sound_deletion_is_let_through() {
 }
 
 #[test]
+fn what_alone_can_be_restored_is_withheld_whatever_newer_increments_are_there() {
+    let (mut world, old) = aged(1);
+    let full = world.stored("a", "agama").artifacts[0].id;
+    let mut increment = artifact(Kind::Incremental, ago(world.now, 2), 77);
+    (increment.epoch, increment.requires) = (full, vec![full]);
+    world.put(&["a", "b"], "agama", &increment);
+    for at in ["a", "b"] {
+        world.artifact_mut(at, "agama", full).condition = damaged();
+    }
+    withheld(&world, vec![delete(old[0], "a")], "newest-good");
+}
+
+#[test]
 fn the_newest_good_artifact_is_withheld() {
     let (mut world, ids) = aged(1);
     let tonight = world.stored("a", "agama").artifacts[0].id;

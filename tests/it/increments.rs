@@ -3,7 +3,7 @@
 use crate::world::*;
 use backstay::{
     artifact::{ArtifactId, Kind, manifest::Edge},
-    inventory::{LogSpan, StoredArtifact, logged_everywhere},
+    inventory::{Condition, LogSpan, StoredArtifact, logged_everywhere},
     plan::{
         Action,
         action::{Capture, Destination},
@@ -213,4 +213,20 @@ fn logs_are_stored_up_to_where_the_last_store_has_them_without_a_gap() {
     assert_eq!(reaches(&mut world).as_deref(), Some("bin.000008:4, server s"));
     world.stored("b", "agama").artifacts.retain(|a| a.kind == Kind::Log);
     assert_eq!(reaches(&mut world), None, "one store has none of it any more");
+}
+
+#[test]
+fn the_last_chain_that_can_be_restored_outlives_newer_increments_on_a_damaged_full() {
+    let (mut world, ids) = stored(&["a"]);
+    world.artifact_mut("a", "agama", ids[0]).condition = damaged();
+    let mut old = copy(Kind::Full, "2026-10-01T01:00:00Z", 50, 8);
+    old.verified.metadata = Some(old.newest);
+    world.put(&["a"], "agama", &old);
+    let going = |world: &World| {
+        let steps = world.plan().steps.into_iter();
+        steps.filter(|step| matches!(step.action, Action::Delete { .. })).count()
+    };
+    assert_eq!(going(&world), 0, "the newest that can be restored is the old full");
+    world.artifact_mut("a", "agama", ids[0]).condition = Condition::Good;
+    assert_eq!(going(&world), 1, "it has expired, and newer data can be restored");
 }

@@ -7,7 +7,7 @@ use backstay::{
     artifact::{
         ArtifactId, Kind,
         manifest::Edge,
-        until::{PointName, Until},
+        until::{NamedPoint, PointName, Until},
     },
     inventory::{LogSpan, StoredArtifact, stretches, windows},
     plan::{
@@ -361,7 +361,18 @@ fn a_place_in_the_log_is_reached_from_the_newest_data_before_it_or_refused() {
 fn a_named_point_is_reached_by_the_log_that_has_it() {
     let (mut world, [first, one, two]) = chain();
     let name: PointName = "before-upgrade".parse().unwrap();
-    world.artifact_mut("a", "agama", two).log.as_mut().unwrap().named = vec![name.clone()];
-    let restore = ask(&world, Point::InLog(Until::Named(name)), Destination::InPlace).unwrap();
-    assert_eq!((restore.artifacts, restore.logs), (vec![first], vec![one, two]));
+    let at = |place: &str| NamedPoint { name: name.clone(), place: place.parse().unwrap() };
+    world.artifact_mut("a", "agama", two).log.as_mut().unwrap().named = vec![at("bin.000006:400")];
+    let ask_for_it =
+        |world: &World| ask(world, Point::InLog(Until::Named(name.clone())), Destination::InPlace);
+    let restore = ask_for_it(&world).unwrap();
+    assert_eq!((restore.artifacts, restore.logs), (vec![first], vec![one, two.to_owned()]));
+    // A full that was made behind it comes too late.
+    let later = full("2026-11-20T11:40:00Z", "bin.000006:500", 9);
+    world.put(&["a"], "agama", &later);
+    assert_eq!(ask_for_it(&world).unwrap().artifacts, [first]);
+    // Set anew behind the full, that one is meant.
+    let anew = [at("bin.000006:400"), at("bin.000006:600")];
+    world.artifact_mut("a", "agama", two).log.as_mut().unwrap().named = anew.to_vec();
+    assert_eq!(ask_for_it(&world).unwrap().artifacts, [later.id]);
 }

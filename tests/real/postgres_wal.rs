@@ -6,7 +6,7 @@ use backstay::{
     artifact::{
         Kind,
         manifest::{Edge, Moment},
-        until::{Place as LogPlace, PointName, Until},
+        until::{Place as LogPlace, Until},
     },
     inventory::{LogRisk, WalStatus},
     sources::{CaptureRequest, Captured, Place, Replay, Restored, Source},
@@ -147,10 +147,10 @@ async fn a_log_brings_a_cluster_back_to_a_place_in_it_and_to_a_named_point() {
     sell(&server, "behind the point");
     let (stream, captured) = log(&source, end(&base.1)).await;
     let Moment::Window { named, .. } = &captured.moment else { panic!("no window") };
-    assert_eq!(named.iter().map(PointName::as_str).collect::<Vec<_>>(), [r"before the 'upgrade' \ 1"]);
+    assert_eq!(named.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), [r"before the 'upgrade' \ 1"]);
     for (until, expect) in [
         (Until::Place(place), "before the base,after the base"),
-        (Until::Named(named[0].clone()), "before the base,after the base,behind the place"),
+        (Until::Named(named[0].name.clone()), "before the base,after the base,behind the place"),
     ] {
         let copy = brought_back(&source, &base, std::slice::from_ref(&stream), Some(until.clone())).await;
         assert_eq!(sold(&copy), expect, "up to {until}");

@@ -266,13 +266,13 @@ fn in_use(case: &Case<'_>) -> Option<String> {
     })
 }
 
-/// The newest good artifact of a backup stays, whatever else the plan says. One whose declaration is gone, and whose
+/// The newest good artifact of a backup that can be restored stays, whatever else the plan says. One whose declaration is gone, and whose
 /// `[orphan]` says so, goes whole.
 fn newest_good(case: &Case<'_>) -> Option<String> {
     if case.declared_stores().is_none() && case.world.spec.orphans.contains_key(case.backup) {
         return None;
     }
-    let Some(newest) = case.stored.newest_good(case.now) else {
+    let Some(newest) = case.stored.newest_whole(case.now) else {
         return Some(
             "no artifact here is known to be good: what is damaged may be all that there is".to_owned(),
         );
@@ -281,9 +281,12 @@ fn newest_good(case: &Case<'_>) -> Option<String> {
         return Some(format!("{} is the newest good one", newest.id));
     }
     // Found whole again or repaired, it would be the newest.
-    let newer = |a: &&StoredArtifact| (a.newest, a.id) > (newest.newest, newest.id) && !a.is_good();
+    let newer = |a: &&StoredArtifact| {
+        let could_be = a.kind != Kind::Log && !case.stored.is_whole(a) || !a.is_good();
+        (a.newest, a.id) > (newest.newest, newest.id) && could_be
+    };
     let lost = case.going().find(|a| newer(a) && !case.is_replaced(a))?;
-    Some(format!("{} is damaged, and nothing that is good is as new", lost.id))
+    Some(format!("{} is damaged or lacks what it requires, and nothing that is good is as new", lost.id))
 }
 
 /// What an artifact that stays requires stays with it, and what repairs that.
@@ -297,7 +300,7 @@ fn required(case: &Case<'_>) -> Option<String> {
 
 /// The newest data that a log which stays goes on from stays with it: a log alone brings nothing back.
 fn log_base(case: &Case<'_>) -> Option<String> {
-    let is_data = |a: &&StoredArtifact| a.kind != Kind::Log && a.is_good();
+    let is_data = |a: &&StoredArtifact| a.kind != Kind::Log && case.stored.is_whole(a);
     let logs = case.staying().filter(|a| a.kind == Kind::Log && a.is_good());
     logs.filter_map(|log| Some((log, log.from()?.time))).find_map(|(log, from)| {
         let order = |a: &&StoredArtifact| (a.newest, a.id);

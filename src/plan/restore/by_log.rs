@@ -127,7 +127,9 @@ fn logs_up_to<'w, 'a>(window: &'w Window<'a>, place: &Until) -> Option<&'w [&'a 
         Until::Moment(at) => log.newest >= *at,
         Until::Place(place) => lies_between(window.base, place, log),
         Until::Transaction(gtid) => has_come_to(log, gtid),
-        Until::Named(name) => log.named().contains(name),
+        Until::Named(name) => {
+            log.named().iter().any(|it| it.name == *name && lies_between(window.base, &it.place, log))
+        }
     };
     // The data itself must lie before.
     let is_before = match place {

@@ -61,7 +61,9 @@ impl Access {
 
     /// The program that asks whether a server takes connections. It knows no password.
     pub(super) fn is_ready(&self, stall: Duration) -> Program {
-        self.environed(self.installed.newest(), "pg_isready", stall)
+        // Whoever answers counts, whatever certificate it shows.
+        let program = self.environed(self.installed.newest(), "pg_isready", stall);
+        program.variable("PGSSLMODE", "prefer").argument("--timeout=30")
     }
 
     fn environed(&self, programs: &Programs, name: &str, stall: Duration) -> Program {

@@ -47,14 +47,14 @@ impl DataFolder {
 
     /// Puts `made` in its place. Returns where it is, and what became of what was there, for people.
     pub(super) async fn replace_with(&self, made: TempDir, access: &Access) -> Result<String, Failure> {
-        // It may have been started while the restore went on.
-        self.must_be_replaceable()?;
-        must_not_answer(access).await?;
         let made = made.keep();
-        let aside = self.take(&made).map_err(|error| {
-            let whole = format!("{error}; what was restored is whole, in {}", made.display());
-            self.refused(&whole)
-        })?;
+        let whole = |error: String| {
+            Failure::Refused(format!("{error}; what was restored is whole, in {}", made.display()))
+        };
+        // It may have been started while the restore went on.
+        self.must_be_replaceable().map_err(|failure| whole(failure.reason()))?;
+        must_not_answer(access).await.map_err(|failure| whole(failure.reason()))?;
+        let aside = self.take(&made).map_err(|error| whole(format!("{}: {error}", self.0.display())))?;
         let kept = aside.map(|aside| format!("; what was there is in {}", aside.display()));
         let told = format!("{}{}", self.0.display(), kept.unwrap_or_default());
         match File::open(self.parent()).and_then(|parent| parent.sync_all()) {

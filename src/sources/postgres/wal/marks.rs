@@ -4,7 +4,12 @@
 //! Of a log that can't be read (another byte order, another page size, a record that no one can tell) no name is known, which
 //! keeps nobody from recovering to a time or a place.
 
-use crate::artifact::until::PointName;
+use std::collections::VecDeque;
+
+use crate::artifact::{
+    position::Lsn,
+    until::{NamedPoint, PointName},
+};
 
 /// The size of a page, bytes, as every packaged server has it.
 const PAGE: usize = 8192;
@@ -22,6 +27,9 @@ const RESTORE_POINT: u8 = 0x70;
 const RECORD: usize = RECORD_HEADER + 2 + 8 + NAME;
 const NAME: usize = 64;
 
+/// How many are remembered, the last ones: nobody names more, and who does must not fill the memory.
+const MOST: usize = 1000;
+
 /// Looks for restore points in segments as they pass.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
@@ -30,7 +38,9 @@ pub(super) struct Marks {
     left: usize,
     /// The beginning of a record, as much as a restore point has.
     record: Vec<u8>,
-    named: Vec<PointName>,
+    /// Where the record begins.
+    begins: u64,
+    named: VecDeque<NamedPoint>,
 }
 
 impl Marks {
@@ -50,8 +60,8 @@ impl Marks {
     }
 
     /// What was found, in the order of the log.
-    pub(super) fn named(self) -> Vec<PointName> {
-        self.named
+    pub(super) fn named(self) -> Vec<NamedPoint> {
+        self.named.into()
     }
 
     fn look_at_page(&mut self, page: &[u8]) {
@@ -70,7 +80,10 @@ impl Marks {
             }
             // Zeros, up to the page's end, stand behind the last record of a segment that was ended early.
             match number(page, at, 4) {
-                length if length >= RECORD_HEADER => self.left = length,
+                length if length >= RECORD_HEADER => {
+                    self.left = length;
+                    self.begins = number(page, 8, 8) as u64 + at as u64;
+                }
                 _ => return,
             }
         }
@@ -83,7 +96,11 @@ impl Marks {
         self.record.extend_from_slice(&page[at..at + wanted]);
         self.left -= now;
         if self.left == 0 {
-            self.named.extend(restore_point(&self.record));
+            if let Some(name) = restore_point(&self.record) {
+                self.named.push_back(NamedPoint { name, place: Lsn(self.begins).into() });
+                let excess = self.named.len().saturating_sub(MOST);
+                self.named.drain(..excess);
+            }
             self.record.clear();
         }
         at + now
@@ -106,6 +123,7 @@ fn number(bytes: &[u8], at: usize, length: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::artifact::position::LogPosition;
 
     fn record(length: usize, kind: [u8; 2], name: &str) -> Vec<u8> {
         let mut record = vec![0; length];
@@ -128,6 +146,7 @@ mod tests {
                     let long = log.is_empty();
                     let mut header = vec![0; if long { LONG_HEADER } else { SHORT_HEADER }];
                     header[2] = if long { 2 } else { 0 };
+                    header[8..16].copy_from_slice(&(log.len() as u64).to_le_bytes());
                     let goes_on = if left.len() == record.len() { 0 } else { left.len() };
                     header[16..20].copy_from_slice(&u32::try_from(goes_on).unwrap().to_le_bytes());
                     log.extend(header);
@@ -144,7 +163,12 @@ mod tests {
     fn named(log: &[u8], piece: usize) -> Vec<String> {
         let mut marks = Marks::default();
         log.chunks(piece).for_each(|piece| marks.look(piece));
-        marks.named().iter().map(PointName::to_string).collect()
+        for NamedPoint { name, place } in &marks.named {
+            let Some(LogPosition::Wal(place)) = place.position() else { panic!("{place}") };
+            let at = usize::try_from(place.lsn.0).unwrap();
+            assert_eq!(number(log, at, 4), RECORD, "{name} is told to begin where no record does");
+        }
+        marks.named().iter().map(|it| it.name.to_string()).collect()
     }
 
     #[test]
@@ -167,7 +191,9 @@ mod tests {
     fn looking_may_begin_within_a_record_and_never_fails() {
         let records =
             [record(20_000, [0, 10], ""), record(RECORD, [RESTORE_POINT, XLOG], "x"), record(40, [0, 1], "")];
-        assert_eq!(named(&log(&records)[PAGE..], PAGE), ["x"]);
+        let mut marks = Marks::default();
+        marks.look(&log(&records)[PAGE..]);
+        assert_eq!(marks.named().iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["x"]);
         assert!(named(&[0xFF; 5 * PAGE], PAGE).is_empty() && named(&[0; 5 * PAGE], PAGE).is_empty());
     }
 }

@@ -57,21 +57,16 @@ pub(in crate::sources::postgres) async fn to_data_folder(
 /// began to replay a part would end where that does, and take writes.
 pub(in crate::sources::postgres) fn recover(folder: &Path, replay: &Replay) -> Result<(), Failure> {
     let logs = LogFolder::in_data_folder(folder)?;
-    let path = folder.join(SETTINGS);
-    let mut options = OpenOptions::new();
-    let file = options.append(true).create(true).mode(0o600).open(&path);
-    let mut file = file.map_err(unwritable(&path))?;
     let timeline = logs.youngest_timeline()?;
     let target = replay.until.as_ref().map(Target::of).transpose()?;
-    let settings = settings(timeline, target.as_ref());
-    file.write_all(settings.as_bytes()).and_then(|()| file.sync_all()).map_err(unwritable(&path))?;
-    logs.give(&path)?;
-    let signal = folder.join(SIGNAL);
-    File::create(&signal).and_then(|file| file.sync_all()).map_err(unwritable(&signal))?;
-    logs.give(&signal)?;
+    logs.write(&folder.join(SETTINGS), &settings(timeline, target.as_ref()))?;
+    logs.write(&folder.join(SIGNAL), "")?;
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(unwritable(folder))?;
     data_folder::release(folder)
 }
+
+/// Fails where the last part of a path is a symbolic link (open(2), `O_NOFOLLOW`).
+const NO_LINKS: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
 
 struct LogFolder {
     path: PathBuf,
@@ -119,13 +114,26 @@ impl LogFolder {
         self.give(&path)
     }
 
-    /// What a server reads must be its own.
+    /// Appends to a file of the server's. Its account may have put a link there: that is followed nowhere.
+    fn write(&self, path: &Path, text: &str) -> Result<(), Failure> {
+        let mut options = OpenOptions::new();
+        let options = options.append(true).create(true).mode(0o600).custom_flags(NO_LINKS);
+        let mut file = options.open(path).map_err(unwritable(path))?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(unwritable(path))?;
+        self.give_file(&file, path)
+    }
+
     fn give(&self, path: &Path) -> Result<(), Failure> {
+        let file = OpenOptions::new().read(true).custom_flags(NO_LINKS).open(path);
+        self.give_file(&file.map_err(unwritable(path))?, path)
+    }
+
+    /// What a server reads must be its own.
+    fn give_file(&self, file: &File, path: &Path) -> Result<(), Failure> {
         if !rustix::process::geteuid().is_root() {
             return Ok(());
         }
-        let file = File::open(path).map_err(unwritable(path))?;
-        fchown(&file, Some(self.owner.0), Some(self.owner.1)).map_err(unwritable(path))
+        fchown(file, Some(self.owner.0), Some(self.owner.1)).map_err(unwritable(path))
     }
 }
 

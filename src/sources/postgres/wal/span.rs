@@ -8,7 +8,7 @@ use super::{Failure, origin::Origin};
 use crate::artifact::{
     manifest::{Edge, Moment},
     position::{LogPosition, Lsn, WalPosition},
-    until::PointName,
+    until::NamedPoint,
 };
 
 /// Where a log ends.
@@ -46,7 +46,7 @@ impl Span {
         Self { segments: origin.segments.between(begin, end.lsn), from, until }
     }
 
-    pub(super) fn moment(self, named: Vec<PointName>) -> Moment {
+    pub(super) fn moment(self, named: Vec<NamedPoint>) -> Moment {
         Moment::Window { from: self.from, until: self.until, named }
     }
 }
