@@ -9,7 +9,7 @@ use super::{
     access::Access,
     answer, catalog,
     metadata::{Collection, Shape},
-    oplog::{Changes, Missing, Operation, Unknown},
+    oplog::{self, Changes, Missing, Operation, Unknown},
     reader::{Archive, Event, Stream, damaged},
     targets::{Home, Namespace, Targets, drop_collection, run},
 };
@@ -89,8 +89,10 @@ pub(super) async fn over_original(access: &Access, stream: Stream<'_>) -> Result
     Ok("the collections of the archive".to_owned())
 }
 
-/// Drops every database but the engine's own, before logs are replayed over what is restored.
+/// Drops every database but the engine's own, before logs are replayed over what is restored. Nothing is dropped where the replay
+/// would be refused.
 pub(super) async fn drop_databases(access: &Access) -> Result<(), Failure> {
+    oplog::must_be_replayable(access).await?;
     for name in catalog::names(access).await? {
         run(access, &name, doc! { "dropDatabase": 1 }).await?;
     }

@@ -32,7 +32,7 @@ pub(super) use changes::{Changes, Missing};
 pub(super) use log::capture;
 pub(super) use operation::{Operation, Replaced, Unknown};
 pub(super) use read::{Purpose, Reading};
-pub(super) use replay::{over_original, to_folder};
+pub(super) use replay::{must_be_replayable, over_original, to_folder};
 
 /// Where it is.
 const DATABASE: &str = "local";

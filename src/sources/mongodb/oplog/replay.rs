@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{
     super::{
-        COMMAND, Failure,
+        ANSWER, COMMAND, Failure,
         access::Access,
         answer,
         metadata::portable,
@@ -30,10 +30,7 @@ pub(in super::super) async fn over_original(
     stream: Stream<'_>,
     replay: &Replay,
 ) -> Result<String, Failure> {
-    if !access.databases.is_empty() {
-        let why = "the log tells of all databases, and some are declared; leave `databases` out, or restore to a folder";
-        return Err(Failure::Refused(why.to_owned()));
-    }
+    must_be_of_all_databases(access)?;
     let mut entries = Entries::read(stream, replay)?;
     let mut changes = Changes::new(Missing::Refused);
     while let Some(raw) = entries.next().await? {
@@ -47,6 +44,24 @@ pub(in super::super) async fn over_original(
     changes.send(access).await?;
     let until = replay.until.as_ref().map_or_else(String::new, |until| format!(" as of {until}"));
     Ok(format!("the databases of the archive{until}"))
+}
+
+/// Refuses a replay over the server that is not declared as a whole, or whose user may not do what the log tells. Nothing is changed.
+pub(in super::super) async fn must_be_replayable(access: &Access) -> Result<(), Failure> {
+    must_be_of_all_databases(access)?;
+    if access.tells_commands() {
+        // Without operations it does nothing, and is refused to whoever may not run it.
+        answer(ANSWER, access.database("admin").run_command(doc! { "applyOps": [] })).await?;
+    }
+    Ok(())
+}
+
+fn must_be_of_all_databases(access: &Access) -> Result<(), Failure> {
+    if access.databases.is_empty() {
+        return Ok(());
+    }
+    let why = "the log tells of all databases, and some are declared; leave `databases` out, or restore to a folder";
+    Err(Failure::Refused(why.to_owned()))
 }
 
 async fn apply(
