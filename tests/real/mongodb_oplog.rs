@@ -210,6 +210,18 @@ async fn what_other_databases_hold_is_not_in_a_full_of_one() {
 }
 
 #[tokio::test]
+async fn a_full_of_some_databases_is_no_base_of_a_log_and_nothing_is_dropped_for_its_sake() {
+    let server = till().await;
+    let part = server.source(&["shop"]);
+    let (_, full) = captured(&part).await;
+    assert!(matches!(full.moment, Moment::At { position: None, .. }), "{:?}", full.moment);
+    let refused = part.make_way().await.unwrap_err();
+    assert!(refused.to_string().contains("the log tells of all databases"), "{refused}");
+    assert_eq!(refused.class, Class::Stalled);
+    assert_eq!(sold(&server).await, ["before the full"], "a refusal changes nothing");
+}
+
+#[tokio::test]
 async fn a_collection_or_an_index_that_is_made_while_the_oplog_does_not_tell_of_it_fails_the_full() {
     let server = till().await;
     for case in ["collection", "index"] {

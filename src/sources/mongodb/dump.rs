@@ -110,7 +110,9 @@ async fn to_one_moment(
     let entries = pieces.count;
     end(&collection, pieces).await?;
     let time = oplog.moment_after(until).await?;
-    Ok((Moment::At { time, position: Some(oplog.position(until)) }, entries))
+    // The log is of the whole server: it goes on only from what holds all of it.
+    let position = access.databases.is_empty().then(|| oplog.position(until));
+    Ok((Moment::At { time, position }, entries))
 }
 
 /// Refuses what was read from a server whose oplog does not tell that a collection or an index was changed, if one was.
