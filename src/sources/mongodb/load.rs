@@ -150,6 +150,9 @@ async fn load(access: &Access, archive: &mut Archive<'_>, targets: &mut Targets)
         }
     }
     changes.send(access).await?;
+    for view in views(&archive.collections) {
+        targets.must_leave_name_to(view)?;
+    }
     targets.build_indexes(access).await
 }
 

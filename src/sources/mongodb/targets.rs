@@ -76,6 +76,17 @@ impl Targets {
         Ok(())
     }
 
+    /// Refuses a view whose name a collection of the archive got while that was made: one of them would be lost.
+    pub fn must_leave_name_to(&self, view: &Collection) -> Result<(), Failure> {
+        match self.live.contains_key(&namespace(view)) {
+            false => Ok(()),
+            true => Err(Failure::Refused(format!(
+                "{} is a view in the archive, and became a collection while that was made; restore another full",
+                view.name()
+            ))),
+        }
+    }
+
     /// Where a collection of the archive is.
     pub fn place(&self, collection: &Collection) -> Option<&Namespace> {
         self.live.get(&namespace(collection)).map(|target| &target.place)
@@ -106,6 +117,8 @@ impl Targets {
                     false => Ok(()),
                 }
             }
+            // The archive's views are made in the end, and one that was dropped while it was made is in none.
+            Operation::DropView(_) => Ok(()),
             Operation::DropDatabase(database) => {
                 let all: Vec<Namespace> = self.live.keys().filter(|it| it.0 == database).cloned().collect();
                 for namespace in all {
@@ -287,4 +300,27 @@ pub(super) async fn drop_collection(access: &Access, (database, name): &Namespac
 /// Runs a command of which only success counts.
 pub(super) async fn run(access: &Access, database: &str, command: Document) -> Result<(), Failure> {
     answer(COMMAND, access.database(database).run_command(command)).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::metadata::Shape;
+    use super::*;
+
+    #[test]
+    fn a_collection_that_took_a_views_name_is_not_replaced_by_the_view() {
+        let of = |name: &str, shape| Collection {
+            database: "shop".to_owned(),
+            name: name.to_owned(),
+            options: Document::new(),
+            uuid: None,
+            shape,
+        };
+        let place = ("shop".to_owned(), "aside".to_owned());
+        let mut targets = Targets::new(Home::Original);
+        let documents = of("a", Shape::Documents { indexes: Vec::new() });
+        targets.live.insert(namespace(&documents), Target { place, uuid: None, indexes: Vec::new() });
+        assert!(matches!(targets.must_leave_name_to(&of("a", Shape::View)), Err(Failure::Refused(_))));
+        assert!(targets.must_leave_name_to(&of("b", Shape::View)).is_ok());
+    }
 }

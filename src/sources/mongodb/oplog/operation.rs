@@ -30,6 +30,8 @@ pub(in super::super) enum Operation {
         namespace: Namespace,
         collection: Option<String>,
     },
+    /// Of the definition of a view, which has no documents.
+    DropView(Namespace),
     CreateIndexes {
         namespace: Namespace,
         collection: Option<String>,
@@ -195,7 +197,7 @@ fn of_view(database: String, operation: &str, document: &Document) -> Result<Ope
     let namespace = (database, name);
     match operation {
         "i" => Ok(Operation::Create { namespace, collection: None, options: without(document, &["_id"]) }),
-        "d" => Ok(Operation::Drop { namespace, collection: None }),
+        "d" => Ok(Operation::DropView(namespace)),
         _ => Err(Unknown(format!("another definition of the view {}.{}", namespace.0, namespace.1))),
     }
 }
@@ -321,7 +323,7 @@ mod tests {
         let entry = |op: &str| doc! { "op": op, "ns": "shop.system.views", "o": document.clone() };
         let create = Operation::Create { namespace: shop("v"), collection: None, options: definition };
         check(&entry("i"), create);
-        check(&entry("d"), Operation::Drop { namespace: shop("v"), collection: None });
+        check(&entry("d"), Operation::DropView(shop("v")));
         assert!(Operation::read(&entry("u")).is_err());
         assert_eq!(Operation::read(&command(doc! { "create": "system.views" })), Ok(Vec::new()));
     }

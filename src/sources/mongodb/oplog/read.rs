@@ -108,6 +108,10 @@ fn must_bring_to_one_moment(entry: &Document) -> Result<(), Failure> {
             {
                 return Err(changed(format!("{database}.{name} was made")));
             }
+            // A collection may have its name by now, and the view is in the archive.
+            Operation::DropView((database, name)) => {
+                return Err(changed(format!("the view {database}.{name} was dropped")));
+            }
             Operation::Rename { from, to, .. } if from.0 != to.0 => {
                 return Err(changed(format!("{}.{} went to another database", from.0, from.1)));
             }
@@ -165,5 +169,22 @@ impl Oplog<'_> {
             }
         }
         Ok(last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_to_a_view_while_others_are_read_fails_the_full() {
+        let view = |op: &str| doc! { "op": op, "ns": "shop.system.views", "o": { "_id": "shop.v", "viewOn": "a", "pipeline": [] } };
+        let nested = doc! { "op": "c", "ns": "admin.$cmd", "o": { "applyOps": [view("d")] } };
+        for entry in [view("i"), view("u"), view("d"), nested] {
+            let failed = must_bring_to_one_moment(&entry);
+            assert!(matches!(failed, Err(Failure::Incomplete(_))), "{entry}");
+        }
+        let dropped = doc! { "op": "c", "ns": "shop.$cmd", "o": { "drop": "a" } };
+        assert!(must_bring_to_one_moment(&dropped).is_ok(), "collections may be dropped");
     }
 }

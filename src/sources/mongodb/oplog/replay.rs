@@ -96,7 +96,9 @@ fn commands(operation: Operation) -> Vec<(String, Document)> {
             command.extend(options.into_iter().filter(|(key, _)| key != "autoIndexId"));
             one(database, command)
         }
-        Operation::Drop { namespace: (database, name), .. } => one(database, doc! { "drop": name }),
+        Operation::Drop { namespace: (database, name), .. } | Operation::DropView((database, name)) => {
+            one(database, doc! { "drop": name })
+        }
         Operation::CreateIndexes { namespace: (database, name), indexes, .. } => {
             let indexes: Vec<Document> = indexes.iter().map(portable).collect();
             one(database, doc! { "createIndexes": name, "indexes": indexes })
