@@ -43,6 +43,12 @@ impl Version {
         Ok(Self { mongodb: mongodb.to_owned(), ferretdb })
     }
 
+    /// Major and minor number of the version of MongoDB, as far as it tells them.
+    pub fn release(&self) -> Option<(u32, u32)> {
+        let mut numbers = self.mongodb.split('.').map(str::parse);
+        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+    }
+
     pub fn for_people(&self) -> String {
         match &self.ferretdb {
             Some(version) => format!("FerretDB {version}, as MongoDB {}", self.mongodb),
@@ -127,5 +133,8 @@ mod tests {
         let ferret = doc! { "version": "7.0.42", "ferretdbVersion": "v1.24.2" };
         assert_eq!(version(ferret), "FerretDB v1.24.2, as MongoDB 7.0.42");
         assert!(Version::read(&doc! {}).is_err());
+        let release = |version: &str| Version::read(&doc! { "version": version }).unwrap().release();
+        assert_eq!(release("6.0.14-rc1"), Some((6, 0)));
+        assert_eq!((release("7"), release("x.1")), (None, None));
     }
 }

@@ -128,13 +128,23 @@ fn is_of_a_missing_document(failure: &Failure) -> bool {
 async fn apply(access: &Access, batch: &[(Namespace, Change)]) -> Result<(), Failure> {
     let operations: Vec<Document> =
         batch.iter().map(|(namespace, change)| operation(namespace, change)).collect();
-    let command = doc! { "applyOps": operations, "bypassDocumentValidation": true };
+    let command = apply_ops(operations, access.version.release());
     let told = answer(COMMAND, access.database("admin").run_command(command)).await?;
     let refused = told.get_array("results").is_ok_and(|all| all.contains(&Bson::Boolean(false)));
     match refused {
         true => Err(Failure::Answer("the server refused a change and does not say why".to_owned())),
         false => Ok(()),
     }
+}
+
+/// A server before 6.1 would make up the document that an update misses, if it were not told otherwise; newer ones never do, and
+/// know the word only to refuse it (MongoDB's `jstests/core/apply_ops2.js`).
+fn apply_ops(operations: Vec<Document>, release: Option<(u32, u32)>) -> Document {
+    let mut command = doc! { "applyOps": operations, "bypassDocumentValidation": true };
+    if release.is_some_and(|release| release < (6, 1)) {
+        command.insert("alwaysUpsert", false);
+    }
+    command
 }
 
 /// As an oplog tells it, without what belongs to the server that told it.
@@ -253,6 +263,14 @@ mod tests {
         let insert = statement(&Change::Insert(doc! { "_id": 7, "x": 1 })).unwrap();
         assert_eq!(insert, doc! { "q": { "_id": 7 }, "u": { "_id": 7, "x": 1 }, "upsert": true });
         assert!(statement(&Change::Insert(doc! { "x": 1 })).is_err());
+    }
+
+    #[test]
+    fn no_server_makes_up_the_document_that_an_update_misses() {
+        for (release, expect) in [((4, 4), Some(false)), ((6, 0), Some(false)), ((6, 1), None), ((10, 0), None)] {
+            assert_eq!(apply_ops(Vec::new(), Some(release)).get_bool("alwaysUpsert").ok(), expect, "{release:?}");
+        }
+        assert!(!apply_ops(Vec::new(), None).contains_key("alwaysUpsert"));
     }
 
     #[test]
