@@ -72,9 +72,8 @@ impl<'a> Begin<'a> {
         settled: Settled,
         request: &CaptureRequest,
     ) -> Result<Self, Failure> {
-        let Some(last) = last(oplog, continues)?.filter(|last| *last <= settled.stamp) else {
-            return Ok(Begin::WithNow);
-        };
+        let Some(last) = last(&oplog.log, continues)? else { return Ok(Begin::WithNow) };
+        must_have_come_to(last, settled.stamp)?;
         let obstacle = oplog.obstacle(last, settled.stamp, request.stall).await?;
         let from = obstacle.as_ref().map_or(last, |(stamp, _)| *stamp);
         let Some(reading) = Reading::begin(oplog, from, settled.stamp, request.stall).await? else {
@@ -98,13 +97,43 @@ impl<'a> Begin<'a> {
     }
 }
 
+/// Refuses to go back: a log that ended before the last artifact would leave a gap where there is none.
+fn must_have_come_to(last: Timestamp, settled: Timestamp) -> Result<(), Failure> {
+    match last <= settled {
+        true => Ok(()),
+        false => Err(Failure::Answer(format!(
+            "this member is behind what was captured: {}:{}, and its oplog is settled up to {}:{}",
+            last.time, last.increment, settled.time, settled.increment
+        ))),
+    }
+}
+
 /// Where the last artifact ends, if that is in this log.
-fn last(oplog: &Oplog<'_>, continues: &Edge) -> Result<Option<Timestamp>, Failure> {
+fn last(log: &str, continues: &Edge) -> Result<Option<Timestamp>, Failure> {
     match LogPosition::parse(&continues.position) {
         Some(LogPosition::Oplog(place)) => {
             let stamp = Timestamp { time: place.time, increment: place.increment };
-            Ok((place.log == oplog.log).then_some(stamp))
+            Ok((place.log == log).then_some(stamp))
         }
         _ => Err(Failure::Refused(format!("{:?} is no place in an oplog", continues.position))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_never_goes_back_and_goes_on_from_its_own_only() {
+        let at = |time, increment| Timestamp { time, increment };
+        assert!(must_have_come_to(at(9, 1), at(9, 1)).is_ok());
+        assert!(must_have_come_to(at(8, 7), at(9, 1)).is_ok());
+        let behind = must_have_come_to(at(9, 2), at(9, 1)).unwrap_err();
+        let behind = behind.explain("capture", "all databases".to_owned(), None);
+        assert!(behind.to_string().contains("behind what was captured"), "{behind}");
+        assert_eq!(behind.class, crate::stores::Class::Retry);
+        let edge = Edge { time: jiff::Timestamp::UNIX_EPOCH, position: "oplog 9:2 of x".to_owned() };
+        assert_eq!(last("x", &edge).unwrap(), Some(at(9, 2)));
+        assert_eq!(last("y", &edge).unwrap(), None);
     }
 }
