@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! access (who is asked, and what it is) · catalog (what there is) · metadata (what makes a collection again)
-//! archive (the format) · dump, pieces (the stream) · reader (what proves that a stream is whole) · load, targets (the way back)
+//! depth (what is decoded) · archive (the format) · dump, pieces (the stream) · reader (what proves that a stream is whole) · load, targets (the way back)
 //! oplog (what is written meanwhile, and since)
 //! ```
 //!
@@ -12,6 +12,7 @@
 mod access;
 mod archive;
 mod catalog;
+mod depth;
 mod dump;
 mod load;
 mod metadata;

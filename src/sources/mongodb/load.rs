@@ -2,12 +2,12 @@
 
 use std::{io, path::Path};
 
-use bson::{Document, RawDocumentBuf, doc};
+use bson::{RawDocumentBuf, doc};
 
 use super::{
     COMMAND, Failure,
     access::Access,
-    answer, catalog,
+    answer, catalog, depth,
     metadata::{Collection, Shape},
     oplog::{self, Changes, Missing, Operation, Unknown},
     reader::{Archive, Event, Stream, damaged},
@@ -163,7 +163,7 @@ async fn do_again(
     targets: &mut Targets,
     changes: &mut Changes,
 ) -> Result<(), Failure> {
-    let entry = Document::try_from(raw).map_err(|error| damaged(&error.to_string()))?;
+    let entry = depth::decoded(raw).map_err(|error| damaged(&error.to_string()))?;
     let unknown = |Unknown(what)| Failure::Refused(format!("the archive's oplog can't be replayed: {what}"));
     for operation in Operation::read(&entry).map_err(unknown)? {
         targets.apply(access, operation, changes, raw.as_bytes().len()).await?;

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use super::{
     Failure,
     archive::{Checksum, MAGIC, Part, TERMINATOR},
+    depth,
     metadata::{Collection, Shape},
 };
 
@@ -151,6 +152,7 @@ impl<'a> Archive<'a> {
         checksum.update(document);
         let document = RawDocumentBuf::from_bytes(document.to_vec());
         let document = document.map_err(|error| damaged(&format!("a document that is none: {error}")))?;
+        depth::must_be_shallow(&document).map_err(|error| damaged(&error.to_string()))?;
         Ok(Event::Document(number, document))
     }
 }

@@ -267,8 +267,14 @@ mod tests {
 
     #[test]
     fn no_server_makes_up_the_document_that_an_update_misses() {
-        for (release, expect) in [((4, 4), Some(false)), ((6, 0), Some(false)), ((6, 1), None), ((10, 0), None)] {
-            assert_eq!(apply_ops(Vec::new(), Some(release)).get_bool("alwaysUpsert").ok(), expect, "{release:?}");
+        for (release, expect) in
+            [((4, 4), Some(false)), ((6, 0), Some(false)), ((6, 1), None), ((10, 0), None)]
+        {
+            assert_eq!(
+                apply_ops(Vec::new(), Some(release)).get_bool("alwaysUpsert").ok(),
+                expect,
+                "{release:?}"
+            );
         }
         assert!(!apply_ops(Vec::new(), None).contains_key("alwaysUpsert"));
     }

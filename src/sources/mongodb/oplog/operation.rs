@@ -123,6 +123,11 @@ fn nested_in(nested: &[Bson]) -> Result<Vec<Operation>, Unknown> {
     for operation in nested {
         let operation =
             operation.as_document().ok_or_else(|| Unknown("a part of applyOps is no document".to_owned()))?;
+        if operation.get_document("o").is_ok_and(|command| command.contains_key("applyOps"))
+            && operation.get_str("op").is_ok_and(|op| op == "c")
+        {
+            return Err(Unknown("applyOps within applyOps".to_owned()));
+        }
         all.extend(Operation::read(operation)?);
     }
     Ok(all)
@@ -332,6 +337,7 @@ mod tests {
     fn what_is_not_known_is_never_left_out() {
         for entry in [
             command(doc! { "emptycapped": "a" }),
+            command(doc! { "applyOps": [command(doc! { "applyOps": [] })] }),
             command(doc! { "create": "system.buckets.t", "timeseries": {} }),
             command(doc! {}),
             doc! { "op": "i", "ns": "shop.system.buckets.t", "o": {} },

@@ -6,7 +6,7 @@ use bson::{Document, RawDocumentBuf, Timestamp, doc};
 use mongodb::Cursor;
 
 use super::{
-    super::{Failure, answer, pieces::Pieces},
+    super::{Failure, answer, depth, pieces::Pieces},
     Operation, Oplog, Unknown,
     entry::{self, Step},
 };
@@ -84,7 +84,7 @@ async fn keep(purpose: Purpose<'_>, entry: RawDocumentBuf, pieces: &mut Pieces<'
     let Purpose::OneMoment(databases) = purpose else {
         return Ok(pieces.document(entry.as_bytes()).await?);
     };
-    let decoded = Document::try_from(&entry).map_err(|error| entry::unreadable(&error))?;
+    let decoded = depth::decoded(&entry).map_err(|error| entry::unreadable(&error))?;
     let declared = match databases {
         [] => Some(decoded),
         declared => entry::of_databases(decoded, declared),
@@ -163,7 +163,7 @@ impl Oplog<'_> {
             if Step::of(entry)? == Step::Nothing {
                 continue;
             }
-            let decoded = Document::try_from(entry).map_err(|error| entry::unreadable(&error))?;
+            let decoded = depth::decoded(entry).map_err(|error| entry::unreadable(&error))?;
             if let Err(Unknown(what)) = Operation::read(&decoded) {
                 last = Some((entry::stamp(entry)?, what));
             }

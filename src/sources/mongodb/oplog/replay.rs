@@ -9,7 +9,7 @@ use super::{
     super::{
         ANSWER, COMMAND, Failure,
         access::Access,
-        answer,
+        answer, depth,
         metadata::portable,
         reader::{Item, Items, Stream, damaged},
     },
@@ -34,7 +34,7 @@ pub(in super::super) async fn over_original(
     let mut entries = Entries::read(stream, replay)?;
     let mut changes = Changes::new(Missing::Refused);
     while let Some(raw) = entries.next().await? {
-        let entry = Document::try_from(&raw).map_err(|error| damaged(&error.to_string()))?;
+        let entry = depth::decoded(&raw).map_err(|error| damaged(&error.to_string()))?;
         let unknown =
             |Unknown(what)| Failure::Refused(format!("the log can't be replayed any further: {what}"));
         for operation in Operation::read(&entry).map_err(unknown)? {
