@@ -43,8 +43,11 @@ impl Version {
         Ok(Self { mongodb: mongodb.to_owned(), ferretdb })
     }
 
-    /// Major and minor number of the version of MongoDB, as far as it tells them.
+    /// Major and minor number of the version of MongoDB; `None` where it is none, or tells no numbers.
     pub fn release(&self) -> Option<(u32, u32)> {
+        if self.ferretdb.is_some() {
+            return None;
+        }
         let mut numbers = self.mongodb.split('.').map(str::parse);
         Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
     }
@@ -131,10 +134,11 @@ mod tests {
         let version = |build| Version::read(&build).unwrap().for_people();
         assert_eq!(version(doc! { "version": "7.0.5" }), "MongoDB 7.0.5");
         let ferret = doc! { "version": "7.0.42", "ferretdbVersion": "v1.24.2" };
-        assert_eq!(version(ferret), "FerretDB v1.24.2, as MongoDB 7.0.42");
+        assert_eq!(version(ferret.clone()), "FerretDB v1.24.2, as MongoDB 7.0.42");
         assert!(Version::read(&doc! {}).is_err());
         let release = |version: &str| Version::read(&doc! { "version": version }).unwrap().release();
         assert_eq!(release("6.0.14-rc1"), Some((6, 0)));
         assert_eq!((release("7"), release("x.1")), (None, None));
+        assert_eq!(Version::read(&ferret).unwrap().release(), None);
     }
 }

@@ -19,7 +19,7 @@ pub(super) async fn collections(access: &Access) -> Result<Vec<Collection>, Fail
     for (name, listed) in databases(access).await? {
         let database = access.database(&name);
         for listed in listed {
-            collections.push(described(&database, listed).await?);
+            collections.push(described(access, &database, listed).await?);
         }
     }
     collections.sort_by_cached_key(Collection::name);
@@ -100,16 +100,31 @@ pub(super) async fn listed(database: &Database, filter: Document) -> Result<Vec<
     Ok(listed.collect::<Result<Vec<_>, _>>()?.into_iter().filter(|it| !it.is_of_the_engine()).collect())
 }
 
-async fn described(database: &Database, listed: Listed) -> Result<Collection, Failure> {
+async fn described(access: &Access, database: &Database, listed: Listed) -> Result<Collection, Failure> {
     let shape = match listed.is_view {
         true => Shape::View,
         false => {
-            let indexes = cursor(database, doc! { "listIndexes": &listed.name }).await?;
-            Shape::Documents { indexes }
+            let indexes = cursor(database, list_indexes(&listed.name, access.version.release())).await?;
+            Shape::Documents { indexes: indexes.into_iter().filter(is_built).collect() }
         }
     };
     let Listed { name, options, uuid, .. } = listed;
     Ok(Collection { database: database.name().to_owned(), name, options, uuid, shape })
+}
+
+/// Servers since 4.2 tell which indexes they still build, where they are asked (MongoDB's
+/// `src/mongo/db/commands/list_indexes.cpp`). FerretDB has built an index when it has answered.
+fn list_indexes(collection: &str, release: Option<(u32, u32)>) -> Document {
+    let mut command = doc! { "listIndexes": collection };
+    if release.is_some_and(|release| release >= (4, 2)) {
+        command.insert("includeBuildUUIDs", true);
+    }
+    command
+}
+
+/// Whether an index is built, as it is listed: of one that is not, nobody knows whether it will be.
+fn is_built(index: &Document) -> bool {
+    !(index.contains_key("buildUUID") && index.contains_key("spec"))
 }
 
 /// All that a command lists.
@@ -120,4 +135,19 @@ async fn cursor(database: &Database, command: Document) -> Result<Vec<Document>,
         all.push(cursor.deserialize_current()?);
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indexes_that_are_still_built_are_asked_for_and_left_out() {
+        let asked = |release| list_indexes("a", release).get_bool("includeBuildUUIDs").unwrap_or(false);
+        assert!(asked(Some((4, 2))) && asked(Some((8, 0))));
+        assert!(!asked(Some((4, 0))) && !asked(None));
+        let spec = doc! { "v": 2, "key": { "x": 1 }, "name": "x_1" };
+        assert!(is_built(&spec));
+        assert!(!is_built(&doc! { "spec": spec, "buildUUID": bson::Uuid::new() }));
+    }
 }

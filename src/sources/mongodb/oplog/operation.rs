@@ -37,7 +37,7 @@ pub(in super::super) enum Operation {
         collection: Option<String>,
         indexes: Vec<Document>,
     },
-    /// The name of an index, or `*`.
+    /// The name of an index, or `*`. It may not be there: a build that was aborted is told like this as well.
     DropIndex {
         namespace: Namespace,
         collection: Option<String>,
@@ -134,8 +134,7 @@ fn nested_in(nested: &[Bson]) -> Result<Vec<Operation>, Unknown> {
 }
 
 /// Commands that change nothing: of builds of indexes the end counts, and of transactions their parts.
-const WITHOUT_EFFECT: [&str; 5] =
-    ["startIndexBuild", "abortIndexBuild", "commitTransaction", "abortTransaction", "dbCheck"];
+const WITHOUT_EFFECT: [&str; 4] = ["startIndexBuild", "commitTransaction", "abortTransaction", "dbCheck"];
 
 fn of_command(
     database: String,
@@ -169,11 +168,9 @@ fn of_command(
             Operation::CreateIndexes { namespace, collection, indexes }
         }
         "commitIndexBuild" => {
-            let indexes =
-                command.get_array("indexes").map_err(|error| Unknown(format!("{verb}: {error}")))?;
-            let indexes = indexes.iter().filter_map(Bson::as_document).cloned().collect();
-            Operation::CreateIndexes { namespace, collection, indexes }
+            Operation::CreateIndexes { namespace, collection, indexes: built(verb, command)? }
         }
+        "abortIndexBuild" => return aborted(namespace, collection, built(verb, command)?),
         "dropIndexes" | "deleteIndexes" | "dropIndex" | "deleteIndex" => {
             let index = command.get_str("index").map_err(|error| Unknown(format!("{verb}: {error}")))?;
             Operation::DropIndex { namespace, collection, index: index.to_owned() }
@@ -190,6 +187,29 @@ fn of_command(
         other => return Err(Unknown(format!("the command {other} on {}.{object}", namespace.0))),
     };
     Ok(vec![operation])
+}
+
+/// The indexes of a build.
+fn built(verb: &str, command: &Document) -> Result<Vec<Document>, Unknown> {
+    let indexes = command.get_array("indexes").map_err(|error| Unknown(format!("{verb}: {error}")))?;
+    let index = |index: &Bson| {
+        index.as_document().cloned().ok_or_else(|| Unknown(format!("{verb} of an index that is no document")))
+    };
+    indexes.iter().map(index).collect()
+}
+
+/// What was listed while it was built is no index.
+fn aborted(
+    namespace: Namespace,
+    collection: Option<String>,
+    indexes: Vec<Document>,
+) -> Result<Vec<Operation>, Unknown> {
+    let dropped = |index: Document| {
+        let index = index.get_str("name").map_err(|error| Unknown(format!("abortIndexBuild: {error}")))?;
+        let (namespace, collection) = (namespace.clone(), collection.clone());
+        Ok(Operation::DropIndex { namespace, collection, index: index.to_owned() })
+    };
+    indexes.into_iter().map(dropped).collect()
 }
 
 /// A change of the collection of views is one of a view.
@@ -298,9 +318,14 @@ mod tests {
             built.clone(),
         );
         check(&command(doc! { "commitIndexBuild": "a", "indexBuildUUID": id(), "indexes": [index] }), built);
+        let dropped =
+            Operation::DropIndex { namespace, collection: collection.clone(), index: "x_1".to_owned() };
+        check(&command(doc! { "dropIndexes": "a", "index": "x_1" }), dropped.clone());
         check(
-            &command(doc! { "dropIndexes": "a", "index": "x_1" }),
-            Operation::DropIndex { namespace, collection: collection.clone(), index: "x_1".to_owned() },
+            &command(
+                doc! { "abortIndexBuild": "a", "indexBuildUUID": id(), "indexes": [{ "v": 2, "key": { "x": 1 }, "name": "x_1" }] },
+            ),
+            dropped,
         );
         let renamed = |replaced| Operation::Rename {
             from: shop("a"),
@@ -337,6 +362,8 @@ mod tests {
     fn what_is_not_known_is_never_left_out() {
         for entry in [
             command(doc! { "emptycapped": "a" }),
+            command(doc! { "abortIndexBuild": "a" }),
+            command(doc! { "commitIndexBuild": "a", "indexes": [1] }),
             command(doc! { "applyOps": [command(doc! { "applyOps": [] })] }),
             command(doc! { "create": "system.buckets.t", "timeseries": {} }),
             command(doc! {}),

@@ -76,15 +76,25 @@ async fn apply(
     changes.send(access).await?;
     for (database, command) in commands(operation) {
         match answer(COMMAND, access.database(&database).run_command(command.clone())).await {
-            Err(failure) if failure.code() == Some(NAMESPACE_NOT_FOUND) && command.contains_key("drop") => {}
+            Err(failure) if is_gone_already(&command, failure.code()) => {}
             done => drop(done?),
         }
     }
     Ok(())
 }
 
-/// Code of a command on a collection that is not there.
+/// Codes of a command on a collection, or an index, that is not there.
 const NAMESPACE_NOT_FOUND: i32 = 26;
+const INDEX_NOT_FOUND: i32 = 27;
+
+/// Whether what a command drops was not there.
+fn is_gone_already(command: &Document, code: Option<i32>) -> bool {
+    match code {
+        Some(NAMESPACE_NOT_FOUND) => command.contains_key("drop"),
+        Some(INDEX_NOT_FOUND) => command.contains_key("dropIndexes"),
+        _ => false,
+    }
+}
 
 /// What a server is told so that it does again what the log tells.
 fn commands(operation: Operation) -> Vec<(String, Document)> {
@@ -336,6 +346,16 @@ mod tests {
         assert!(matches!(replayed(&one_less, 0, None).await, Err(Failure::Incomplete(_))));
         let more = [whole.clone(), whole].concat();
         assert!(matches!(replayed(&more, 0, None).await, Err(Failure::Incomplete(_))));
+    }
+
+    #[test]
+    fn only_what_is_dropped_may_be_gone_already() {
+        let (collection, index) = (doc! { "drop": "a" }, doc! { "dropIndexes": "a", "index": "x_1" });
+        assert!(is_gone_already(&collection, Some(NAMESPACE_NOT_FOUND)));
+        assert!(is_gone_already(&index, Some(INDEX_NOT_FOUND)));
+        assert!(!is_gone_already(&index, Some(NAMESPACE_NOT_FOUND)), "its collection must be there");
+        assert!(!is_gone_already(&doc! { "createIndexes": "a" }, Some(INDEX_NOT_FOUND)));
+        assert!(!is_gone_already(&collection, None));
     }
 
     #[test]
