@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::{
     sync::mpsc::{self, Receiver, Sender},
     task::JoinSet,
+    time::Instant,
 };
 
 use super::{Failure, lines::Line, reach::Reach, value::Item};
@@ -131,19 +132,49 @@ impl Segment {
 
     async fn read(&self, sender: &Sender<Result<Message, Failure>>) -> Result<(), Failure> {
         let mut from: Option<Item> = None;
+        let (mut keys, mut gave) = (Keys::default(), Instant::now());
         loop {
             let scan = self.reach.client.scan().table_name(&self.table).consistent_read(true);
             let scan = scan.segment(self.number).total_segments(self.total).set_exclusive_start_key(from);
             let answer = self.reach.answer(scan.send()).await?;
             let page = page(answer.items(), answer.count())?;
-            if page.items > 0 && sender.send(Ok(Message::Page(page))).await.is_err() {
-                return Ok(());
+            if page.items > 0 {
+                if sender.send(Ok(Message::Page(page))).await.is_err() {
+                    return Ok(());
+                }
+                gave = Instant::now();
             }
-            from = answer.last_evaluated_key.filter(|key| !key.is_empty());
-            if from.is_none() {
-                return Ok(());
+            let Some(key) = answer.last_evaluated_key.filter(|key| !key.is_empty()) else { return Ok(()) };
+            if gave.elapsed() >= self.reach.stall {
+                return Err(Failure::Wrong("the server gives pages without items and no end".to_owned()));
             }
+            keys.must_be_new(&key)?;
+            from = Some(key);
         }
+    }
+}
+
+/// The keys where a scan goes on. None comes twice but where it would never end: each is compared with one that came before, which
+/// is chosen anew whenever twice as many came, so that any circle is found (R. P. Brent, "An improved Monte Carlo factorization
+/// algorithm", 1980).
+#[derive(Default)]
+struct Keys {
+    before: Option<Item>,
+    came: u64,
+    next_choice: u64,
+}
+
+impl Keys {
+    fn must_be_new(&mut self, key: &Item) -> Result<(), Failure> {
+        if self.before.as_ref() == Some(key) {
+            return Err(Failure::Wrong("the server's scan goes on where it was before".to_owned()));
+        }
+        if self.came == self.next_choice {
+            self.before = Some(key.clone());
+            self.next_choice = self.came.saturating_mul(2).max(1);
+        }
+        self.came += 1;
+        Ok(())
     }
 }
 
@@ -161,6 +192,8 @@ fn page(items: &[Item], count: i32) -> Result<Page, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_dynamodb::types::AttributeValue;
+
     use super::*;
 
     #[test]
@@ -172,6 +205,22 @@ mod tests {
             assert_eq!(segments(bytes), expected, "{bytes}");
         }
         assert_eq!(segments(u64::MAX), 1 << 19);
+    }
+
+    #[test]
+    fn a_scan_that_goes_in_a_circle_is_found_and_one_that_goes_on_is_not() {
+        let key = |n: u64| Item::from([("id".to_owned(), AttributeValue::N(n.to_string()))]);
+        for (before, length) in [(0, 1), (0, 2), (5, 3), (100, 7), (3, 100)] {
+            let mut keys = Keys::default();
+            let place = |n| if n < before { n } else { before + (n - before) % length };
+            let found = (0..1000).position(|n| keys.must_be_new(&key(place(n))).is_err());
+            assert!(
+                found.is_some_and(|found| found as u64 >= before + length),
+                "{before}, {length}: {found:?}"
+            );
+        }
+        let mut keys = Keys::default();
+        assert!((0..10_000).all(|n| keys.must_be_new(&key(n)).is_ok()));
     }
 
     #[test]
