@@ -155,6 +155,8 @@ enum Failure {
     Refused(String),
     /// It failed, and what was made could not be removed again.
     LeftBehind(Box<Failure>, String),
+    /// It is not known whether this table was made.
+    MayBeLeftBehind(Box<Failure>, String),
 }
 
 impl From<super::SinkClosed> for Failure {
@@ -207,6 +209,9 @@ impl Failure {
             Failure::Refused(why) => error(Class::Stalled, why),
             Failure::LeftBehind(why, table) => why.explain(operation, subject).with_hint(format!(
                 "delete table {table}, which holds a part of the items, before you restore again"
+            )),
+            Failure::MayBeLeftBehind(why, table) => why.explain(operation, subject).with_hint(format!(
+                "look whether table {table} was made all the same, and delete it before you restore again"
             )),
         }
     }

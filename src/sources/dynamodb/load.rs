@@ -189,10 +189,7 @@ impl NewTable {
         let create = table.create(name)?.send_with(&reach.client);
         match reach.answer(create).await {
             Ok(_) => Ok(Self { reach: reach.clone(), name: name.to_owned(), kept: false }),
-            Err(Failure::Aws(Fault::Service { code, .. })) if code == "ResourceInUseException" => {
-                Err(exists(name))
-            }
-            Err(failure) => Err(failure),
+            Err(failure) => Err(not_made(failure, name)),
         }
     }
 
@@ -229,10 +226,51 @@ async fn delete(reach: &Reach, name: &str) -> Result<(), Failure> {
     reach.answer(reach.client.delete_table().table_name(name).send()).await.map(|_| ())
 }
 
+/// Why a table was not made that was not there just before, as far as is known: an answer may be lost, and the call was made again
+/// then. Who makes such a table is not told, so that it stays.
+fn not_made(failure: Failure, name: &str) -> Failure {
+    match failure {
+        Failure::Aws(Fault::Service { code, .. }) if code == "ResourceInUseException" => {
+            Failure::Refused(format!(
+                "table {name} exists, and did not just before: somebody made it, or this restore did and the answer was lost; delete \
+                 it if nobody else made it, and restore again"
+            ))
+        }
+        failure @ (Failure::Silent(_) | Failure::Aws(Fault::Connection(_) | Fault::Protocol(_))) => {
+            Failure::MayBeLeftBehind(Box::new(failure), name.to_owned())
+        }
+        failure => failure,
+    }
+}
+
 fn exists(name: &str) -> Failure {
     Failure::Refused(format!("table {name} exists"))
 }
 
 fn items(count: u64) -> String {
     if count == 1 { "1 item".to_owned() } else { format!("{count} items") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(failure: Failure) -> String {
+        not_made(failure, "music").explain("restore", "table music".to_owned()).to_string()
+    }
+
+    #[test]
+    fn a_table_that_this_restore_may_have_made_is_told_of() {
+        let service = |code: &str| {
+            Failure::Aws(Fault::Service { status: 400, code: code.to_owned(), message: "no".to_owned() })
+        };
+        let there = told(service("ResourceInUseException"));
+        assert!(there.contains("table music exists") && there.contains("the answer was lost"), "{there}");
+        for unanswered in [Failure::Silent(LOOK), Failure::Aws(Fault::Connection("reset".to_owned()))] {
+            let unanswered = not_made(unanswered, "music").explain("restore", "table music".to_owned());
+            assert!(unanswered.hint.unwrap().contains("look whether table music was made"));
+        }
+        let refused = not_made(service("LimitExceededException"), "music");
+        assert!(matches!(refused, Failure::Aws(Fault::Service { .. })), "a refusal makes no table");
+    }
 }
