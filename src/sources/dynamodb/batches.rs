@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::{PutRequest, WriteRequest};
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use backon::BackoffBuilder;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
 use super::{Failure, reach::Reach, table::Key, value::Item};
 use crate::stores::retry::Attempts;
@@ -29,13 +29,26 @@ pub(super) struct Batches<'a> {
     keys: &'a [Key],
     items: Vec<Item>,
     under_way: JoinSet<Result<(), Failure>>,
+    /// The keys of each batch that is under way.
+    keys_under_way: HashMap<Id, Vec<KeyValues>>,
     put: u64,
 }
+
+/// What an item is told apart by, in the order of the table's keys.
+type KeyValues = Vec<AttributeValue>;
 
 impl<'a> Batches<'a> {
     /// Into `table`, whose items are told apart by `keys`.
     pub(super) fn new(reach: &'a Reach, table: &'a str, keys: &'a [Key]) -> Self {
-        Self { reach, table, keys, items: Vec::new(), under_way: JoinSet::new(), put: 0 }
+        Self {
+            reach,
+            table,
+            keys,
+            items: Vec::new(),
+            under_way: JoinSet::new(),
+            keys_under_way: HashMap::new(),
+            put: 0,
+        }
     }
 
     /// Writes one more item; waits where the server is slower than the stream.
@@ -44,7 +57,8 @@ impl<'a> Batches<'a> {
             let missing = missing.attribute_name.escape_debug();
             return Err(Failure::malformed(format!("an item has no `{missing}`, which is part of its key")));
         }
-        // A request must not name a key twice. A scan gives an item twice where it moved meanwhile: the later one holds.
+        // Of items with one key the later holds: a request must not name both, and batches that are under way end in any order.
+        self.wait_for(&key_of(self.keys, &item)).await?;
         let same = |other: &Item| {
             self.keys.iter().all(|key| other.get(&key.attribute_name) == item.get(&key.attribute_name))
         };
@@ -67,23 +81,40 @@ impl<'a> Batches<'a> {
         Ok(self.put)
     }
 
+    /// Waits until no item with this key is under way.
+    async fn wait_for(&mut self, key: &KeyValues) -> Result<(), Failure> {
+        while self.keys_under_way.values().any(|keys| keys.contains(key)) {
+            self.join().await?;
+        }
+        Ok(())
+    }
+
     async fn send(&mut self) -> Result<(), Failure> {
         while self.under_way.len() >= AT_ONCE {
             self.join().await?;
         }
-        let requests: Result<Vec<WriteRequest>, Failure> =
-            std::mem::take(&mut self.items).into_iter().map(put).collect();
+        let items = std::mem::take(&mut self.items);
+        let keys = items.iter().map(|item| key_of(self.keys, item)).collect();
+        let requests: Result<Vec<WriteRequest>, Failure> = items.into_iter().map(put).collect();
         let (reach, table, requests) = (self.reach.clone(), self.table.to_owned(), requests?);
-        self.under_way.spawn(async move { write(&reach, &table, requests).await });
+        let batch = self.under_way.spawn(async move { write(&reach, &table, requests).await });
+        self.keys_under_way.insert(batch.id(), keys);
         Ok(())
     }
 
     async fn join(&mut self) -> Result<(), Failure> {
-        match self.under_way.join_next().await {
-            None => Ok(()),
-            Some(done) => done.unwrap_or_else(|died| Err(Failure::Wrong(died.to_string()))),
-        }
+        let (batch, written) = match self.under_way.join_next_with_id().await {
+            None => return Ok(()),
+            Some(Ok(ended)) => ended,
+            Some(Err(died)) => (died.id(), Err(Failure::Wrong(died.to_string()))),
+        };
+        self.keys_under_way.remove(&batch);
+        written
     }
+}
+
+fn key_of(keys: &[Key], item: &Item) -> KeyValues {
+    keys.iter().filter_map(|key| item.get(&key.attribute_name).cloned()).collect()
 }
 
 fn put(item: Item) -> Result<WriteRequest, Failure> {
