@@ -110,7 +110,7 @@ impl S3Source {
         place: &Place,
         selection: Option<&Selection>,
     ) -> Result<String, Failure> {
-        let chosen = Chosen::of(selection);
+        let chosen = Chosen::of(selection)?;
         match place {
             Place::File(_) if chosen.is_part() => {
                 Err(Failure::Refused("a part of an archive goes into a folder or a bucket".to_owned()))

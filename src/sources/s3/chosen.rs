@@ -1,6 +1,8 @@
 //! Which members of an archive a restore brings back: the current objects, or those that are selected. Pure.
 
-use super::{Failure, about::About, standing::Standings};
+use std::collections::BTreeMap;
+
+use super::{Failure, about::About, fetch::shown, standing::Standings};
 use crate::sources::selection::{Missing, Picks, Selection};
 
 /// Between a key and the version that is selected of it, as in the names of the archive.
@@ -18,6 +20,8 @@ pub(super) struct Chosen {
 struct Part {
     picks: Picks,
     versions: Vec<Version>,
+    /// The key of the last member that was taken.
+    last: Option<String>,
 }
 
 #[derive(Debug)]
@@ -30,14 +34,10 @@ struct Version {
 impl Chosen {
     /// Of all, or of what `selection` selects: objects whose keys are at a path or below it, and of a path that ends in
     /// `?versionId=ID` that very version.
-    pub(super) fn of(selection: Option<&Selection>) -> Self {
-        let part = selection.map(|selection| {
-            let is_version = |path: &&String| path.contains(VERSION);
-            let (versions, keys): (Vec<_>, Vec<_>) = selection.paths().iter().partition(is_version);
-            let version = |path: &String| Version { shown: path.clone(), found: false };
-            Part { picks: Picks::of(keys), versions: versions.into_iter().map(version).collect() }
-        });
-        Self { standings: Standings::default(), part }
+    /// Two versions of one object are refused: one would be put over the other.
+    pub(super) fn of(selection: Option<&Selection>) -> Result<Self, Failure> {
+        let part = selection.map(Part::of).transpose()?;
+        Ok(Self { standings: Standings::default(), part })
     }
 
     /// Whether this member comes back.
@@ -45,7 +45,7 @@ impl Chosen {
         let current = self.standings.is_current(about)? && !about.delete_marker;
         Ok(match &mut self.part {
             None => current,
-            Some(part) => part.takes(about, current),
+            Some(part) => part.takes(about, current)?,
         })
     }
 
@@ -63,7 +63,28 @@ impl Chosen {
 }
 
 impl Part {
-    fn takes(&mut self, about: &About, current: bool) -> bool {
+    fn of(selection: &Selection) -> Result<Self, Failure> {
+        let (mut keys, mut versions) = (Vec::new(), BTreeMap::new());
+        for path in selection.paths() {
+            match path.rsplit_once(VERSION) {
+                None => keys.push(path),
+                Some((key, _)) => match versions.insert(key, path) {
+                    Some(other) if other != path => return Err(twice(key)),
+                    _ => {}
+                },
+            }
+        }
+        let picks = Picks::of(keys);
+        match versions.keys().find(|key| picks.hold(key.as_bytes())) {
+            Some(key) => Err(twice(key)),
+            None => {
+                let version = |path: &String| Version { shown: path.clone(), found: false };
+                Ok(Self { picks, versions: versions.into_values().map(version).collect(), last: None })
+            }
+        }
+    }
+
+    fn takes(&mut self, about: &About, current: bool) -> Result<bool, Failure> {
         let mut taken = current && self.picks.take(about.key.as_bytes());
         for version in &mut self.versions {
             if !about.delete_marker && version.is(about, current) {
@@ -71,8 +92,19 @@ impl Part {
                 taken = true;
             }
         }
-        taken
+        // A key that looks like a version of another is seen here only. Members come in the order of keys.
+        match taken && self.last.replace(about.key.clone()).as_ref() == Some(&about.key) {
+            true => Err(twice(&about.key)),
+            false => Ok(taken),
+        }
     }
+}
+
+fn twice(key: &str) -> Failure {
+    Failure::Refused(format!(
+        "two versions of `{}` are selected, of which one would be put over the other; restore one after the other",
+        shown(key)
+    ))
 }
 
 impl Version {
@@ -107,7 +139,7 @@ mod tests {
 
     fn taken(paths: &[&str]) -> (Vec<String>, Option<Missing>) {
         let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
-        let mut chosen = Chosen::of(Selection::of(&paths).as_ref());
+        let mut chosen = Chosen::of(Selection::of(&paths).as_ref()).unwrap();
         let taken: Vec<About> = members().into_iter().filter(|about| chosen.takes(about).unwrap()).collect();
         (taken.into_iter().map(|about| about.version_id.unwrap()).collect(), chosen.missing())
     }
@@ -120,6 +152,33 @@ mod tests {
         assert_eq!(taken(&["a/b?versionId=1"]), (vec!["1".to_owned()], None));
         assert_eq!(taken(&["a/c?versionId=3"]).0, ["3"], "what is deleted has versions all the same");
         assert_eq!(taken(&["x?versionId=9"]), (vec!["6".to_owned()], None));
+    }
+
+    #[test]
+    fn two_versions_of_one_object_are_refused_before_anything_is_restored() {
+        let of = |paths: &[&str]| {
+            let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+            Chosen::of(Selection::of(&paths).as_ref())
+        };
+        for paths in
+            [["a/b", "a/b?versionId=1"], ["a/b?versionId=2", "a/"], ["a/b?versionId=1", "a/b?versionId=2"]]
+        {
+            assert!(matches!(of(&paths), Err(Failure::Refused(_))), "{paths:?}");
+        }
+        for paths in
+            [["ab", "a/b?versionId=1"], ["a/b?versionId=1", "a/b?versionId=1"], ["a/c", "a/b?versionId=1"]]
+        {
+            assert!(of(&paths).is_ok(), "{paths:?}");
+        }
+        // The first is a key, and the second an earlier version of the object that has it.
+        let mut odd = of(&["x?versionId=9", "x?versionId=9?versionId=0"]).unwrap();
+        let about = |version: &str| About {
+            key: "x?versionId=9".to_owned(),
+            version_id: Some(version.to_owned()),
+            ..About::default()
+        };
+        assert!(odd.takes(&about("6")).unwrap());
+        assert!(matches!(odd.takes(&about("0")), Err(Failure::Refused(_))));
     }
 
     #[test]
