@@ -286,13 +286,16 @@ const MAGIC: [u8; 5] = [0x16, 0xd1, 0x16, 0xd1, 1];
 /// Hands on a file of points. The server says nothing of one that it can't read, and leaves it out.
 fn points(archive: &mut impl Read, shard: u64, size: u64, upload: &mut Upload) -> Result<(), Failure> {
     let mut begun = false;
+    let none = || Failure::Incomplete(format!("what shard {shard} holds is no file of points"));
     content(archive, size, |piece| {
         if !begun && !piece.starts_with(&MAGIC) {
-            return Err(Failure::Incomplete(format!("what shard {shard} holds is no file of points")));
+            return Err(none());
         }
         begun = true;
         upload.write(piece.freeze())
-    })
+    })?;
+    // An empty one has no piece.
+    if begun { Ok(()) } else { Err(none()) }
 }
 
 /// Reads all of a member, by pieces.
