@@ -17,6 +17,9 @@ const SQL: &str = "sql";
 /// The largest list of buckets, bytes.
 const LARGEST: usize = 64 * 1024 * 1024;
 
+/// The most that the server's own databases may have, bytes, together: they are kept on disk while they are read.
+const LARGEST_OWN: u64 = 1 << 30;
+
 /// The longest line that is looked at as a whole, bytes.
 const LONGEST_LINE: u64 = 64 * 1024;
 
@@ -76,6 +79,8 @@ pub(super) fn read(message: impl Read, boundary: &str, wanted: Wanted<'_>) -> Re
 struct Parts {
     list: Option<Vec<u8>>,
     own: Vec<(Own, File)>,
+    /// How much of the server's own databases was kept, bytes.
+    kept: u64,
 }
 
 /// The part that is being read.
@@ -95,7 +100,7 @@ fn parts<R: Read>(lines: &mut Lines<R>, wanted: Wanted<'_>) -> io::Result<Parts>
     while let Some(line) = lines.next()? {
         match (line, &part) {
             (Line::Boundary | Line::Closing, Part::Own) if held != b"\r\n" => {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "a part does not end as it must"));
+                return Err(invalid("a part does not end as it must"));
             }
             (Line::Closing, _) => return Ok(parts),
             (Line::Boundary, _) => {
@@ -140,10 +145,14 @@ impl Parts {
             _ => None,
         };
         match own {
+            Some((own, _)) if self.own.iter().any(|(other, _)| *other == own) => {
+                Err(invalid("a part comes twice"))
+            }
             Some((own, folder)) => {
                 self.own.push((own, tempfile::tempfile_in(folder)?));
                 Ok(Part::Own)
             }
+            None if is(BUCKETS) && self.list.is_some() => Err(invalid("a part comes twice")),
             None if is(BUCKETS) => {
                 self.list = Some(Vec::new());
                 Ok(Part::Buckets)
@@ -158,10 +167,26 @@ impl Parts {
                 list.extend_from_slice(content);
                 Ok(())
             }
-            (Part::Own, _, Some((_, file))) => file.write_all(content),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "their list of buckets is too large")),
+            (Part::Own, _, Some((_, file))) => {
+                self.kept = room(self.kept, content.len())?;
+                file.write_all(content)
+            }
+            _ => Err(invalid("their list of buckets is too large")),
         }
     }
+}
+
+/// How much is kept with so much more, if there is room for it.
+fn room(kept: u64, more: usize) -> io::Result<u64> {
+    let kept = kept.saturating_add(more as u64);
+    match kept <= LARGEST_OWN {
+        true => Ok(kept),
+        false => Err(invalid("the server's own databases are larger than 1 GiB")),
+    }
+}
+
+fn invalid(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 /// A message by lines; a long one comes in pieces.
@@ -262,6 +287,22 @@ mod tests {
         read(message("{\"code\": \"internal error\"}").as_slice(), "b7", Wanted::Buckets)
             .expect_err("it is no list");
         read(b"--b7--\r\n".as_slice(), "b7", Wanted::Buckets).expect_err("it has no part");
+    }
+
+    #[test]
+    fn a_part_that_comes_twice_is_refused_and_so_is_more_than_fits() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = |name: &str, content: &str| {
+            format!("--b7\r\nContent-Disposition: attachment; name=\"{name}\"\r\n\r\n{content}\r\n")
+        };
+        for twice in ["kv", "sql", "buckets"] {
+            let parts: String = ["kv", "sql", "buckets", twice].map(|name| part(name, LIST)).concat();
+            let refused = read(format!("{parts}--b7--\r\n").as_bytes(), "b7", Wanted::All(folder.path()));
+            let Err(Failure::Unreached(why)) = refused else { panic!("{twice} counts twice") };
+            assert!(why.contains("twice"), "{why}");
+        }
+        assert_eq!(room(LARGEST_OWN - 7, 7).unwrap(), LARGEST_OWN);
+        room(LARGEST_OWN - 7, 8).expect_err("there is no room");
     }
 
     #[test]
