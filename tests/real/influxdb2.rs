@@ -458,14 +458,22 @@ async fn files_of_points_that_are_none_are_no_restore() {
     let source = server.source(&["tele"]);
     let (sink, _) = captured(&source).await;
     // The archive around it is whole, and the server says that all is well.
-    let mut stream = sink.stream();
+    let stream = sink.stream();
     let name = stream.windows(4).position(|bytes| bytes == b".tsm").unwrap();
     let content = name.next_multiple_of(512);
-    stream[content..content + 16].fill(0);
-    for place in [Place::Database("copy".to_owned()), Place::Original] {
-        let error = restored(&source, &stream, &place).await.unwrap_err();
-        assert!(error.to_string().contains("is no file of points"), "{error}");
-        assert_eq!(server.buckets(), ["first", "tele"], "the original stays until its copy is complete");
+    let mut zeros = stream.clone();
+    zeros[content..content + 16].fill(0);
+    let mut header = tar::Header::from_byte_slice(&stream[content - 512..content]).clone();
+    let behind = content + header.size().unwrap().next_multiple_of(512) as usize;
+    header.set_size(0);
+    header.set_cksum();
+    let empty = [&stream[..content - 512], header.as_bytes(), &stream[behind..]].concat();
+    for (what, bad) in [("zeros", zeros), ("empty", empty)] {
+        for place in [Place::Database("copy".to_owned()), Place::Original] {
+            let error = restored(&source, &bad, &place).await.unwrap_err();
+            assert!(error.to_string().contains("is no file of points"), "{what}: {error}");
+            assert_eq!(server.buckets(), ["first", "tele"], "the original stays until its copy is complete");
+        }
     }
 }
 
