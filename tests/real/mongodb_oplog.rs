@@ -283,6 +283,22 @@ async fn what_the_server_dropped_or_does_not_tell_shows_where_the_log_begins() {
 }
 
 #[tokio::test]
+async fn a_member_that_is_behind_what_was_captured_is_waited_for() {
+    let server = till().await;
+    let source = server.source(&[]);
+    let (_, full) = captured(&source).await;
+    sell(&server, 2, "captured").await;
+    let (_, before) = log(&source, end(&full)).await;
+    // What a member lacks that has not come so far yet.
+    let oplog = server.database("local").collection::<Document>("oplog.rs");
+    let newest = oplog.find_one(doc! {}).sort(doc! { "$natural": -1 }).await.unwrap().unwrap();
+    oplog.delete_one(doc! { "ts": newest.get_timestamp("ts").unwrap() }).await.unwrap();
+    let behind = fails(&source, &asked(end(&before)), &mut Collected::default()).await;
+    assert!(behind.to_string().contains("behind what was captured"), "{behind}");
+    assert_eq!(behind.class, Class::Retry);
+}
+
+#[tokio::test]
 async fn logs_in_the_middle_of_many_writes_are_whole_and_a_dead_server_has_none() {
     let mut server = till().await;
     let source = server.source(&[]);
