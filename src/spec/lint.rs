@@ -22,6 +22,7 @@ pub fn lint(lowered: &Lowered, names: &Names, places: &Places) -> Vec<Diagnostic
     lint.sources_have_logs();
     lint.logs_can_be_replayed();
     lint.purged_logs_are_captured();
+    lint.purged_logs_are_not_shared();
     lint.slots_are_not_shared();
     lint.windows_leave_time();
     lint.objectives_can_be_met();

@@ -282,6 +282,18 @@ fn a_log_needs_data_that_it_can_go_on_from() {
     let unlogged =
         of("mysql = { host = \"db\", purge_binary_logs = true }").replace("log = { every = \"5m\" }\n", "");
     assert_eq!(codes(&parse(&file(&unlogged))), ["purge-without-log"]);
+    let purging = of("mysql = { host = \"db\", purge_binary_logs = true }");
+    for (beside, expected) in [
+        ("host = \"db\", method = \"physical\"", vec!["shared-purge"]),
+        ("host = \"db\", port = 3306", vec!["shared-purge"]),
+        ("host = \"db\", port = 3307", vec![]),
+        ("host = \"other\"", vec![]),
+    ] {
+        let both = format!(
+            "{purging}[backup.other]\npolicy = \"nightly\"\nstores = [\"here\", \"there\"]\nmysql = {{ {beside} }}\n"
+        );
+        assert_eq!(codes(&parse(&file(&both))), expected, "{beside}");
+    }
     let physical = of("postgres = { host = \"db\", method = \"physical\" }");
     let other = |slot: &str| {
         format!(

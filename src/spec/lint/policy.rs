@@ -9,13 +9,16 @@ use super::{Lint, objective::HORIZON_START};
 use crate::{
     artifact::Kind,
     spec::{
-        BinaryLogs, CatchUp, Mysql, Policy, Postgres, PostgresMethod, Retention, Schedule, Source,
+        Backup, BinaryLogs, CatchUp, Mysql, Policy, Postgres, PostgresMethod, Retention, Schedule, Server,
+        Source,
         places::{Path, path},
     },
 };
 
 /// Slots of a schedule that are looked at to tell whether a window ever lets one through.
 const LOOKED_AT: usize = 400;
+/// Where servers of MySQL and MariaDB listen that are declared without a port.
+const MYSQL_PORT: u16 = 3306;
 
 impl Lint<'_> {
     /// Whatever isn't a full needs one to build on.
@@ -92,6 +95,37 @@ impl Lint<'_> {
                     backup.name, backup.policy.name
                 );
                 self.error("purge-without-log", &at, message, "add `log` to the policy, or remove it");
+            }
+        }
+    }
+
+    /// Another backup's log may not be stored yet where one's is.
+    pub(super) fn purged_logs_are_not_shared(&mut self) {
+        let lowered = self.lowered;
+        let of_logs = |backup: &'_ Backup| match &backup.source {
+            Source::Mysql(mysql) if backup.policy.schedules.contains_key(&Kind::Log) => {
+                let Server { host, port, socket, .. } = &mysql.server;
+                Some((mysql.binary_logs, (host.clone(), port.unwrap_or(MYSQL_PORT), socket.clone())))
+            }
+            _ => None,
+        };
+        for backup in lowered.spec.backups.values() {
+            let Some((BinaryLogs::Purged, place)) = of_logs(backup) else { continue };
+            let shares = |other: &&Backup| {
+                other.name != backup.name && of_logs(other).is_some_and(|(_, of)| of == place)
+            };
+            if let Some(other) = lowered.spec.backups.values().find(shares) {
+                let at = path(["backup", backup.name.as_str(), "mysql", "purge_binary_logs"]);
+                let message = format!(
+                    "backup `{}` purges the binary logs of a server whose log backup `{}` captures, too",
+                    backup.name, other.name
+                );
+                self.error(
+                    "shared-purge",
+                    &at,
+                    message,
+                    "remove it, or `log` from the policy of the other one",
+                );
             }
         }
     }
