@@ -13,6 +13,9 @@ use super::{
 /// The file that every data folder has from its beginning; what stands in for it where it is kept elsewhere.
 const OLDEST: [&str; 2] = ["ibdata1", "mysql"];
 
+/// What stands in an artifact for the name of a data folder whose file system does not keep when files were made.
+pub(super) const NAMELESS: &str = "unknown";
+
 /// Hexadecimal digits that name a data folder.
 const DIGITS: usize = 16;
 
@@ -127,6 +130,10 @@ fn name_of(data_dir: &Path) -> Result<String, Failure> {
             OLDEST.join(" or ")
         ))
     })?;
+    // Without it a folder that is put in the place of another could have the same name: this one is like no other then.
+    if found.stx_mask & StatxFlags::BTIME.bits() == 0 {
+        return Ok(NAMELESS.to_owned());
+    }
     let text = format!("{} {} {}", found.stx_ino, found.stx_btime.tv_sec, found.stx_btime.tv_nsec);
     Ok(hex::encode(Sha256::digest(text)).chars().take(DIGITS).collect())
 }

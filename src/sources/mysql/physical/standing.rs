@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::super::{Failure, marks::Position};
+use super::{
+    super::{Failure, marks::Position},
+    here::NAMELESS,
+};
 use crate::artifact::position::{LogPosition, innodb_lsn};
 
 /// Where a copy stands: `bin.000007:4711, gtid 0-7-12, lsn 47218, files 5c0e…, server 91ab…`.
@@ -93,6 +96,11 @@ pub(super) enum Seen {
 pub(super) fn broken(base: &Standing, now: &Now) -> Option<&'static str> {
     if base.server != now.server {
         return Some("it is another server than the one that the last artifact was captured from");
+    }
+    if now.files == NAMELESS {
+        return Some(
+            "its file system does not tell when files were made, so that its data folder could be another one",
+        );
     }
     if base.files != now.files {
         return Some("its data folder was replaced since the last artifact");
@@ -205,6 +213,7 @@ mod tests {
         for other in [
             Now { server: "other".to_owned(), ..now.clone() },
             Now { files: "other".to_owned(), ..now.clone() },
+            Now { files: NAMELESS.to_owned(), ..now.clone() },
             Now { lsn: Some(47_000), ..now.clone() },
             Now { log: Seen::Gtid("0-7-12".to_owned()), ..now.clone() },
             Now { log: Seen::Otherwise, ..now.clone() },
