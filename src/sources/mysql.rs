@@ -117,7 +117,11 @@ impl MysqlSource {
     async fn captured(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, Failure> {
         let access = self.access().await?;
         match (&self.method, request.kind) {
-            (_, Kind::Log) => binlog::capture(&access, request, sink).await,
+            (MysqlMethod::Logical, Kind::Log) => binlog::capture(&access, request, sink).await,
+            (MysqlMethod::Physical { .. }, Kind::Log) => {
+                physical::must_have_a_log_for_copies(&access).await?;
+                binlog::capture(&access, request, sink).await
+            }
             (MysqlMethod::Logical, _) => dump::capture(&access, self.single(), request, sink).await,
             (MysqlMethod::Physical { data_dir }, _) => {
                 physical::capture(&access, &self.copiers()?, data_dir, request, sink).await

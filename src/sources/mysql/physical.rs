@@ -55,6 +55,18 @@ pub(super) async fn goes_on_from(access: &Access, data_dir: &Path, base: &Edge) 
     Ok(standing::broken(&base, &now).map_or(GoesOn::Yes, |why| GoesOn::No(why.to_owned())))
 }
 
+/// Refuses a log that can't be replayed over a copy: a server that is started on it compares names as Linux does.
+pub(super) async fn must_have_a_log_for_copies(access: &Access) -> Result<(), Failure> {
+    let names = Session::open(access, None, ANSWER)?.one("SELECT @@lower_case_table_names").await?;
+    if names == "0" {
+        return Ok(());
+    }
+    Err(Failure::Refused(format!(
+        "the server runs with lower_case_table_names = {names}, and its log can't be replayed over a copy of its files, where names \
+         count as they are written; remove `log` from the policy, or use method = \"logical\""
+    )))
+}
+
 /// Copies the files, or what changed of them since `request.continues`, into `sink`.
 pub(super) async fn capture(
     access: &Access,
