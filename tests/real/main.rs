@@ -27,6 +27,7 @@ mod mysql;
 mod mysql_log;
 mod mysql_log_job;
 mod mysql_physical;
+mod mysql_physical_bounds;
 mod mysql_physical_job;
 mod postgres;
 mod postgres_in_place;

@@ -210,7 +210,7 @@ async fn a_log_over_a_copy_and_its_increment_brings_back_any_second() {
     sell(&server, "in the log", 3);
     server.sql("CREATE USER app@'%' IDENTIFIED BY 'x'; GRANT SELECT ON shop.* TO app@'%'; CREATE TABLE shop.later (a INT)");
     let (first, at_first) = changes(&source, Kind::Log, &at_increment).await;
-    server.sql("INSERT INTO shop.later VALUES (7)");
+    server.sql("INSERT INTO shop.later VALUES (7); CREATE EVENT shop.nightly ON SCHEDULE EVERY 1 DAY DO DELETE FROM shop.later");
     let disaster = server.next_second();
     server.sql("DROP TABLE shop.sale; DROP USER app@'%'");
     let (second, _) = changes(&source, Kind::Log, &at_first).await;
@@ -231,6 +231,12 @@ async fn a_log_over_a_copy_and_its_increment_brings_back_any_second() {
     let sold = "SELECT GROUP_CONCAT(n ORDER BY n) FROM (SELECT COUNT(*) AS n FROM shop.sale GROUP BY what) t";
     assert_eq!(copy.sql(sold), "3,5,2000");
     assert_eq!(copy.sql("SELECT a FROM shop.later"), "7");
+    assert_eq!(copy.sql("SELECT name FROM mysql.event WHERE db = 'shop'"), "nightly");
+    assert_eq!(
+        copy.sql("SELECT COUNT(*) FROM mysql.user WHERE user LIKE 'backstay%'"),
+        "0",
+        "no account is left"
+    );
     assert!(copy.sql("SHOW GRANTS FOR app@'%'").contains("GRANT SELECT ON `shop`.*"));
     assert_eq!(copy.sql("SELECT COUNT(*) FROM mysql.user WHERE user = 'root' AND host = 'localhost'"), "1");
 }

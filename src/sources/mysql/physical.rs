@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! programs (which there are) · here (the server and its data folder) · standing (where a copy stands) · chunks (its stream)
+//! options (what it says of settings)
 //! data_folder (the way back) · private_server (a server on it, for its log)
 //! ```
 //!
@@ -10,6 +11,7 @@
 mod chunks;
 pub(super) mod data_folder;
 mod here;
+mod options;
 pub(super) mod private_server;
 mod programs;
 mod standing;
@@ -140,7 +142,10 @@ async fn stream(program: Program, sink: &mut dyn Sink) -> Result<Told, Failure> 
         sink.write(bytes).await?;
     }
     must_have_completed(&copy.last_words().await?)?;
-    Told::read(&chunks.end()?)
+    let small = chunks.end()?;
+    // What a restore would refuse is no backup.
+    options::must_only_describe(&small)?;
+    Told::read(&small)
 }
 
 fn must_have_completed(said: &Said) -> Result<(), Failure> {

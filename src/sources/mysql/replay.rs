@@ -11,10 +11,7 @@ use super::{
     access::Access,
     accounts::Accounts,
     events::{Broken, UpTo},
-    physical::{
-        Copiers,
-        private_server::{self, PrivateServer},
-    },
+    physical::{Copiers, private_server::PrivateServer},
     programs::Programs,
     session::Session,
 };
@@ -146,10 +143,9 @@ pub(super) async fn over_copy(
 ) -> Result<String, Failure> {
     let server = PrivateServer::start(copiers, programs, folder).await?;
     let mut client = client(&server.access)?;
-    client.write(private_server::OPENING).await?;
     // Accounts are in the copy, too: what the log tells of them fits.
     feed_files(&server.access, &mut client, &Accounts::AsTold, stream, replay).await?;
-    client.write(private_server::CLOSING).await?;
+    client.write(server.closing().as_bytes()).await?;
     client.finish().await?;
     server.ended().await?;
     Ok(format!("{}: a data folder{}, on which mariadbd starts", folder.display(), as_of(replay)))

@@ -39,6 +39,15 @@ impl MariaDb {
         Self::start_with(&["--skip-log-bin"])
     }
 
+    /// A server that keeps files outside its data folder.
+    pub fn start_with_undo_in(folder: &Path) -> Self {
+        Self::start_with(&["--skip-log-bin", &format!("--innodb-undo-directory={}", folder.display())])
+    }
+
+    pub fn start_with_lower_case_names() -> Self {
+        Self::start_with(&["--log-bin=bin", "--binlog-format=ROW", "--lower-case-table-names=1"])
+    }
+
     fn start_with(options: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let data = folder.path().join("data");

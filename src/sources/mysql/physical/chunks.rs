@@ -10,6 +10,8 @@ use std::{
     path::{Component, Path},
 };
 
+use super::options;
+
 /// What every chunk begins with.
 pub(in super::super) const MAGIC: &[u8; 8] = b"XBSTCK01";
 
@@ -22,7 +24,9 @@ const LONGEST_PATH: usize = 512;
 /// The most files that are open at once.
 const MOST_OPEN: usize = 10_000;
 /// The most that is kept of a small file, bytes.
-const LARGEST_KEPT: usize = 64 * 1024;
+const LARGEST_KEPT: usize = options::LARGEST;
+/// The most small files that a copy has.
+const MOST_KEPT: usize = 16;
 /// Links to tablespaces that lie elsewhere: a server that is started on the copy would follow them to the original.
 const LINK: &str = ".isl";
 
@@ -142,7 +146,7 @@ impl Chunks {
                     return Err(Wrong::Broken(format!("opens over {MOST_OPEN} files at once")));
                 }
                 if self.open.insert(path.to_owned()) && is_small(path) {
-                    self.kept.insert(path.to_owned(), Vec::new());
+                    self.keep(path)?;
                 }
                 Ok(Expect::Extent { path: path.to_owned() })
             }
@@ -151,6 +155,16 @@ impl Chunks {
                 Ok(Expect::Header)
             }
             other => Err(Wrong::Broken(format!("has a chunk of the unknown type {:?}", char::from(other)))),
+        }
+    }
+
+    fn keep(&mut self, path: &str) -> Result<(), Wrong> {
+        if self.kept.len() >= MOST_KEPT {
+            return Err(Wrong::Broken(format!("tells of itself in over {MOST_KEPT} files")));
+        }
+        match self.kept.insert(path.to_owned(), Vec::new()) {
+            None => Ok(()),
+            Some(_) => Err(Wrong::Broken(format!("holds {path} twice"))),
         }
     }
 }
@@ -168,7 +182,8 @@ impl Expect {
 
 /// Whether a file tells of the copy itself: MariaDB renamed them in version 11.
 fn is_small(path: &str) -> bool {
-    path.starts_with("xtrabackup_") || path.starts_with("mariadb_backup_")
+    let tells = ["xtrabackup_", "mariadb_backup_"].iter().any(|beginning| path.starts_with(beginning));
+    path == options::OPTIONS || tells && !path.contains('/')
 }
 
 /// The path of a file beneath the folder that is copied.
@@ -242,6 +257,19 @@ mod tests {
         }
         assert!(matches!(looked_at(b"-- MariaDB dump 10.19", 64), Err(Wrong::Broken(_))));
         assert!(matches!(looked_at(&chunk(b'?', "a", None), 64), Err(Wrong::Broken(_))));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_of_the_copy_itself() {
+        let beneath = looked_at(&file("xtrabackup_shop/t.ibd", b"rows"), 64).unwrap();
+        assert!(beneath.is_empty(), "a database has any name");
+        let files = |number: usize| {
+            (0..number).flat_map(|n| file(&format!("xtrabackup_{n}"), b"x")).collect::<Vec<_>>()
+        };
+        assert_eq!(looked_at(&files(MOST_KEPT), 64).unwrap().len(), MOST_KEPT);
+        assert!(matches!(looked_at(&files(MOST_KEPT + 1), 64), Err(Wrong::Broken(_))));
+        let twice = file(options::OPTIONS, b"x").repeat(2);
+        assert!(matches!(looked_at(&twice, 64), Err(Wrong::Broken(_))));
     }
 
     #[test]

@@ -4,7 +4,14 @@ use std::{fs, io, path::Path};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::{chunks::Chunks, must_have_completed, programs::Copiers, setting, standing::Told};
+use super::{
+    chunks::Chunks,
+    must_have_completed,
+    options::{self, OPTIONS},
+    programs::Copiers,
+    setting,
+    standing::Told,
+};
 use crate::{
     process::Program,
     scratch,
@@ -13,9 +20,6 @@ use crate::{
 
 /// How much is handed to the program at once, bytes.
 const CHUNK: usize = 128 * 1024;
-
-/// What the server is to be told of the files, as the copy says; in every copy.
-pub(super) const OPTIONS: &str = "backup-my.cnf";
 
 pub(in super::super) type Stream<'a> = &'a mut (dyn AsyncRead + Send + Unpin);
 
@@ -102,7 +106,9 @@ async fn unpack(copiers: &Copiers, stream: Stream<'_>, folder: &Path) -> Result<
         }
     }
     program.finish().await?;
-    Told::read(&chunks.end()?)
+    let small = chunks.end()?;
+    options::must_only_describe(&small)?;
+    Told::read(&small)
 }
 
 /// Applies the log that a copy carries, and the pages of `changes`.

@@ -13,6 +13,10 @@ use super::{
 /// The file that every data folder has from its beginning; what stands in for it where it is kept elsewhere.
 const OLDEST: [&str; 2] = ["ibdata1", "mysql"];
 
+/// Where the engines put files that could lie elsewhere (MariaDB's documentation, "InnoDB System Variables").
+const PLACES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('innodb_undo_directory', 'innodb_data_home_dir', \
+                      'innodb_log_group_home_dir', 'aria_log_dir_path', 'innodb_data_file_path')";
+
 /// What stands in an artifact for the name of a data folder whose file system does not keep when files were made.
 pub(super) const NAMELESS: &str = "unknown";
 
@@ -38,6 +42,7 @@ impl Here {
         }
         must_be_this_host(&session.one("SELECT @@hostname").await?)?;
         must_be_the_folder(&session.one("SELECT @@datadir").await?, data_dir)?;
+        must_lie_inside(&session.rows(PLACES).await?, data_dir)?;
         Ok(Self { version, server: session.server_identity().await?, files: name_of(data_dir)? })
     }
 
@@ -118,6 +123,34 @@ fn must_be_the_folder(server: &str, declared: &Path) -> Result<(), Failure> {
     )))
 }
 
+/// A server that is started on a restored copy must not find the original's files.
+fn must_lie_inside(places: &[Vec<String>], data_dir: &Path) -> Result<(), Failure> {
+    let data = data_dir.canonicalize();
+    let data = data.map_err(|error| Failure::Refused(format!("{}: {error}", data_dir.display())))?;
+    let is_inside = |value: &str| {
+        let place = data.join(value);
+        place.canonicalize().is_ok_and(|place| place.starts_with(&data))
+    };
+    for row in places {
+        let [name, value] = row.as_slice() else {
+            return Err(Failure::Answer("the server's list of settings can't be read".to_owned()));
+        };
+        // `ibdata1:12M;/elsewhere/ibdata2:1G:autoextend` names files, which stand in the folder by their names alone.
+        let fits = match name.as_str() {
+            "innodb_data_file_path" => !value.contains('/'),
+            _ => is_inside(value),
+        };
+        if !fits {
+            return Err(Failure::Refused(format!(
+                "the server keeps files outside its data folder, {name} = {value:?}: a server on the restored copy would open \
+                 the original's; move them into {}, or use method = \"logical\"",
+                data_dir.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// A name of a data folder that a restart does not change, and another folder in its place does not have.
 fn name_of(data_dir: &Path) -> Result<String, Failure> {
     let wanted = StatxFlags::INO | StatxFlags::BTIME;
@@ -157,6 +190,27 @@ mod tests {
         assert_eq!(name_of(&one).unwrap(), name);
         assert_ne!(name_of(&other).unwrap(), name);
         assert!(name_of(scratch.path()).is_err());
+    }
+
+    #[test]
+    fn what_lies_outside_the_data_folder_is_refused() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (data, away) = (scratch.path().join("data"), scratch.path().join("away"));
+        [&data, &away].map(|folder| std::fs::create_dir(folder).unwrap());
+        std::os::unix::fs::symlink(&away, data.join("link")).unwrap();
+        let look =
+            |name: &str, value: &str| must_lie_inside(&[vec![name.to_owned(), value.to_owned()]], &data);
+        let inside = data.display().to_string();
+        for value in ["./", "", ".", inside.as_str()] {
+            look("innodb_undo_directory", value).unwrap();
+        }
+        look("innodb_data_file_path", "ibdata1:12M:autoextend").unwrap();
+        for value in [away.to_str().unwrap(), "..", "../away", "link", "absent"] {
+            let refused = look("innodb_log_group_home_dir", value).unwrap_err().reason();
+            assert!(refused.contains("innodb_log_group_home_dir"), "{refused}");
+        }
+        look("innodb_data_file_path", "ibdata1:12M;/dev/sdb1:1Graw").unwrap_err();
+        assert!(must_lie_inside(&[vec!["x".to_owned()]], &data).is_err());
     }
 
     #[test]
