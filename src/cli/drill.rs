@@ -123,11 +123,14 @@ async fn make(
 }
 
 fn reports(pass: &Pass) -> Vec<&DrillReport> {
-    let of_outcome = |outcome| match outcome {
-        &Outcome::Done(ref done) => done.drilled.as_deref(),
-        _ => None,
-    };
-    pass.outcomes.values().filter_map(of_outcome).collect()
+    pass.outcomes.values().filter_map(report_of).collect()
+}
+
+fn report_of(outcome: &Outcome) -> Option<&DrillReport> {
+    match outcome {
+        Outcome::Done(done) => done.drilled.as_deref(),
+        Outcome::Failed(_) | Outcome::Skipped(_) | Outcome::Cancelled => None,
+    }
 }
 
 fn failures(pass: &Pass) -> Vec<String> {

@@ -61,11 +61,14 @@ fn key() -> (String, Recipient) {
 }
 
 fn drills(plan: &Plan) -> Vec<&Drill> {
-    let drill = |action| match action {
-        &Action::Drill(ref drill) => Some(&**drill),
+    plan.steps.iter().filter_map(|step| drill_of(&step.action)).collect()
+}
+
+fn drill_of(action: &Action) -> Option<&Drill> {
+    match action {
+        Action::Drill(drill) => Some(drill),
         _ => None,
-    };
-    plan.steps.iter().filter_map(|step| drill(&step.action)).collect()
+    }
 }
 
 fn one(world: &World) -> Drill {
