@@ -5,6 +5,7 @@ pub mod cleanup;
 pub mod compare;
 pub mod copy;
 pub mod delete;
+pub mod drill;
 pub mod executor;
 mod failures;
 mod garbage;
@@ -50,6 +51,7 @@ impl Effects for World {
             Action::Repair { backup, store, .. } => (backup, store, new(), Work::Capture),
             Action::Copy { backup, to, artifact, .. } => (backup, to, *artifact, Work::Copy),
             Action::Restore(restore) => (&restore.backup, &restore.store, new(), Work::Reading),
+            Action::Drill(drill) => (&drill.backup, &drill.store, new(), Work::Reading),
             Action::Verify { backup, store, depth: Depth::Data | Depth::Plaintext, .. } => {
                 (backup, store, new(), Work::Reading)
             }
@@ -86,6 +88,7 @@ impl Effects for World {
             Action::Settle { backup, store, artifact } => self.settle(&of(backup), store, *artifact).await,
             Action::Push { mirror } => self.push(mirror).await,
             Action::Restore(restore) => self.restore(step, restore, name()?).await,
+            Action::Drill(drill) => self.drill(step, drill, name()?).await,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Artifacts: what one capture of one backup left in one store, and how artifacts hang together.
 
 pub mod approval;
+pub mod drill;
 pub mod index;
 pub mod layout;
 pub mod manifest;

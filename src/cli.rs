@@ -10,6 +10,7 @@ mod controller;
 mod declaration;
 mod demo;
 mod drift;
+mod drill;
 pub mod exit;
 mod explain;
 mod fleet;
@@ -127,6 +128,7 @@ enum Command {
     Backup(backup::Backup),
     Restore(restore::Restore),
     Verify(verify::Verify),
+    Drill(drill::Drill),
     Suspend(suspend::Suspend),
     Resume(suspend::Resume),
     Hold(hold::Hold),
@@ -173,6 +175,7 @@ fn run_command(command: Command, choice: Choice<'_>, terminal: &Terminal) -> any
         Command::Backup(command) => command.run(&choice.one()?, terminal),
         Command::Restore(command) => command.run(&choice.one()?, terminal),
         Command::Verify(command) => command.run(&choice.one()?, terminal),
+        Command::Drill(command) => command.run(&choice.one()?, terminal),
         Command::Suspend(command) => command.run(&choice.one()?, terminal),
         Command::Resume(command) => command.run(&choice.one()?, terminal),
         Command::Hold(command) => command.run(&choice.one()?, terminal),

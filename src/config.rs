@@ -47,6 +47,8 @@ pub struct Config {
     pub keys: Keys,
     /// Where schedules are armed.
     pub schedules: Schedules,
+    /// The folder that drills make their sandboxes in.
+    pub sandboxes: PathBuf,
     /// How much is done at a time.
     pub bounds: Bounds,
     /// What a commit may make this host do.
@@ -180,14 +182,25 @@ impl Config {
     }
 }
 
+/// Where sandboxes are unless the configuration says otherwise: beside the state directory, for other users may have to reach
+/// them.
+fn beside(state_dir: &Path) -> PathBuf {
+    let mut name = state_dir.file_name().unwrap_or_default().to_owned();
+    name.push("-sandboxes");
+    state_dir.with_file_name(name)
+}
+
 /// The configuration, if nothing is missing.
 fn lower(mirror: schema::Config, url: RepoUrl, folder: &Path, file: PathBuf) -> Option<Config> {
     let (repo, keys) = (mirror.repo?, mirror.keys?);
     let path = |path: Text<LocalPath>| folder.join(path.0.0);
     let trust = trust_of(&repo, folder);
+    let state_dir = path(mirror.state_dir?);
+    let sandboxes = mirror.drills.and_then(|drills| drills.sandbox).map(path);
     Some(Config {
         file,
-        state_dir: path(mirror.state_dir?),
+        sandboxes: sandboxes.unwrap_or_else(|| beside(&state_dir)),
+        state_dir,
         repo: Repo {
             url,
             branch: repo.branch.map_or_else(|| DEFAULT_BRANCH.to_owned(), |branch| branch.0.0),

@@ -17,7 +17,14 @@ use crate::{
     aws::{self, AwsCredentials, DynamodbOptions, S3Options},
     config::{Allow, Config, Host, Schedules, allow},
     git::{Mirror, Tips},
-    plan::{CannotRun, cannot_run},
+    plan::{CannotRun, action::SandboxKind, cannot_run},
+    sandboxes::{
+        Sandbox, SandboxError,
+        folder::FolderSandbox,
+        home::Home,
+        mariadb::MariadbSandbox,
+        postgres::{self as postgres_sandbox, ClusterSandbox, PostgresSandbox},
+    },
     schedulers::{
         self, Scheduler,
         controller::Timetable,
@@ -59,6 +66,15 @@ pub trait Registry: Send + Sync {
 
     /// A declared source.
     async fn source(&self, declared: &spec::Source) -> Result<Box<dyn Source>, Refusal>;
+
+    /// A sandbox of this kind for what a declared source restores.
+    async fn sandbox(
+        &self,
+        _kind: SandboxKind,
+        _declared: &spec::Source,
+    ) -> Result<Box<dyn Sandbox>, Refusal> {
+        Err(Refusal::NotBuilt("sandboxes".to_owned()))
+    }
 
     /// The infra repo itself, as a source: bundles on top of `prerequisites`.
     fn infra(&self, mirror: &Mirror, prerequisites: Option<Tips>) -> Box<dyn Source>;
@@ -114,6 +130,12 @@ impl From<SecretError> for Refusal {
 
 impl From<SourceError> for Refusal {
     fn from(error: SourceError) -> Self {
+        Refusal::Settings(error.to_string())
+    }
+}
+
+impl From<SandboxError> for Refusal {
+    fn from(error: SandboxError) -> Self {
         Refusal::Settings(error.to_string())
     }
 }
@@ -369,6 +391,51 @@ impl Registry for Drivers {
         })
     }
 
+    async fn sandbox(&self, kind: SandboxKind, declared: &spec::Source) -> Result<Box<dyn Sandbox>, Refusal> {
+        let home = Home::make(&self.config.sandboxes)?;
+        Ok(match (kind, declared) {
+            (SandboxKind::Mariadb, spec::Source::Mysql(mysql)) => {
+                let server = in_sandbox(&mysql.server, MariadbSandbox::socket(&home), "root");
+                let (method, binary_logs) = (spec::MysqlMethod::Logical, spec::BinaryLogs::Left);
+                let source = MysqlSource::new(spec::Mysql { server, method, binary_logs }, None);
+                Box::new(MariadbSandbox::new(home, Box::new(source)))
+            }
+            (SandboxKind::Postgres, spec::Source::Postgres(declared)) => {
+                let socket = postgres_sandbox::socket(&home);
+                let server = in_sandbox(&declared.server, socket, postgres_sandbox::SUPERUSER);
+                let first = logical(spec::Server { databases: Vec::new(), ..server.clone() });
+                let source = logical(server).without_owners();
+                Box::new(PostgresSandbox::new(home, Box::new(first), Box::new(source)))
+            }
+            (SandboxKind::PostgresCluster, spec::Source::Postgres(declared)) => {
+                let socket = postgres_sandbox::socket(&home);
+                let asks = |user: &str| -> Box<dyn Source> {
+                    let server = in_sandbox(&declared.server, socket.clone(), user);
+                    Box::new(logical(spec::Server { databases: Vec::new(), ..server }))
+                };
+                let own = declared.server.user.as_deref();
+                let asking = std::iter::once("postgres").chain(own).map(asks).collect();
+                // The files of a cluster are unpacked without asking its server anything.
+                let loader = PostgresSource::new(declared.clone(), None);
+                let loader = loader.keep_data_folder("a drill touches nothing but its sandbox");
+                Box::new(ClusterSandbox::new(home, Box::new(loader), asking))
+            }
+            (SandboxKind::Sqlite, spec::Source::Sqlite { path }) => {
+                let loader = SqliteSource::new(path.clone(), self.scratch.clone());
+                let restored = FolderSandbox::files_of(&home).join(loader.stream_name());
+                let inspector = SqliteSource::new(restored, self.scratch.clone());
+                Box::new(FolderSandbox::new(home, Box::new(loader)).asking(Box::new(inspector)))
+            }
+            (SandboxKind::Folder, declared) => {
+                Box::new(FolderSandbox::new(home, self.source(declared).await?))
+            }
+            (kind, declared) => {
+                let what = format!("sandboxes of kind {kind:?} for sources of kind `{}`", declared.kind());
+                return Err(Refusal::NotBuilt(what));
+            }
+        })
+    }
+
     fn infra(&self, mirror: &Mirror, prerequisites: Option<Tips>) -> Box<dyn Source> {
         Box::new(GitSource::new(mirror.path().to_owned(), prerequisites))
     }
@@ -384,4 +451,21 @@ impl Registry for Drivers {
         });
         refused.chain(self.kept_data(spec)).chain(self.not_held(spec)).collect()
     }
+}
+
+/// The declared databases on the server of a sandbox.
+fn in_sandbox(declared: &spec::Server, socket: PathBuf, user: &str) -> spec::Server {
+    spec::Server {
+        host: String::new(),
+        port: None,
+        socket: Some(socket),
+        user: Some(user.to_owned()),
+        password: None,
+        databases: declared.databases.clone(),
+        tls: spec::Tls::Default,
+    }
+}
+
+fn logical(server: spec::Server) -> PostgresSource {
+    PostgresSource::new(spec::Postgres { server, method: spec::PostgresMethod::Logical }, None)
 }

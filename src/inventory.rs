@@ -1,6 +1,7 @@
 //! The actual state: what was observed, and what could not be.
 
 mod chronicle;
+mod drills;
 mod kept_log;
 mod lineage;
 mod made;
@@ -27,6 +28,7 @@ use crate::{
 };
 
 pub use chronicle::{Chronicle, Healed, InForce, Ruling};
+pub use drills::DrillHistory;
 pub use kept_log::{KeptLog, LogRisk, LogSeen, WalStatus};
 pub use lineage::lineage;
 pub use made::{Made, MirrorMade, StoreMade};

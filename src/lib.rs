@@ -43,6 +43,7 @@ pub mod status;
 pub mod aws;
 pub mod drivers;
 pub mod process;
+pub mod sandboxes;
 pub mod schedulers;
 pub mod scratch;
 pub mod secrets;

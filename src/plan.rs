@@ -9,6 +9,7 @@ pub mod cannot_run;
 pub mod check;
 mod copies;
 mod draft;
+pub mod drill;
 pub mod due;
 pub(crate) mod facts;
 pub mod heal;
@@ -67,6 +68,7 @@ pub fn plan(spec: &Spec, inventory: &Inventory, limits: &Limits, now: Timestamp)
     retention::plan(&facts, &expired, &lacking, &mut draft);
     orphans::plan(&facts, &mut draft);
     verification::plan(&facts, &expired, &mut draft);
+    drill::plan(&facts, &expired, &mut draft);
     sweeps::plan(&facts, &mut draft);
     suspensions::hold_back(&facts, &mut draft);
     heal::go_easy(&facts, &mut draft);

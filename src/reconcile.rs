@@ -56,6 +56,7 @@ use crate::{
     plan::{
         self, Limits, Plan,
         check::{Malformed, check, withhold_deletions},
+        drill::{self, CannotDrill},
         heal,
         manual::{self, CannotCapture},
         part::Part,
@@ -165,6 +166,9 @@ pub enum PassError {
     /// There is nothing to restore.
     #[error(transparent)]
     CannotRestore(#[from] CannotRestore),
+    /// A drill is not possible.
+    #[error(transparent)]
+    CannotDrill(#[from] CannotDrill),
     /// A fault of Backstay's own.
     #[error("failed to end the pass: {0}; report this fault with the log")]
     Broken(String),
@@ -383,6 +387,7 @@ impl Controller {
             Ask::Repair(scope) => verify::repair(spec, inventory, &limits, scope, now),
             Ask::Heal(resources) => heal::heal(spec, inventory, &limits, resources, now)?,
             Ask::Restore(request) => restore::restore(spec, inventory, &limits, request, now)?,
+            Ask::Drill(requests) => drill::manual(spec, inventory, &limits, requests, now)?,
         };
         self.checked(plan, desired, inventory)
     }

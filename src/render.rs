@@ -4,6 +4,7 @@ pub mod artifacts;
 pub mod departures;
 pub mod diagnostics;
 pub mod drift;
+pub mod drills;
 pub mod explanation;
 pub mod fleets;
 pub mod lineage;

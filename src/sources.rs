@@ -35,7 +35,7 @@ use tokio::io::AsyncRead;
 use crate::{
     artifact::{
         Kind,
-        manifest::{Details, Edge, Moment},
+        manifest::{Counts, Details, Edge, Moment},
         until::Until,
     },
     diagnostic::Severity,
@@ -148,6 +148,17 @@ pub trait Source: Send + Sync {
     /// they are restored to a folder aside, and [`Source::join`] makes one of them.
     fn adds_up(&self, _place: &Place) -> bool {
         true
+    }
+
+    /// Counts what was restored, as [`Source::capture`] counted it. Asked of sandboxes only.
+    async fn count(&self) -> Result<Counts, SourceError> {
+        Ok(Counts::default())
+    }
+
+    /// The only value that the statement `sql` gives, in `database` where the engine has several. Asked of sandboxes only, where it
+    /// may add what it needs. `sql` is not trusted: it reads what was restored, and nothing else.
+    async fn ask(&self, _database: Option<&str>, _sql: &str) -> Result<String, SourceError> {
+        Err(SourceError::misplaced(&self.stream_name(), "it is not asked in SQL"))
     }
 
     /// Makes `place` of a chain that was restored to `folder`. Refuses to overwrite what exists.

@@ -6,6 +6,7 @@ mod backup;
 pub mod conditions;
 mod contact;
 pub mod drifted;
+mod drill;
 pub mod explain;
 mod store;
 pub mod words;
@@ -19,6 +20,7 @@ pub use backup::{BackupStatus, Declared, Objective, ObjectiveState, RestorePoint
 pub use conditions::{Concern, Condition};
 pub use contact::{Contact, Silence};
 use drifted::Report;
+pub use drill::DrillStatus;
 pub use store::{Cost, StoreState, StoreStatus};
 
 use crate::{
@@ -27,7 +29,7 @@ use crate::{
     plan::{Approved, CannotRun, Limits, Plan, Waiting, Withheld, facts::Facts, part::Part},
     spec::{
         Spec, Suspension,
-        names::{BackupName, FleetName, FolderName, StoreName},
+        names::{BackupName, DrillName, FleetName, FolderName, StoreName},
     },
 };
 
@@ -57,6 +59,9 @@ pub struct Status {
     /// What backups were called before, each with the name that it has now.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub moved: BTreeMap<BackupName, BackupName>,
+    /// Every drill of a backup.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub drills: BTreeMap<DrillName, DrillStatus>,
     /// Every declared store.
     pub stores: BTreeMap<StoreName, StoreStatus>,
     /// How many steps the next pass would take.
@@ -162,6 +167,7 @@ impl Status {
             conditions: Vec::new(),
             backups: backup::all(&facts, plan),
             moved: moved(spec),
+            drills: drill::all(&facts),
             stores: store::all(&facts),
             pending: plan.steps.len(),
             waiting: plan.waiting.clone(),
@@ -180,6 +186,8 @@ impl Status {
         let others = before.backups.iter().filter(|(name, _)| !part.has(name));
         let others: Vec<_> = others.map(|(name, status)| (name.clone(), status.seen_at(self.at))).collect();
         self.backups.extend(others);
+        // A part has no drills: they are as they were.
+        self.drills.clone_from(&before.drills);
         self.concluded()
     }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    artifact::ArtifactId,
+    artifact::{ArtifactId, drill::DrillReport},
     inventory::Interrupted,
     plan::{Action, Step},
     progress::{Progress, Unseen},
@@ -55,8 +55,11 @@ pub struct Done {
     /// The folder that has the artifact.
     #[serde(skip)]
     pub folder: Option<FolderName>,
-    /// Damage that a check found: the check itself succeeded.
+    /// Damage that a check found, or why a drill did not pass: the check or drill itself succeeded.
     pub damage: Vec<String>,
+    /// What a drill found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drilled: Option<Box<DrillReport>>,
 }
 
 /// A step that failed, and what happens next.

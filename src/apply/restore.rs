@@ -82,9 +82,9 @@ pub async fn restore(
     keys: &Arc<Keys>,
     progress: &Arc<dyn Progress>,
 ) -> Result<Restored, RestoreError> {
-    let mut replay = replay(manifests, logs)?;
+    let mut replaying = replay(manifests, logs)?;
     let made = source.prepare(place).await.map_err(RestoreError::Source)?;
-    if replay.is_some() && made == Place::Original {
+    if replaying.is_some() && made == Place::Original {
         // Whatever can be found out about the streams before is: from here on the original is gone.
         for manifest in manifests.iter().chain(logs.manifests) {
             open(manifest, folder, keys).await?;
@@ -93,18 +93,47 @@ pub async fn restore(
         source.make_way().await.map_err(RestoreError::Source)?;
     }
     let mut restored = restore_data(manifests, folder, source, &made, keys, progress).await?;
-    if let Some(replay) = &mut replay {
-        for manifest in logs.manifests {
-            let mut reader = open(manifest, folder, keys).await?.reader(progress.clone());
-            let replayed = source.replay(&mut reader.bytes, &made, replay).await;
-            restored = proved(replayed, reader, manifest, folder).await?;
-            if let Moment::Window { until, .. } = &manifest.moment {
-                // Logs may overlap: nothing is replayed twice.
-                replay.from.clone_from(&until.position);
-            }
+    if let Some(replaying) = &mut replaying {
+        restored = replay_each(replaying, logs, folder, source, &made, keys, progress).await?;
+    }
+    source.conclude(&made, place, replaying.as_ref(), restored).await.map_err(RestoreError::Source)
+}
+
+/// Replays `logs` over what was restored of `manifests` to `place`, where it was put together, and nothing else.
+pub async fn replay_logs(
+    manifests: &[Manifest],
+    logs: Logs<'_>,
+    folder: &BackupFolder,
+    source: &dyn Source,
+    place: &Place,
+    keys: &Arc<Keys>,
+    progress: &Arc<dyn Progress>,
+) -> Result<Restored, RestoreError> {
+    let Some(mut replaying) = replay(manifests, logs)? else { return Err(RestoreError::Nothing) };
+    let restored = replay_each(&mut replaying, logs, folder, source, place, keys, progress).await?;
+    source.conclude(place, place, Some(&replaying), restored).await.map_err(RestoreError::Source)
+}
+
+async fn replay_each(
+    replaying: &mut Replay,
+    logs: Logs<'_>,
+    folder: &BackupFolder,
+    source: &dyn Source,
+    place: &Place,
+    keys: &Arc<Keys>,
+    progress: &Arc<dyn Progress>,
+) -> Result<Restored, RestoreError> {
+    let mut restored = Err(RestoreError::Nothing);
+    for manifest in logs.manifests {
+        let mut reader = open(manifest, folder, keys).await?.reader(progress.clone());
+        let replayed = source.replay(&mut reader.bytes, place, replaying).await;
+        restored = Ok(proved(replayed, reader, manifest, folder).await?);
+        if let Moment::Window { until, .. } = &manifest.moment {
+            // Logs may overlap: nothing is replayed twice.
+            replaying.from.clone_from(&until.position);
         }
     }
-    source.conclude(&made, place, replay.as_ref(), restored).await.map_err(RestoreError::Source)
+    restored
 }
 
 /// What can't be loaded must not make way for itself.

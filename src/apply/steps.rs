@@ -1,5 +1,6 @@
 //! The steps of each family, from the names in a plan to what the families' modules work with.
 
+mod drills;
 mod transfers;
 mod upkeep;
 

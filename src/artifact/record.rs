@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ArtifactId, Depth,
     approval::{PlanApproval, Warrant},
+    drill::Drilled,
     layout::PackName,
 };
 use crate::{
@@ -182,6 +183,8 @@ pub enum Event {
     RewriteApproved(RewriteApproval),
     /// What somebody had changed was put back as Backstay had made it.
     Healed(Healed),
+    /// A drill came to an end.
+    Drilled(Box<Drilled>),
     /// Deletions that a safety rule holds back were approved by a person's word on a host: exactly these, until it expires.
     PlanApproved {
         /// The backup whose artifacts go, as the plan names it.

@@ -58,7 +58,7 @@ const NAMED: &str = "point:";
 
 /// A restore point as people name it.
 #[derive(Clone, Debug)]
-struct At(Point);
+pub(super) struct At(pub(super) Point);
 
 impl FromStr for At {
     type Err = String;

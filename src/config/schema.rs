@@ -30,6 +30,8 @@ pub(super) struct Config {
     pub keys: Option<Keys>,
     /// Where schedules are armed. Default: in the controller's own timetable, which `backstay run` watches.
     pub schedules: Option<Schedules>,
+    /// How drills are made.
+    pub drills: Option<Drills>,
     /// How much is done at a time.
     pub bounds: Option<Bounds>,
     /// What a commit may make this host do; everything else is refused.
@@ -64,6 +66,14 @@ pub(super) enum SchedulerKind {
     Cron,
     /// systemd, by timers.
     Systemd,
+}
+
+/// How drills are made.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Drills {
+    /// The folder that they make their sandboxes in. Default: beside `state_dir`, its name with `-sandboxes` at its end.
+    pub sandbox: Option<Text<LocalPath>>,
 }
 
 /// How much is done at a time.

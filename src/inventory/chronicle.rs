@@ -11,13 +11,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::DrillHistory;
 use crate::{
     artifact::{
         approval::PlanApproval,
+        drill::Drilled,
         record::{Event, Mark, Record, RewriteApproval},
     },
     drift::Kind,
-    spec::{Suspension, names::StoreName, suspension::Scope},
+    spec::{
+        Suspension,
+        names::{DrillName, FolderName, StoreName},
+        suspension::Scope,
+    },
 };
 
 /// What the trusted records of one store tell.
@@ -32,6 +38,7 @@ pub struct Chronicle {
     plans: Vec<PlanApproval>,
     rulings: BTreeMap<Scope, Ruling>,
     heals: BTreeMap<Healed, BTreeSet<Timestamp>>,
+    drills: BTreeMap<DrillName, BTreeMap<FolderName, DrillHistory>>,
 }
 
 /// Something that drifted and was put back: the same as long as it is the same thing in the same way.
@@ -86,6 +93,11 @@ impl Chronicle {
             self.rulings.insert(scope.clone(), Ruling { at: record.at, suspension });
         }
         self.add_heals(record);
+        for event in &record.events {
+            if let Event::Drilled(drilled) = event {
+                self.add_drilled(drilled);
+            }
+        }
         self.rewrites.extend(record.events.iter().filter_map(|event| match event {
             Event::RewriteApproved(approval) => Some(approval.clone()),
             _ => None,
@@ -94,6 +106,17 @@ impl Chronicle {
             Event::PlanApproved { approval, .. } => Some(approval.clone()),
             _ => None,
         }));
+    }
+
+    /// Takes note of a drill's result.
+    pub fn add_drilled(&mut self, drilled: &Drilled) {
+        let of_drill = self.drills.entry(drilled.drill.clone()).or_default();
+        of_drill.entry(drilled.backup.clone()).or_default().add(drilled);
+    }
+
+    /// What is known of a drill of a backup.
+    pub fn drill(&self, drill: &DrillName, backup: &FolderName) -> Option<&DrillHistory> {
+        self.drills.get(drill)?.get(backup)
     }
 
     fn add_heals(&mut self, record: &Record) {

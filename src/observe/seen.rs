@@ -9,6 +9,7 @@ use crate::{
     artifact::{
         ArtifactId, Depth,
         approval::PlanHash,
+        drill::Drilled,
         record::{Mark, Record},
     },
     inventory::{
@@ -57,6 +58,8 @@ pub enum Change {
         /// What is wrong; empty when all was well.
         damage: Vec<String>,
     },
+    /// A drill came to an end, which the records will tell.
+    Drilled(Box<Drilled>),
     /// Something that only a listing tells.
     Unclear,
 }
@@ -171,6 +174,9 @@ impl Seen {
         if change == Change::Unclear {
             return self.forget(store);
         }
+        if let Change::Drilled(drilled) = &change {
+            return found.records.add_drilled(drilled);
+        }
         let stored = found.backups.entry(backup.clone()).or_default();
         match change {
             Change::Committed(artifact) => {
@@ -202,7 +208,7 @@ impl Seen {
                     checked(artifact, depth, &damage, now);
                 }
             }
-            Change::Unclear => {}
+            Change::Drilled(_) | Change::Unclear => {}
         }
     }
 }

@@ -13,8 +13,8 @@ use crate::{
     },
     inventory::ArmedSchedule,
     spec::{
-        Source,
-        names::{BackupName, StoreName},
+        DrillCheck, PostgresMethod, Source,
+        names::{BackupName, DrillName, StoreName},
     },
 };
 
@@ -113,6 +113,8 @@ pub enum Action {
     },
     /// Restores an artifact, and before it those that it requires.
     Restore(Restore),
+    /// Restores into a sandbox, checks what came back, and removes it again.
+    Drill(Box<Drill>),
 }
 
 impl Action {
@@ -121,6 +123,7 @@ impl Action {
         match self {
             Action::Capture(capture) => Some(&capture.backup),
             Action::Restore(restore) => Some(&restore.backup),
+            Action::Drill(drill) => Some(&drill.backup),
             Action::Copy { backup, .. }
             | Action::Delete { backup, .. }
             | Action::Verify { backup, .. }
@@ -138,6 +141,7 @@ impl Action {
         match self {
             Action::Capture(capture) => vec![&capture.store],
             Action::Restore(restore) => vec![&restore.store],
+            Action::Drill(drill) => vec![&drill.store],
             Action::Copy { from, to, .. } => vec![from, to],
             Action::Repair { store, from, .. } => vec![store, from],
             Action::Delete { store, .. }
@@ -194,6 +198,67 @@ pub struct Restore {
     pub paths: Vec<String>,
     /// Where the data goes.
     pub to: Destination,
+}
+
+/// A drill, decided in full.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drill {
+    /// Its name in the declaration.
+    pub drill: DrillName,
+    /// The slot that it fills; `None` when a person asks for it.
+    pub slot: Option<Timestamp>,
+    /// The backup.
+    pub backup: BackupName,
+    /// The artifacts to restore, in this order. Never empty.
+    pub artifacts: Vec<ArtifactId>,
+    /// Logs to replay after them, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<ArtifactId>,
+    /// What logs are replayed up to; all of them where it is `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Until>,
+    /// The moment that this brings back.
+    pub point: Timestamp,
+    /// Whether that is the newest moment that could be brought back: only then its age says something.
+    pub is_newest: bool,
+    /// Where they are read.
+    pub store: StoreName,
+    /// What they are restored into.
+    pub sandbox: SandboxKind,
+    /// What must hold afterwards.
+    pub checks: Vec<DrillCheck>,
+}
+
+/// What a drill restores into: gone afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SandboxKind {
+    /// A folder.
+    Folder,
+    /// A folder with a database of SQLite.
+    Sqlite,
+    /// A server of MariaDB, into which databases are loaded.
+    Mariadb,
+    /// A server of PostgreSQL, into which databases are loaded.
+    Postgres,
+    /// A server of PostgreSQL on the restored files of a cluster.
+    PostgresCluster,
+}
+
+impl SandboxKind {
+    /// The sandbox for what a source restores.
+    pub fn of(source: &Source) -> Self {
+        match source {
+            Source::Mysql(_) => SandboxKind::Mariadb,
+            Source::Postgres(postgres) => match postgres.method {
+                PostgresMethod::Logical => SandboxKind::Postgres,
+                PostgresMethod::Physical { .. } => SandboxKind::PostgresCluster,
+            },
+            Source::Sqlite { .. } => SandboxKind::Sqlite,
+            _ => SandboxKind::Folder,
+        }
+    }
 }
 
 /// Where restored data goes.
@@ -279,6 +344,15 @@ impl fmt::Display for Action {
                     write!(f, "({} only) ", restore.paths.join(", "))?;
                 }
                 write!(f, "from {} to {}", restore.store, restore.to)
+            }
+            Action::Drill(drill) => {
+                write!(f, "drill {}: {} ", drill.drill, drill.backup)?;
+                drill.artifacts.last().map_or(Ok(()), |point| write!(f, "{point} "))?;
+                if !drill.logs.is_empty() {
+                    write!(f, "with {} logs ", drill.logs.len())?;
+                    drill.until.as_ref().map_or(Ok(()), |until| write!(f, "up to {until} "))?;
+                }
+                write!(f, "from {}", drill.store)
             }
         }
     }

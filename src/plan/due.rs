@@ -167,7 +167,8 @@ pub fn next_due(spec: &Spec, inventory: &Inventory, limits: &Limits, now: Timest
     let suspensions = suspensions.flatten().filter(|at| *at > now).min();
     let heals =
         inventory.heals(now).into_values().filter_map(|heals| heals.again_at()).filter(|at| *at > now).min();
-    captures.into_iter().chain(stored).chain(suspensions).chain(heals).min()
+    let drills = super::drill::next_slot(&facts);
+    captures.into_iter().chain(stored).chain(suspensions).chain(heals).chain(drills).min()
 }
 
 fn next_captures(facts: &Facts<'_>, backup: &Backup) -> Vec<Timestamp> {

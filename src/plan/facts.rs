@@ -72,6 +72,7 @@ impl<'a> Facts<'a> {
         cannot_run.extend(limits.refused.iter().cloned());
         cannot_run.extend(cannot_run::by_identities(spec, limits));
         cannot_run.extend(cannot_run::by_scheduler(inventory));
+        cannot_run.extend(super::drill::unreadable(spec, limits));
         cannot_run.sort_unstable();
         cannot_run.dedup();
         let suspensions = inventory.suspensions(spec).into_iter().filter(|it| it.is_on(now)).collect();

@@ -213,11 +213,7 @@ pub fn restore(
 ) -> Result<Plan, CannotRestore> {
     in_parts(spec, request)?;
     let facts = Facts::gather(spec, inventory, limits, now);
-    let places = places(&facts, request)?;
-    let (restore, reason) = match by_log::restore(&facts, request)? {
-        Some(by_log) => by_log,
-        None => to_artifact(&facts, request, &places)?,
-    };
+    let (restore, reason) = decide(&facts, request)?;
     let mut draft = Draft::default();
     draft.step(Action::Restore(restore), reason);
     Ok(draft.finish(&facts))
@@ -234,6 +230,15 @@ fn in_parts(spec: &Spec, request: &Request) -> Result<(), CannotRestore> {
         Some(_) | None => return Ok(()),
     };
     Err(CannotRestore::WholeOnly { backup: request.backup.clone(), what })
+}
+
+/// The restore that is asked for, with its reason.
+pub(super) fn decide(facts: &Facts<'_>, request: &Request) -> Result<(Restore, String), CannotRestore> {
+    let places = places(facts, request)?;
+    match by_log::restore(facts, request)? {
+        Some(by_log) => Ok(by_log),
+        None => to_artifact(facts, request, &places),
+    }
 }
 
 /// The restore of an artifact by itself, with what it requires.

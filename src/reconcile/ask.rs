@@ -6,7 +6,7 @@ use super::Extent;
 use crate::{
     artifact::Depth,
     observe::Freshness,
-    plan::{Plan, manual, restore, verify::Scope},
+    plan::{Plan, drill, manual, restore, verify::Scope},
     spec::{Healable, names::BackupName},
 };
 
@@ -31,6 +31,8 @@ pub enum Ask {
     Heal(BTreeSet<Healable>),
     /// A restore.
     Restore(restore::Request),
+    /// Drills on demand.
+    Drill(Vec<drill::Request>),
 }
 
 impl Ask {
@@ -42,7 +44,8 @@ impl Ask {
             | Ask::Verify(..)
             | Ask::Repair(_)
             | Ask::Heal(_)
-            | Ask::Restore(_) => Extent::Request,
+            | Ask::Restore(_)
+            | Ask::Drill(_) => Extent::Request,
         }
     }
 }

@@ -181,7 +181,12 @@ impl Controller {
                 let due = self.planned(&Ask::Due(names.clone()), &desired, &seen.inventory)?;
                 self.begin(pass, &desired, seen, due, None).await?;
             }
-            Ask::Exactly(_) | Ask::Verify(..) | Ask::Repair(_) | Ask::Heal(_) | Ask::Restore(_) => {}
+            Ask::Exactly(_)
+            | Ask::Verify(..)
+            | Ask::Repair(_)
+            | Ask::Heal(_)
+            | Ask::Restore(_)
+            | Ask::Drill(_) => {}
         }
         Ok(plan)
     }

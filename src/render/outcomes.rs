@@ -11,7 +11,7 @@ use crate::{
 /// A line for every step, and a sum.
 pub fn text(plan: &Plan, outcomes: &BTreeMap<StepId, Outcome>, palette: Palette) -> String {
     let mut out = String::new();
-    let (mut done, mut damaged, mut failed, mut left) = (0, 0, 0, 0);
+    let (mut done, mut damaged, mut unpassed, mut failed, mut left) = (0, 0, 0, 0, 0);
     for step in &plan.steps {
         let phrase = phrase(&step.action);
         let line = match outcomes.get(&step.id) {
@@ -24,9 +24,18 @@ pub fn text(plan: &Plan, outcomes: &BTreeMap<StepId, Outcome>, palette: Palette)
                 format!("{} {phrase}{}", palette.good("✓"), note.unwrap_or_default())
             }
             Some(Outcome::Done(found)) => {
-                damaged += 1;
                 let what: String = found.damage.iter().map(|what| format!("\n    {what}")).collect();
-                format!("{} {phrase}: {}{what}", palette.bad("✗"), palette.bad("damaged"))
+                let word = match &found.drilled {
+                    Some(report) => {
+                        unpassed += 1;
+                        report.drilled.outcome.to_string()
+                    }
+                    None => {
+                        damaged += 1;
+                        "damaged".to_owned()
+                    }
+                };
+                format!("{} {phrase}: {}{what}", palette.bad("✗"), palette.bad(word))
             }
             Some(Outcome::Failed(failure)) => {
                 failed += 1;
@@ -46,21 +55,27 @@ pub fn text(plan: &Plan, outcomes: &BTreeMap<StepId, Outcome>, palette: Palette)
     if plan.steps.is_empty() {
         out.push_str("Nothing to do.\n");
     } else {
-        let _ = writeln!(out, "\n{}", sum(done, damaged, failed, left));
+        let _ = writeln!(
+            out,
+            "\n{}",
+            sum(
+                done,
+                [
+                    (damaged, "found damaged"),
+                    (unpassed, "not passed"),
+                    (failed, "failed"),
+                    (left, "not done")
+                ]
+            )
+        );
     }
     out
 }
 
-fn sum(done: usize, damaged: usize, failed: usize, left: usize) -> String {
+fn sum(done: usize, others: [(usize, &str); 4]) -> String {
     let mut sum = count(done, "step done", "steps done");
-    if damaged > 0 {
-        let _ = write!(sum, ", {damaged} found damaged");
-    }
-    if failed > 0 {
-        let _ = write!(sum, ", {failed} failed");
-    }
-    if left > 0 {
-        let _ = write!(sum, ", {left} not done");
+    for (number, what) in others.into_iter().filter(|(number, _)| *number > 0) {
+        let _ = write!(sum, ", {number} {what}");
     }
     sum + "."
 }

@@ -146,6 +146,7 @@ fn sign(action: &Action, palette: Palette) -> String {
         Action::Disarm(_) | Action::Delete { .. } | Action::Sweep { .. } => palette.bad("-"),
         Action::Repair { .. } | Action::Restore(_) => palette.warn("~"),
         Action::Verify { .. }
+        | Action::Drill(_)
         | Action::RecordUnreferenced { .. }
         | Action::CleanUp { .. }
         | Action::Settle { .. } => palette.faint("·"),

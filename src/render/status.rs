@@ -7,11 +7,12 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::{Palette, WIDEST, bytes, duration, moment, short_revision, told};
 use crate::{
+    artifact::drill::Drilled,
     plan::due::SlotState,
-    spec::names::{BackupName, StoreName},
+    spec::names::{BackupName, DrillName, StoreName},
     status::{
-        BackupStatus, Concern, Declared, ObjectiveState, Revisions, Status, StoreState, StoreStatus,
-        StoredStatus,
+        BackupStatus, Concern, Declared, DrillStatus, ObjectiveState, Revisions, Status, StoreState,
+        StoreStatus, StoredStatus,
     },
 };
 
@@ -22,6 +23,9 @@ const SHORT: usize = 24;
 pub fn text(status: &Status, palette: Palette) -> String {
     let mut out = heading(status, palette);
     section(&mut out, &backups(status.backups.iter(), status, palette));
+    if !status.drills.is_empty() {
+        section(&mut out, &drills(status.drills.iter(), status, palette));
+    }
     section(&mut out, &stores(status, palette));
     conditions(&mut out, status, |_| true, palette);
     super::plan::approved(&mut out, &status.approved, &status.zone, palette);
@@ -35,7 +39,13 @@ pub fn of_backup(status: &Status, name: &BackupName, palette: Palette) -> String
     if let Some(backup) = status.backups.get(name) {
         moments(&mut out, backup, &status.zone);
     }
-    let subjects = [format!("backup.{name}"), name.to_string()];
+    let own = || status.drills.iter().filter(|(_, drill)| drill.backup == *name);
+    if own().next().is_some() {
+        section(&mut out, &drills(own(), status, palette));
+    }
+    let drills = own().map(|(drill, _)| format!("drill.{drill}"));
+    let subjects: Vec<String> =
+        [format!("backup.{name}"), name.to_string()].into_iter().chain(drills).collect();
     conditions(&mut out, status, |subject| subjects.iter().any(|known| known == subject), palette);
     out
 }
@@ -112,6 +122,37 @@ fn backups<'a>(
             objective(backup, palette),
             next(backup, name, status.at, palette),
             stored(backup, palette),
+        ]);
+    }
+    table
+}
+
+fn drills<'a>(
+    all: impl Iterator<Item = (&'a DrillName, &'a DrillStatus)>,
+    status: &Status,
+    palette: Palette,
+) -> Table {
+    let mut table = table(["DRILL", "OF", "LAST", "RESULT", "RECOVERY TOOK", "NEXT"]);
+    let length = |seconds: u64| duration(Duration::from_secs(seconds));
+    for (name, drill) in all {
+        let last = drill.last.as_ref();
+        let ago = |last: &Drilled| match u64::try_from(status.at.duration_since(last.began).as_secs()) {
+            Ok(0) | Err(_) => "now".to_owned(),
+            Ok(seconds) => format!("{} ago", length(seconds)),
+        };
+        let next =
+            drill.next.map(|next| u64::try_from(next.duration_since(status.at).as_secs()).unwrap_or(0));
+        table.add_row([
+            palette.strong(name),
+            drill.backup.to_string(),
+            last.map_or_else(|| palette.bad("never"), ago),
+            last.map_or_else(String::new, |last| super::drills::outcome(&last.outcome, palette)),
+            last.and_then(|last| last.rto_seconds).map_or_else(String::new, length),
+            match (&drill.cannot_run, next) {
+                (Some(_), _) => palette.warn("cannot run here"),
+                (None, Some(seconds)) => format!("in {}", length(seconds / 60 * 60)),
+                (None, None) => palette.faint("none"),
+            },
         ]);
     }
     table
@@ -222,6 +263,8 @@ fn conditions(out: &mut String, status: &Status, wanted: impl Fn(&str) -> bool, 
             | Concern::NeverSucceeded
             | Concern::ObjectiveBreached
             | Concern::Damaged
+            | Concern::DrillFailed
+            | Concern::NeverDrilled
             | Concern::StoreRefused => palette.bad("✗"),
             _ => palette.warn("!"),
         };

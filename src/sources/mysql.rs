@@ -17,6 +17,7 @@ mod binlog;
 mod dump;
 mod events;
 mod failure;
+mod inspect;
 mod load;
 mod marks;
 mod needs;
@@ -36,7 +37,10 @@ use super::{
     CaptureRequest, Captured, GoesOn, Lack, Place, Probe, Replay, Restored, Sink, Source, SourceError,
 };
 use crate::{
-    artifact::{Kind, manifest::Edge},
+    artifact::{
+        Kind,
+        manifest::{Counts, Edge},
+    },
     process,
     secrets::Secret,
     spec::{self, BinaryLogs, MysqlMethod},
@@ -302,5 +306,20 @@ impl Source for MysqlSource {
         replayed
             .map(|place| Restored { place })
             .map_err(|failure| failure.explain("replay the log of", self.subject()))
+    }
+
+    async fn count(&self) -> Result<Counts, SourceError> {
+        let counted = async { inspect::count(&self.access().await?).await };
+        counted.await.map_err(|failure| failure.explain("count", self.subject()))
+    }
+
+    async fn ask(&self, database: Option<&str>, sql: &str) -> Result<String, SourceError> {
+        let asked = async {
+            inspect::make_reader(&self.access().await?).await?;
+            let server = spec::Server { user: Some(inspect::READER.to_owned()), ..self.server.clone() };
+            let reader = Access::new(&server, None, Programs::find(&self.search).await?)?;
+            inspect::ask(&reader, database.or(self.single()), sql).await
+        };
+        asked.await.map_err(|failure| failure.explain("ask", self.subject()))
     }
 }

@@ -12,6 +12,7 @@
 mod access;
 mod data_folder;
 mod in_place;
+mod inspect;
 mod load;
 mod logical;
 mod physical;
@@ -40,7 +41,7 @@ use super::{
     blocking::consume, entries::EntryError,
 };
 use crate::{
-    artifact::Kind,
+    artifact::{Kind, manifest::Counts},
     inventory::KeptLog,
     process::{self, ProcessError},
     secrets::Secret,
@@ -69,14 +70,29 @@ pub struct PostgresSource {
     kept: Option<String>,
     /// What is restored beside the data folder; removed with the driver, unless it took that folder's place.
     beside: Arc<Mutex<Option<TempDir>>>,
+    owners: load::Owners,
 }
 
 impl PostgresSource {
     /// What `postgres` declares, reached with `password`, the one that the declaration refers to.
     pub fn new(postgres: spec::Postgres, password: Option<Secret>) -> Self {
         let search = programs::folders(&process::search_path());
-        let (kept, beside) = (None, Arc::default());
-        Self { server: postgres.server, method: postgres.method, password, search, kept, beside }
+        Self {
+            server: postgres.server,
+            method: postgres.method,
+            password,
+            search,
+            kept: None,
+            beside: Arc::default(),
+            owners: load::Owners::AsCaptured,
+        }
+    }
+
+    /// Restores databases without who owns what in them and who may do what: a dump of one database tells of roles that it
+    /// does not hold.
+    pub fn without_owners(mut self) -> Self {
+        self.owners = load::Owners::LeftOut;
+        self
     }
 
     /// Leaves the declared data folder alone, for the reason `why`.
@@ -156,7 +172,7 @@ impl PostgresSource {
             (Place::Folder(folder), Shape::Cluster) => to_data_folder(stream, folder.clone()).await,
             (Place::Folder(folder), _) => load::to_folder(stream, folder, &self.stream_name()).await,
             (Place::Database(name), Shape::One(_)) => {
-                load::to_new_database(&self.access().await?, stream, name).await
+                load::to_new_database(&self.access().await?, self.owners, stream, name).await
             }
             (Place::Database(_), Shape::Several) => refused(
                 "several databases were captured, each with its own name; restore them to a file, or over the original",
@@ -166,7 +182,7 @@ impl PostgresSource {
             ),
             (Place::Bucket { .. }, _) => refused("only objects go into a bucket"),
             (Place::Original, Shape::One(name)) => {
-                load::over_database(&self.access().await?, stream, name).await
+                load::over_database(&self.access().await?, self.owners, stream, name).await
             }
             (Place::Original, Shape::Several) => load::over_databases(&self.access().await?, stream).await,
             (Place::Original, Shape::Cluster) => refused(WHOLE),
@@ -316,6 +332,23 @@ impl Source for PostgresSource {
             }
         };
         concluded.await.map_err(|failure: Failure| failure.explain("restore", self.subject()))
+    }
+
+    async fn count(&self) -> Result<Counts, SourceError> {
+        let counted = async { inspect::count(&self.access().await?).await };
+        counted.await.map_err(|failure| failure.explain("count", self.subject()))
+    }
+
+    async fn ask(&self, database: Option<&str>, sql: &str) -> Result<String, SourceError> {
+        let asked = async {
+            let access = self.access().await?;
+            if !inspect::make_reader(&access).await? {
+                return inspect::ask(&access, database, sql).await;
+            }
+            let server = spec::Server { user: Some(inspect::READER.to_owned()), ..self.server.clone() };
+            inspect::ask(&Access::new(&server, None, access.installed)?, database, sql).await
+        };
+        asked.await.map_err(|failure| failure.explain("ask", self.subject()))
     }
 }
 

@@ -11,6 +11,7 @@
 //! aside and replaced.
 
 mod image;
+mod inspect;
 mod place;
 
 use std::{
@@ -28,7 +29,10 @@ use super::{
     blocking::{Unwanted, consume, produce},
 };
 use crate::{
-    artifact::{Kind, manifest::Moment},
+    artifact::{
+        Kind,
+        manifest::{Counts, Moment},
+    },
     stores::Class,
 };
 
@@ -104,6 +108,20 @@ impl Source for SqliteSource {
         let restored = consume(stream, move |incoming| place::receive(incoming, &destination)).await;
         let restored = restored.unwrap_or_else(|died| Err(Failure::Io(io::Error::other(died))));
         restored.map(|place| Restored { place }).map_err(|failure| failure.explain("restore", self.subject()))
+    }
+
+    async fn count(&self) -> Result<Counts, SourceError> {
+        let path = self.path.clone();
+        let counted = tokio::task::spawn_blocking(move || inspect::count(&path)).await;
+        let counted = counted.unwrap_or_else(|died| Err(Failure::Io(io::Error::other(died))));
+        counted.map(Counts::Captured).map_err(|failure| failure.explain("count", self.subject()))
+    }
+
+    async fn ask(&self, _database: Option<&str>, sql: &str) -> Result<String, SourceError> {
+        let (path, sql) = (self.path.clone(), sql.to_owned());
+        let asked = tokio::task::spawn_blocking(move || inspect::ask(&path, &sql)).await;
+        let asked = asked.unwrap_or_else(|died| Err(Failure::Io(io::Error::other(died))));
+        asked.map_err(|failure| failure.explain("ask", self.subject()))
     }
 }
 

@@ -31,6 +31,7 @@ pub fn lint(lowered: &Lowered, names: &Names, places: &Places) -> Vec<Diagnostic
     lint.copies_are_in_two_places();
     lint.copies_for_others_need_an_identity();
     lint.recoveries_can_be_ordered();
+    lint.drills_can_check();
     lint.orphans_are_not_declared();
     lint.all_can_run_here();
     lint.diagnostics

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Cadence, names::*};
+use super::{Cadence, DrillCheck, names::*};
 
 /// A machine that can be rebuilt.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,7 +63,7 @@ pub struct Drill {
     /// Which restore point: `latest`, `random`.
     pub at: DrillPoint,
     /// What must hold afterwards.
-    pub checks: Vec<toml::Table>,
+    pub checks: Vec<DrillCheck>,
 }
 
 /// What a drill tries.

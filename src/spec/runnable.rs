@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{
-    MysqlMethod, PostgresMethod, Source, Spec, StorePlace,
+    Drill, DrillSubject, MysqlMethod, PostgresMethod, Source, Spec, StorePlace, Unmakeable,
     names::{BackupName, DrillName, RecoveryName, StoreName, VmName},
 };
 use crate::artifact::Kind;
@@ -88,9 +88,30 @@ impl Spec {
         );
         let recoveries = self.recoveries.keys().cloned().map(Resource::Recovery);
         all.extend(recoveries.map(|it| whole(it, "this build runs no recoveries")));
-        let drills = self.drills.keys().cloned().map(Resource::Drill);
-        all.extend(drills.map(|it| whole(it, "this build runs no drills")));
+        let drills = self.drills.iter().filter_map(|(name, drill)| Some((name, self.drill(drill)?)));
+        all.extend(drills.map(|(name, why)| whole(Resource::Drill(name.clone()), &why)));
         all
+    }
+
+    /// Why this build can't run a drill, if it can't.
+    fn drill(&self, drill: &Drill) -> Option<String> {
+        let backup = match &drill.subject {
+            DrillSubject::Recovery(_) => return Some("this build runs no drills of recoveries".to_owned()),
+            DrillSubject::Backup(name) => self.backups.get(name)?,
+        };
+        if let Some(cannot) = self::backup(backup).filter(|cannot| cannot.kind.is_none()) {
+            return Some(cannot.why);
+        }
+        if let Source::Mysql(mysql) = &backup.source
+            && mysql.method != MysqlMethod::Logical
+        {
+            return Some("this build has no sandbox for the files of a server of MariaDB".to_owned());
+        }
+        drill.checks.iter().find_map(|check| match check.unmakeable(&backup.source)? {
+            Unmakeable::Here(why) => Some(why),
+            // The validator refuses it.
+            Unmakeable::Ever(why) => Some(format!("{check}: {why}")),
+        })
     }
 }
 

@@ -24,7 +24,9 @@ pub use backup::{
     Backup, Dynamodb, Etcd, EtcdTls, Files, Influxdb, Influxdb2, Infra, Method, Mongodb, Mysql, Postgres,
     Rds, Redis, Server, Sqlite, Tls,
 };
-pub use machines::{Ansible, Configure, Drill, DrillPoint, Recovery, RecoveryStep, Vm};
+pub use machines::{
+    Ansible, Configure, Drill, DrillCheck, DrillCounts, DrillPoint, Recovery, RecoveryStep, Vm,
+};
 pub use policy::{CadenceForm, CatchUp, Keep, Policy, Verify, Window, default_grace};
 pub use secret::Secret;
 pub use store::{ALERT_AT, Addressing, Azblob, Budget, Gcs, Local, S3, Sftp, Store};

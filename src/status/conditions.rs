@@ -6,14 +6,17 @@ use bytesize::ByteSize;
 use serde::Serialize;
 
 use super::{
-    BackupStatus, Declared, Hold, ObjectiveState, Overall, Status, StoreState,
+    BackupStatus, Declared, DrillStatus, Hold, ObjectiveState, Overall, Status, StoreState,
     drifted::Healing,
     words::{count, duration},
 };
 use crate::{
     inventory::{KeptLog, LogRisk},
     plan::due::SlotState,
-    spec::{approvals::FILE, names::BackupName},
+    spec::{
+        approvals::FILE,
+        names::{BackupName, DrillName},
+    },
 };
 
 /// The share of a store's capacity from which on it is worth saying.
@@ -59,10 +62,18 @@ pub enum Concern {
     ClockApart,
     /// The infra repo can't be asked for a newer revision.
     InfraUnreachable,
+    /// The last drill did not pass, or could not be made.
+    DrillFailed,
+    /// A drill was never made.
+    NeverDrilled,
+    /// A drill took longer than recovery may.
+    SlowRecovery,
     /// A slot has passed and nothing fills it.
     Overdue,
     /// What a server keeps of its log until that is captured goes, has gone, or may fill its disk.
     LogAtRisk,
+    /// A slot of a drill has passed, and none was made.
+    DrillOverdue,
     /// Something declared can't be done here.
     CannotRun,
     /// Something undoes again and again what Backstay does.
@@ -98,8 +109,12 @@ impl Concern {
             | Concern::StoreUnknown
             | Concern::ClockApart
             | Concern::InfraUnreachable
+            | Concern::DrillFailed
+            | Concern::NeverDrilled
+            | Concern::SlowRecovery
             | Concern::Overdue
             | Concern::LogAtRisk
+            | Concern::DrillOverdue
             | Concern::CannotRun
             | Concern::Fought
             | Concern::Drifted => Overall::Partial,
@@ -126,8 +141,12 @@ impl Concern {
             Concern::StoreUnknown => "store-unknown",
             Concern::ClockApart => "clock-apart",
             Concern::InfraUnreachable => "infra-unreachable",
+            Concern::DrillFailed => "drill-failed",
+            Concern::NeverDrilled => "never-drilled",
+            Concern::SlowRecovery => "slow-recovery",
             Concern::Overdue => "overdue",
             Concern::LogAtRisk => "log-at-risk",
+            Concern::DrillOverdue => "drill-overdue",
             Concern::CannotRun => "cannot-run",
             Concern::Fought => "fought",
             Concern::Drifted => "drifted",
@@ -148,6 +167,9 @@ pub(super) fn of(status: &Status) -> Vec<Condition> {
     stores(status, &mut found);
     for (name, backup) in &status.backups {
         of_backup(name, backup, &mut found);
+    }
+    for (name, drill) in &status.drills {
+        of_drill(name, drill, &mut found);
     }
     for suspension in &status.suspensions {
         let message = format!("{suspension}; until {}", suspension.until);
@@ -177,6 +199,34 @@ pub(super) fn of(status: &Status) -> Vec<Condition> {
     found.sort();
     found.dedup();
     found
+}
+
+/// Whether restores are known to work. Of a drill that can't run here another condition tells.
+fn of_drill(name: &DrillName, drill: &DrillStatus, found: &mut Vec<Condition>) {
+    if drill.cannot_run.is_some() {
+        return;
+    }
+    let mut say = |concern, message| found.push(condition(concern, format!("drill.{name}"), message));
+    match &drill.last {
+        None => say(Concern::NeverDrilled, format!("the restore of {} was never tried", drill.backup)),
+        Some(last) if !last.outcome.is_passed() => {
+            let message = format!(
+                "the last drill of {}, of {:.0}, {}; `backstay drill {name}` tries again and tells more",
+                drill.backup, last.began, last.outcome
+            );
+            say(Concern::DrillFailed, message);
+        }
+        Some(_) => {}
+    }
+    if let (true, Some(slot), Some(_)) = (drill.is_due, drill.slot, &drill.last) {
+        say(Concern::DrillOverdue, format!("its slot of {slot:.0} has no drill yet"));
+    }
+    if let Some((took, allowed)) = drill.too_slow() {
+        let (took, allowed) = (duration(took), duration(allowed));
+        let message =
+            format!("the last drill of {} took {took}; its objective allows {allowed}", drill.backup);
+        say(Concern::SlowRecovery, message);
+    }
 }
 
 fn length(seconds: u64) -> String {

@@ -44,6 +44,12 @@ struct DriftLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DrillLabels {
+    drill: String,
+    backup: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HealLabels {
     kind: &'static str,
     subject: String,
@@ -80,6 +86,7 @@ fn register(registry: &mut Registry, status: &Status, now: Timestamp) {
     let kept = status.backups.iter().filter_map(|(name, backup)| Some((name, backup.kept_log.as_ref()?)));
     kept_logs(registry, kept);
     stores(registry, status);
+    drills(registry, status, now);
     let conditions = Family::<ConditionLabels, Gauge>::default();
     for condition in &status.conditions {
         let labels =
@@ -208,6 +215,30 @@ fn stores(registry: &mut Registry, status: &Status) {
         }
     }
     registry.register("store_bytes", "Bytes of a backup in a store", bytes);
+}
+
+/// What the last drills came to.
+fn drills(registry: &mut Registry, status: &Status, now: Timestamp) {
+    let family = Family::<DrillLabels, Gauge>::default;
+    let (last, passed, took, ages) = (family(), family(), family(), family());
+    let whole = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+    for (name, drill) in &status.drills {
+        let labels = DrillLabels { drill: name.to_string(), backup: drill.backup.to_string() };
+        if let Some(at) = drill.last_passed {
+            ages.get_or_create(&labels).set(now.duration_since(at).as_secs());
+        }
+        if let Some(result) = &drill.last {
+            last.get_or_create(&labels).set(result.began.as_second());
+            passed.get_or_create(&labels).set(i64::from(result.outcome.is_passed()));
+            if let Some(seconds) = result.rto_seconds {
+                took.get_or_create(&labels).set(whole(seconds));
+            }
+        }
+    }
+    registry.register("drill_last_timestamp_seconds", "When the last drill began", last);
+    registry.register("drill_passed", "Whether the last drill passed", passed);
+    registry.register("drill_recovery_seconds", "How long the last drill took to usable data", took);
+    registry.register("drill_last_passed_age_seconds", "How long ago the last drill began that passed", ages);
 }
 
 fn of_kind(

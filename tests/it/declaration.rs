@@ -401,11 +401,44 @@ fn a_further_store_with_recipients_of_its_own_is_a_warning() {
 
 #[test]
 fn what_cannot_run_here_is_a_warning_and_told_to_the_planner() {
-    let parsed = with(&format!("{NIGHTLY}[drill.agama]\nbackup = \"agama\"\nschedule = \"0 4 1 * *\"\n"));
-    assert_eq!(codes(&parsed), ["cannot-run-here"]);
+    let recovery = "[recovery.site]\nsteps = [{ restore = \"agama\" }]\n";
+    let drill = "[drill.site]\nrecovery = \"site\"\nschedule = \"0 4 1 * *\"\n";
+    let parsed = with(&format!("{NIGHTLY}{recovery}{drill}"));
+    assert_eq!(codes(&parsed), ["cannot-run-here", "cannot-run-here"]);
     let cannot = parsed.spec.unwrap().cannot_run();
-    assert_eq!(cannot.len(), 1);
-    assert_eq!(cannot[0].resource.to_string(), "drill `agama`");
+    let resources: Vec<String> = cannot.iter().map(|it| it.resource.to_string()).collect();
+    assert_eq!(resources, ["recovery `site`", "drill `site`"]);
+}
+
+#[test]
+fn checks_of_drills_say_what_they_expect_and_only_what_their_source_can_have() {
+    let found = |check: &str| {
+        let drill = "[drill.agama]\nbackup = \"agama\"\nschedule = \"0 4 1 * *\"\n";
+        codes(&with(&format!("{NIGHTLY}{drill}check = [{check}]\n")))
+    };
+    for good in [
+        "",
+        "{ counts = \"captured\" }",
+        "{ sql = \"select 1\", equals = \"1\" }",
+        "{ sql = \"select 1\", min = 1, max = 1 }",
+        "{ file = \"agama.db\", min_bytes = \"1KiB\" }",
+    ] {
+        assert_eq!(found(good), [""; 0], "{good}");
+    }
+    for (bad, code) in [
+        ("{ sql = \"select 1\" }", "drill-check"),
+        ("{ sql = \"select 1\", min = 2, max = 1 }", "drill-check"),
+        ("{ sql = \"select 1\", equals = \"1\", min = 1 }", "drill-check"),
+        ("{ sql = \"select 1\", min = 1, sha256 = \"aa\" }", "drill-check"),
+        ("{ file = \"agama.db\", sha256 = \"aa\" }", "drill-check"),
+        ("{ file = \"agama.db\", min = 1 }", "drill-check"),
+        ("{ file = \"../agama.db\" }", "path-escapes"),
+        ("{ counts = \"captured\", max = 1 }", "drill-check"),
+        ("{ counts = \"captured\", sql = \"select 1\", min = 1 }", "choose-one"),
+        ("{ count = \"captured\" }", "choose-one"),
+    ] {
+        assert!(found(bad).contains(&code), "{bad}: {:?}", found(bad));
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod cli;
 mod daemon;
 mod declaration;
 mod drift;
+mod drills;
 mod examples;
 mod executor;
 mod fleets;

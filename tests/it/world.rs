@@ -9,12 +9,18 @@ use std::{
 };
 
 use backstay::{
-    artifact::{ArtifactId, Depth, Kind},
+    artifact::{
+        ArtifactId, Depth, Kind,
+        drill::{DrillOutcome, Drilled},
+    },
     inventory::{
         Condition, InfraInventory, Interrupted, Inventory, Lease, LogSeen, Made, Observed, Origin,
         RestorePage, Standing, StoreInventory, StoreRules, StoredArtifact, StoredBackup, Verified, Work,
     },
-    plan::{self, Action, Limits, Plan, action::Capture},
+    plan::{
+        self, Action, Limits, Plan,
+        action::{self, Capture},
+    },
     spec::{
         Backup, Cadence, CatchUp, Files, Fleet, Infra, Policy, Retention, SelfHeal, Source, Spec, Store,
         StorePlace, Verify, Window,
@@ -358,6 +364,30 @@ impl World {
                 self.mirrors.insert(mirror.clone(), Observed::Known(self.position.clone()));
             }
             Action::Restore(_) => {}
+            Action::Drill(drill) => {
+                let drilled = self.drilled(drill, DrillOutcome::Passed);
+                self.stores.get_mut(&drill.store).unwrap().records.add_drilled(&drilled);
+            }
+        }
+    }
+
+    /// What the records tell of a drill that ends now.
+    pub fn drilled(&self, drill: &action::Drill, outcome: DrillOutcome) -> Drilled {
+        Drilled {
+            drill: drill.drill.clone(),
+            slot: drill.slot,
+            began: self.now,
+            backup: self.spec.moved.folder(&drill.backup),
+            artifact: *drill.artifacts.last().unwrap(),
+            logs: drill.logs.len(),
+            store: drill.store.clone(),
+            point: drill.point,
+            outcome,
+            stages: Vec::new(),
+            checks: Vec::new(),
+            rpo_seconds: None,
+            rto_seconds: None,
+            sealed: None,
         }
     }
 
@@ -429,5 +459,6 @@ pub fn brief(action: &Action) -> String {
         Action::Settle { backup, store, .. } => format!("settle {backup} {store}"),
         Action::Push { mirror } => format!("push {mirror}"),
         Action::Restore(r) => format!("restore {} {}", r.backup, r.store),
+        Action::Drill(d) => format!("drill {} {}", d.drill, d.store),
     }
 }

@@ -8,6 +8,7 @@ mod store_conformance;
 mod lab;
 
 mod buckets;
+mod drill;
 mod dynamodb;
 mod dynamodb_job;
 mod etcd;

@@ -66,9 +66,11 @@ impl Bounds {
 impl Limits {
     pub(super) fn of(&self, action: &Action) -> Duration {
         match action {
-            Action::Capture(_) | Action::Copy { .. } | Action::Repair { .. } | Action::Restore(_) => {
-                self.transfer
-            }
+            Action::Capture(_)
+            | Action::Copy { .. }
+            | Action::Repair { .. }
+            | Action::Restore(_)
+            | Action::Drill(_) => self.transfer,
             Action::Verify { .. } => self.check,
             _ => self.short,
         }
@@ -92,9 +94,11 @@ impl Length {
             Action::Capture(capture) if is_urgent(capture) => Length::Short,
             Action::Capture(Capture { kind: Kind::Log, .. }) => Length::Short,
             Action::Capture(Capture { kind: Kind::Incremental | Kind::Differential, .. }) => Length::Middling,
-            Action::Capture(_) | Action::Copy { .. } | Action::Repair { .. } | Action::Restore(_) => {
-                Length::Long
-            }
+            Action::Capture(_)
+            | Action::Copy { .. }
+            | Action::Repair { .. }
+            | Action::Restore(_)
+            | Action::Drill(_) => Length::Long,
             Action::Verify { depth: Depth::Data | Depth::Plaintext, .. } => Length::Long,
             _ => Length::Short,
         }

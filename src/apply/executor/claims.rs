@@ -87,6 +87,7 @@ fn deeds(action: &Action) -> impl Iterator<Item = (&StoreName, Deed)> {
         | Action::Settle { store, .. } => (Some((store, Deed::Changes)), None),
         Action::Verify { store, .. } => (Some((store, Deed::Reads)), None),
         Action::Restore(restore) => (Some((&restore.store, Deed::Reads)), None),
+        Action::Drill(drill) => (Some((&drill.store, Deed::Reads)), None),
     };
     first.into_iter().chain(second)
 }

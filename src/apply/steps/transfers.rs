@@ -272,7 +272,7 @@ impl World {
         Ok(restore::restore(&manifests, logs, folder, source.as_ref(), &place, &self.keys, &progress).await?)
     }
 
-    async fn manifests(
+    pub(super) async fn manifests(
         &self,
         folder: &BackupFolder,
         artifacts: &[ArtifactId],
@@ -299,7 +299,7 @@ async fn on_firm_ground(source: &dyn Source, capture: Capture) -> Result<(Captur
     }
 }
 
-fn undeclared(backup: &BackupName) -> Failure {
+pub(super) fn undeclared(backup: &BackupName) -> Failure {
     stalled(format!(
         "failed to open the source of {backup}: the revision in force does not declare it; declare it again"
     ))

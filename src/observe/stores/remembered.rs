@@ -164,6 +164,7 @@ fn apply_event(
         | Event::InForce { .. }
         | Event::RewriteApproved(_)
         | Event::Healed(_)
+        | Event::Drilled(_)
         | Event::PlanApproved { .. }
         | Event::Adopted { .. } => {}
     }

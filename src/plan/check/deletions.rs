@@ -257,6 +257,10 @@ fn in_use(case: &Case<'_>) -> Option<String> {
         Action::Restore(r) => {
             r.backup == *case.backup && r.store == *case.store && r.artifacts.contains(&a.id)
         }
+        Action::Drill(d) => {
+            let mut read = d.artifacts.iter().chain(&d.logs);
+            d.backup == *case.backup && d.store == *case.store && read.any(|id| *id == a.id)
+        }
         _ => false,
     };
     let steps = case.plan.steps.iter().filter(|step| !matches!(step.action, Action::Delete { .. }));

@@ -107,6 +107,12 @@ fn names(step: &Step, spec: &Spec, inventory: &Inventory) -> Result<(), Malforme
             known.store(&restore.store)?;
             known.some(&restore.artifacts)
         }
+        // It writes nothing but its own sandbox.
+        Action::Drill(drill) => {
+            known.declared(&drill.backup)?;
+            known.store(&drill.store)?;
+            known.some(&drill.artifacts)
+        }
     }
 }
 

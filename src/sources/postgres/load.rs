@@ -24,6 +24,15 @@ const ARCHIVE: &str = "PGDMP";
 /// What stands in front of a database's encoding and locale in an archive's table of contents.
 const DEFAULTS: &str = " WITH TEMPLATE = template0";
 
+/// What becomes of who owns what in a database, and who may do what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owners {
+    /// The roles must exist.
+    AsCaptured,
+    /// Everything is of whoever restores it.
+    LeftOut,
+}
+
 pub(super) type Stream<'a> = &'a mut (dyn AsyncRead + Send + Unpin);
 
 /// Writes the stream into a new file.
@@ -44,6 +53,7 @@ pub(super) async fn to_folder(stream: Stream<'_>, folder: &Path, name: &str) -> 
 /// Loads the archive of one database into a new one, which is removed again where that fails.
 pub(super) async fn to_new_database(
     access: &Access,
+    owners: Owners,
     stream: Stream<'_>,
     name: &str,
 ) -> Result<String, Failure> {
@@ -53,13 +63,14 @@ pub(super) async fn to_new_database(
     }
     let begun = Begun::read(stream, ARCHIVE).await?;
     begun.create(&mut session, name).await?;
-    let restore = restore(access, name);
+    let restore = restore(access, owners, name);
     load_new(&mut session, restore, begun, stream, name).await
 }
 
 /// Loads the archive of one database over it, all or nothing. What the archive does not hold stays.
 pub(super) async fn over_database(
     access: &Access,
+    owners: Owners,
     stream: Stream<'_>,
     name: &str,
 ) -> Result<String, Failure> {
@@ -67,9 +78,9 @@ pub(super) async fn over_database(
     let begun = Begun::read(stream, ARCHIVE).await?;
     if !exists(&mut session, name).await? {
         begun.create(&mut session, name).await?;
-        return load_new(&mut session, restore(access, name), begun, stream, name).await;
+        return load_new(&mut session, restore(access, owners, name), begun, stream, name).await;
     }
-    let restore = restore(access, name).arguments(["--clean", "--if-exists", "--single-transaction"]);
+    let restore = restore(access, owners, name).arguments(["--clean", "--if-exists", "--single-transaction"]);
     let mut restore = restore.start()?;
     begun.feed(&mut restore, stream).await?;
     restore.finish().await?;
@@ -91,8 +102,12 @@ pub(super) async fn over_databases(access: &Access, stream: Stream<'_>) -> Resul
     Err(Failure::Incomplete(why.to_owned()))
 }
 
-fn restore(access: &Access, name: &str) -> Program {
+fn restore(access: &Access, owners: Owners, name: &str) -> Program {
     let restore = access.program(access.installed.newest(), "pg_restore", STATEMENT);
+    let restore = match owners {
+        Owners::AsCaptured => restore,
+        Owners::LeftOut => restore.arguments(["--no-owner", "--no-privileges"]),
+    };
     restore.argument("--exit-on-error").argument(database(name)).discard_output()
 }
 

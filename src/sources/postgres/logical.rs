@@ -93,7 +93,7 @@ fn details(server: Identity, programs: &Programs) -> Details {
     Details { versions: versions.into(), ..Details::default() }
 }
 
-async fn all_databases(session: &mut Session) -> Result<Vec<String>, Failure> {
+pub(super) async fn all_databases(session: &mut Session) -> Result<Vec<String>, Failure> {
     let sql =
         "SELECT datname FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1";
     session.values(sql).await

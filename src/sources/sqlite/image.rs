@@ -32,7 +32,7 @@ pub(super) fn send(path: &Path, scratch: &Path, feed: &Feed) -> Result<Details, 
             ("user_version".to_owned(), user_version.to_string()),
             ("journal_mode".to_owned(), journal.clone()),
         ]),
-        counts: Counts::Captured(count(&view, feed)?),
+        counts: Counts::Captured(count_rows(&view, || Ok(feed.alive()?))?),
         ..Details::default()
     };
     if journal == "wal" {
@@ -46,7 +46,11 @@ pub(super) fn send(path: &Path, scratch: &Path, feed: &Feed) -> Result<Details, 
 }
 
 /// The rows of each table that holds rows of its own; those of virtual tables are in such tables.
-fn count(view: &Connection, feed: &Feed) -> Result<BTreeMap<String, u64>, Failure> {
+/// Stops where `go_on` fails.
+pub(super) fn count_rows(
+    view: &Connection,
+    go_on: impl Fn() -> Result<(), Failure>,
+) -> Result<BTreeMap<String, u64>, Failure> {
     let mut tables = view.prepare(
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
          AND sql NOT LIKE 'CREATE VIRTUAL%' ORDER BY name",
@@ -57,7 +61,7 @@ fn count(view: &Connection, feed: &Feed) -> Result<BTreeMap<String, u64>, Failur
         let query = format!("SELECT count(*) FROM \"{}\"", name.replace('"', "\"\""));
         let rows: i64 = view.query_row(&query, [], |row| row.get(0))?;
         counts.insert(name, rows.unsigned_abs());
-        feed.alive()?;
+        go_on()?;
     }
     Ok(counts)
 }

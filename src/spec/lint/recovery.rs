@@ -3,9 +3,26 @@
 use std::collections::BTreeSet;
 
 use super::Lint;
-use crate::spec::{Recovery, RecoveryAction, RecoveryStep, places::path};
+use crate::spec::{DrillSubject, Recovery, RecoveryAction, RecoveryStep, Unmakeable, places::path};
 
 impl Lint<'_> {
+    /// A check that nobody can make of what the source restores.
+    pub(super) fn drills_can_check(&mut self) {
+        let lowered = self.lowered;
+        for (name, drill) in &lowered.spec.drills {
+            let DrillSubject::Backup(backup) = &drill.subject else { continue };
+            let Some(backup) = lowered.spec.backups.get(backup) else { continue };
+            for (number, check) in drill.checks.iter().enumerate() {
+                if let Some(Unmakeable::Ever(why)) = check.unmakeable(&backup.source) {
+                    let at = path(["drill", name.as_str(), "check", &number.to_string()]);
+                    let message = format!("check {} of drill `{name}` can't be made: {why}", number + 1);
+                    let hint = "leave it out, or check something else";
+                    self.error("drill-check", &at, message, hint);
+                }
+            }
+        }
+    }
+
     pub(super) fn recoveries_can_be_ordered(&mut self) {
         let lowered = self.lowered;
         for (name, recovery) in &lowered.spec.recoveries {

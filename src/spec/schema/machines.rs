@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::CadenceForm;
-use crate::spec::values::{InnerPath, Name, Text, Word};
+use crate::spec::values::{InnerPath, Name, Size, Text, Word};
 
 /// A machine that can be rebuilt: exactly one of `cloudformation`, `libvirt` and `terraform`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -100,8 +100,40 @@ pub struct Drill {
     pub at: Option<DrillPoint>,
     /// What must hold afterwards.
     #[serde(default)]
-    #[schemars(with = "Vec<BTreeMap<String, serde_json::Value>>")]
-    pub check: Vec<toml::Table>,
+    pub check: Vec<DrillCheck>,
+}
+
+/// Something that must hold of restored data: exactly one of `counts`, `sql` and `file`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["counts"] }, { "required": ["sql"] }, { "required": ["file"] }]))]
+pub struct DrillCheck {
+    /// `captured`: every table has exactly the rows that were counted when the data was captured.
+    pub counts: Option<DrillCounts>,
+    /// One statement that gives one value, which `min`, `max` or `equals` must allow.
+    pub sql: Option<String>,
+    /// The database that `sql` is asked in. Default: the only one that is declared.
+    pub database: Option<Text<Word>>,
+    /// The least that `sql` may give.
+    pub min: Option<i64>,
+    /// The most that `sql` may give.
+    pub max: Option<i64>,
+    /// What `sql` must give, as text.
+    pub equals: Option<String>,
+    /// A file that must be there, relative to the folder that the data is restored into.
+    pub file: Option<Text<InnerPath>>,
+    /// The fewest bytes that `file` may have.
+    pub min_bytes: Option<Text<Size>>,
+    /// The SHA-256 of `file`, hexadecimal.
+    pub sha256: Option<Text<Word>>,
+}
+
+/// What counts are compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DrillCounts {
+    /// What the capture counted.
+    Captured,
 }
 
 /// The restore point that a drill uses.

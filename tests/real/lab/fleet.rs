@@ -17,6 +17,8 @@ pub struct Fleet {
     config: String,
     /// Secrets with their files.
     secrets: Vec<(PathBuf, String)>,
+    /// What was added to the configuration.
+    more: String,
 }
 
 impl Fleet {
@@ -26,7 +28,54 @@ impl Fleet {
         let made = Command::new(env!("CARGO_BIN_EXE_backstay")).arg("init").arg(&folder).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let config = fs::read_to_string(folder.join("backstay.toml")).unwrap();
-        Self { root, config, secrets: Vec::new() }
+        Self { root, config, secrets: Vec::new(), more: String::new() }
+    }
+
+    /// Adds to the host's configuration, in the place of what was added before.
+    pub fn configure(&mut self, more: &str) {
+        self.more = more.to_owned();
+        self.write_config();
+    }
+
+    /// A folder that the host lets sources read.
+    pub fn readable(&self) -> PathBuf {
+        self.folder().join("data")
+    }
+
+    /// What the records of the first store say, one after the other.
+    pub fn stored_records(&self) -> String {
+        let mut found = vec![self.folder()];
+        let mut text = String::new();
+        while let Some(folder) = found.pop() {
+            for entry in fs::read_dir(&folder).unwrap().flatten() {
+                let path = entry.path();
+                match path.is_dir() {
+                    true => found.push(path),
+                    false if path.to_string_lossy().contains("/records/") => {
+                        text += &String::from_utf8_lossy(&fs::read(&path).unwrap());
+                    }
+                    false => {}
+                }
+            }
+        }
+        text
+    }
+
+    /// The program with these arguments, not started yet.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_backstay"));
+        command.args(arguments).arg("--config").arg(self.folder().join("backstay.toml"));
+        command
+    }
+
+    fn write_config(&self) {
+        let allowed = |(path, _): &(PathBuf, String)| {
+            format!("{{ path = \"{}\", hosts = [\"127.0.0.1\"] }}", path.display())
+        };
+        let allowed: Vec<String> = self.secrets.iter().map(allowed).collect();
+        let allow = format!("[allow]\nsecrets = [{}]\n", allowed.join(", "));
+        let config = self.config.replace("[allow]\n", &allow) + &self.more;
+        fs::write(self.folder().join("backstay.toml"), config).unwrap();
     }
 
     /// A folder that restores may write to: the host allows its own only.
@@ -55,24 +104,15 @@ impl Fleet {
         file.write_all(text.as_bytes()).unwrap();
         let reference = format!("{{ file = \"{}\" }}", path.display());
         self.secrets.push((path, text.to_owned()));
-        self.configure();
+        self.write_config();
         reference
-    }
-
-    fn configure(&self) {
-        let allowed = |(path, _): &(PathBuf, String)| {
-            format!("{{ path = \"{}\", hosts = [\"127.0.0.1\"] }}", path.display())
-        };
-        let allowed: Vec<String> = self.secrets.iter().map(allowed).collect();
-        let allow = format!("[allow]\nsecrets = [{}]\n", allowed.join(", "));
-        fs::write(self.folder().join("backstay.toml"), self.config.replace("[allow]\n", &allow)).unwrap();
     }
 
     /// Lets restores of this host write to a folder.
     pub fn allow_write(&mut self, folder: &Path) {
         let allowed = format!("write = [\"{}\", ", folder.display());
         self.config = self.config.replace("write = [", &allowed);
-        self.configure();
+        self.write_config();
     }
 
     /// Commits what a backup is; its policy and stores are those that `init` makes unless `backup` says otherwise.

@@ -1,0 +1,148 @@
+//! `backstay drill`: restore tests now.
+
+use std::path::Path;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    Output,
+    controller::{self, Interruption},
+    exit::Exit,
+    names,
+    progress::Spinners,
+    report,
+    restore::At,
+    terminal::Terminal,
+};
+use crate::{
+    apply::executor::{Listener, Outcome},
+    artifact::drill::DrillReport,
+    chance::{Chance, SystemChance},
+    plan::drill::Request,
+    reconcile::{Ask, Controller, Pass, Terms},
+    render,
+    spec::names::{DrillName, StoreName},
+};
+
+/// Try restores now: into a sandbox, with the declared checks
+///
+/// Nothing but the sandbox is written to, and it is removed again. What came of it is recorded in the stores. Exit code 7 where
+/// one did not pass: also where it could not be made.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  backstay drill agama --at '2026-11-19 12:00'")]
+pub(super) struct Drill {
+    /// The drills, as they are declared
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<DrillName>,
+    /// The newest that is not newer than this time (UTC), or one artifact, or a place in the log [default: as declared]
+    #[arg(long, value_name = "TIME|ARTIFACT")]
+    at: Option<At>,
+    /// Only from this store [default: the one that was drilled longest ago]
+    #[arg(long, value_name = "STORE")]
+    from: Option<StoreName>,
+    /// Show what would be restored, and stop
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Drills for programs.
+#[derive(Serialize)]
+struct Told<'a> {
+    drills: Vec<&'a DrillReport>,
+    /// Drills that came to no result: nothing of them is recorded.
+    failures: Vec<String>,
+}
+
+impl Drill {
+    pub(super) fn run(self, config: &Path, terminal: &Terminal) -> anyhow::Result<Exit> {
+        let controller = controller::open(config)?;
+        let terms = Terms::default();
+        controller::block_on(async {
+            let spec = controller.survey(&terms).await?.spec;
+            if let Some(from) = self.from.as_ref().filter(|from| !spec.stores.contains_key(*from)) {
+                return Err(names::no_store(from, &spec));
+            }
+            if let Some(name) = self.names.iter().find(|name| !spec.drills.contains_key(*name)) {
+                let hint = names::hint(name.as_str(), spec.drills.keys().map(DrillName::as_str));
+                anyhow::bail!("the revision in force declares no drill {name}; {hint}");
+            }
+            let ask = Ask::Drill(self.names.iter().map(|name| self.request(name)).collect());
+            if self.dry_run {
+                return show(&controller, &ask, &terms, terminal).await;
+            }
+            make(&controller, &ask, &terms, terminal).await
+        })
+    }
+
+    fn request(&self, name: &DrillName) -> Request {
+        let point = self.at.clone().map(|At(point)| point);
+        Request { drill: name.clone(), point, from: self.from.clone(), seed: SystemChance.draw() }
+    }
+}
+
+async fn show(
+    controller: &Controller,
+    ask: &Ask,
+    terms: &Terms,
+    terminal: &Terminal,
+) -> anyhow::Result<Exit> {
+    let pass = controller.plan(ask, terms).await?;
+    report::circumstances(&pass, terminal);
+    match terminal.output {
+        Output::Text => terminal.data(&render::plan::text(&pass.plan, terminal.stdout))?,
+        Output::Json => terminal.json("backstay.plan/1", &pass.plan)?,
+    }
+    Ok(Exit::Done)
+}
+
+async fn make(
+    controller: &Controller,
+    ask: &Ask,
+    terms: &Terms,
+    terminal: &Terminal,
+) -> anyhow::Result<Exit> {
+    let interruption = Interruption::listen()?;
+    let spinners: std::sync::Arc<dyn Listener> = std::sync::Arc::new(Spinners::new(terminal));
+    let pass = controller.apply(ask, terms, interruption.halt(), &spinners).await?;
+    report::circumstances(&pass, terminal);
+    let (drills, failures) = (reports(&pass), failures(&pass));
+    let exit = exit(&pass, &drills, &failures);
+    match terminal.output {
+        Output::Json => terminal.json("backstay.drill/1", &Told { drills, failures })?,
+        Output::Text => {
+            for drill in drills {
+                terminal.data(&render::drills::text(drill, &pass.plan.zone, terminal.stdout))?;
+            }
+            for failure in failures {
+                terminal.note(&format!("{} {failure}", terminal.stderr.bad("✗")));
+            }
+        }
+    }
+    Ok(interruption.exit_or(exit).await)
+}
+
+fn reports(pass: &Pass) -> Vec<&DrillReport> {
+    pass.outcomes.values().filter_map(report_of).collect()
+}
+
+fn report_of(outcome: &Outcome) -> Option<&DrillReport> {
+    match outcome {
+        Outcome::Done(done) => done.drilled.as_deref(),
+        Outcome::Failed(_) | Outcome::Skipped(_) | Outcome::Cancelled => None,
+    }
+}
+
+fn failures(pass: &Pass) -> Vec<String> {
+    let failed = pass.failures().map(|(step, failure)| format!("{}: {failure}", step.action));
+    failed.collect()
+}
+
+/// Whatever did not pass is no success: not only what failed.
+fn exit(pass: &Pass, drills: &[&DrillReport], failures: &[String]) -> Exit {
+    let passed = drills.iter().all(|report| report.drilled.outcome.is_passed());
+    match report::applied(pass) {
+        _ if !passed || !failures.is_empty() => Exit::Damage,
+        exit => exit,
+    }
+}

@@ -1,0 +1,73 @@
+//! What drills found, as text.
+
+use std::{fmt::Write, time::Duration};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use jiff::tz::TimeZone;
+
+use super::{Palette, WIDEST, duration, moment};
+use crate::artifact::drill::{DrillOutcome, DrillReport, Drilled, Verdict};
+
+/// A drill: how it ended, what it restored, how long it took, and each check with what was expected and found.
+pub fn text(report: &DrillReport, zone: &TimeZone, palette: Palette) -> String {
+    let Drilled { drill, artifact, store, point, stages, .. } = &report.drilled;
+    let mut out = format!("{}: {}\n", palette.strong(drill), outcome(&report.drilled.outcome, palette));
+    let logs = match report.drilled.logs {
+        0 => String::new(),
+        logs => format!(" and {logs} logs"),
+    };
+    let _ = writeln!(out, "  data of {}, from {artifact}{logs} in {store}", moment(*point, zone));
+    if let Some(why) = &report.why {
+        let _ = writeln!(out, "  {why}");
+    }
+    if let Some(age) = report.drilled.rpo_seconds {
+        let _ = writeln!(out, "  newest data {} old", seconds(age));
+    }
+    if let Some(took) = report.drilled.rto_seconds {
+        let _ = writeln!(out, "  usable after {}", seconds(took));
+    }
+    let took: Vec<String> = stages
+        .iter()
+        .map(|it| {
+            format!("{} {:.1}s", it.stage.as_str(), Duration::from_millis(it.milliseconds).as_secs_f64())
+        })
+        .collect();
+    if !took.is_empty() {
+        let _ = writeln!(out, "  {}", palette.faint(took.join(", ")));
+    }
+    if !report.findings.is_empty() {
+        let _ = writeln!(out, "\n{}", findings(report, palette).trim_fmt());
+    }
+    out
+}
+
+fn seconds(number: u64) -> String {
+    duration(Duration::from_secs(number))
+}
+
+/// How a drill ended, in a word.
+pub(super) fn outcome(outcome: &DrillOutcome, palette: Palette) -> String {
+    match outcome {
+        DrillOutcome::Passed => palette.good(outcome),
+        DrillOutcome::Failed(_) => palette.bad(outcome),
+        DrillOutcome::CouldNotRun(_) => palette.warn(outcome),
+    }
+}
+
+fn findings(report: &DrillReport, palette: Palette) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(["CHECK", "EXPECTED", "FOUND", "VERDICT"]);
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDEST);
+    for finding in &report.findings {
+        let verdict = finding.verdict.as_str();
+        let verdict = match finding.verdict {
+            Verdict::Passed => palette.good(verdict),
+            Verdict::Failed => palette.bad(verdict),
+            Verdict::CouldNotRun => palette.warn(verdict),
+        };
+        let plain =
+            |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
+        table.add_row([plain(&finding.check), plain(&finding.expected), plain(&finding.found), verdict]);
+    }
+    table
+}

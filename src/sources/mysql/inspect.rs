@@ -1,0 +1,44 @@
+//! Questions about what was restored into a sandbox.
+
+use super::{
+    Failure, STATEMENT,
+    access::Access,
+    session::{Session, literal},
+    view::{View, all_databases},
+};
+use crate::artifact::manifest::Counts;
+
+/// Who asks what a declaration says: it may read, and nothing else.
+pub(super) const READER: &str = "backstay_drill";
+
+/// Counts the rows of each table.
+pub(super) async fn count(access: &Access) -> Result<Counts, Failure> {
+    let databases = match access.databases.as_slice() {
+        [] => all_databases(&mut Session::open(access, None, STATEMENT)?).await?,
+        declared => declared.to_vec(),
+    };
+    Ok(View::open(access, STATEMENT).await?.count(&databases).await)
+}
+
+/// Makes the reader where it is missing.
+pub(super) async fn make_reader(access: &Access) -> Result<(), Failure> {
+    let mut session = Session::open(access, None, STATEMENT)?;
+    let sql = format!(
+        "CREATE USER IF NOT EXISTS '{READER}'@'localhost'; GRANT SELECT, SHOW VIEW ON *.* TO '{READER}'@'localhost'"
+    );
+    session.rows(&sql).await.map(drop)
+}
+
+/// The only value that `sql` gives the reader. The client never reads it as commands of its own, and the server takes one
+/// statement of it.
+pub(super) async fn ask(reader: &Access, database: Option<&str>, sql: &str) -> Result<String, Failure> {
+    let mut session = Session::open(reader, database, STATEMENT)?;
+    let text = literal(sql);
+    let rows = session
+        .rows(&format!("SET @backstay = {text}; PREPARE backstay FROM @backstay; EXECUTE backstay"))
+        .await?;
+    match rows.as_slice() {
+        [row] if row.len() == 1 => Ok(row[0].clone()),
+        _ => Err(Failure::Answer(format!("the server did not give one value for `{sql}`"))),
+    }
+}

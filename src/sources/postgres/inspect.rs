@@ -1,0 +1,66 @@
+//! Questions about what was restored into a sandbox.
+
+use super::{
+    Failure, STATEMENT,
+    access::Access,
+    session::{Identity, MAINTENANCE, Session, literal},
+    view::{View, together},
+};
+use crate::artifact::manifest::Counts;
+
+/// Who asks what a declaration says: it may read, and nothing else.
+pub(super) const READER: &str = "backstay_drill_reader";
+
+/// The first version that has `pg_read_all_data`.
+const READ_ALL_DATA: u32 = 14;
+
+/// Counts the rows of each table of each database.
+pub(super) async fn count(access: &Access) -> Result<Counts, Failure> {
+    let databases = match access.databases.as_slice() {
+        [] => {
+            super::logical::all_databases(&mut Session::open(access, MAINTENANCE, STATEMENT).await?).await?
+        }
+        declared => declared.to_vec(),
+    };
+    let mut counts = Vec::new();
+    for name in &databases {
+        counts.push(View::open(access, name, STATEMENT).await?.count().await);
+    }
+    Ok(together(counts))
+}
+
+/// Makes the reader where it is missing; `false` where whoever is logged in can't, and is no superuser either.
+pub(super) async fn make_reader(access: &Access) -> Result<bool, Failure> {
+    let mut session = Session::open(access, MAINTENANCE, STATEMENT).await?;
+    let server = Identity::ask(&mut session).await?;
+    if !server.superuser {
+        return Ok(false);
+    }
+    if server.major < READ_ALL_DATA {
+        let why = format!(
+            "PostgreSQL {} has no role that may read everything and nothing else; {READ_ALL_DATA} and later have",
+            server.major
+        );
+        return Err(Failure::Refused(why));
+    }
+    let sql = format!(
+        "DO $backstay$ BEGIN CREATE ROLE {READER} LOGIN BYPASSRLS; EXCEPTION WHEN duplicate_object THEN NULL; \
+         END $backstay$; GRANT pg_read_all_data TO {READER}"
+    );
+    session.run(&sql).await.map(|()| true)
+}
+
+/// The only value that `sql` gives. The client hands it on without reading it: what looks like a command of its own is none.
+pub(super) async fn ask(reader: &Access, database: Option<&str>, sql: &str) -> Result<String, Failure> {
+    let database = match (database, reader.databases.as_slice()) {
+        (Some(name), _) => name,
+        (None, [one]) => one,
+        (None, _) => MAINTENANCE,
+    };
+    let mut session = Session::open(reader, database, STATEMENT).await?;
+    let question = format!("RESET search_path;\nSELECT {} \\gexec\n", literal(sql));
+    match session.values(&question).await?.as_slice() {
+        [value] => Ok(value.clone()),
+        _ => Err(Failure::Answer(format!("the server did not give one value for `{sql}`"))),
+    }
+}
