@@ -30,23 +30,33 @@ pub fn measure(start: impl FnOnce() -> Vec<Child>) -> Took {
     Took { wall: began.elapsed(), processor: processor_of_children() - before, memory }
 }
 
-/// Waits for a program, and returns the most memory that it was seen to hold, MiB.
+/// Waits for a program, and returns the most memory that it and what it started were seen to hold, MiB.
 fn watch(mut child: Child) -> u64 {
-    let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     loop {
-        let held = fs::read_to_string(&status).unwrap_or_default();
-        let held = held.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let held = held.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-        peak = peak.max(held.unwrap_or(0) >> 10);
+        peak = peak.max(held(child.id()));
         match child.try_wait().expect("the program can be waited for") {
             Some(ended) => {
                 assert!(ended.success(), "{ended}");
-                return peak;
+                return peak >> 10;
             }
-            None => thread::sleep(Duration::from_millis(2)),
+            None => thread::sleep(Duration::from_millis(5)),
         }
     }
+}
+
+/// The most that a process that runs has held, and those that it started and that run, KiB (proc_pid_status(5): VmHWM).
+fn held(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let own = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let own = own.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    // Each thread has its own list of what it started.
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let started =
+        threads.map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+    let started = started.collect::<String>();
+    let started = started.split_whitespace().filter_map(|process| process.parse().ok());
+    own.unwrap_or(0) + started.map(held).sum::<u64>()
 }
 
 /// Processor time of all children that were waited for (proc_pid_stat(5): cutime and cstime, in hundredths).
