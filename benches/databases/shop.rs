@@ -8,11 +8,12 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-/// The columns that both engines have, but for the types of time and money.
+/// The columns, in words that both engines know.
 pub const COLUMNS: &str = "id BIGINT PRIMARY KEY, customer INT NOT NULL, mail VARCHAR(40) NOT NULL, \
      placed TIMESTAMP NOT NULL, state VARCHAR(10) NOT NULL, price DECIMAL(10, 2) NOT NULL, \
      words VARCHAR(120) NOT NULL, token CHAR(12) NOT NULL, note VARCHAR(40)";
 
+/// The orders in a file.
 pub struct Shop {
     pub file: PathBuf,
     rows: u64,
@@ -34,7 +35,7 @@ impl Shop {
         Self { file, rows }
     }
 
-    /// Changes 1 % of the rows, in ten stretches.
+    /// A statement that changes 1 % of the rows, in ten stretches.
     pub fn change(&self) -> String {
         let (stretch, changed) = (self.rows / 10, self.rows / 1000);
         format!(
@@ -42,7 +43,7 @@ impl Shop {
         )
     }
 
-    /// Sells a little more: what only a log knows of.
+    /// A statement that changes a little more: what only a log knows of.
     pub fn sell(&self) -> String {
         format!("UPDATE orders SET note = 'sold again' WHERE id >= {}", self.rows.saturating_sub(1000))
     }

@@ -1,6 +1,6 @@
 //! What was seen, as a table: each row beside the plain dump of its engine.
 
-use std::{fs, ops::Add, path::Path, time::Duration};
+use std::{fs, ops::Add, path::Path};
 
 use crate::measure::Took;
 
@@ -89,15 +89,13 @@ impl Table {
                 let (own, plain) = (of(row)?, of(to?)?);
                 Some(format!("{:.2}", own / plain))
             };
-            let (wall, processor): (fn(&Row) -> _, fn(&Row) -> _) =
-                (|row| Some(row.took.wall.as_secs_f64()), |row| Some(row.took.processor.as_secs_f64()));
             println!(
                 "{:12} {:24} {:8.2} {:>6} {:8.2} {:>6} {:6} {:>10} {:>6}",
                 row.work.name(),
                 row.program,
-                seconds(row.took.wall),
+                row.took.wall.as_secs_f64(),
                 ratio(wall).unwrap_or_default(),
-                seconds(row.took.processor),
+                row.took.processor.as_secs_f64(),
                 ratio(processor).unwrap_or_default(),
                 row.took.memory,
                 mebibytes(row).map(|stored| format!("{stored:.1}")).unwrap_or_default(),
@@ -107,8 +105,12 @@ impl Table {
     }
 }
 
-fn seconds(time: Duration) -> f64 {
-    time.as_secs_f64()
+fn wall(row: &Row) -> Option<f64> {
+    Some(row.took.wall.as_secs_f64())
+}
+
+fn processor(row: &Row) -> Option<f64> {
+    Some(row.took.processor.as_secs_f64())
 }
 
 fn mebibytes(row: &Row) -> Option<f64> {
