@@ -9,11 +9,9 @@ use std::{
     fs::File,
     io::{self, BufWriter, Read, Write},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     str::FromStr,
     sync::Arc,
-    thread,
-    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -36,8 +34,11 @@ use backstay::{
     stores::local::{self, LocalStore},
 };
 use jiff::Timestamp;
+use measure::{Took, measure, run};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::io::{AsyncRead, AsyncReadExt};
+
+mod measure;
 
 fn main() {
     let arguments: Vec<String> = env::args().collect();
@@ -49,14 +50,6 @@ fn main() {
 }
 
 // ── The comparison ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-/// What one program took.
-struct Took {
-    wall: Duration,
-    processor: Duration,
-    /// Peak memory, MiB.
-    memory: u64,
-}
 
 /// One row: what is done, by whom.
 struct Row {
@@ -265,46 +258,6 @@ impl Lab {
             vec![command.args(["extract", "--stdout", &archive]).spawn().expect("borg is installed")]
         })
     }
-}
-
-fn run(command: &mut Command) {
-    assert!(command.status().expect("the program is installed").success(), "{command:?}");
-}
-
-/// Runs programs side by side to their end.
-fn measure(start: impl FnOnce() -> Vec<Child>) -> Took {
-    let (began, before) = (Instant::now(), processor_of_children());
-    let watched = start().into_iter().map(|child| thread::spawn(move || watch(child)));
-    let watched: Vec<_> = watched.collect();
-    let memory = watched.into_iter().map(|watch| watch.join().expect("the program ends well")).sum();
-    Took { wall: began.elapsed(), processor: processor_of_children() - before, memory }
-}
-
-/// Waits for a program, and returns the most memory that it was seen to hold, MiB.
-fn watch(mut child: Child) -> u64 {
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
-    loop {
-        let held = fs::read_to_string(&status).unwrap_or_default();
-        let held = held.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let held = held.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-        peak = peak.max(held.unwrap_or(0) >> 10);
-        match child.try_wait().expect("the program can be waited for") {
-            Some(ended) => {
-                assert!(ended.success(), "{ended}");
-                return peak;
-            }
-            None => thread::sleep(Duration::from_millis(2)),
-        }
-    }
-}
-
-/// Processor time of all children that were waited for (proc_pid_stat(5): cutime and cstime, in hundredths).
-fn processor_of_children() -> Duration {
-    let stat = fs::read_to_string("/proc/self/stat").expect("this is Linux");
-    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
-    let ticks: u64 = fields.skip(13).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
-    Duration::from_millis(ticks * 10)
 }
 
 /// Which of its two contents a row has.
