@@ -196,7 +196,7 @@ mod tests {
     fn what_lies_outside_the_data_folder_is_refused() {
         let scratch = tempfile::tempdir().unwrap();
         let (data, away) = (scratch.path().join("data"), scratch.path().join("away"));
-        [&data, &away].map(|folder| std::fs::create_dir(folder).unwrap());
+        [&data, &away].into_iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
         std::os::unix::fs::symlink(&away, data.join("link")).unwrap();
         let look =
             |name: &str, value: &str| must_lie_inside(&[vec![name.to_owned(), value.to_owned()]], &data);
