@@ -289,11 +289,12 @@ async fn a_member_that_is_behind_what_was_captured_is_waited_for() {
     let (_, full) = captured(&source).await;
     sell(&server, 2, "captured").await;
     let (_, before) = log(&source, end(&full)).await;
-    // What a member lacks that has not come so far yet.
-    let oplog = server.database("local").collection::<Document>("oplog.rs");
-    let newest = oplog.find_one(doc! {}).sort(doc! { "$natural": -1 }).await.unwrap().unwrap();
-    oplog.delete_one(doc! { "ts": newest.get_timestamp("ts").unwrap() }).await.unwrap();
-    let behind = fails(&source, &asked(end(&before)), &mut Collected::default()).await;
+    // What another member told, which this one has not come to yet.
+    let Edge { time, position } = end(&before);
+    let stamp = position.strip_prefix("oplog ").and_then(|it| it.split(':').next()).expect("a stamp");
+    let later = (stamp.parse::<u64>().unwrap() + 3600).to_string();
+    let ahead = Edge { time, position: position.replacen(stamp, &later, 1) };
+    let behind = fails(&source, &asked(ahead), &mut Collected::default()).await;
     assert!(behind.to_string().contains("behind what was captured"), "{behind}");
     assert_eq!(behind.class, Class::Retry);
 }
