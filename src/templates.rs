@@ -58,17 +58,26 @@ impl Templates {
             return Err(TemplateError::Missing(name.to_owned()));
         }
         let faulty = |error: tera::Error| TemplateError::Faulty { name: name.to_owned(), why: chain(&error) };
-        let mut tera = Tera::new();
-        // What is rendered is no HTML; templates of pages escape by filter.
-        tera.autoescape_on(Vec::<&str>::new());
-        tera.add_raw_templates(all).map_err(faulty)?;
-        tera.render(name, &Context::from_serialize(context).map_err(faulty)?).map_err(faulty)
+        let context = Context::from_serialize(context).map_err(faulty)?;
+        // What another template is faulty in must not keep this one from a recovery, unless it needs that one.
+        let alone =
+            all.iter().filter(|(known, _)| **known == name).map(|(name, text)| (*name, *text)).collect();
+        let tera = parsed(all).or_else(|error| parsed(alone).map_err(|_| error)).map_err(faulty)?;
+        tera.render(name, &context).map_err(faulty)
     }
 
     fn all(&self) -> BTreeMap<&str, &str> {
         let own = self.own.iter().map(|(name, text)| (name.as_str(), text.as_str()));
         BUILT_IN.into_iter().chain(own).collect()
     }
+}
+
+fn parsed(templates: BTreeMap<&str, &str>) -> Result<Tera, tera::Error> {
+    let mut tera = Tera::new();
+    // What is rendered is no HTML; templates of pages escape by filter.
+    tera.autoescape_on(Vec::<&str>::new());
+    tera.add_raw_templates(templates)?;
+    Ok(tera)
 }
 
 /// An error with what caused it.
