@@ -6,6 +6,8 @@
 //! Remote        runs programs on one
 //! ```
 
+pub mod here;
+
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use async_trait::async_trait;

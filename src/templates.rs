@@ -9,7 +9,10 @@ use tera::{Context, Tera};
 pub const FOLDER: &str = "templates";
 
 /// What is built in, by name.
-const BUILT_IN: [(&str, &str); 0] = [];
+const BUILT_IN: [(&str, &str); 2] = [
+    ("runbook.html.tera", include_str!("../templates/runbook/runbook.html.tera")),
+    ("runbook.md.tera", include_str!("../templates/runbook/runbook.md.tera")),
+];
 
 /// The templates of one revision.
 #[derive(Clone, Debug, Default)]
@@ -74,8 +77,8 @@ impl Templates {
 
 fn parsed(templates: BTreeMap<&str, &str>) -> Result<Tera, tera::Error> {
     let mut tera = Tera::new();
-    // What is rendered is no HTML; templates of pages escape by filter.
-    tera.autoescape_on(Vec::<&str>::new());
+    // Everything else is no HTML.
+    tera.autoescape_on(vec![".html.tera"]);
     tera.add_raw_templates(templates)?;
     Ok(tera)
 }
@@ -96,9 +99,9 @@ mod tests {
 
     #[test]
     fn what_is_defined_is_rendered_as_it_is() {
-        let templates = templates(&[("a.html.tera", "{{ vm.name }}: {{ vars.memory }}<")]);
+        let templates = templates(&[("a.yaml.tera", "{{ vm.name }}: {{ vars.memory }}<")]);
         let context = serde_json::json!({ "vm": { "name": "<web>" }, "vars": { "memory": 4 } });
-        assert_eq!(templates.render("a.html.tera", &context).as_deref(), Ok("<web>: 4<"));
+        assert_eq!(templates.render("a.yaml.tera", &context).as_deref(), Ok("<web>: 4<"));
     }
 
     #[test]
