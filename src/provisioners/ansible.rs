@@ -72,6 +72,7 @@ impl Configurer for AnsibleConfigurer {
         let program = program(play, &playbook, &inventory, &folder)?;
         let mut events = Events::default();
         let ended = follow(program, &mut events, said).await;
+        folder.disconnect().await;
         judge(play, events, ended)
     }
 }

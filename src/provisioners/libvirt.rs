@@ -288,7 +288,7 @@ impl LibvirtProvisioner {
             }
             let disks = self.virsh.disks(&domain).await?;
             if let Some(path) =
-                there.iter().find(|path| disks.iter().any(|disk| *disk == path.to_string_lossy()))
+                there.iter().find(|path| disks.iter().any(|disk| disks::same_file(path, disk)))
             {
                 return Err(ProvisionError::stalled(format!(
                     "failed to remove {}: the domain `{}` has it as a disk; remove that domain first",

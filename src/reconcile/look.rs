@@ -98,9 +98,11 @@ impl Controller {
         };
         for (name, vm) in &spec.vms {
             let provisioner = match &templates {
-                Ok(templates) => {
-                    self.drivers.provisioner(vm, templates).await.map_err(|refusal| refusal.to_string())
-                }
+                Ok(templates) => self
+                    .drivers
+                    .provisioner(&spec.fleet.name, vm, templates)
+                    .await
+                    .map_err(|refusal| refusal.to_string()),
                 Err(why) => Err(why.clone()),
             };
             machines.insert(name.clone(), provisioner);

@@ -6,12 +6,22 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::ssh::{self, Files, Login};
+use crate::{
+    process::Program,
+    ssh::{self, Files, Login},
+};
+
+/// How long a connection stays open that nothing uses, seconds.
+const IDLE: u32 = 30;
+
+/// How long ending one may take.
+const END: Duration = Duration::from_secs(10);
 
 const CALLBACK: &str = include_str!("backstay.py");
 
@@ -28,6 +38,7 @@ const OTHERS: &str = "Host *
 /// The folder; removed when dropped.
 pub(super) struct Folder {
     folder: TempDir,
+    hosts: Vec<String>,
     roles: PathBuf,
     collections: PathBuf,
 }
@@ -41,16 +52,36 @@ impl Folder {
         }
         let hosts: serde_json::Map<String, _> = logins.keys().map(|name| (name.clone(), json!({}))).collect();
         let inventory = json!({ "all": { "hosts": hosts } }).to_string();
-        let connections: String = logins
-            .iter()
-            .map(|(name, (login, files))| ssh::config(name, login, files))
-            .chain([OTHERS.to_owned()])
-            .collect();
+        let hosts_of_ssh: Vec<String> = logins.keys().cloned().collect();
+        let mut connections = String::new();
+        for (number, (name, (login, files))) in logins.iter().enumerate() {
+            // Of several values ssh takes the first: the tasks of a run share one connection to each machine.
+            let socket = folder.path().join(format!("s{number}"));
+            connections += &format!(
+                "Host {name}\n  ControlMaster auto\n  ControlPath \"{}\"\n  ControlPersist {IDLE}\n",
+                socket.display()
+            );
+            connections += &ssh::config(name, login, files);
+        }
+        connections += OTHERS;
         write(folder.path(), "inventory.json", &inventory)?;
         write(folder.path(), "ssh_config", &connections)?;
         write(folder.path(), "plugins/backstay.py", CALLBACK)?;
         write(folder.path(), "ansible.cfg", &configuration(folder.path()))?;
-        Ok(Self { folder, roles: tree.join("roles"), collections: tree.join("collections") })
+        let (roles, collections) = (tree.join("roles"), tree.join("collections"));
+        Ok(Self { folder, hosts: hosts_of_ssh, roles, collections })
+    }
+
+    /// Ends the connections that are shared. Those of a run that was cut off end by themselves, [`IDLE`] later.
+    pub(super) async fn disconnect(&self) {
+        for host in &self.hosts {
+            let ssh = Program::new("ssh").argument("-F").argument(self.folder.path().join("ssh_config"));
+            let ssh = ssh.arguments(["-O", "exit", "--", host]).discard_output().timeout(END);
+            // Where there is no connection it fails, and that is well.
+            if let Ok(process) = ssh.start() {
+                let _ = process.finish().await;
+            }
+        }
     }
 
     pub(super) fn inventory(&self) -> PathBuf {

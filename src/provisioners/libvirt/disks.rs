@@ -4,7 +4,7 @@
 use std::{
     fs::{self, OpenOptions, Permissions},
     io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -166,6 +166,12 @@ impl Disks {
     }
 }
 
+/// Whether two paths lead to one file, whatever they are called.
+pub(super) fn same_file(path: &Path, other: &str) -> bool {
+    let id = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
+    path == Path::new(other) || id(path).is_some_and(|known| id(Path::new(other)) == Some(known))
+}
+
 fn qemu_img() -> Result<Program, ProvisionError> {
     let found = process::find(&["qemu-img"], &process::search_path());
     let found = found.map_err(|error| ProvisionError::stalled(format!("{error} (Debian: qemu-utils)")))?;
@@ -213,6 +219,11 @@ mod tests {
         let (made, taken) = (folder.path().join("made"), folder.path().join("taken"));
         fs::write(&made, "new").unwrap();
         fs::write(&taken, "old").unwrap();
+        std::os::unix::fs::symlink(&taken, folder.path().join("link")).unwrap();
+        assert!(same_file(&taken, &folder.path().join("link").display().to_string()));
+        assert!(
+            !same_file(&taken, &made.display().to_string()) && !same_file(Path::new("/none"), "/nothing")
+        );
         assert!(place(&made, &taken).is_err());
         assert_eq!(fs::read(&taken).unwrap(), b"old");
         place(&made, &folder.path().join("free")).unwrap();

@@ -69,7 +69,7 @@ impl Virsh {
     pub(super) async fn disks(&self, domain: &Uuid) -> Result<Vec<String>, ProvisionError> {
         let arguments = ["domblklist", "--details", "--domain", &domain.0];
         let listed = self.call("list a domain's disks", &arguments).await?;
-        Ok(listed.lines().skip(2).filter_map(disk_of).collect())
+        Ok(listed.lines().filter_map(disk_of).collect())
     }
 
     /// Its address, as `source` knows it: `lease` (the network's DHCP server) or `agent` (the guest's own).

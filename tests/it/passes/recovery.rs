@@ -27,7 +27,7 @@ use backstay::{
     },
     schedulers::Scheduler,
     sources::Source,
-    spec::{self, Spec},
+    spec::{self, Spec, names::FleetName},
     status::Concern,
     stores::Store,
     templates::Templates,
@@ -103,7 +103,12 @@ impl Registry for Site {
         self.inner.source(declared).await
     }
 
-    async fn provisioner(&self, _: &spec::Vm, _: &Templates) -> Result<Box<dyn Provisioner>, Refusal> {
+    async fn provisioner(
+        &self,
+        _: &FleetName,
+        _: &spec::Vm,
+        _: &Templates,
+    ) -> Result<Box<dyn Provisioner>, Refusal> {
         Ok(Box::new(InMemory(self.ground.clone())))
     }
 
