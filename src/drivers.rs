@@ -1,6 +1,7 @@
 //! The registry: the only file that names concrete drivers. From what is declared to something that runs, within what
 //! the host allows.
 
+mod machines;
 mod permits;
 
 use std::{
@@ -39,7 +40,10 @@ use crate::{
         influxdb::InfluxdbSource, influxdb2::Influxdb2Source, mongodb::MongodbSource, mysql::MysqlSource,
         postgres::PostgresSource, redis::RedisSource, s3::S3Source, sqlite::SqliteSource,
     },
-    spec::{self, SecretRef, Spec, StorePlace, names::StoreName},
+    spec::{
+        self, SecretRef, Spec, StorePlace,
+        names::{FleetName, StoreName},
+    },
     state::StateDir,
     stores::{
         Store, StoreError,
@@ -82,6 +86,7 @@ pub trait Registry: Send + Sync {
     /// What makes a declared machine, from the templates of the revision.
     async fn provisioner(
         &self,
+        _fleet: &FleetName,
         _vm: &spec::Vm,
         _templates: &Templates,
     ) -> Result<Box<dyn Provisioner>, Refusal> {
@@ -471,6 +476,23 @@ impl Registry for Drivers {
         Ok(Box::new(HereRemote::new(self.allow.clone())))
     }
 
+    async fn provisioner(
+        &self,
+        fleet: &FleetName,
+        vm: &spec::Vm,
+        templates: &Templates,
+    ) -> Result<Box<dyn Provisioner>, Refusal> {
+        self.machine(fleet, vm, templates).await
+    }
+
+    fn configurer(&self) -> Result<Box<dyn Configurer>, Refusal> {
+        self.ansible()
+    }
+
+    async fn remote(&self, vm: &spec::Vm, running: &Running) -> Result<Box<dyn Remote>, Refusal> {
+        self.ssh(vm, running).await
+    }
+
     fn infra(&self, mirror: &Mirror, prerequisites: Option<Tips>) -> Box<dyn Source> {
         Box::new(GitSource::new(mirror.path().to_owned(), prerequisites))
     }
@@ -480,7 +502,8 @@ impl Registry for Drivers {
             spec.stores.iter().map(|(name, store)| (format!("store.{name}"), self.permit_store(store)));
         let backups =
             spec.backups.iter().map(|(name, backup)| (format!("backup.{name}"), self.permit(&backup.source)));
-        let refused = stores.chain(backups).filter_map(|(resource, permitted)| match permitted {
+        let all = stores.chain(backups).chain(self.refused_machines(spec));
+        let refused = all.filter_map(|(resource, permitted)| match permitted {
             Ok(()) | Err(Refusal::NotBuilt(_)) => None,
             Err(refusal) => Some(CannotRun { resource, why: refusal.to_string() }),
         });

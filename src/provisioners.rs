@@ -6,7 +6,11 @@
 //! Remote        runs programs on one
 //! ```
 
+pub mod ansible;
 pub mod here;
+pub mod libvirt;
+pub mod login;
+pub mod ssh;
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 

@@ -92,9 +92,11 @@ impl Controller {
         let templates = self.templates(desired).await;
         for (name, vm) in &spec.vms {
             let provisioner = match &templates {
-                Ok(templates) => {
-                    self.drivers.provisioner(vm, templates).await.map_err(|refusal| refusal.to_string())
-                }
+                Ok(templates) => self
+                    .drivers
+                    .provisioner(&spec.fleet.name, vm, templates)
+                    .await
+                    .map_err(|refusal| refusal.to_string()),
                 Err(why) => Err(why.clone()),
             };
             machines.insert(name.clone(), provisioner);

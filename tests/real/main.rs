@@ -20,6 +20,7 @@ mod influxdb2;
 mod influxdb2_job;
 mod influxdb_job;
 mod local;
+mod machines;
 mod main_job;
 mod mongodb;
 mod mongodb_job;

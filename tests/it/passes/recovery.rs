@@ -31,7 +31,7 @@ use backstay::{
     sandboxes::Sandbox,
     schedulers::Scheduler,
     sources::Source,
-    spec::{self, Spec},
+    spec::{self, Spec, names::FleetName},
     status::Concern,
     stores::Store,
     templates::Templates,
@@ -111,7 +111,12 @@ impl Registry for Site {
         self.inner.sandbox(kind, declared).await
     }
 
-    async fn provisioner(&self, _: &spec::Vm, _: &Templates) -> Result<Box<dyn Provisioner>, Refusal> {
+    async fn provisioner(
+        &self,
+        _: &FleetName,
+        _: &spec::Vm,
+        _: &Templates,
+    ) -> Result<Box<dyn Provisioner>, Refusal> {
         Ok(Box::new(InMemory(self.ground.clone())))
     }
 
