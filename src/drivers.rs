@@ -1,6 +1,7 @@
 //! The registry: the only file that names concrete drivers. From what is declared to something that runs, within what
 //! the host allows.
 
+mod machines;
 mod permits;
 
 use std::{
@@ -39,7 +40,10 @@ use crate::{
         influxdb::InfluxdbSource, influxdb2::Influxdb2Source, mongodb::MongodbSource, mysql::MysqlSource,
         postgres::PostgresSource, redis::RedisSource, s3::S3Source, sqlite::SqliteSource,
     },
-    spec::{self, SecretRef, Spec, StorePlace, names::StoreName},
+    spec::{
+        self, SecretRef, Spec, StorePlace,
+        names::{FleetName, StoreName},
+    },
     state::StateDir,
     stores::{
         Store, StoreError,
@@ -79,9 +83,10 @@ pub trait Registry: Send + Sync {
         Err(Refusal::NotBuilt("sandboxes".to_owned()))
     }
 
-    /// What makes a declared machine, from the templates of the revision.
+    /// What makes a declared machine of a fleet, from the templates of the revision.
     async fn provisioner(
         &self,
+        _fleet: &FleetName,
         _vm: &spec::Vm,
         _templates: &Templates,
     ) -> Result<Box<dyn Provisioner>, Refusal> {
@@ -458,6 +463,15 @@ impl Registry for Drivers {
         })
     }
 
+    async fn provisioner(
+        &self,
+        fleet: &FleetName,
+        vm: &spec::Vm,
+        templates: &Templates,
+    ) -> Result<Box<dyn Provisioner>, Refusal> {
+        self.machine(fleet, vm, templates).await
+    }
+
     fn infra(&self, mirror: &Mirror, prerequisites: Option<Tips>) -> Box<dyn Source> {
         Box::new(GitSource::new(mirror.path().to_owned(), prerequisites))
     }
@@ -467,7 +481,8 @@ impl Registry for Drivers {
             spec.stores.iter().map(|(name, store)| (format!("store.{name}"), self.permit_store(store)));
         let backups =
             spec.backups.iter().map(|(name, backup)| (format!("backup.{name}"), self.permit(&backup.source)));
-        let refused = stores.chain(backups).filter_map(|(resource, permitted)| match permitted {
+        let vms = spec.vms.iter().map(|(name, vm)| (format!("vm.{name}"), self.permit_machine(vm)));
+        let refused = stores.chain(backups).chain(vms).filter_map(|(resource, permitted)| match permitted {
             Ok(()) | Err(Refusal::NotBuilt(_)) => None,
             Err(refusal) => Some(CannotRun { resource, why: refusal.to_string() }),
         });

@@ -6,6 +6,9 @@
 //! Remote        runs programs on one
 //! ```
 
+pub mod cloudformation;
+pub mod terraform;
+
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use async_trait::async_trait;

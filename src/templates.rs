@@ -9,7 +9,8 @@ use tera::{Context, Tera};
 pub const FOLDER: &str = "templates";
 
 /// What is built in, by name.
-const BUILT_IN: [(&str, &str); 0] = [];
+const BUILT_IN: [(&str, &str); 1] =
+    [("cloudformation-vm.yaml.tera", include_str!("../templates/machines/cloudformation-vm.yaml.tera"))];
 
 /// The templates of one revision.
 #[derive(Clone, Debug, Default)]
@@ -76,8 +77,14 @@ fn parsed(templates: BTreeMap<&str, &str>) -> Result<Tera, tera::Error> {
     let mut tera = Tera::new();
     // What is rendered is no HTML; templates of pages escape by filter.
     tera.autoescape_on(Vec::<&str>::new());
+    tera.register_filter("json", json);
     tera.add_raw_templates(templates)?;
     Ok(tera)
+}
+
+/// A value as JSON, which is YAML as well: however it is spelt, it stays one value.
+fn json(value: &tera::Value, _: tera::Kwargs, _: &tera::State) -> Result<String, tera::Error> {
+    serde_json::to_string(value).map_err(|error| tera::Error::message(error.to_string()))
 }
 
 /// An error with what caused it.
@@ -99,6 +106,14 @@ mod tests {
         let templates = templates(&[("a.html.tera", "{{ vm.name }}: {{ vars.memory }}<")]);
         let context = serde_json::json!({ "vm": { "name": "<web>" }, "vars": { "memory": 4 } });
         assert_eq!(templates.render("a.html.tera", &context).as_deref(), Ok("<web>: 4<"));
+    }
+
+    #[test]
+    fn as_json_a_value_stays_one_value_whatever_is_in_it() {
+        let templates = templates(&[("a.tera", "a: {{ vars.text | json }}\nb: {{ vars.list | json }}\n")]);
+        let context = serde_json::json!({ "vars": { "text": "x\n\"y\": {{ z }}", "list": [1, "b"] } });
+        let rendered = templates.render("a.tera", &context).unwrap();
+        assert_eq!(rendered, "a: \"x\\n\\\"y\\\": {{ z }}\"\nb: [1,\"b\"]\n");
     }
 
     #[test]
