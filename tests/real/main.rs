@@ -11,6 +11,7 @@ mod lab;
 
 mod buckets;
 mod cloudformation;
+mod cloudformation_tricks;
 mod drill;
 mod dynamodb;
 mod dynamodb_job;

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use backstay::{
@@ -242,11 +242,18 @@ async fn a_run_that_is_given_up_ends_and_saves_its_state() {
     assert!(busy.message.contains("another run of this host is at it"), "{busy}");
     making.abort();
     assert!(making.await.unwrap_err().is_cancelled());
-    let folder = ground.workshops().join("aws/web");
-    tokio::task::block_in_place(|| {
-        wait_until("nothing runs any more", Duration::from_secs(60), || !works_in(&folder));
-    });
-    let Ok(Machine::Broken { why }) = web.observe().await else { panic!("it is half made") };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let seen = loop {
+        match web.observe().await {
+            // The run that was given up keeps the folder until it has ended.
+            Err(busy) if busy.message.contains("another run") && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            seen => break seen,
+        }
+    };
+    assert!(!works_in(&ground.workshops().join("aws/web")), "nothing runs any more");
+    let Ok(Machine::Broken { why }) = seen else { panic!("it is half made: {seen:?}") };
     assert!(why.contains("terraform_data.vm was not made whole"), "{why}");
     removed(&web).await.0.unwrap();
     assert_eq!(web.observe().await, Ok(Machine::Gone));

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
 use super::{Bounds, Failure, Plan, Said, State, Workshop, flat};
 use crate::{
-    process::{self, Process, Program},
+    process::{self, Process, ProcessError, Program},
     spec::TerraformProgram,
 };
 
@@ -94,14 +97,28 @@ impl Commands {
         Plan::read(&json).map_err(Failure::Wrong)
     }
 
-    /// Applies exactly what was planned last, and tells each line of it.
+    /// Applies exactly what was planned last, and tells each line of it. Where nobody waits for it any more, the run is asked to
+    /// end, and keeps the workshop until it has saved the state.
     pub(super) async fn apply(&self, workshop: &Workshop, said: Said<'_>) -> Result<(), Failure> {
         let file = workshop.path("plan");
         let run = self.program("apply").argument(LOCK).argument(&file);
         let run = run.stall(self.bounds.quiet).timeout(self.bounds.longest);
-        let applied = told(run.grace(self.bounds.grace).interrupted().start()?, said).await;
+        let process = run.grace(self.bounds.grace).interrupted().start()?;
+        let (sender, mut printed) = mpsc::channel(16);
+        let lock = workshop.lock();
+        let running = tokio::spawn(async move {
+            let ended = run_to_end(process, sender).await;
+            drop(lock);
+            ended
+        });
+        let mut line = Vec::new();
+        while let Some(bytes) = printed.recv().await {
+            tell(&bytes, &mut line, said);
+        }
+        say(&mut line, said);
+        let applied = running.await.map_err(|error| Failure::Wrong(error.to_string()))?;
         std::fs::remove_file(&file).map_err(|error| Failure::Io(file, error))?;
-        applied
+        Ok(applied?)
     }
 
     /// The state as it is kept, without a look at what it tells of.
@@ -127,20 +144,35 @@ impl Commands {
     }
 }
 
-/// Hands on what a program prints, a line at a time, until it has ended well.
-async fn told(mut process: Process, said: Said<'_>) -> Result<(), Failure> {
-    let mut line = Vec::new();
-    while let Some(bytes) = process.read().await? {
-        for byte in bytes {
-            match byte {
-                b'\n' => say(&mut line, said),
-                byte if line.len() < 4 * LONGEST_LINE => line.push(byte),
-                _ => {}
+/// Hands on what a program prints until it has ended well. Once nobody listens any more it is asked to end, with its output still
+/// open: a program that can't print ends where it stands.
+async fn run_to_end(mut process: Process, printed: mpsc::Sender<Bytes>) -> Result<(), ProcessError> {
+    loop {
+        let read = tokio::select! {
+            biased;
+            () = printed.closed() => {
+                process.stop().await;
+                return Ok(());
             }
+            read = process.read() => read?,
+        };
+        match read {
+            // Whether somebody listens is seen at the next turn.
+            Some(bytes) => drop(printed.send(bytes).await),
+            None => return process.finish().await,
         }
     }
-    say(&mut line, said);
-    Ok(process.finish().await?)
+}
+
+/// Hands on each line that is complete.
+fn tell(bytes: &[u8], line: &mut Vec<u8>, said: Said<'_>) {
+    for byte in bytes {
+        match byte {
+            b'\n' => say(line, said),
+            byte if line.len() < 4 * LONGEST_LINE => line.push(*byte),
+            _ => {}
+        }
+    }
 }
 
 fn say(line: &mut Vec<u8>, said: Said<'_>) {

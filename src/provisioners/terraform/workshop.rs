@@ -6,6 +6,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rustix::fs::{FlockOperation, flock};
@@ -23,7 +24,18 @@ const LARGEST: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Workshop {
     folder: PathBuf,
-    _lock: File,
+    lock: Arc<Lock>,
+}
+
+/// Keeps everybody else out of a folder.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a program that another thread just starts may hold it open for a moment.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 /// What `init` writes of the module's backend into the data folder.
@@ -56,7 +68,7 @@ impl Workshop {
         if unsaved.exists() {
             return Err(Failure::Unsaved(unsaved));
         }
-        let workshop = Self { folder: folder.clone(), _lock: lock };
+        let workshop = Self { folder: folder.clone(), lock: Arc::new(Lock(lock)) };
         workshop.fill(module).map_err(failed)?;
         Ok(workshop)
     }
@@ -77,6 +89,11 @@ impl Workshop {
 
     fn write(&self, name: &str, content: &str) -> io::Result<()> {
         private().truncate(true).open(self.path(name))?.write_all(content.as_bytes())
+    }
+
+    /// What keeps everybody else out as long as it lives.
+    pub(super) fn lock(&self) -> Arc<Lock> {
+        self.lock.clone()
     }
 
     /// Where it is.

@@ -42,6 +42,8 @@ pub fn options(endpoint: String, table: &str) -> DynamodbOptions {
 /// moto's server, with an account that holds nothing.
 pub struct Moto {
     _folder: TempDir,
+    #[allow(dead_code, reason = "it is there as long as the server")]
+    module: Option<TempDir>,
     port: u16,
     server: Server,
 }
@@ -68,7 +70,15 @@ impl Moto {
             .stderr(log);
         let mut server = Server::start(&mut command);
         server.wait_for_port(port);
-        Self { _folder: folder, port, server }
+        Self { _folder: folder, module: None, port, server }
+    }
+
+    /// Starts it with stacks that make and delete what moto's leave out: see `moto_stacks.py`.
+    pub fn with_stacks() -> Self {
+        let module = tempfile::tempdir().unwrap();
+        std::fs::write(module.path().join("sitecustomize.py"), include_str!("moto_stacks.py")).unwrap();
+        let moto = Self::with(&[("PYTHONPATH", module.path().to_str().unwrap())]);
+        Self { module: Some(module), ..moto }
     }
 
     pub fn kill(&mut self) {
