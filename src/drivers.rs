@@ -98,6 +98,11 @@ pub trait Registry: Send + Sync {
         Err(Refusal::NotBuilt("playbooks".to_owned()))
     }
 
+    /// What runs the programs on this host that it allows.
+    fn here(&self) -> Result<Box<dyn Remote>, Refusal> {
+        Err(Refusal::NotBuilt("programs on this host".to_owned()))
+    }
+
     /// What runs programs on a declared machine that runs.
     async fn remote(&self, _vm: &spec::Vm, _running: &Running) -> Result<Box<dyn Remote>, Refusal> {
         Err(Refusal::NotBuilt("programs on machines".to_owned()))

@@ -6,6 +6,7 @@ mod kept_log;
 mod lineage;
 mod machines;
 mod made;
+mod recoveries;
 mod rules;
 mod windows;
 
@@ -34,6 +35,7 @@ pub use kept_log::{KeptLog, LogRisk, LogSeen, WalStatus};
 pub use lineage::lineage;
 pub use machines::{Machine, MachineAddress, Running};
 pub use made::{Made, MirrorMade, StoreMade};
+pub use recoveries::{RecoveryHistory, RecoveryRun};
 pub use rules::{DefaultLock, LockMode, StoreRules, Versioning};
 pub use windows::{Stretch, Window, logged_everywhere, stretches, windows};
 

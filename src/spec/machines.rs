@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::{AwsCredentials, SecretRef, names::VmName};
 
 /// A machine that can be rebuilt.
@@ -139,7 +141,8 @@ pub struct Ssh {
 }
 
 /// A playbook of the infra repo.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Ansible {
     /// Path in the infra repo.
     pub playbook: String,

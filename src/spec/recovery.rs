@@ -1,6 +1,6 @@
 //! Plans that rebuild machines and restore data, and the tests of both.
 
-use std::{cmp::Ordering, collections::BTreeSet, time::Duration};
+use std::{cmp::Ordering, collections::BTreeSet, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,15 @@ pub struct Recovery {
 }
 
 impl Recovery {
+    /// The longest that it may take: as declared, or the shortest of what it restores.
+    pub fn rto(&self, spec: &Spec) -> Option<Duration> {
+        let of_step = |step: &RecoveryStep| match &step.action {
+            RecoveryAction::Restore(backup) => spec.backups.get(backup)?.policy.rto,
+            _ => None,
+        };
+        self.rto.or_else(|| self.steps.iter().filter_map(of_step).min())
+    }
+
     /// The numbers of the steps that each step waits for. Where nothing is declared: all of the stages before, and what the
     /// same stage deploys, runs or waits for earlier.
     pub fn waits(&self, spec: &Spec) -> Vec<BTreeSet<usize>> {
@@ -132,6 +141,17 @@ pub enum Ready {
     Source(BackupName),
 }
 
+/// `pavroto-2:3306 takes connections`
+impl fmt::Display for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ready::Tcp(place) => write!(f, "{place} takes connections"),
+            Ready::Http(url) => write!(f, "{url} answers"),
+            Ready::Source(backup) => write!(f, "the source of {backup} answers"),
+        }
+    }
+}
+
 /// The stages of a recovery, in the order in which they come where nothing else is declared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -148,6 +168,20 @@ pub enum RecoveryStage {
     Applications,
     /// Users are let in again.
     Traffic,
+}
+
+impl RecoveryStage {
+    /// Its name in declarations and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RecoveryStage::Machines => "machines",
+            RecoveryStage::Databases => "databases",
+            RecoveryStage::Configuration => "configuration",
+            RecoveryStage::Files => "files",
+            RecoveryStage::Applications => "applications",
+            RecoveryStage::Traffic => "traffic",
+        }
+    }
 }
 
 /// A scheduled restore test.
