@@ -83,7 +83,7 @@ pub trait Registry: Send + Sync {
         Err(Refusal::NotBuilt("sandboxes".to_owned()))
     }
 
-    /// What makes a declared machine, from the templates of the revision.
+    /// What makes a declared machine of a fleet, from the templates of the revision.
     async fn provisioner(
         &self,
         _fleet: &FleetName,

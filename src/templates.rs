@@ -13,9 +13,10 @@ use tera::{Context, Kwargs, State, Tera, Value};
 pub const FOLDER: &str = "templates";
 
 /// What is built in, by name.
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 5] = [
     ("runbook.html.tera", include_str!("../templates/runbook/runbook.html.tera")),
     ("runbook.md.tera", include_str!("../templates/runbook/runbook.md.tera")),
+    ("cloudformation-vm.yaml.tera", include_str!("../templates/machines/cloudformation-vm.yaml.tera")),
     ("cloud-init.yaml.tera", include_str!("../templates/machines/cloud-init.yaml.tera")),
     ("libvirt-domain.xml.tera", include_str!("../templates/machines/libvirt-domain.xml.tera")),
 ];
@@ -152,6 +153,14 @@ mod tests {
         let rendered =
             templates.render("libvirt-domain.xml.tera", &context).unwrap_or_else(|error| panic!("{error}"));
         assert!(rendered.contains("<none/>") && !rendered.contains("<interface"), "{rendered}");
+    }
+
+    #[test]
+    fn as_json_a_value_stays_one_value_whatever_is_in_it() {
+        let templates = templates(&[("a.tera", "a: {{ vars.text | json }}\nb: {{ vars.list | json }}\n")]);
+        let context = serde_json::json!({ "vars": { "text": "x\n\"y\": {{ z }}", "list": [1, "b"] } });
+        let rendered = templates.render("a.tera", &context).unwrap();
+        assert_eq!(rendered, "a: \"x\\n\\\"y\\\": {{ z }}\"\nb: [1,\"b\"]\n");
     }
 
     #[test]

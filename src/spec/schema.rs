@@ -26,7 +26,7 @@ pub use backup::{
     Rds, Redis, Server, Sqlite, Tls,
 };
 pub use machines::{
-    Ansible, Cloudformation, Configure, Libvirt, OnLoss, Ssh, Terraform, TerraformProgram, Vm,
+    Ansible, Cloudformation, Configure, Libvirt, OnLoss, Ssh, Terraform, TerraformProgram, TerraformState, Vm,
 };
 pub use policy::{CadenceForm, CatchUp, Keep, Policy, Verify, Window, default_grace};
 pub use recovery::{
