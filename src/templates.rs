@@ -3,6 +3,7 @@
 //! Two filters are added to Tera's own: `xml` escapes a value for XML, `json` writes it as JSON, which YAML takes as well.
 
 pub mod machines;
+pub mod stacks;
 
 use std::collections::BTreeMap;
 

@@ -16,8 +16,14 @@ use crate::{
         self, Provision, Spec,
         names::{FleetName, VmName},
     },
-    templates::Templates,
+    templates::{TemplateError, Templates},
 };
+
+impl From<TemplateError> for Refusal {
+    fn from(error: TemplateError) -> Self {
+        Refusal::Settings(error.to_string())
+    }
+}
 
 impl From<ProvisionError> for Refusal {
     fn from(error: ProvisionError) -> Self {

@@ -12,6 +12,7 @@ mod lab;
 mod buckets;
 mod cloudformation;
 mod cloudformation_tricks;
+mod disaster;
 mod drill;
 mod dynamodb;
 mod dynamodb_job;
