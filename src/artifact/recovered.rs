@@ -113,6 +113,9 @@ pub struct Recovered {
     pub id: PartId,
     /// What the declared step was, as a digest: where that is another, so is the part.
     pub step: String,
+    /// For machines: where it is declared, as [`crate::spec::Provision::place`] tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<(VmName, String)>,
     /// On which terms.
     #[serde(default)]
     pub terms: Terms,

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{Inventory, Observed};
-use crate::artifact::recovered::{Part, PartId, Recovered, RecoveredOutcome, RecoverySubject, Terms};
+use crate::{
+    artifact::recovered::{Part, PartId, Recovered, RecoveredOutcome, RecoverySubject, Terms},
+    spec::names::VmName,
+};
 
 /// Older times of the same recovery are forgotten.
 const RUNS: usize = 20;
@@ -90,6 +93,16 @@ impl RecoveryRun {
 }
 
 impl Inventory {
+    /// Where a machine was made the last time, as the records of all stores tell.
+    pub fn made_at(&self, vm: &VmName) -> Option<&str> {
+        let stores = self.stores.values().filter_map(Observed::known);
+        let runs = stores.flat_map(|store| store.records.recoveries()).flat_map(|history| history.0.values());
+        let made = runs.flat_map(|run| run.told.values()).filter(|it| {
+            it.id.part == Part::Provision && it.place.as_ref().is_some_and(|(made, _)| made == vm)
+        });
+        made.max_by_key(|it| it.began).and_then(|it| it.place.as_ref()).map(|(_, place)| place.as_str())
+    }
+
     /// What the records of all stores tell of the times that something was brought back.
     pub fn recovery_history(&self, subject: &RecoverySubject) -> RecoveryHistory {
         let mut history = RecoveryHistory::default();

@@ -51,6 +51,15 @@ fn gone(facts: &Facts<'_>, vm: &Vm, draft: &mut Draft) {
         OnLoss::Report => {
             draft.wait(what, format!("it is gone; `backstay rebuild {}` makes it anew", vm.name), None);
         }
+        OnLoss::Rebuild if facts.inventory.made_at(&vm.name).is_some_and(|at| at != vm.provision.place()) => {
+            let (before, now) = (facts.inventory.made_at(&vm.name).unwrap_or_default(), vm.provision.place());
+            let on = format!(
+                "it was made at {before}, and is declared at {now}: nobody was asked whether it is gone there; remove it, then \
+                 `backstay rebuild {}`",
+                vm.name
+            );
+            draft.wait(what, on, None);
+        }
         OnLoss::Rebuild => {
             let history = facts.inventory.recovery_history(&RecoverySubject::Vm(vm.name.clone()));
             let until = history.last().and_then(|(_, run)| run.ended_at()?.checked_add(PAUSE).ok());

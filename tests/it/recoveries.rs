@@ -366,6 +366,25 @@ fn a_machine_that_came_back_by_itself_and_could_not_be_configured_is_told_and_go
 }
 
 #[test]
+fn a_machine_that_is_declared_elsewhere_is_not_taken_for_lost() {
+    let mut world = world();
+    world.spec.vms.get_mut(&vm("db")).unwrap().on_loss = OnLoss::Rebuild;
+    let plan = world.plan();
+    for recover in recovers(&plan) {
+        world.recovered(recover, RecoveredOutcome::Done);
+    }
+    world.now += Duration::from_secs(3600);
+    world.machines.insert(vm("db"), Observed::Known(Machine::Gone));
+    assert_eq!(works(&world.plan())[0], "make machine db");
+    let declared = world.spec.vms.get_mut(&vm("db")).unwrap();
+    let Provision::Libvirt(libvirt) = &mut declared.provision else { panic!() };
+    libvirt.uri = "qemu:///session".into();
+    let plan = world.plan();
+    assert!(recovers(&plan).is_empty());
+    assert!(plan.waiting.iter().any(|wait| wait.on.contains("test:///default")), "{:?}", plan.waiting);
+}
+
+#[test]
 fn a_plan_that_would_lose_or_double_a_machine_is_refused() {
     let mut world = world();
     world.machines.insert(vm("db"), RUNNING());

@@ -387,6 +387,7 @@ impl World {
             parts: recover.parts,
             id: recover.id(),
             step: recover.digest.clone(),
+            place: recover.work.made().map(|vm| (vm.clone(), self.spec.vms[vm].provision.place())),
             terms: recover.terms.clone(),
             began: self.now,
             milliseconds: 1000,

@@ -56,6 +56,10 @@ impl World {
             parts: recover.parts,
             id: recover.id(),
             step: recover.digest.clone(),
+            place: recover
+                .work
+                .made()
+                .and_then(|vm| Some((vm.clone(), self.spec.vms.get(vm)?.provision.place()))),
             terms: recover.terms.clone(),
             began: self.clock.now(),
             milliseconds: 0,
@@ -107,7 +111,7 @@ impl World {
                 let reader = reader.ok_or_else(|| stalled("no name was given"))?;
                 self.restore(step, restore, reader).await
             }
-            Work::Deploy(ansible) => self.play(ansible, &said).await,
+            Work::Deploy(ansible) => Ok(noted(told(&self.play(ansible, &said).await?))),
             Work::Run { command, on, within } => {
                 let remote = match on {
                     Some(vm) => self.remote(vm).await?,
@@ -153,14 +157,24 @@ impl World {
             said("programs can be run on it");
         }
         match &declared.ansible {
-            Some(ansible) => self.play(ansible, said).await,
+            Some(ansible) => {
+                let results = self.play(ansible, said).await?;
+                // Hosts of an inventory of the infra repo may be called otherwise.
+                match ansible.inventory.is_some() || results.contains_key(vm.as_str()) {
+                    true => Ok(noted(told(&results))),
+                    false => Err(stalled(format!(
+                        "failed to configure machine {vm}: playbook {} did nothing on it; see its `hosts` and `limit`",
+                        ansible.playbook
+                    ))),
+                }
+            }
             None => Ok(noted("it is reached".to_owned())),
         }
     }
 
     /// Runs a playbook of the revision, for the machines that run.
-    async fn play(&self, ansible: &Ansible, said: Said<'_>) -> Result<Done, Failure> {
-        let machines = self.running_machines().await;
+    async fn play(&self, ansible: &Ansible, said: Said<'_>) -> Result<BTreeMap<String, HostResult>, Failure> {
+        let machines = self.running_machines(said).await?;
         let tree = self.tree().await?;
         let play = Play {
             tree: tree.path(),
@@ -169,8 +183,7 @@ impl World {
             inventory: ansible.inventory.as_deref(),
             machines: &machines,
         };
-        let results = self.drivers.configurer().map_err(stalled)?.run(&play, said).await?;
-        Ok(noted(told(&results)))
+        Ok(self.drivers.configurer().map_err(stalled)?.run(&play, said).await?)
     }
 
     async fn wait_until(&self, until: &Ready, within: Duration) -> Result<Done, Failure> {
@@ -238,16 +251,22 @@ impl World {
         self.drivers.remote(self.vm(vm)?, &running).await.map_err(stalled)
     }
 
-    /// The machines that run; those that do not, or that can't be seen, are left out.
-    async fn running_machines(&self) -> BTreeMap<VmName, (Vm, Running)> {
+    /// The machines that run; those that do not are left out, and told.
+    ///
+    /// # Errors
+    /// One that can't be seen: a playbook must not pass it by.
+    async fn running_machines(&self, said: Said<'_>) -> Result<BTreeMap<VmName, (Vm, Running)>, Failure> {
         let mut machines = BTreeMap::new();
         for (name, vm) in &self.spec.vms {
-            let Ok(provisioner) = self.provisioner(name).await else { continue };
-            if let Ok(Machine::Running(running)) = provisioner.observe().await {
-                machines.insert(name.clone(), (vm.clone(), running));
+            match self.provisioner(name).await?.observe().await? {
+                Machine::Running(running) => drop(machines.insert(name.clone(), (vm.clone(), running))),
+                Machine::Gone => said(&format!("machine {name} is gone, and left out")),
+                Machine::Broken { why } => {
+                    said(&format!("machine {name} does not run, and is left out: {why}"))
+                }
             }
         }
-        machines
+        Ok(machines)
     }
 
     async fn templates(&self) -> Result<Templates, Failure> {
