@@ -1,61 +1,28 @@
-//! What makes the declared machines, each kind by its own function.
+//! What makes the declared machines, what configures them, and what runs programs on them; each kind by its own function.
 
-use std::collections::BTreeMap;
-
-use serde::Serialize;
+mod stacks;
 
 use super::{Drivers, Refusal, permits::cloudformation_host};
 use crate::{
-    aws::{self, CloudformationOptions},
+    inventory::Running,
     provisioners::{
-        ProvisionError, Provisioner,
-        cloudformation::{CloudformationProvisioner, Declared, Wanted},
-        terraform::{Module, TerraformProvisioner},
+        Configurer, ProvisionError, Provisioner, Remote,
+        ansible::{AnsibleConfigurer, PROGRAM},
+        libvirt::{LibvirtOptions, LibvirtProvisioner, PATIENCE, public_half},
+        login::login,
+        ssh::SshRemote,
     },
     spec::{
-        self, Provision,
+        self, Provision, Spec,
         names::{FleetName, VmName},
     },
-    templates::Templates,
+    templates::{TemplateError, Templates},
 };
 
-/// What a machine's template may ask for.
-#[derive(Serialize)]
-struct Context<'a, T: Serialize> {
-    fleet: &'a FleetName,
-    vm: ContextVm<'a>,
-    vars: &'a BTreeMap<String, toml::Value>,
-    #[serde(flatten)]
-    kind: T,
-}
-
-#[derive(Serialize)]
-struct ContextVm<'a> {
-    name: &'a VmName,
-}
-
-/// What a template of a stack may ask for besides.
-#[derive(Serialize)]
-struct OfStack<'a> {
-    cloudformation: ContextStack<'a>,
-}
-
-#[derive(Serialize)]
-struct ContextStack<'a> {
-    region: &'a str,
-    stack: &'a str,
-    parameters: &'a BTreeMap<String, String>,
-}
-
-/// What a template of a module may ask for besides.
-#[derive(Serialize)]
-struct OfModule<'a> {
-    terraform: ContextModule<'a>,
-}
-
-#[derive(Serialize)]
-struct ContextModule<'a> {
-    variables: &'a BTreeMap<String, String>,
+impl From<TemplateError> for Refusal {
+    fn from(error: TemplateError) -> Self {
+        Refusal::Settings(error.to_string())
+    }
 }
 
 impl From<ProvisionError> for Refusal {
@@ -73,72 +40,75 @@ impl Drivers {
     ) -> Result<Box<dyn Provisioner>, Refusal> {
         self.permit_machine(vm)?;
         match &vm.provision {
+            Provision::Libvirt(libvirt) => self.domain(fleet, vm, libvirt, templates).await,
             Provision::Cloudformation(stack) => self.stack(fleet, vm, stack, templates).await,
-            Provision::Libvirt(_) => Err(Refusal::NotBuilt("machines of libvirt".to_owned())),
             Provision::Terraform(module) => self.module(fleet, vm, module, templates),
         }
     }
 
-    /// Whether the host lets machines be made by what is declared.
+    /// Whether the host lets a machine be made by what is declared, and its identity be used for it.
     pub(super) fn permit_machine(&self, vm: &spec::Vm) -> Result<(), Refusal> {
+        if let Some(ssh) = &vm.ssh {
+            self.resolver.permit(&ssh.identity, vm.name.as_str())?;
+        }
+        if vm.ansible.is_some() {
+            self.allow.check_run(PROGRAM)?;
+        }
         match &vm.provision {
+            Provision::Libvirt(libvirt) => self.permit_domain(libvirt),
             Provision::Cloudformation(stack) => {
                 self.allow.check_machine(&format!("cloudformation:{}", stack.region))?;
                 self.permit_key(stack.credentials.as_ref(), &cloudformation_host(stack))
             }
             Provision::Terraform(module) => Ok(self.allow.check_run(module.program.as_str())?),
-            Provision::Libvirt(_) => Ok(()),
         }
     }
 
-    async fn stack(
-        &self,
-        fleet: &FleetName,
-        vm: &spec::Vm,
-        stack: &spec::Cloudformation,
-        templates: &Templates,
-    ) -> Result<Box<dyn Provisioner>, Refusal> {
-        let name = stack.stack.as_deref().unwrap_or(vm.name.as_str());
-        let (region, parameters) = (stack.region.as_str(), &stack.parameters);
-        let kind = OfStack { cloudformation: ContextStack { region, stack: name, parameters } };
-        let body = rendered(fleet, vm, templates, kind)?;
-        let wanted = Wanted::of(Declared { fleet, vm: &vm.name, stack, body: &body })?;
-        let options = CloudformationOptions {
-            region: stack.region.clone(),
-            endpoint: stack.endpoint.clone(),
-            credentials: self.access_key(stack.credentials.as_ref(), &cloudformation_host(stack)).await?,
-            silence: aws::DEFAULT_SILENCE,
-        };
-        Ok(Box::new(CloudformationProvisioner::new(options, wanted)?))
+    fn permit_domain(&self, libvirt: &spec::Libvirt) -> Result<(), Refusal> {
+        self.allow.check_machine(&libvirt.uri)?;
+        self.allow.check_read(&libvirt.image)?;
+        Ok(self.allow.check_write(&libvirt.disks)?)
     }
-}
 
-impl Drivers {
-    fn module(
+    async fn domain(
         &self,
         fleet: &FleetName,
         vm: &spec::Vm,
-        declared: &spec::Terraform,
+        libvirt: &spec::Libvirt,
         templates: &Templates,
     ) -> Result<Box<dyn Provisioner>, Refusal> {
-        let kind = OfModule { terraform: ContextModule { variables: &declared.variables } };
-        let module = Module {
+        let public_key = match &vm.ssh {
+            Some(ssh) => Some(self.public_key(&vm.name, ssh).await?),
+            None => None,
+        };
+        Ok(Box::new(LibvirtProvisioner::new(LibvirtOptions {
             fleet: fleet.clone(),
-            vm: vm.name.clone(),
-            declared: declared.clone(),
-            body: rendered(fleet, vm, templates, kind)?,
-            folder: self.scratch.join("terraform"),
-        };
-        Ok(Box::new(TerraformProvisioner::new(module)?))
+            vm: vm.clone(),
+            libvirt: libvirt.clone(),
+            public_key,
+            templates: templates.clone(),
+            patience: PATIENCE,
+        })?))
     }
-}
 
-fn rendered<T: Serialize>(
-    fleet: &FleetName,
-    vm: &spec::Vm,
-    templates: &Templates,
-    kind: T,
-) -> Result<String, Refusal> {
-    let context = Context { fleet, vm: ContextVm { name: &vm.name }, vars: &vm.vars, kind };
-    templates.render(&vm.template, &context).map_err(|error| Refusal::Settings(error.to_string()))
+    async fn public_key(&self, vm: &VmName, ssh: &spec::Ssh) -> Result<String, Refusal> {
+        let identity = self.resolver.resolve(&ssh.identity, vm.as_str()).await?;
+        public_half(&identity)
+            .map_err(|why| Refusal::Settings(format!("failed to use vm.{vm}.ssh.identity: {why}")))
+    }
+
+    pub(super) fn ansible(&self) -> Result<Box<dyn Configurer>, Refusal> {
+        self.allow.check_run(PROGRAM)?;
+        Ok(Box::new(AnsibleConfigurer::new(self.resolver.clone())))
+    }
+
+    pub(super) async fn ssh(&self, vm: &spec::Vm, running: &Running) -> Result<Box<dyn Remote>, Refusal> {
+        let login = login(&self.resolver, vm, running).await?;
+        Ok(Box::new(SshRemote::new(vm.name.to_string(), login)))
+    }
+
+    /// The declared machines that this host does not allow.
+    pub(super) fn refused_machines(&self, spec: &Spec) -> Vec<(String, Result<(), Refusal>)> {
+        spec.vms.iter().map(|(name, vm)| (format!("vm.{name}"), self.permit_machine(vm))).collect()
+    }
 }
