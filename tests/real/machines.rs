@@ -279,6 +279,14 @@ async fn configured(ground: &Ground, running: Running) {
     assert!(hidden.contains("task `hide` failed on web") && !hidden.contains("hunter2"), "{hidden}");
     let nobody = error(configurer.run(&Play { playbook: "nobody.yml", ..play }, &quiet).await);
     assert!(nobody.contains("no host"), "{nobody}");
+    let mut unreachable = (ground.vm.clone(), running.clone());
+    unreachable.0.ssh = None;
+    let mut both = machines.clone();
+    both.insert("other".parse().unwrap(), unreachable);
+    let all = error(configurer.run(&Play { machines: &both, ..play }, &quiet).await);
+    assert!(all.contains("could not reach other") && all.contains("declare [vm."), "{all}");
+    let one = configurer.run(&Play { machines: &both, limit: Some("web"), ..play }, &quiet).await.unwrap();
+    assert_eq!(one.keys().collect::<Vec<_>>(), ["web"]);
     let missing = error(configurer.run(&Play { playbook: "none.yml", ..play }, &quiet).await);
     assert!(missing.contains("the revision has no none.yml"), "{missing}");
     let elsewhere = Running {
