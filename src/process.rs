@@ -34,7 +34,7 @@ use tokio::{
 use crate::secrets::Secret;
 
 pub use error::{Exit, ProcessError, Said};
-use group::Group;
+use group::{Ending, Group};
 pub use private_file::PrivateFile;
 use tail::Tail;
 
@@ -86,6 +86,7 @@ pub struct Program {
     stall: Option<Duration>,
     timeout: Option<Duration>,
     grace: Duration,
+    ending: Ending,
 }
 
 impl Program {
@@ -102,6 +103,7 @@ impl Program {
             stall: None,
             timeout: None,
             grace: GRACE,
+            ending: Ending::Terminated,
         }
     }
 
@@ -167,6 +169,12 @@ impl Program {
         self
     }
 
+    /// Has the program asked to end by SIGINT, as from a keyboard: for programs whose helpers must live until they have ended.
+    pub fn interrupted(mut self) -> Self {
+        self.ending = Ending::Interrupted;
+        self
+    }
+
     /// Starts the program as the leader of a process group of its own.
     ///
     /// # Errors
@@ -184,7 +192,7 @@ impl Program {
             tail: Tail::follow(stderr, self.secrets),
             deadline: self.timeout.map(|longest| (Instant::now() + longest, longest)),
             stall: self.stall,
-            group: Group::new(child, self.grace),
+            group: Group::new(child, self.grace, self.ending),
             buffer: BytesMut::new(),
             name,
         })

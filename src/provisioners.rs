@@ -7,9 +7,12 @@
 //! ```
 
 pub mod ansible;
+pub mod cloudformation;
+pub mod here;
 pub mod libvirt;
 pub mod login;
 pub mod ssh;
+pub mod terraform;
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 

@@ -3,6 +3,7 @@
 //! Two filters are added to Tera's own: `xml` escapes a value for XML, `json` writes it as JSON, which YAML takes as well.
 
 pub mod machines;
+pub mod stacks;
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,10 @@ use tera::{Context, Kwargs, State, Tera, Value};
 pub const FOLDER: &str = "templates";
 
 /// What is built in, by name.
-const BUILT_IN: [(&str, &str); 2] = [
+const BUILT_IN: [(&str, &str); 5] = [
+    ("runbook.html.tera", include_str!("../templates/runbook/runbook.html.tera")),
+    ("runbook.md.tera", include_str!("../templates/runbook/runbook.md.tera")),
+    ("cloudformation-vm.yaml.tera", include_str!("../templates/machines/cloudformation-vm.yaml.tera")),
     ("cloud-init.yaml.tera", include_str!("../templates/machines/cloud-init.yaml.tera")),
     ("libvirt-domain.xml.tera", include_str!("../templates/machines/libvirt-domain.xml.tera")),
 ];
@@ -89,8 +93,8 @@ impl Templates {
 
 fn parsed(templates: BTreeMap<String, &str>) -> Result<Tera, tera::Error> {
     let mut tera = Tera::new();
-    // What is rendered is no HTML; templates of pages escape by filter.
-    tera.autoescape_on(Vec::<&str>::new());
+    // Everything else is no HTML.
+    tera.autoescape_on(vec![".html.tera"]);
     tera.register_filter("xml", xml);
     tera.register_filter("json", json);
     tera.add_raw_templates(templates)?;
@@ -123,9 +127,9 @@ mod tests {
 
     #[test]
     fn what_is_defined_is_rendered_as_it_is() {
-        let templates = templates(&[("a.html.tera", "{{ vm.name }}: {{ vars.memory }}<")]);
+        let templates = templates(&[("a.yaml.tera", "{{ vm.name }}: {{ vars.memory }}<")]);
         let context = serde_json::json!({ "vm": { "name": "<web>" }, "vars": { "memory": 4 } });
-        assert_eq!(templates.render("a.html.tera", &context).as_deref(), Ok("<web>: 4<"));
+        assert_eq!(templates.render("a.yaml.tera", &context).as_deref(), Ok("<web>: 4<"));
     }
 
     #[test]
@@ -150,6 +154,14 @@ mod tests {
         let rendered =
             templates.render("libvirt-domain.xml.tera", &context).unwrap_or_else(|error| panic!("{error}"));
         assert!(rendered.contains("<none/>") && !rendered.contains("<interface"), "{rendered}");
+    }
+
+    #[test]
+    fn as_json_a_value_stays_one_value_whatever_is_in_it() {
+        let templates = templates(&[("a.tera", "a: {{ vars.text | json }}\nb: {{ vars.list | json }}\n")]);
+        let context = serde_json::json!({ "vars": { "text": "x\n\"y\": {{ z }}", "list": [1, "b"] } });
+        let rendered = templates.render("a.tera", &context).unwrap();
+        assert_eq!(rendered, "a: \"x\\n\\\"y\\\": {{ z }}\"\nb: [1,\"b\"]\n");
     }
 
     #[test]

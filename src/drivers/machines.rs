@@ -1,6 +1,8 @@
 //! What makes the declared machines, what configures them, and what runs programs on them; each kind by its own function.
 
-use super::{Drivers, Refusal};
+mod stacks;
+
+use super::{Drivers, Refusal, permits::cloudformation_host};
 use crate::{
     inventory::Running,
     provisioners::{
@@ -14,8 +16,14 @@ use crate::{
         self, Provision, Spec,
         names::{FleetName, VmName},
     },
-    templates::Templates,
+    templates::{TemplateError, Templates},
 };
+
+impl From<TemplateError> for Refusal {
+    fn from(error: TemplateError) -> Self {
+        Refusal::Settings(error.to_string())
+    }
+}
 
 impl From<ProvisionError> for Refusal {
     fn from(error: ProvisionError) -> Self {
@@ -33,8 +41,8 @@ impl Drivers {
         self.permit_machine(vm)?;
         match &vm.provision {
             Provision::Libvirt(libvirt) => self.domain(fleet, vm, libvirt, templates).await,
-            Provision::Cloudformation(_) => Err(Refusal::NotBuilt("machines of cloudformation".to_owned())),
-            Provision::Terraform(_) => Err(Refusal::NotBuilt("machines of terraform".to_owned())),
+            Provision::Cloudformation(stack) => self.stack(fleet, vm, stack, templates).await,
+            Provision::Terraform(module) => self.module(fleet, vm, module, templates),
         }
     }
 
@@ -48,7 +56,11 @@ impl Drivers {
         }
         match &vm.provision {
             Provision::Libvirt(libvirt) => self.permit_domain(libvirt),
-            Provision::Cloudformation(_) | Provision::Terraform(_) => Ok(()),
+            Provision::Cloudformation(stack) => {
+                self.allow.check_machine(&format!("cloudformation:{}", stack.region))?;
+                self.permit_key(stack.credentials.as_ref(), &cloudformation_host(stack))
+            }
+            Provision::Terraform(module) => Ok(self.allow.check_run(module.program.as_str())?),
         }
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::Serialize;
 
-use super::{TemplateError, Templates};
+use super::{TemplateError, Templates, stacks};
 use crate::spec::{
     Libvirt, Provision, Ssh, Vm,
     names::{FleetName, VmName},
@@ -134,10 +134,15 @@ fn ssh_of<'a>(ssh: &'a Ssh, public_key: &'a str) -> ContextSsh<'a> {
 /// # Errors
 /// A template that is not there, is faulty, or asks for what nothing defines.
 pub fn check(fleet: &FleetName, vm: &Vm, templates: &Templates) -> Result<(), TemplateError> {
-    let Provision::Libvirt(libvirt) = &vm.provision else { return Ok(()) };
-    let context = Context::declared(fleet, vm, libvirt, PLACEHOLDER);
-    templates.render(&vm.template, &context)?;
-    templates.render(DOMAIN, &context).map(drop)
+    match &vm.provision {
+        Provision::Libvirt(libvirt) => {
+            let context = Context::declared(fleet, vm, libvirt, PLACEHOLDER);
+            templates.render(&vm.template, &context)?;
+            templates.render(DOMAIN, &context).map(drop)
+        }
+        Provision::Cloudformation(stack) => stacks::stack(fleet, vm, stack, templates).map(drop),
+        Provision::Terraform(module) => stacks::module(fleet, vm, module, templates).map(drop),
+    }
 }
 
 /// A text as an element or an attribute of XML holds it.

@@ -62,6 +62,8 @@ const DRIVERS: &[&str] = &[
     "sources::dynamodb",
     "sources::git",
     "sources::s3",
+    "provisioners::cloudformation",
+    "provisioners::terraform",
     "schedulers::controller",
     "schedulers::cron",
     "schedulers::systemd",
