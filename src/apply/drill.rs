@@ -21,7 +21,7 @@ use crate::{
     artifact::{
         Manifest,
         drill::{DrillOutcome, Finding, Stage, StageTime, Verdict},
-        manifest::Counts,
+        manifest::{Content, Counts},
         until::Until,
     },
     committed::BackupFolder,
@@ -253,10 +253,23 @@ fn length<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> u64 {
     manifests.map(|manifest| manifest.content.length()).fold(0, u64::saturating_add)
 }
 
+/// How much is stored of an artifact, bytes.
+fn stored(manifest: &Manifest) -> u64 {
+    match &manifest.content {
+        Content::Segments(segments) => segments.packs.values().map(|pack| pack.size).sum(),
+        Content::Native { .. } => 0,
+    }
+}
+
 /// Refuses what would fill the disk, before anything is read.
 fn must_have_room(order: &Order<'_>, sandbox: &dyn Sandbox) -> Result<(), Halted> {
-    let all = length(order.manifests.iter().chain(order.logs));
-    let (needed, place) = (sandbox.room_for(all), sandbox.folder());
+    let streams = length(order.manifests.iter().chain(order.logs));
+    // By hand the packs are fetched first, and the streams brought out whole, before anything is loaded.
+    let beside = match order.how {
+        DrillHow::Backstay => 0,
+        DrillHow::ByHand => streams.saturating_add(order.manifests.iter().map(stored).sum()),
+    };
+    let (needed, place) = (sandbox.room_for(streams).saturating_add(beside), sandbox.folder());
     let free = rustix::fs::statvfs(place).map(|found| found.f_bavail.saturating_mul(found.f_frsize));
     match free {
         Ok(free) if free < needed => Err(Halted::CouldNotRun(format!(

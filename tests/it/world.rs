@@ -386,6 +386,8 @@ impl World {
             run: recover.run,
             parts: recover.parts,
             id: recover.id(),
+            step: recover.digest.clone(),
+            terms: recover.terms.clone(),
             began: self.now,
             milliseconds: 1000,
             outcome,
@@ -394,7 +396,7 @@ impl World {
             store.records.add_recovered(&recovered);
         }
         let machine = match (&recover.work, outcome) {
-            (action::Work::Remove(vm), RecoveredOutcome::Done) => (vm, Machine::Gone),
+            (action::Work::Remove { vm, .. }, RecoveredOutcome::Done) => (vm, Machine::Gone),
             (action::Work::Provision(vm), RecoveredOutcome::Done) => {
                 (vm, Machine::Running(Running::default()))
             }

@@ -18,13 +18,13 @@ use crate::{
     artifact::{
         ArtifactId,
         record::Event,
-        recovered::{Recovered, RecoveredOutcome},
+        recovered::{Part, Recovered, RecoveredOutcome},
     },
     git::revision,
     inventory::{Machine, Running},
     plan::{
         Step,
-        action::{Over, Recover, Restore, Work},
+        action::{Existing, Recover, Remains, Restore, Work},
     },
     provisioners::{HostResult, Play, Provisioner, Remote, Said},
     sources::Holds,
@@ -49,29 +49,53 @@ impl World {
         recover: &Recover,
         reader: Option<ArtifactId>,
     ) -> Result<Done, Failure> {
-        self.must_not_cover_data(&recover.work).await?;
-        let (began, clock) = (self.clock.now(), Instant::now());
-        let done = self.work(step, &recover.work, reader).await;
-        let outcome = if done.is_ok() { RecoveredOutcome::Done } else { RecoveredOutcome::Failed };
-        let recovered = Recovered {
+        let kept = self.data_that_stays(&recover.work).await?;
+        let mut recovered = Recovered {
             subject: recover.subject.clone(),
             run: recover.run,
             parts: recover.parts,
             id: recover.id(),
-            began,
-            milliseconds: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
-            outcome,
+            step: recover.digest.clone(),
+            terms: recover.terms.clone(),
+            began: self.clock.now(),
+            milliseconds: 0,
+            outcome: RecoveredOutcome::Begun,
         };
-        self.record_recovered(&recovered).await;
+        let clock = Instant::now();
+        let mut is_recorded = true;
+        if matches!(recover.work.part(), Part::Remove | Part::Provision | Part::Restore) {
+            is_recorded = self.record_recovered(&recovered).await;
+        }
+        let done = match kept {
+            Some(note) => Ok(noted(note)),
+            None => self.work(step, &recover.work, reader).await,
+        };
+        recovered.milliseconds = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
+        recovered.outcome = if done.is_ok() { RecoveredOutcome::Done } else { RecoveredOutcome::Failed };
+        is_recorded &= self.record_recovered(&recovered).await;
         self.deeds.touch_machines();
-        done.map(|done| Done { recovered: Some(Box::new(recovered)), ..done })
+        let unknown = (!is_recorded)
+            .then_some("; warning: no store has a record of it, so that `--resume` will not know of it");
+        done.map(|done| Done {
+            note: done.note.map(|note| format!("{note}{}", unknown.unwrap_or_default())),
+            recovered: Some(Box::new(recovered)),
+            ..done
+        })
     }
 
     async fn work(&self, step: &Step, work: &Work, reader: Option<ArtifactId>) -> Result<Done, Failure> {
         let said = |line: &str| self.listener.says(step, line);
         match work {
-            Work::Remove(vm) => {
-                self.provisioner(vm).await?.down(&said).await?;
+            Work::Remove { vm, remains } => {
+                let provisioner = self.provisioner(vm).await?;
+                if *remains == Remains::HalfMade
+                    && let Machine::Running(_) = provisioner.observe().await?
+                {
+                    return Err(stalled(format!(
+                        "failed to remove what is left of machine {vm}: it runs; where that is meant, `--replace {vm}`"
+                    )));
+                }
+                provisioner.down(&said).await?;
                 Ok(noted("nothing of it is left".to_owned()))
             }
             Work::Provision(vm) => {
@@ -96,17 +120,28 @@ impl World {
         }
     }
 
-    /// Refuses to restore over data that is there, where the plan does not say so: nothing was begun then.
-    async fn must_not_cover_data(&self, work: &Work) -> Result<(), Failure> {
-        let Work::Restore { restore, over: Over::Nothing } = work else { return Ok(()) };
+    /// What to say where the data that is there stays, so that nothing is restored.
+    ///
+    /// # Errors
+    /// Where there is data, and the plan does not say what becomes of it: nothing was begun then.
+    async fn data_that_stays(&self, work: &Work) -> Result<Option<String>, Failure> {
+        let Work::Restore { restore, existing } = work else { return Ok(None) };
         let Restore { backup, .. } = restore;
         let declared = self.spec.backups.get(backup).ok_or_else(|| super::transfers::undeclared(backup))?;
+        if *existing == Existing::Replaced {
+            return Ok(None);
+        }
         let source = self.drivers.source(&declared.source).await?;
-        match source.holds().await? {
-            Holds::Nothing | Holds::Untold => Ok(()),
-            Holds::Data(what) => Err(stalled(format!(
-                "failed to restore {backup}: there is data already ({what}), which would be lost; where that is meant, \
-                 `backstay rebuild … --restore {backup}`"
+        match (source.holds().await?, existing) {
+            (Holds::Nothing, _) | (Holds::Untold, Existing::Refused | Existing::Replaced) => Ok(None),
+            (Holds::Data(what), Existing::Kept) => Ok(Some(format!("its data is there ({what}), and stays"))),
+            (Holds::Untold, Existing::Kept) => Ok(Some(format!(
+                "left as it is: no machine that it waits for was made anew, and nothing tells whether its data is there; \
+                 `--restore {backup}` restores it all the same"
+            ))),
+            (Holds::Data(what), Existing::Refused | Existing::Replaced) => Err(stalled(format!(
+                "failed to restore {backup}: there is data already ({what}), which would be lost; where that is meant, or an earlier \
+                 try of this recovery began to load it, `backstay rebuild … --resume --restore {backup}`"
             ))),
         }
     }
@@ -234,18 +269,24 @@ impl World {
         written.await.map_err(stalled)?.map_err(stalled)
     }
 
-    async fn record_recovered(&self, recovered: &Recovered) {
+    /// Whether any store has it now.
+    async fn record_recovered(&self, recovered: &Recovered) -> bool {
+        let mut is_recorded = false;
         for store in self.stores_of_ours() {
             let event = Event::Recovered(Box::new(recovered.clone()));
             let Ok(look) = self.look(store) else { continue };
             match look.records().append(&self.keys, self.clock.now(), vec![event.clone()]).await {
-                Ok(record) => self.deeds.record(store, record),
+                Ok(record) => {
+                    self.deeds.record(store, record);
+                    is_recorded = true;
+                }
                 Err(error) => {
                     tracing::warn!(%store, %error, "what was done is recorded at the end of the pass");
                     self.deeds.tell(store, event);
                 }
             }
         }
+        is_recorded
     }
 }
 
