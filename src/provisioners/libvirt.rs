@@ -263,7 +263,11 @@ impl LibvirtProvisioner {
     /// How a machine differs from what is declared.
     async fn drift(&self, domain: &Uuid, made: &Made) -> Result<Vec<String>, ProvisionError> {
         let Libvirt { memory, cpus, .. } = self.options.libvirt;
-        let mut drift = made.differs(&self.made(made.host_key.clone())?);
+        let mut drift = match self.made(made.host_key.clone()) {
+            Ok(now) => made.differs(&now),
+            // A machine that runs is not unknown for that.
+            Err(error) => vec![error.message],
+        };
         if let Some((has_memory, has_cpus)) = self.virsh.size(domain).await? {
             // libvirt counts in KiB.
             if has_memory / 1024 != memory.div_ceil(1024) {
