@@ -63,7 +63,7 @@ impl DynamodbSource {
         Reach { client: self.client.clone(), stall }
     }
 
-    async fn captured(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Details, Failure> {
+    async fn captured(&self, request: &CaptureRequest<'_>, sink: &mut dyn Sink) -> Result<Details, Failure> {
         let reach = self.reach(request.stall);
         let told = table::describe(&reach, &self.table).await?;
         sink.run(None).await?;
@@ -115,13 +115,19 @@ impl Source for DynamodbSource {
         "items.jsonl".to_owned()
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
         if request.kind == Kind::Log {
             return Err(SourceError::unsupported(&subject(&self.table), request.kind));
         }
+        // What was written before is in it, and of what was written since some may not be.
+        let began = request.now();
         let captured = self.captured(request, sink).await;
         let details = captured.map_err(|failure| failure.explain("capture", subject(&self.table)))?;
-        Ok(Captured { moment: Moment::At { time: request.now, position: None }, details })
+        Ok(Captured { moment: Moment::At { time: began, position: None }, details })
     }
 
     async fn restore(

@@ -69,16 +69,18 @@ impl EtcdSource {
         Err(Failure::NoMember(unfit.join("; ")))
     }
 
-    async fn captured(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, Failure> {
+    async fn captured(&self, request: &CaptureRequest<'_>, sink: &mut dyn Sink) -> Result<Captured, Failure> {
         let member = self.member().await?;
         let mut snapshot = Snapshot::begin(&member, request.stall).await?;
+        // The member opens its view before it sends the first message.
+        let opened = request.now();
         while let Some(bytes) = snapshot.next().await? {
             sink.write(bytes).await?;
         }
         let revisions = Revisions { before: member.revision, after: member.revision_now().await? };
         let counts = counts(&member, revisions).await;
         Ok(Captured {
-            moment: Moment::At { time: request.now, position: Some(revisions.to_string()) },
+            moment: Moment::At { time: opened, position: Some(revisions.to_string()) },
             details: Details {
                 versions: BTreeMap::from([("server".to_owned(), member.version.clone())]),
                 counts,
@@ -110,7 +112,11 @@ impl Source for EtcdSource {
         "snapshot.db".to_owned()
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
         if request.kind == Kind::Log {
             return Err(SourceError::unsupported(&self.subject(), request.kind));
         }

@@ -131,7 +131,11 @@ impl Source for MongodbSource {
         format!("{}.archive", self.single().unwrap_or("databases").replace('/', "_"))
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
         if request.kind == Kind::Log {
             let captured = async { oplog::capture(&self.access().await?, request, sink).await };
             return captured.await.map_err(|failure| self.explained("capture the oplog of", failure));

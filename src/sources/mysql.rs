@@ -118,7 +118,7 @@ impl MysqlSource {
         }
     }
 
-    async fn captured(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, Failure> {
+    async fn captured(&self, request: &CaptureRequest<'_>, sink: &mut dyn Sink) -> Result<Captured, Failure> {
         let access = self.access().await?;
         match (&self.method, request.kind) {
             (MysqlMethod::Logical, Kind::Log) => binlog::capture(&access, request, sink).await,
@@ -243,7 +243,11 @@ impl Source for MysqlSource {
         }
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
         let operation = match (&self.method, request.kind) {
             (_, Kind::Log) => "capture the log of",
             (MysqlMethod::Logical, _) => "dump",

@@ -243,7 +243,11 @@ impl Source for PostgresSource {
         }
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
         let captured = async {
             let access = self.access().await?;
             match (&self.method, request.kind) {

@@ -98,7 +98,7 @@ impl S3Source {
         listing::depth(&reach).await
     }
 
-    async fn captured(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Details, Failure> {
+    async fn captured(&self, request: &CaptureRequest<'_>, sink: &mut dyn Sink) -> Result<Details, Failure> {
         let reach = self.reach(request.stall);
         let depth = listing::depth(&reach).await?;
         capture::capture(&reach, &self.prefix, depth, request.base_started, sink).await
@@ -212,13 +212,19 @@ impl Source for S3Source {
         "objects.tar".to_owned()
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
         if request.kind == Kind::Log {
             return Err(SourceError::unsupported(&self.subject(), request.kind));
         }
+        // What was written before is in it, and of what was written since some may not be.
+        let began = request.now();
         let captured = self.captured(request, sink).await;
         let details = captured.map_err(|failure| failure.explain("capture", self.subject()))?;
-        Ok(Captured { moment: Moment::At { time: request.now, position: None }, details })
+        Ok(Captured { moment: Moment::At { time: began, position: None }, details })
     }
 
     async fn restore(

@@ -7,6 +7,7 @@ pub mod held;
 pub mod influxdb;
 pub mod influxdb2;
 pub mod mariadb;
+pub mod moments;
 pub mod mongodb;
 pub mod moto;
 pub mod postgres;

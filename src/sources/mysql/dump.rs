@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -17,7 +16,7 @@ use super::{
 use crate::{
     artifact::manifest::{Counts, Details, Moment},
     process::{Process, Program},
-    sources::{CaptureRequest, Captured, Sink},
+    sources::{CaptureRequest, Captured, Sink, two_clocks::TwoClocks},
 };
 
 /// How long the server may be held still for the dump to open its view.
@@ -27,10 +26,9 @@ const LONGEST_LOCK: Duration = Duration::from_secs(10);
 pub(super) async fn capture(
     access: &Access,
     single: Option<&str>,
-    request: &CaptureRequest,
+    request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Captured, Failure> {
-    let began = Instant::now();
     let asked = Asked::of(access, single).await?;
     if let Some(prologue) = &asked.prologue {
         sink.write(Bytes::from(prologue.clone())).await?;
@@ -39,18 +37,30 @@ pub(super) async fn capture(
     let mut dump = asked.program(access, single, request.stall).start()?;
     dump.close_input();
     let mut marks = Marks::default();
-    begin(&mut dump, &mut view, &mut marks, sink).await?;
-    // The view holds nothing that is newer: a log that is replayed over it goes on from there.
-    let moment = request.now.checked_add(began.elapsed()).unwrap_or(request.now);
+    let clocks = Clocks { access, request };
+    let opened = begin(&mut dump, &mut view, &mut marks, clocks, sink).await?;
     // A dump that fails does not wait for the counts.
     let count = async { Ok(view.count(&asked.databases).await) };
-    let (counts, ()) = tokio::try_join!(count, stream(dump, &mut marks, sink))?;
+    let (counts, opened) = tokio::try_join!(count, stream(dump, &mut marks, opened, clocks, sink))?;
     if !marks.completed() {
         return Err(Failure::Incomplete(
             "the dump ends without its closing line `-- Dump completed`".to_owned(),
         ));
     }
-    Ok(asked.captured(access, &view, counts, &marks, moment))
+    Ok(asked.captured(access, &view, counts, &marks, opened).await)
+}
+
+/// The controller's and the server's.
+#[derive(Clone, Copy)]
+struct Clocks<'a> {
+    access: &'a Access,
+    request: &'a CaptureRequest<'a>,
+}
+
+impl Clocks<'_> {
+    async fn read(self) -> Result<TwoClocks, Failure> {
+        Session::clocks(self.access, self.request).await
+    }
 }
 
 /// What is dumped, and what was found out about it before.
@@ -123,31 +133,35 @@ impl Asked {
         }
     }
 
-    /// The moment is the controller's: a server's clock that is off must not make artifacts look old or young.
-    fn captured(
+    /// The moment is the controller's, unless a log goes on from there: a server's clock that is off must not make artifacts
+    /// look old or young.
+    async fn captured(
         self,
         access: &Access,
         view: &View,
         counts: Counts,
         marks: &Marks,
-        moment: Timestamp,
+        opened: TwoClocks,
     ) -> Captured {
         let position = marks.position();
         let counts = view.vouch(counts, position.as_ref());
         let log = position.map(|p| format!("{}:{}", p.file, p.offset));
         let gtid = marks.gtid().map(|gtid| format!("gtid {gtid}"));
         let server = self.server.filter(|_| log.is_some()).map(|server| format!("server {server}"));
+        let (mut time, mut omitted) = (opened.ours, self.notes);
+        if server.is_some() {
+            opened.settled().await;
+            time = opened.time();
+            omitted.extend(opened.omitted());
+        }
         let position: Vec<String> = [log, gtid, server].into_iter().flatten().collect();
         let versions = [
             ("server".to_owned(), self.server_version),
             ("dump".to_owned(), access.programs.version.clone()),
         ];
         Captured {
-            moment: Moment::At {
-                time: moment,
-                position: (!position.is_empty()).then(|| position.join(", ")),
-            },
-            details: Details { versions: versions.into(), counts, omitted: self.notes, ..Details::default() },
+            moment: Moment::At { time, position: (!position.is_empty()).then(|| position.join(", ")) },
+            details: Details { versions: versions.into(), counts, omitted, ..Details::default() },
         }
     }
 }
@@ -179,37 +193,54 @@ async fn may_read_position(access: &Access) -> bool {
     false
 }
 
-/// Streams until the dump has opened its view, so that the server can go on.
+/// Streams until the dump has opened its view, so that the server can go on, and tells when it had. The view holds nothing that
+/// is newer: a log that is replayed over it goes on from there.
 async fn begin(
     dump: &mut Process,
     view: &mut View,
     marks: &mut Marks,
+    clocks: Clocks<'_>,
     sink: &mut dyn Sink,
-) -> Result<(), Failure> {
+) -> Result<Option<TwoClocks>, Failure> {
     let deadline = Instant::now() + LONGEST_LOCK;
-    while !marks.opened() {
+    let mut opened = None;
+    while opened.is_none() {
         let Ok(read) = timeout_at(deadline, dump.read()).await else {
-            return view.give_up("the dump did not open its view soon enough").await;
+            view.give_up("the dump did not open its view soon enough").await?;
+            break;
         };
-        match read? {
-            Some(bytes) => {
-                marks.look(&bytes);
-                // Before the sink, which may make us wait.
-                if marks.opened() {
-                    view.dump_opened().await?;
-                }
-                sink.write(bytes).await?;
-            }
-            None => return view.give_up("the dump ended before it opened its view").await,
-        }
-    }
-    Ok(())
-}
-
-async fn stream(mut dump: Process, marks: &mut Marks, sink: &mut dyn Sink) -> Result<(), Failure> {
-    while let Some(bytes) = dump.read().await? {
+        let Some(bytes) = read? else {
+            view.give_up("the dump ended before it opened its view").await?;
+            break;
+        };
         marks.look(&bytes);
+        // Before the sink, which may make us wait.
+        if marks.opened() {
+            view.dump_opened().await?;
+            opened = Some(clocks.read().await?);
+        }
         sink.write(bytes).await?;
     }
-    Ok(dump.finish().await?)
+    Ok(opened)
+}
+
+async fn stream(
+    mut dump: Process,
+    marks: &mut Marks,
+    mut opened: Option<TwoClocks>,
+    clocks: Clocks<'_>,
+    sink: &mut dyn Sink,
+) -> Result<TwoClocks, Failure> {
+    while let Some(bytes) = dump.read().await? {
+        marks.look(&bytes);
+        if opened.is_none() && marks.opened() {
+            opened = Some(clocks.read().await?);
+        }
+        sink.write(bytes).await?;
+    }
+    dump.finish().await?;
+    match opened {
+        Some(opened) => Ok(opened),
+        None => clocks.read().await,
+    }
 }

@@ -35,7 +35,7 @@ const ENDING: usize = 4096;
 pub(super) async fn capture_one(
     access: &Access,
     name: &str,
-    request: &CaptureRequest,
+    request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Captured, Failure> {
     let mut view = View::open(access, name, request.stall).await?;
@@ -48,18 +48,18 @@ pub(super) async fn capture_one(
     let reader = Program::new(programs.path("pg_restore")).argument("--file=/dev/null").discard_output();
     let (mut dump, reader) = (dump.start()?, reader.stall(request.stall).start()?);
     dump.close_input();
-    let position = view.position.clone();
+    let (time, position) = (request.now(), view.position.clone());
     let count = async { Ok(view.count().await) };
     let (counts, ()) = tokio::try_join!(count, archive(dump, reader, sink))?;
     let omitted = "roles: a dump of one database holds none; several databases, all of them or method = \"physical\" do";
     let details = Details { omitted: vec![omitted.to_owned()], counts, ..details(server, programs) };
-    Ok(Captured { moment: Moment::At { time: request.now, position: Some(position) }, details })
+    Ok(Captured { moment: Moment::At { time, position: Some(position) }, details })
 }
 
 /// Captures several databases, or all that can be connected to.
 pub(super) async fn capture_several(
     access: &Access,
-    request: &CaptureRequest,
+    request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Captured, Failure> {
     let mut session = Session::open(access, MAINTENANCE, ANSWER).await?;
@@ -71,10 +71,10 @@ pub(super) async fn capture_several(
     };
     let roles = roles::capture(access, programs, server.superuser).await?;
     sink.write(Bytes::from(format!("{OPENING}{}", roles.sql))).await?;
-    let (mut position, mut counts) = (None, Vec::new());
+    let (mut first, mut counts) = (None, Vec::new());
     for name in &databases {
         let mut view = View::open(access, name, request.stall).await?;
-        position.get_or_insert_with(|| view.position.clone());
+        first.get_or_insert_with(|| (request.now(), view.position.clone()));
         // Whoever replaces a database must not be connected to it.
         sink.write(Bytes::from(format!("\\connect {MAINTENANCE}\n"))).await?;
         let mut dump = plain(access, programs, name, &view, request.stall).start()?;
@@ -85,7 +85,9 @@ pub(super) async fn capture_several(
     }
     sink.write(Bytes::from_static(CLOSING.as_bytes())).await?;
     let details = Details { omitted: roles.omitted, counts: together(counts), ..details(server, programs) };
-    Ok(Captured { moment: Moment::At { time: request.now, position }, details })
+    // They have a view each: what was written before the first of them is in all.
+    let (time, position) = first.map_or((request.now(), None), |(time, position)| (time, Some(position)));
+    Ok(Captured { moment: Moment::At { time, position }, details })
 }
 
 fn details(server: Identity, programs: &Programs) -> Details {
