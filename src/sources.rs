@@ -42,6 +42,7 @@ use crate::{
     clock::Clock,
     diagnostic::Severity,
     inventory::KeptLog,
+    spec::Part,
     stores::Class,
 };
 use selection::Selection;
@@ -110,6 +111,11 @@ pub trait Source: Send + Sync {
         _place: &Place,
         _selection: &Selection,
     ) -> Result<Restored, SourceError> {
+        Err(SourceError::whole_only(&self.stream_name()))
+    }
+
+    /// The same server, of which only `part` is captured and restored; its probe fails where the part is not there.
+    fn part(&self, _part: &Part) -> Result<Box<dyn Source>, SourceError> {
         Err(SourceError::whole_only(&self.stream_name()))
     }
 

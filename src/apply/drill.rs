@@ -13,13 +13,14 @@ use sha2::{Digest, Sha256};
 
 use super::{
     restore::{self, Logs, RestoreError},
+    room,
     stream::{self, StreamError},
 };
 use crate::{
     artifact::{
         Manifest,
         drill::{DrillOutcome, Finding, Stage, StageTime, Verdict},
-        manifest::{Content, Counts},
+        manifest::Counts,
         until::Until,
     },
     committed::BackupFolder,
@@ -98,7 +99,7 @@ impl Halted {
             RestoreError::Stream(why @ (StreamError::Identity { .. } | StreamError::Native { .. })) => {
                 Halted::CouldNotRun(why.to_string())
             }
-            RestoreError::Aside(why) => Halted::CouldNotRun(why),
+            RestoreError::Aside(why) | RestoreError::Private(why) => Halted::CouldNotRun(why),
             other => Halted::Failed(doing, other.to_string()),
         }
     }
@@ -142,7 +143,7 @@ impl Run {
         sandbox: &mut dyn Sandbox,
         means: &Means<'_>,
     ) -> Result<(), Halted> {
-        must_have_room(order, sandbox)?;
+        room::must_suffice(order.manifests, order.logs, sandbox).map_err(Halted::CouldNotRun)?;
         self.timed(Stage::Prepare, sandbox.prepare()).await?;
         let (folder, keys, progress) = (means.folder, means.keys, means.progress);
         let (loader, place) = (sandbox.loader(), sandbox.place());
@@ -227,28 +228,6 @@ impl Run {
 
 fn milliseconds(length: Duration) -> u64 {
     u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Refuses what would fill the disk, before anything is read.
-fn must_have_room(order: &Order<'_>, sandbox: &dyn Sandbox) -> Result<(), Halted> {
-    let length = |manifest: &Manifest| match &manifest.content {
-        Content::Segments(segments) => segments.length,
-        Content::Native { .. } => 0,
-    };
-    let all: u64 = order.manifests.iter().chain(order.logs).map(length).fold(0, u64::saturating_add);
-    let (needed, place) = (sandbox.room_for(all), sandbox.folder());
-    let free = rustix::fs::statvfs(place).map(|found| found.f_bavail.saturating_mul(found.f_frsize));
-    match free {
-        Ok(free) if free < needed => Err(Halted::CouldNotRun(format!(
-            "it needs {} in {}, and {} are free; make room, or set drills.sandbox in the controller's configuration to \
-             another folder",
-            bytesize::ByteSize(needed),
-            place.display(),
-            bytesize::ByteSize(free)
-        ))),
-        Ok(_) => Ok(()),
-        Err(error) => Err(Halted::CouldNotRun(format!("{}: {error}", place.display()))),
-    }
 }
 
 fn found(check: &DrillCheck, expected: String, found: String, holds: bool) -> Finding {

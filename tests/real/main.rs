@@ -30,6 +30,7 @@ mod mysql_log_job;
 mod mysql_physical;
 mod mysql_physical_bounds;
 mod mysql_physical_job;
+mod parts;
 mod postgres;
 mod postgres_in_place;
 mod postgres_job;

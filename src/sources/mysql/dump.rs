@@ -17,30 +17,51 @@ use crate::{
     artifact::manifest::{Counts, Details, Moment},
     process::{Process, Program},
     sources::{CaptureRequest, Captured, Sink, two_clocks::TwoClocks},
+    spec::Part,
 };
 
 /// How long the server may be held still for the dump to open its view.
 const LONGEST_LOCK: Duration = Duration::from_secs(10);
 
-/// Dumps the declared databases into `sink`; `single` is the one that is dumped without its name.
+/// What is dumped of what is declared.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scope<'a> {
+    /// The one database, which is dumped without its name.
+    pub single: Option<&'a str>,
+    /// What alone of it.
+    pub part: Option<&'a Part>,
+}
+
+impl Scope<'_> {
+    fn tables(&self) -> &[String] {
+        self.part.map_or(&[], |part| &part.tables)
+    }
+}
+
+/// Dumps the declared databases into `sink`.
 pub(super) async fn capture(
     access: &Access,
-    single: Option<&str>,
+    scope: Scope<'_>,
     request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Captured, Failure> {
-    let asked = Asked::of(access, single).await?;
+    let asked = Asked::of(access, scope.single).await?;
     if let Some(prologue) = &asked.prologue {
         sink.write(Bytes::from(prologue.clone())).await?;
     }
     let mut view = View::open(access, request.stall).await?;
-    let mut dump = asked.program(access, single, request.stall).start()?;
+    let mut dump = asked.program(access, scope, request.stall).start()?;
     dump.close_input();
     let mut marks = Marks::default();
     let clocks = Clocks { access, request };
     let opened = begin(&mut dump, &mut view, &mut marks, clocks, sink).await?;
     // A dump that fails does not wait for the counts.
-    let count = async { Ok(view.count(&asked.databases).await) };
+    let count = async {
+        match scope.part {
+            Some(part) => Ok(Counts::NotCaptured(format!("only {part} is dumped"))),
+            None => Ok(view.count(&asked.databases).await),
+        }
+    };
     let (counts, opened) = tokio::try_join!(count, stream(dump, &mut marks, opened, clocks, sink))?;
     if !marks.completed() {
         return Err(Failure::Incomplete(
@@ -103,19 +124,16 @@ impl Asked {
         Ok(Self { server_version, server, databases, prologue, binary_log, notes })
     }
 
-    fn program(&self, access: &Access, single: Option<&str>, stall: Duration) -> Program {
+    fn program(&self, access: &Access, scope: Scope<'_>, stall: Duration) -> Program {
         let flavour = access.programs.flavour;
         let mut dump = access
             .dump(stall)
-            .arguments([
-                "--single-transaction",
-                "--quick",
-                "--routines",
-                "--triggers",
-                "--events",
-                "--hex-blob",
-            ])
+            .arguments(["--single-transaction", "--quick", "--triggers", "--hex-blob"])
             .arguments(["--default-character-set=utf8mb4", "--no-tablespaces"]);
+        if scope.tables().is_empty() {
+            // They belong to the database, and to none of its tables.
+            dump = dump.arguments(["--routines", "--events"]);
+        }
         if flavour == Flavour::MySql {
             dump = dump.argument("--set-gtid-purged=OFF");
         }
@@ -127,8 +145,8 @@ impl Asked {
             (true, Flavour::MySql) => dump.argument("--source-data=2"),
             (false, _) => dump,
         };
-        match single {
-            Some(name) => dump.arguments(["--", name]),
+        match scope.single {
+            Some(name) => dump.arguments(["--", name]).arguments(scope.tables()),
             None => dump.argument("--databases").argument("--").arguments(&self.databases),
         }
     }

@@ -11,12 +11,14 @@ use super::{
     programs::Programs,
     roles,
     session::{Identity, MAINTENANCE, Session},
+    tables,
     view::{LOCK_WAIT, View, together},
 };
 use crate::{
-    artifact::manifest::{Details, Moment},
+    artifact::manifest::{Counts, Details, Moment},
     process::{Process, ProcessError, Program},
     sources::{CaptureRequest, Captured, Sink},
+    spec::Part,
 };
 
 /// The first line of the SQL of several databases.
@@ -31,10 +33,11 @@ const COMPLETED: &str = "-- PostgreSQL database dump complete\n";
 /// How much of the end of a dump may hold its last lines, bytes.
 const ENDING: usize = 4096;
 
-/// Captures one database.
+/// Captures one database, or only `part` of it.
 pub(super) async fn capture_one(
     access: &Access,
     name: &str,
+    part: Option<&Part>,
     request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Captured, Failure> {
@@ -44,12 +47,18 @@ pub(super) async fn capture_one(
     // Artifacts are compressed, and find what they share, by themselves.
     let dump =
         dump(access, programs, name, &view, request.stall).arguments(["--format=custom", "--compress=0"]);
+    let dump = dump.arguments(tables::selected(part));
     // The archive has no closing mark: a program that reads it to its end is the proof.
     let reader = Program::new(programs.path("pg_restore")).argument("--file=/dev/null").discard_output();
     let (mut dump, reader) = (dump.start()?, reader.stall(request.stall).start()?);
     dump.close_input();
     let (time, position) = (request.now(), view.position.clone());
-    let count = async { Ok(view.count().await) };
+    let count = async {
+        match part {
+            Some(part) => Ok(Counts::NotCaptured(format!("only {part} is dumped"))),
+            None => Ok(view.count().await),
+        }
+    };
     let (counts, ()) = tokio::try_join!(count, archive(dump, reader, sink))?;
     let omitted = "roles: a dump of one database holds none; several databases, all of them or method = \"physical\" do";
     let details = Details { omitted: vec![omitted.to_owned()], counts, ..details(server, programs) };
