@@ -12,18 +12,24 @@
 mod batches;
 mod lines;
 mod load;
+mod needs;
 mod reach;
 mod scan;
 mod table;
 mod value;
 
-use std::{collections::BTreeMap, io, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use tokio::io::AsyncRead;
 
-use super::{CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError};
+use super::{CaptureRequest, Captured, Lack, Place, Probe, Restored, Sink, Source, SourceError};
 use crate::{
     artifact::{
         Kind,
@@ -47,6 +53,7 @@ const SILENCE: Duration = Duration::from_secs(10 * 60);
 #[derive(Clone, Debug)]
 pub struct DynamodbSource {
     client: Client,
+    region: String,
     table: String,
 }
 
@@ -56,7 +63,7 @@ impl DynamodbSource {
     pub fn new(options: DynamodbOptions) -> Result<Self, SourceError> {
         let client = aws::dynamodb(&options);
         let client = client.map_err(|fault| Failure::Aws(fault).explain("use", subject(&options.table)))?;
-        Ok(Self { client, table: options.table })
+        Ok(Self { client, region: options.region, table: options.table })
     }
 
     fn reach(&self, stall: Duration) -> Reach {
@@ -109,6 +116,11 @@ impl Source for DynamodbSource {
             false => "off",
         };
         Ok(Probe { version: format!("DynamoDB, point-in-time recovery {recovery}") })
+    }
+
+    async fn lacks(&self, _kinds: &BTreeSet<Kind>) -> Result<Vec<Lack>, SourceError> {
+        let lacks = needs::lacks(&self.reach(SILENCE), &self.region, &self.table).await;
+        lacks.map_err(|failure| failure.explain("probe", subject(&self.table)))
     }
 
     fn stream_name(&self) -> String {

@@ -11,15 +11,20 @@
 mod client;
 mod file;
 mod member;
+mod needs;
 mod place;
 mod snapshot;
 
-use std::{collections::BTreeMap, io, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio::io::AsyncRead;
 
-use super::{CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError};
+use super::{CaptureRequest, Captured, Lack, Place, Probe, Restored, Sink, Source, SourceError};
 use crate::{
     artifact::{
         Kind,
@@ -106,6 +111,14 @@ impl Source for EtcdSource {
     async fn probe(&self) -> Result<Probe, SourceError> {
         let member = self.member().await.map_err(|failure| failure.explain("probe", self.subject()))?;
         Ok(Probe { version: format!("etcd {}", member.version) })
+    }
+
+    async fn lacks(&self, _kinds: &BTreeSet<Kind>) -> Result<Vec<Lack>, SourceError> {
+        let lacks = async {
+            let user = self.cluster.login.as_ref().map(|login| login.user.as_str());
+            needs::lacks(&self.member().await?, user).await
+        };
+        lacks.await.map_err(|failure| failure.explain("probe", self.subject()))
     }
 
     fn stream_name(&self) -> String {

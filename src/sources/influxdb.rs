@@ -16,19 +16,20 @@ mod grants;
 mod load;
 mod metadata;
 mod names;
+mod needs;
 mod portable;
 mod record;
 mod rpc;
 mod settle;
 mod stage;
 
-use std::{ffi::OsString, io, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, ffi::OsString, io, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use tokio::io::AsyncRead;
 
 use super::{
-    CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError, blocking::Unwanted,
+    CaptureRequest, Captured, Lack, Place, Probe, Restored, Sink, Source, SourceError, blocking::Unwanted,
 };
 use crate::{
     artifact::Kind,
@@ -153,6 +154,10 @@ impl Source for InfluxdbSource {
     async fn probe(&self) -> Result<Probe, SourceError> {
         let version = self.probed().await.map_err(|failure| failure.explain("probe", self.subject()))?;
         Ok(Probe { version: format!("InfluxDB {version}") })
+    }
+
+    async fn lacks(&self, _kinds: &BTreeSet<Kind>) -> Result<Vec<Lack>, SourceError> {
+        needs::lacks(self).await.map_err(|failure| failure.explain("probe", self.subject()))
     }
 
     fn stream_name(&self) -> String {

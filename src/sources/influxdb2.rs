@@ -17,16 +17,17 @@ mod exchange;
 mod layout;
 mod metadata;
 mod names;
+mod needs;
 mod restore;
 mod upload;
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, io, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use tokio::io::AsyncRead;
 
 use super::{
-    CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError, blocking::Unwanted,
+    CaptureRequest, Captured, Lack, Place, Probe, Restored, Sink, Source, SourceError, blocking::Unwanted,
 };
 use crate::{artifact::Kind, secrets::Secret, spec, stores::Class};
 use api::Api;
@@ -87,6 +88,10 @@ impl Source for Influxdb2Source {
     async fn probe(&self) -> Result<Probe, SourceError> {
         let version = self.probed().await.map_err(|failure| failure.explain("probe", self.subject()))?;
         Ok(Probe { version: format!("InfluxDB {version}") })
+    }
+
+    async fn lacks(&self, _kinds: &BTreeSet<Kind>) -> Result<Vec<Lack>, SourceError> {
+        needs::lacks(self).await.map_err(|failure| failure.explain("probe", self.subject()))
     }
 
     fn stream_name(&self) -> String {

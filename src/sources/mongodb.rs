@@ -16,18 +16,19 @@ mod depth;
 mod dump;
 mod load;
 mod metadata;
+mod needs;
 mod oplog;
 mod pieces;
 mod reader;
 mod targets;
 
-use std::{io, time::Duration};
+use std::{collections::BTreeSet, io, time::Duration};
 
 use async_trait::async_trait;
 use mongodb::error::{Error, ErrorKind};
 use tokio::{io::AsyncRead, time::timeout};
 
-use super::{CaptureRequest, Captured, Place, Probe, Replay, Restored, Sink, Source, SourceError};
+use super::{CaptureRequest, Captured, Lack, Place, Probe, Replay, Restored, Sink, Source, SourceError};
 use crate::{artifact::Kind, secrets::Secret, spec, stores::Class};
 use access::Access;
 
@@ -125,6 +126,12 @@ impl Source for MongodbSource {
         };
         let version = version.await.map_err(|failure| self.explained("probe", failure))?;
         Ok(Probe { version })
+    }
+
+    async fn lacks(&self, kinds: &BTreeSet<Kind>) -> Result<Vec<Lack>, SourceError> {
+        let user = self.mongodb.server.user.as_deref();
+        let lacks = async { needs::lacks(&self.access().await?, user, kinds.contains(&Kind::Log)).await };
+        lacks.await.map_err(|failure| self.explained("probe", failure))
     }
 
     fn stream_name(&self) -> String {

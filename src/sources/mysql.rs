@@ -3,7 +3,7 @@
 //! ```text
 //! failure · programs (which there are) · access (private option file) · session (queries through the client)
 //! view (the moment of the dump, and a session that sees it) · dump (the stream) · marks (what its text proves)
-//! load (the way back) · physical (the files, and their way back)
+//! rows (statements whose borders a change does not move) · load (the way back) · physical (the files, and their way back)
 //! binlog (the log) · purge (what of it may go) · replay (its way back) · accounts (what of that is about them)
 //! ```
 //!
@@ -25,6 +25,7 @@ mod physical;
 mod programs;
 mod purge;
 mod replay;
+mod rows;
 mod session;
 mod view;
 

@@ -485,7 +485,8 @@ impl Failure {
 }
 
 /// What only a person can mend, by what the server says of it.
-const HINTS: [(&str, &str); 9] = [
+const HINTS: [(&str, &str); 10] = [
+    ("No space left on device", "make room on the server's disk"),
     ("authentication failed", "check user and password"),
     ("no password supplied", "declare the password"),
     ("no pg_hba.conf entry", "let this host and user in: add a line for them to the server's pg_hba.conf"),

@@ -10,17 +10,18 @@
 
 mod connection;
 mod identity;
+mod needs;
 mod place;
 mod rdb;
 mod resync;
 
-use std::{io, time::Duration};
+use std::{collections::BTreeSet, io, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::io::AsyncRead;
 
-use super::{CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError};
+use super::{CaptureRequest, Captured, Lack, Place, Probe, Restored, Sink, Source, SourceError};
 use crate::{
     artifact::{
         Kind,
@@ -109,6 +110,14 @@ impl Source for RedisSource {
         let identified = self.identify(ANSWER).await;
         let (_, server) = identified.map_err(|failure| failure.explain("probe", self.subject()))?;
         Ok(Probe { version: server.version })
+    }
+
+    async fn lacks(&self, _kinds: &BTreeSet<Kind>) -> Result<Vec<Lack>, SourceError> {
+        let lacks = async {
+            let (mut connection, server) = self.identify(ANSWER).await?;
+            needs::lacks(&mut connection, self.server.user.as_deref(), server.release()).await
+        };
+        lacks.await.map_err(|failure| failure.explain("probe", self.subject()))
     }
 
     fn stream_name(&self) -> String {

@@ -10,6 +10,7 @@ use super::{
     access::Access,
     marks::{Marks, prologue},
     programs::Flavour,
+    rows::Rows,
     session::{Session, literal},
     view::{View, all_databases, tables},
 };
@@ -52,9 +53,9 @@ pub(super) async fn capture(
     let mut view = View::open(access, request.stall).await?;
     let mut dump = asked.program(access, scope, request.stall).start()?;
     dump.close_input();
-    let mut marks = Marks::default();
+    let mut text = Text::default();
     let clocks = Clocks { access, request };
-    let opened = begin(&mut dump, &mut view, &mut marks, clocks, sink).await?;
+    let opened = begin(&mut dump, &mut view, &mut text, clocks, sink).await?;
     // A dump that fails does not wait for the counts.
     let count = async {
         match scope.part {
@@ -62,13 +63,13 @@ pub(super) async fn capture(
             None => Ok(view.count(&asked.databases).await),
         }
     };
-    let (counts, opened) = tokio::try_join!(count, stream(dump, &mut marks, opened, clocks, sink))?;
-    if !marks.completed() {
+    let (counts, opened) = tokio::try_join!(count, stream(dump, &mut text, opened, clocks, sink))?;
+    if !text.marks.completed() {
         return Err(Failure::Incomplete(
             "the dump ends without its closing line `-- Dump completed`".to_owned(),
         ));
     }
-    Ok(asked.captured(access, &view, counts, &marks, opened).await)
+    Ok(asked.captured(access, &view, counts, &text.marks, opened).await)
 }
 
 /// The controller's and the server's.
@@ -129,6 +130,8 @@ impl Asked {
         let mut dump = access
             .dump(stall)
             .arguments(["--single-transaction", "--quick", "--triggers", "--hex-blob"])
+            // Rows are put together as they pass.
+            .argument("--skip-extended-insert")
             .arguments(["--default-character-set=utf8mb4", "--no-tablespaces"]);
         if scope.tables().is_empty() {
             // They belong to the database, and to none of its tables.
@@ -211,12 +214,28 @@ async fn may_read_position(access: &Access) -> bool {
     false
 }
 
+/// The text of a dump as it passes.
+#[derive(Debug, Default)]
+struct Text {
+    rows: Rows,
+    marks: Marks,
+}
+
+impl Text {
+    /// The next bytes, as they are stored.
+    fn pass(&mut self, bytes: &[u8]) -> Bytes {
+        let passed = self.rows.pass(bytes);
+        self.marks.look(&passed);
+        passed.into()
+    }
+}
+
 /// Streams until the dump has opened its view, so that the server can go on, and tells when it had. The view holds nothing that
 /// is newer: a log that is replayed over it goes on from there.
 async fn begin(
     dump: &mut Process,
     view: &mut View,
-    marks: &mut Marks,
+    text: &mut Text,
     clocks: Clocks<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Option<TwoClocks>, Failure> {
@@ -231,9 +250,9 @@ async fn begin(
             view.give_up("the dump ended before it opened its view").await?;
             break;
         };
-        marks.look(&bytes);
+        let bytes = text.pass(&bytes);
         // Before the sink, which may make us wait.
-        if marks.opened() {
+        if text.marks.opened() {
             view.dump_opened().await?;
             opened = Some(clocks.read().await?);
         }
@@ -244,18 +263,21 @@ async fn begin(
 
 async fn stream(
     mut dump: Process,
-    marks: &mut Marks,
+    text: &mut Text,
     mut opened: Option<TwoClocks>,
     clocks: Clocks<'_>,
     sink: &mut dyn Sink,
 ) -> Result<TwoClocks, Failure> {
     while let Some(bytes) = dump.read().await? {
-        marks.look(&bytes);
-        if opened.is_none() && marks.opened() {
+        let bytes = text.pass(&bytes);
+        if opened.is_none() && text.marks.opened() {
             opened = Some(clocks.read().await?);
         }
         sink.write(bytes).await?;
     }
+    let rest = Bytes::from(text.rows.end());
+    text.marks.look(&rest);
+    sink.write(rest).await?;
     dump.finish().await?;
     match opened {
         Some(opened) => Ok(opened),

@@ -21,6 +21,11 @@ impl Identity {
             .ok_or_else(|| Failure::Unexpected("the server does not tell its version".to_owned()))
     }
 
+    /// The major number of the version of Redis that it is; of another engine nothing is known.
+    pub(super) fn release(&self) -> Option<u32> {
+        self.version.strip_prefix("Redis ")?.split('.').next()?.parse().ok()
+    }
+
     fn read(info: &str) -> Option<Self> {
         let value = |key: &str| {
             info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(str::trim_end)

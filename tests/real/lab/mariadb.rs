@@ -48,8 +48,16 @@ impl MariaDb {
         Self::start_with(&["--log-bin=bin", "--binlog-format=ROW", "--lower-case-table-names=1"])
     }
 
+    /// A server whose files are in `folder`.
+    pub fn start_in(folder: TempDir) -> Self {
+        Self::made(folder, &["--log-bin=bin", "--binlog-format=ROW"])
+    }
+
     fn start_with(options: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        Self::made(tempfile::tempdir().expect("a temporary folder can be made"), options)
+    }
+
+    fn made(folder: TempDir, options: &[&str]) -> Self {
         let data = folder.path().join("data");
         let mut install = Command::new("mariadb-install-db");
         install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
