@@ -20,7 +20,6 @@ use backstay::{
     stores::{Store, local::LocalStore},
 };
 use bytes::Bytes;
-use jiff::Timestamp;
 
 const COMMITS: usize = 10_000;
 const FILES: usize = 500;

@@ -30,7 +30,7 @@ use jiff::Timestamp;
 use crate::{
     artifact::{ArtifactId, Depth},
     inventory::{Interrupted, Work},
-    plan::{Action, Step},
+    plan::{Action, Step, action},
     spec::names::{BackupName, FolderName},
 };
 use executor::{Done, Effects, Failure};
@@ -54,6 +54,12 @@ impl Effects for World {
             Action::Copy { backup, to, artifact, .. } => (backup, to, *artifact, Work::Copy),
             Action::Restore(restore) => (&restore.backup, &restore.store, new(), Work::Reading),
             Action::Drill(drill) => (&drill.backup, &drill.store, new(), Work::Reading),
+            Action::Recover(recover) => match &recover.work {
+                action::Work::Restore { restore, .. } => {
+                    (&restore.backup, &restore.store, new(), Work::Reading)
+                }
+                _ => return None,
+            },
             Action::Verify { backup, store, depth: Depth::Data | Depth::Plaintext, .. } => {
                 (backup, store, new(), Work::Reading)
             }
@@ -91,6 +97,9 @@ impl Effects for World {
             Action::Push { mirror } => self.push(mirror).await,
             Action::Restore(restore) => self.restore(step, restore, name()?).await,
             Action::Drill(drill) => self.drill(step, drill, name()?).await,
+            Action::Recover(recover) => {
+                self.recover(step, recover, writes.map(|writes| writes.artifact)).await
+            }
         }
     }
 

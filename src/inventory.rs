@@ -4,7 +4,9 @@ mod chronicle;
 mod drills;
 mod kept_log;
 mod lineage;
+mod machines;
 mod made;
+mod recoveries;
 mod rules;
 mod windows;
 
@@ -22,7 +24,7 @@ use crate::{
     },
     spec::{
         Cadence, Moves, Spec, Suspension,
-        names::{BackupName, FolderName, StoreName},
+        names::{BackupName, FolderName, StoreName, VmName},
         suspension::Scope,
     },
 };
@@ -31,7 +33,9 @@ pub use chronicle::{Chronicle, Healed, InForce, Ruling};
 pub use drills::DrillHistory;
 pub use kept_log::{KeptLog, LogRisk, LogSeen, WalStatus};
 pub use lineage::lineage;
+pub use machines::{Machine, MachineAddress, Running};
 pub use made::{Made, MirrorMade, StoreMade};
+pub use recoveries::{RecoveryHistory, RecoveryRun};
 pub use rules::{DefaultLock, LockMode, StoreRules, Versioning};
 pub use windows::{Stretch, Window, logged_everywhere, stretches, windows};
 
@@ -93,6 +97,8 @@ pub struct Inventory {
     pub made: Made,
     /// What servers keep of their logs until that is captured.
     pub kept_logs: BTreeMap<BackupName, LogSeen>,
+    /// Every declared machine.
+    pub machines: BTreeMap<VmName, Observed<Machine>>,
 }
 
 impl Inventory {

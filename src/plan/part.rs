@@ -114,6 +114,7 @@ impl Part {
                 let ours = whole.kept_logs.iter().filter(|(name, _)| self.has(name));
                 ours.map(|(name, seen)| (name.clone(), seen.clone())).collect()
             },
+            machines: BTreeMap::new(),
         }
     }
 

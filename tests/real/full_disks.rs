@@ -35,10 +35,11 @@ fn filled(disk: &Path) -> tempfile::NamedTempFile {
 }
 
 fn log_after(full: &Captured) -> CaptureRequest<'static> {
-    let Moment::At { time, position: Some(position) } = full.moment.clone() else {
-        panic!("it has no place")
+    let end = match full.moment.clone() {
+        Moment::At { time, position } => Edge { time, position: position.unwrap() },
+        Moment::Window { until, .. } => until,
     };
-    CaptureRequest { kind: Kind::Log, continues: Some(Edge { time, position }), ..request() }
+    CaptureRequest { kind: Kind::Log, continues: Some(end), ..request() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
