@@ -19,12 +19,11 @@ mod slot;
 mod span;
 
 use bytes::Bytes;
-use jiff::Timestamp;
 
 use super::{ANSWER, Failure, access::Access, programs::Programs, session::Session};
 use crate::{
     artifact::manifest::Details,
-    sources::{CaptureRequest, Captured, Sink, entries::END},
+    sources::{CaptureRequest, Captured, Sink, entries::END, two_clocks::TwoClocks},
     spec::SlotName,
 };
 use marks::Marks;
@@ -41,7 +40,7 @@ pub(super) use slot::kept;
 pub(super) async fn capture(
     access: &Access,
     slot: &SlotName,
-    request: &CaptureRequest,
+    request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Captured, Failure> {
     let missing = || Failure::Refused("it is not told where the last artifact ends".to_owned());
@@ -53,7 +52,7 @@ pub(super) async fn capture(
     let last = Last::in_log_of(&origin, continues, &place);
     origin::must_be_able_to_switch(&mut session, &origin.server.role).await?;
     let slot = Slot::take(&mut session, slot, last.map(|last| last.lsn())).await?;
-    let end = end(&mut session, &origin, request.now).await?;
+    let end = end(&mut session, &origin, request).await?;
     let last = last.filter(|last| last.lsn() <= end.lsn);
     let receiver = Receiver { access, programs, origin: &origin, keeps: slot.keeps, stall: request.stall };
     let mut marks = Marks::default();
@@ -88,12 +87,11 @@ async fn receive(
 /// is none.
 const MARK: &str = "SELECT pg_catalog.pg_current_xact_id()";
 
-/// Ends the segment that is written now: what was committed before `now` stands before that end.
-async fn end(session: &mut Session, origin: &Origin, now: Timestamp) -> Result<End, Failure> {
-    let time = session.clock(MARK).await?;
+/// Ends the segment that is written now: what was committed before stands before that end.
+async fn end(session: &mut Session, origin: &Origin, request: &CaptureRequest<'_>) -> Result<End, Failure> {
+    let now = TwoClocks { ours: request.now(), servers: session.clock(MARK).await? };
     let [lsn] = session.row("SELECT pg_catalog.pg_switch_wal()").await?;
-    // What the server commits bears the time of its own clock. Where that is behind, its log does not reach up to ours.
-    Ok(End { time: now.min(time), lsn: origin.segments.end_of(segment::lsn(&lsn)?) })
+    Ok(End { time: now.log_end(), lsn: origin.segments.end_of(segment::lsn(&lsn)?) })
 }
 
 fn details(origin: &Origin, programs: &Programs) -> Details {
