@@ -149,7 +149,10 @@ pub fn load(source: &Source, files: &[String], folder: &str) -> Vec<Hand> {
                 )),
             ],
         },
-        Source::Sqlite { .. } => vec![made(folder), Hand::Type(line(["cp", "--no-clobber", file, folder]))],
+        Source::Sqlite { path } => {
+            let name = path.file_name().map_or("database.sqlite".into(), |name| name.to_string_lossy());
+            vec![made(folder), Hand::Type(line(["cp", "--no-clobber", file, &format!("{folder}/{name}")]))]
+        }
         Source::Files(_) => vec![made(folder), Hand::Type(line(["tar", "-xpf", file, "-C", folder]))],
         Source::Influxdb(influxdb) => {
             let host = format!("{}:{}", influxdb.server.host, influxdb.rpc_port);

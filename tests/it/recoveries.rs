@@ -176,10 +176,14 @@ fn what_is_there_stays_and_so_does_its_data() {
     let mut world = world();
     world.machines.insert(vm("db"), RUNNING());
     let plan = planned(&world, &site());
-    let expect =
-        ["make machine web", "configure machine web", "configure machine db", "run `start-agama` on web"];
+    let expect = [
+        "make machine web",
+        "configure machine web",
+        "configure machine db",
+        "restore agama (Kept)",
+        "run `start-agama` on web",
+    ];
     assert_eq!(works(&plan), expect);
-    assert!(plan.waiting.iter().any(|wait| wait.on.contains("--restore agama")), "{:?}", plan.waiting);
     let all_the_same = on(Terms { restore: BTreeSet::from([backup("agama")]), ..Terms::default() });
     let plan = planned(&world, &all_the_same);
     assert!(works(&plan).contains(&"restore agama (Replaced)".to_owned()));

@@ -289,7 +289,7 @@ async fn the_runbook_prints_every_command_and_the_drill_by_hand_runs_them() {
         "+372 5550100",
         "backstay rebuild --recovery site --resume",
         &format!("sh restore.sh -s allowed_signers -i identity.txt STORE pavroto shop {id} out-shop"),
-        "cp --no-clobber out-shop/01-shop.db out-shop-restored",
+        "cp --no-clobber out-shop/01-shop.db out-shop-restored/shop.db",
         "ssh counter 'systemctl start shop'",
         "a machine in memory",
         "flowchart TD",
