@@ -174,7 +174,7 @@ impl Rebuild {
         let previews = controller.previews(&pass.plan).await?;
         match terminal.output {
             Output::Text => terminal.data(&render::recovery::text(&pass.plan, &previews, terminal.stdout))?,
-            Output::Json => terminal.json("backstay.plan/1", &planned(&pass.plan, &previews))?,
+            Output::Json => terminal.json("backstay.rebuild-plan/1", &planned(&pass.plan, &previews))?,
         }
         Ok(Exit::Done)
     }
