@@ -304,7 +304,7 @@ impl Site {
 
     fn fill(&self) {
         self.sql("CREATE DATABASE agama; CREATE TABLE agama.users (id INT PRIMARY KEY, name TEXT)");
-        self.sql("INSERT INTO agama.users SELECT seq, MD5(seq) FROM seq_1_to_20000");
+        self.sql("USE agama; INSERT INTO users SELECT seq, MD5(seq) FROM seq_1_to_20000");
         self.influx("query?q=CREATE+DATABASE+latency", "");
         let points: String =
             (0..5000).map(|n| format!("ping,host=h{} ms={n}i {n}000000000\n", n % 7)).collect();
