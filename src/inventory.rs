@@ -4,6 +4,7 @@ mod chronicle;
 mod drills;
 mod kept_log;
 mod lineage;
+mod log_reader;
 mod made;
 mod rules;
 mod windows;
@@ -31,6 +32,7 @@ pub use chronicle::{Chronicle, Healed, InForce, Ruling};
 pub use drills::DrillHistory;
 pub use kept_log::{KeptLog, LogRisk, LogSeen, WalStatus};
 pub use lineage::lineage;
+pub use log_reader::{LogReader, ReaderState};
 pub use made::{Made, MirrorMade, StoreMade};
 pub use rules::{DefaultLock, LockMode, StoreRules, Versioning};
 pub use windows::{Stretch, Window, logged_everywhere, stretches, windows};
@@ -93,6 +95,8 @@ pub struct Inventory {
     pub made: Made,
     /// What servers keep of their logs until that is captured.
     pub kept_logs: BTreeMap<BackupName, LogSeen>,
+    /// How the readers of logs are that run on this host, or did, by the folders of their backups.
+    pub readers: BTreeMap<FolderName, LogReader>,
 }
 
 impl Inventory {

@@ -64,6 +64,7 @@ pub mod keys;
 pub mod kit;
 pub mod observe;
 pub mod progress;
+pub mod readers;
 pub mod reconcile;
 pub mod records;
 pub mod render;

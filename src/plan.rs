@@ -20,6 +20,7 @@ mod logs;
 pub mod manual;
 mod orphans;
 pub mod part;
+pub mod readers;
 pub mod restore;
 mod retention;
 pub mod review;

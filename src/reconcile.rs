@@ -60,6 +60,7 @@ use crate::{
         heal,
         manual::{self, CannotCapture},
         part::Part,
+        readers,
         restore::{self, CannotRestore},
         verify,
     },
@@ -250,6 +251,16 @@ impl Controller {
         self.clock.clone()
     }
 
+    /// What its readers of logs work with.
+    pub fn readers(&self) -> crate::readers::Means {
+        crate::readers::Means {
+            drivers: self.drivers.clone(),
+            clock: self.clock.clone(),
+            spools: self.state.readers(),
+            most: self.config.readers.most(),
+        }
+    }
+
     /// The time that it goes by.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
@@ -430,7 +441,8 @@ impl Controller {
         let revisions = self.revisions(desired);
         let status = Status::of(spec, inventory, &limits, left, revisions, now);
         let next_due = plan::next_due(spec, inventory, &limits, now);
-        Pass::of(begun, desired, status, next_due)
+        let readers = readers::readers(spec, inventory, &limits, now);
+        Pass::of(begun, desired, status, readers, next_due)
     }
 }
 

@@ -121,6 +121,11 @@ impl StateDir {
         self.root.join("timetable")
     }
 
+    /// What readers of logs have read ahead, a folder for each backup.
+    pub fn readers(&self) -> PathBuf {
+        self.root.join("readers")
+    }
+
     /// Where a running controller takes requests.
     pub fn socket(&self) -> PathBuf {
         Self::socket_in(&self.root)

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use super::{Ask, Controller, lock};
 use crate::{
     git::push::{PushError, PushMirror},
-    inventory::Interrupted,
+    inventory::{Interrupted, LogReader},
     observe::{Freshness, InfraSight, Sight, observe, seen::Seen, stores::Look},
+    readers,
     sources::Source,
     spec::{
         Spec,
-        names::{BackupName, StoreName},
+        names::{BackupName, FolderName, StoreName},
     },
     state::{Before, StateError},
 };
@@ -52,6 +53,15 @@ impl Controller {
             logs: self.logs(spec).await,
         };
         *seen = observe(&sight, std::mem::take(seen), freshness, self.clock.now()).await;
+        seen.inventory.readers = self.seen_readers();
+    }
+
+    /// How the readers of logs are, where this host is to have any.
+    pub(super) fn seen_readers(&self) -> BTreeMap<FolderName, LogReader> {
+        match self.config.readers.most() {
+            Some(_) => readers::seen(&self.state.readers()),
+            None => BTreeMap::new(),
+        }
     }
 
     /// Sources whose servers keep their logs for us.

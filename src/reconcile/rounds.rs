@@ -263,6 +263,7 @@ impl Controller {
             deletions: Announcements::of(plan, &desired.spec.moved),
             stores: self.looks(&desired.spec).await,
             mirrors: self.config.allow.mirrors.clone(),
+            spools: self.state.readers(),
             drivers: self.drivers.clone(),
             mirror: self.mirror.clone(),
             tips: StoredTips::new(self.state.root()),

@@ -154,6 +154,11 @@ impl Source {
         matches!(self, Source::Postgres(postgres) if postgres.method != PostgresMethod::Logical)
     }
 
+    /// Whether its log can be read as it is written.
+    pub fn has_readable_log(&self) -> bool {
+        self.has_slot() || matches!(self, Source::Mysql(_))
+    }
+
     /// Whether increments hold only what changed since the data that they build on, so that a restore of one requires that
     /// data. Increments of other sources are whole captures that share segments.
     pub fn has_native_increments(&self) -> bool {

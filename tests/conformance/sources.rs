@@ -77,6 +77,7 @@ pub fn request() -> CaptureRequest {
         base_started: None,
         continues: None,
         stall: Duration::from_secs(120),
+        spool: None,
     }
 }
 

@@ -33,6 +33,7 @@ mod mysql_physical_job;
 mod postgres;
 mod postgres_in_place;
 mod postgres_job;
+mod postgres_reader;
 mod postgres_wal;
 mod probe;
 mod redis;

@@ -33,8 +33,14 @@ async fn captured(
     prerequisites: Option<Tips>,
 ) -> Result<(Captured, Vec<u8>), SourceError> {
     let now = "2026-11-20T01:00:00Z".parse().unwrap();
-    let request =
-        CaptureRequest { kind, now, base_started: None, continues: None, stall: Duration::from_secs(60) };
+    let request = CaptureRequest {
+        kind,
+        now,
+        base_started: None,
+        continues: None,
+        stall: Duration::from_secs(60),
+        spool: None,
+    };
     let mut sink = Memory::default();
     let captured = GitSource::new(mirror.to_owned(), prerequisites).capture(&request, &mut sink).await?;
     Ok((captured, sink.0))
