@@ -105,6 +105,10 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
 
+    fn orders_folder() -> FolderName {
+        "orders".parse().unwrap()
+    }
+
     #[test]
     fn a_reader_that_left_word_and_is_gone_is_down() {
         let folder = tempfile::tempdir().unwrap();
@@ -118,16 +122,16 @@ mod tests {
         let standing = Standing::new(orders.clone(), "orders".to_owned(), Arc::new(SystemClock), tell);
         standing.ended(ReaderState::Down, "no server".to_owned());
         assert!(!standing.is_up());
-        let down = seen(folder.path()).remove(&"orders".parse().unwrap()).unwrap();
+        let down = seen(folder.path()).remove(&orders_folder()).unwrap();
         assert_eq!((down.state, down.why.as_deref()), (ReaderState::Down, Some("no server")));
         standing.saw(Progress::Complete);
-        let up = seen(folder.path()).remove(&"orders".parse().unwrap()).unwrap();
+        let up = seen(folder.path()).remove(&orders_folder()).unwrap();
         assert!(up.state == ReaderState::Up && up.complete.is_some() && up.why.is_none(), "{up:?}");
         standing.saw(Progress::Behind);
-        let behind = seen(folder.path()).remove(&"orders".parse().unwrap()).unwrap();
+        let behind = seen(folder.path()).remove(&orders_folder()).unwrap();
         assert!(behind.stands_as(&up) && behind.complete == up.complete, "{behind:?}");
         drop(lock);
-        let gone = seen(folder.path()).remove(&"orders".parse().unwrap()).unwrap();
+        let gone = seen(folder.path()).remove(&orders_folder()).unwrap();
         assert_eq!((gone.state, gone.since), (ReaderState::Down, behind.seen));
         standing.over();
         assert!(seen(folder.path()).is_empty());

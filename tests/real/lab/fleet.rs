@@ -92,6 +92,18 @@ impl Fleet {
         fs::write(self.folder().join("backstay.toml"), &self.config).unwrap();
     }
 
+    /// Has its daemon listen on any free port: those of several tests run at once.
+    pub fn listen_anywhere(&mut self) {
+        let line = self.config.lines().find(|line| line.starts_with("listen = ")).unwrap().to_owned();
+        self.config = self.config.replace(&line, "listen = \"127.0.0.1:0\"");
+        self.write_config();
+    }
+
+    /// The controller's state directory.
+    pub fn state(&self) -> PathBuf {
+        self.folder().join("state")
+    }
+
     fn folder(&self) -> PathBuf {
         self.root.path().join("fleet")
     }

@@ -47,6 +47,8 @@ pub(super) struct Ahead {
     end: Lsn,
     /// The latest time that the end of a transaction bears.
     time: Option<Timestamp>,
+    /// When the last of it was written to the spool.
+    written: Option<Timestamp>,
 }
 
 impl Ahead {
@@ -80,10 +82,11 @@ impl Ahead {
         let Ok(system) = log.system.parse() else { return Ok(None) };
         let first = log.segments.number(from);
         let mut walk = Walk::begin(log.segments, system, first);
-        let mut whole = first;
+        let (mut whole, mut written) = (first, None);
         for number in first..until {
             let Some((mut file, is_complete)) = open(folder, &log, number)? else { break };
             look(&mut file, &mut walk)?;
+            written = file.metadata()?.modified().ok().and_then(|time| Timestamp::try_from(time).ok());
             if walk.is_over() || !is_complete {
                 break;
             }
@@ -91,7 +94,16 @@ impl Ahead {
         }
         let (Some(last), end) = (walk.last(), walk.end()) else { return Ok(None) };
         let segments = first..log.segments.number(log.segments.end_of(end));
-        Ok(Some(Self { folder: folder.to_owned(), segments, whole, last, end, time: walk.time(), log }))
+        Ok(Some(Self {
+            folder: folder.to_owned(),
+            segments,
+            whole,
+            last,
+            end,
+            time: walk.time(),
+            written,
+            log,
+        }))
     }
 
     /// The segments that are whole from end to end.
@@ -102,7 +114,8 @@ impl Ahead {
     /// What the log tells from the end of an artifact on, up to the last whole record. Nothing is claimed that is not in it: the
     /// time is that of the last end of a transaction, and the place the one before the last record.
     pub(super) fn span(&self, from: &Edge, now: Timestamp) -> Span {
-        let time = self.time.unwrap_or(from.time).min(now).max(from.time);
+        let known = now.min(self.written.unwrap_or(now));
+        let time = self.time.unwrap_or(from.time).min(known).max(from.time);
         let until = Edge { time, position: self.log.position(self.last) };
         Span { segments: self.segments.clone(), from: from.clone(), until }
     }
