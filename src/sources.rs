@@ -44,7 +44,7 @@ use crate::{
     stores::Class,
 };
 use selection::Selection;
-pub use spool::{Progress, Reading, Witness};
+pub use spool::{Progress, Read, Reading, Witness};
 
 /// Data that can be captured as one stream of bytes and restored from it.
 ///
@@ -85,7 +85,7 @@ pub trait Source: Send + Sync {
 
     /// Reads the log as the server writes it into the reading's spool, from where the spool ends, until it is told to stop. Whatever
     /// ends it before is an error. What it leaves behind proves itself: whoever takes it from there looks at all of it.
-    async fn read_log(&self, _reading: &Reading<'_>) -> Result<(), SourceError> {
+    async fn read_log(&self, _reading: &Reading<'_>) -> Result<Read, SourceError> {
         Err(SourceError::misplaced(&self.stream_name(), "nothing reads its log as it is written"))
     }
 

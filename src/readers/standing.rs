@@ -45,10 +45,15 @@ impl Standing {
 
     /// It was told to end, and has.
     pub(super) fn over(&self) {
+        self.forget();
+        (self.tell)(&self.backup, None);
+    }
+
+    /// Nothing is known of it.
+    pub(super) fn forget(&self) {
         *self.now.lock().unwrap_or_else(PoisonError::into_inner) = None;
         // One that is left says that its reader is gone.
         let _ = fs::remove_file(self.spool.join(FILE));
-        (self.tell)(&self.backup, None);
     }
 
     fn set(&self, state: ReaderState, why: Option<String>, progress: Option<Progress>) {

@@ -10,11 +10,14 @@ use crate::{
     drivers::Registry,
     inventory::ReaderState,
     plan::readers::Wanted,
-    sources::{Reading, SourceError},
+    sources::{Read, Reading, SourceError},
 };
 
 /// How often it is looked how much is in the spool.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// How long a server whose log can't be read as it is written is left alone: it may become another one.
+const ASK_AGAIN: Duration = Duration::from_secs(3600);
 
 /// What one reader is.
 pub(super) struct Job {
@@ -35,11 +38,15 @@ enum End {
     Failed(String),
     /// There is no more room in the spool.
     Full,
+    /// This server's log can't be read as it is written.
+    NotReadable(String),
 }
 
 impl Job {
     /// Reads until it is told to end.
     pub(super) async fn run(self) {
+        // What an earlier controller left says nothing of this reader.
+        self.standing.forget();
         let mut ends = 0;
         let mut lock = None;
         while !self.stop.is_cancelled() {
@@ -56,6 +63,11 @@ impl Job {
             }
             match self.once().await {
                 End::Told => break,
+                End::NotReadable(why) => {
+                    tracing::info!(backup = %self.wanted.backup, why, "the log is captured at its slots only");
+                    self.standing.over();
+                    self.wait(ASK_AGAIN).await;
+                }
                 End::Full => {
                     let most = bytesize::ByteSize(self.most);
                     let why =
@@ -85,8 +97,9 @@ impl Job {
         let stop = self.stop.child_token();
         let reading = Reading { spool: &self.spool, stop: &stop, witness: &self.standing };
         let mut read = pin!(source.read_log(&reading));
-        let ended = |read: Result<(), SourceError>| match read {
-            Ok(()) => End::Told,
+        let ended = |read: Result<Read, SourceError>| match read {
+            Ok(Read::Stopped) => End::Told,
+            Ok(Read::NotReadable(why)) => End::NotReadable(why),
             Err(error) => End::Failed(error.to_string()),
         };
         loop {
@@ -97,9 +110,8 @@ impl Job {
             if self.is_full() {
                 stop.cancel();
                 return match read.await {
-                    Ok(()) if self.stop.is_cancelled() => End::Told,
-                    Ok(()) => End::Full,
-                    Err(error) => ended(Err(error)),
+                    Ok(Read::Stopped) if !self.stop.is_cancelled() => End::Full,
+                    read => ended(read),
                 };
             }
         }

@@ -38,7 +38,7 @@ use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{
-    CaptureRequest, Captured, GoesOn, Lack, Place, Probe, Reading, Replay, Restored, Sink, Source,
+    CaptureRequest, Captured, GoesOn, Lack, Place, Probe, Read, Reading, Replay, Restored, Sink, Source,
     SourceError,
 };
 use crate::{
@@ -266,7 +266,7 @@ impl Source for MysqlSource {
         asked.await.map_err(|failure| failure.explain("look into the files of", self.subject()))
     }
 
-    async fn read_log(&self, reading: &Reading<'_>) -> Result<(), SourceError> {
+    async fn read_log(&self, reading: &Reading<'_>) -> Result<Read, SourceError> {
         let read = async { reader::read(&self.access().await?, reading).await };
         read.await.map_err(|failure| failure.explain("read the log of", self.subject()))
     }

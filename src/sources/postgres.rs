@@ -37,7 +37,7 @@ use tempfile::TempDir;
 use tokio::io::AsyncRead;
 
 use super::{
-    CaptureRequest, Captured, Lack, Place, Probe, Reading, Replay, Restored, Sink, Source, SourceError,
+    CaptureRequest, Captured, Lack, Place, Probe, Read, Reading, Replay, Restored, Sink, Source, SourceError,
     blocking::consume, entries::EntryError,
 };
 use crate::{
@@ -269,7 +269,7 @@ impl Source for PostgresSource {
         }
     }
 
-    async fn read_log(&self, reading: &Reading<'_>) -> Result<(), SourceError> {
+    async fn read_log(&self, reading: &Reading<'_>) -> Result<Read, SourceError> {
         let PostgresMethod::Physical { slot, .. } = &self.method else {
             return Err(SourceError::unsupported(&self.subject(), Kind::Log));
         };

@@ -24,6 +24,15 @@ pub struct Reading<'a> {
     pub witness: &'a dyn Witness,
 }
 
+/// How a reading ended with which nothing went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// It was told to.
+    Stopped,
+    /// The server's log is none that can be read as it is written, and why; it is captured at its slots only.
+    NotReadable(String),
+}
+
 /// Hears how a reader gets on.
 pub trait Witness: Send + Sync {
     /// How far the spool was when the server was asked last.

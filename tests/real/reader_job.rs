@@ -31,6 +31,8 @@ struct Daemon(Child);
 
 impl Daemon {
     fn start(fleet: &Fleet) -> Self {
+        // Keys are made by whoever comes first; the daemon must not meet somebody who makes them.
+        fleet.command(&["status"]).output().unwrap();
         let mut command = fleet.command(&["run"]);
         Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }

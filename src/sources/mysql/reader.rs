@@ -20,7 +20,7 @@ use super::{
 use crate::{
     process::{Process, Program},
     sources::{
-        Progress, Reading,
+        Progress, Read, Reading,
         entries::{Entry, is_plain},
         spool,
     },
@@ -35,8 +35,13 @@ const LOOKS: usize = 10;
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Reads until it is told to stop.
-pub(super) async fn read(access: &Access, reading: &Reading<'_>) -> Result<(), Failure> {
-    let (folder, mut program) = begin(access, reading.spool).await?;
+pub(super) async fn read(access: &Access, reading: &Reading<'_>) -> Result<Read, Failure> {
+    let mut session = Session::open(access, None, ANSWER)?;
+    let version = session.one("SELECT VERSION()").await?;
+    if !version.contains("MariaDB") {
+        return Ok(Read::NotReadable(format!("the server is MySQL {version}")));
+    }
+    let (folder, mut program) = begin(access, session, reading.spool).await?;
     let mut watch = Watch { access, folder, had: None };
     let mut next = FIRST;
     loop {
@@ -44,7 +49,7 @@ pub(super) async fn read(access: &Access, reading: &Reading<'_>) -> Result<(), F
             biased;
             () = reading.stop.cancelled() => {
                 program.stop().await;
-                return Ok(());
+                return Ok(Read::Stopped);
             }
             ended = program.end() => {
                 ended?;
@@ -67,13 +72,7 @@ pub(super) async fn read(access: &Access, reading: &Reading<'_>) -> Result<(), F
     }
 }
 
-async fn begin(access: &Access, spool: &Path) -> Result<(PathBuf, Process), Failure> {
-    let mut session = Session::open(access, None, ANSWER)?;
-    let version = session.one("SELECT VERSION()").await?;
-    if !version.contains("MariaDB") {
-        let why = format!("the log of MySQL {version} is not read as it is written, only that of MariaDB");
-        return Err(Failure::Refused(why));
-    }
+async fn begin(access: &Access, mut session: Session, spool: &Path) -> Result<(PathBuf, Process), Failure> {
     let server = session.server_identity().await?;
     let listed = listed(&mut session).await?;
     let place = spool.to_owned();

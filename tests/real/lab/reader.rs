@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use backstay::sources::{Progress, Reading, Source, SourceError, Witness};
+use backstay::sources::{Progress, Read, Reading, Source, SourceError, Witness};
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -11,7 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 pub struct Reader {
     stop: CancellationToken,
-    task: JoinHandle<Result<(), SourceError>>,
+    task: JoinHandle<Result<Read, SourceError>>,
     told: mpsc::UnboundedReceiver<Progress>,
 }
 
@@ -49,7 +49,7 @@ impl Reader {
     }
 
     /// Tells it to end.
-    pub async fn stop(self) -> Result<(), SourceError> {
+    pub async fn stop(self) -> Result<Read, SourceError> {
         self.stop.cancel();
         timeout(PATIENCE, self.task).await.expect("it ends").expect("it does not panic")
     }

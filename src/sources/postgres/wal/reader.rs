@@ -25,7 +25,7 @@ use crate::{
     artifact::position::Lsn,
     process::Process,
     sources::{
-        Progress, Reading,
+        Progress, Read, Reading,
         postgres::{
             access::Access,
             session::{MAINTENANCE, Session},
@@ -51,7 +51,7 @@ pub(in crate::sources::postgres) async fn read(
     access: &Access,
     slot: &SlotName,
     reading: &Reading<'_>,
-) -> Result<(), Failure> {
+) -> Result<Read, Failure> {
     let (log, folder, program) = begin(access, slot, reading.spool).await?;
     let mut watch = Watch { access, log, folder, had: None };
     let mut program = program;
@@ -61,7 +61,7 @@ pub(in crate::sources::postgres) async fn read(
             biased;
             () = reading.stop.cancelled() => {
                 program.stop().await;
-                return Ok(());
+                return Ok(Read::Stopped);
             }
             ended = program.end() => {
                 ended?;
