@@ -52,6 +52,7 @@ pub mod stores;
 
 // Shell: drives the core and the drivers.
 pub mod apply;
+pub mod archive;
 pub mod chance;
 pub mod clock;
 pub mod committed;

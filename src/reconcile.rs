@@ -9,6 +9,7 @@ mod ask;
 mod departed;
 pub mod desired;
 mod events;
+mod fetch_wal;
 mod hand;
 mod in_force;
 mod line;
@@ -73,6 +74,7 @@ pub use approve::{ApproveError, ApprovePlanError, Approved, PlanApprovals, Word}
 pub use ask::{Ask, Keep, Terms};
 pub use departed::Departure;
 use desired::{Desired, NothingInForce};
+pub use fetch_wal::{FetchError, Fetched as FetchedFile};
 use hand::Hand;
 use line::News;
 pub use line::{Line, Reply, Wanted};

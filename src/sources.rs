@@ -43,8 +43,9 @@ use crate::{
     inventory::KeptLog,
     stores::Class,
 };
+pub use entries::log_file;
 use selection::Selection;
-pub use spool::{Progress, Read, Reading, Witness};
+pub use spool::{ARCHIVE, Progress, Read, Reading, Witness, close_archive, open_archive};
 
 /// Data that can be captured as one stream of bytes and restored from it.
 ///

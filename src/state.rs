@@ -123,7 +123,12 @@ impl StateDir {
 
     /// What readers of logs have read ahead, a folder for each backup.
     pub fn readers(&self) -> PathBuf {
-        self.root.join("readers")
+        Self::readers_in(&self.root)
+    }
+
+    /// The same, of a state directory that is not to be made where it is missing.
+    pub fn readers_in(root: &Path) -> PathBuf {
+        root.join("readers")
     }
 
     /// Where a running controller takes requests.

@@ -48,7 +48,7 @@ use crate::{
     inventory::KeptLog,
     process::{self, ProcessError},
     secrets::Secret,
-    spec::{self, PostgresMethod},
+    spec::{self, LogFrom, PostgresMethod},
     stores::Class,
 };
 use access::Access;
@@ -231,10 +231,11 @@ impl Source for PostgresSource {
     }
 
     async fn lacks(&self, kinds: &BTreeSet<Kind>) -> Result<Vec<Lack>, SourceError> {
+        let PostgresMethod::Physical { log, .. } = &self.method else { return Ok(Vec::new()) };
         if !kinds.contains(&Kind::Log) {
             return Ok(Vec::new());
         }
-        let lacks = async { wal::needs::lacks(&self.access().await?).await };
+        let lacks = async { wal::needs::lacks(&self.access().await?, log).await };
         lacks.await.map_err(|failure| failure.explain("probe", self.subject()))
     }
 
@@ -250,8 +251,8 @@ impl Source for PostgresSource {
         let captured = async {
             let access = self.access().await?;
             match (&self.method, request.kind) {
-                (PostgresMethod::Physical { slot, .. }, Kind::Log) => {
-                    wal::capture(&access, slot, request, sink).await
+                (PostgresMethod::Physical { log, .. }, Kind::Log) => {
+                    wal::capture(&access, log, request, sink).await
                 }
                 (PostgresMethod::Physical { .. }, _) => physical::capture(&access, request, sink).await,
                 (PostgresMethod::Logical, _) => match self.server.databases.as_slice() {
@@ -270,7 +271,7 @@ impl Source for PostgresSource {
     }
 
     async fn read_log(&self, reading: &Reading<'_>) -> Result<Read, SourceError> {
-        let PostgresMethod::Physical { slot, .. } = &self.method else {
+        let PostgresMethod::Physical { log: LogFrom::Slot(slot), .. } = &self.method else {
             return Err(SourceError::unsupported(&self.subject(), Kind::Log));
         };
         let read = async { wal::reader::read(&self.access().await?, slot, reading).await };
@@ -285,7 +286,7 @@ impl Source for PostgresSource {
     }
 
     async fn kept_log(&self) -> Result<Option<KeptLog>, SourceError> {
-        let PostgresMethod::Physical { slot, .. } = &self.method else { return Ok(None) };
+        let PostgresMethod::Physical { log: LogFrom::Slot(slot), .. } = &self.method else { return Ok(None) };
         let kept = async {
             let mut session = Session::open(&self.access().await?, MAINTENANCE, ANSWER).await?;
             wal::kept(&mut session, slot).await

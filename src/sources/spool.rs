@@ -10,9 +10,14 @@ use std::{
     fs, io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use async_trait::async_trait;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+
+use crate::process::{Process, ProcessError};
 
 /// What a reader of a log is asked for.
 pub struct Reading<'a> {
@@ -48,7 +53,115 @@ pub enum Progress {
     Behind,
 }
 
+/// How long after its start a reader is looked after first, and how often then.
+const FIRST: Duration = Duration::from_secs(1);
+const CHECK: Duration = Duration::from_secs(15);
+
+/// How often it is looked whether what the server just had has come, and how long in between.
+const LOOKS: usize = 10;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// What an engine knows of its reader: a program that waits on a dead connection says nothing.
+#[async_trait]
+pub(super) trait Watched: Send + Sync {
+    /// A place in the engine's log.
+    type Place: PartialOrd + Copy + Send + Sync;
+    /// What can go wrong.
+    type Failure: From<ProcessError> + Send;
+
+    /// Up to where the server has its log.
+    async fn server(&self) -> Result<Self::Place, Self::Failure>;
+    /// Up to where the spool has it.
+    async fn spool(&self) -> Result<Option<Self::Place>, Self::Failure>;
+    /// What it means that the reader did what `told` says.
+    fn fails(&self, told: String) -> Self::Failure;
+}
+
+/// Looks after a reader until it is told to stop, or fails.
+pub(super) async fn attend<W: Watched>(
+    mut program: Process,
+    watched: W,
+    reading: &Reading<'_>,
+) -> Result<Read, W::Failure> {
+    let (mut before, mut next) = (None, FIRST);
+    loop {
+        tokio::select! {
+            biased;
+            () = reading.stop.cancelled() => {
+                program.stop().await;
+                return Ok(Read::Stopped);
+            }
+            ended = program.end() => {
+                ended?;
+                return Err(watched.fails("the program that reads the log ended by itself".to_owned()));
+            }
+            () = sleep(next) => {}
+        }
+        let looked = tokio::select! {
+            () = reading.stop.cancelled() => continue,
+            looked = look(&watched, &mut before) => looked,
+        };
+        match looked {
+            Ok(progress) => reading.witness.saw(progress),
+            Err(failure) => {
+                program.stop().await;
+                return Err(failure);
+            }
+        }
+        next = CHECK;
+    }
+}
+
+/// Whether a reader keeps up. `before` is what the server and the spool had at the last look, if something was still to come.
+async fn look<W: Watched>(
+    watched: &W,
+    before: &mut Option<(W::Place, Option<W::Place>)>,
+) -> Result<Progress, W::Failure> {
+    let server = watched.server().await?;
+    let mut has = None;
+    for _ in 0..LOOKS {
+        has = watched.spool().await?;
+        if has.is_some_and(|has| has >= server) {
+            *before = None;
+            return Ok(Progress::Complete);
+        }
+        sleep(PAUSE).await;
+    }
+    if let Some((was, had)) = before.replace((server, has))
+        && had == has
+        && has.is_none_or(|has| has < was)
+    {
+        let told = "the program that reads the log has received nothing since the last look, where the server has more";
+        return Err(watched.fails(told.to_owned()));
+    }
+    Ok(Progress::Behind)
+}
+
 const PREFIX: &str = "log-";
+
+/// The folder, in a spool, in which a server's own `archive_command` puts its log.
+pub const ARCHIVE: &str = "archive";
+
+/// Makes an archive in a spool where there is none.
+///
+/// # Errors
+/// As the file system's.
+pub fn open_archive(spool: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).recursive(true).create(spool.join(ARCHIVE))
+}
+
+/// Takes an archive out of use: what is in it stays of use, and nothing is added to it.
+///
+/// # Errors
+/// As the file system's.
+pub fn close_archive(spool: &Path) -> io::Result<()> {
+    let archive = spool.join(ARCHIVE);
+    match archive.is_dir() {
+        // An empty folder gives way.
+        true => fs::rename(archive, begin(spool)?),
+        false => Ok(()),
+    }
+}
 
 /// The stretches of a spool, the newest first.
 pub(super) fn stretches(spool: &Path) -> io::Result<Vec<PathBuf>> {

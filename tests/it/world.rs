@@ -254,6 +254,7 @@ impl World {
             interrupted: self.interrupted.clone(),
             made: self.made.clone(),
             kept_logs: self.kept_logs.clone(),
+            readers: BTreeMap::new(),
         }
     }
 

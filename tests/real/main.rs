@@ -32,6 +32,7 @@ mod mysql_physical_bounds;
 mod mysql_physical_job;
 mod mysql_reader;
 mod postgres;
+mod postgres_archive;
 mod postgres_in_place;
 mod postgres_job;
 mod postgres_reader;

@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use sha2::{Digest, Sha256};
-use tokio::time::sleep;
 
 use super::{
     ANSWER, Failure,
@@ -20,19 +20,11 @@ use super::{
 use crate::{
     process::{Process, Program},
     sources::{
-        Progress, Read, Reading,
+        Read, Reading,
         entries::{Entry, is_plain},
         spool,
     },
 };
-
-/// How long after its start a reader is looked after first, and how often then.
-const FIRST: Duration = Duration::from_secs(1);
-const CHECK: Duration = Duration::from_secs(15);
-
-/// How often it is looked whether what the server just had has come, and how long in between.
-const LOOKS: usize = 10;
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// Reads until it is told to stop.
 pub(super) async fn read(access: &Access, reading: &Reading<'_>) -> Result<Read, Failure> {
@@ -41,35 +33,8 @@ pub(super) async fn read(access: &Access, reading: &Reading<'_>) -> Result<Read,
     if !version.contains("MariaDB") {
         return Ok(Read::NotReadable(format!("the server is MySQL {version}")));
     }
-    let (folder, mut program) = begin(access, session, reading.spool).await?;
-    let mut watch = Watch { access, folder, had: None };
-    let mut next = FIRST;
-    loop {
-        tokio::select! {
-            biased;
-            () = reading.stop.cancelled() => {
-                program.stop().await;
-                return Ok(Read::Stopped);
-            }
-            ended = program.end() => {
-                ended?;
-                return Err(Failure::Answer("the program that reads the binary log ended by itself".to_owned()));
-            }
-            () = sleep(next) => {}
-        }
-        let looked = tokio::select! {
-            () = reading.stop.cancelled() => continue,
-            looked = watch.look() => looked,
-        };
-        match looked {
-            Ok(progress) => reading.witness.saw(progress),
-            Err(failure) => {
-                program.stop().await;
-                return Err(failure);
-            }
-        }
-        next = CHECK;
-    }
+    let (folder, program) = begin(access, session, reading.spool).await?;
+    spool::attend(program, Watch { access, folder }, reading).await
 }
 
 async fn begin(access: &Access, mut session: Session, spool: &Path) -> Result<(PathBuf, Process), Failure> {
@@ -150,48 +115,34 @@ fn number_of(spool: &Path) -> u32 {
     number | 1 << 31
 }
 
-/// Looks whether a reader keeps up: a program that waits on a dead connection says nothing.
 struct Watch<'a> {
     access: &'a Access,
     folder: PathBuf,
-    /// What the server and the spool had when it was looked last and something was still to come.
-    had: Option<(Place, Option<Place>)>,
 }
 
 /// The number of a file, and how much of it there is.
 type Place = (u64, u64);
 
-impl Watch<'_> {
-    async fn look(&mut self) -> Result<Progress, Failure> {
+#[async_trait]
+impl spool::Watched for Watch<'_> {
+    type Place = Place;
+    type Failure = Failure;
+
+    async fn server(&self) -> Result<Place, Failure> {
         let mut session = Session::open(self.access, None, ANSWER)?;
         let files = listed(&mut session).await?;
-        drop(session);
         let place = |file: &Entry| parts(&file.name).map(|(_, number)| (number, file.size));
         let unreadable = || Failure::Answer("the server's binary logs have no numbers".to_owned());
-        let written = files.last().and_then(place).ok_or_else(unreadable)?;
-        let mut has = None;
-        for _ in 0..LOOKS {
-            has = self.place().await?;
-            if has.is_some_and(|has| has >= written) {
-                self.had = None;
-                return Ok(Progress::Complete);
-            }
-            sleep(PAUSE).await;
-        }
-        if let Some((before, had)) = self.had
-            && had == has
-            && has.is_none_or(|has| has < before)
-        {
-            let why = "the program that reads the binary log has received nothing since the last look, where the server has more";
-            return Err(Failure::Answer(why.to_owned()));
-        }
-        self.had = Some((written, has));
-        Ok(Progress::Behind)
+        files.last().and_then(place).ok_or_else(unreadable)
     }
 
-    async fn place(&self) -> Result<Option<Place>, Failure> {
+    async fn spool(&self) -> Result<Option<Place>, Failure> {
         let folder = self.folder.clone();
         blocking(move || place(&folder).map_err(unusable)).await
+    }
+
+    fn fails(&self, told: String) -> Failure {
+        Failure::Answer(told)
     }
 }
 

@@ -4,13 +4,14 @@
 //! origin (whose log it is) · slot (what keeps it on the server) · span (what to receive)
 //! segment (names and places) · receive (a few segments at a time) · marks (named points in them) · needs (what the
 //! server lacks) · recovery (the way back)
-//! reader (as it is written) · ahead (what a reader has) · walk (how far that is whole)
+//! reader (as it is written) · archive (as the server archives it) · ahead (what these have) · walk (how far that is whole)
 //! ```
 //!
 //! The server is told to end its segment, so that what came before is complete. A replication slot makes it keep what is
 //! not in a store yet: it moves on only to where the last artifact ends.
 
 mod ahead;
+mod archive;
 mod files;
 mod marks;
 pub(super) mod needs;
@@ -33,7 +34,7 @@ use crate::{
         position::WalPosition,
     },
     sources::{CaptureRequest, Captured, Sink, entries::END},
-    spec::SlotName,
+    spec::{LogFrom, SlotName},
 };
 use ahead::Ahead;
 use marks::Marks;
@@ -49,6 +50,18 @@ pub(super) use slot::kept;
 /// there, and says so by where it begins. What a reader has is taken from it; where the server can't be reached, or does not go on
 /// from there, that is all there is.
 pub(super) async fn capture(
+    access: &Access,
+    from: &LogFrom,
+    request: &CaptureRequest,
+    sink: &mut dyn Sink,
+) -> Result<Captured, Failure> {
+    match from {
+        LogFrom::Slot(slot) => from_server(access, slot, request, sink).await,
+        LogFrom::Archive => archive::capture(access, request, sink).await,
+    }
+}
+
+async fn from_server(
     access: &Access,
     slot: &SlotName,
     request: &CaptureRequest,

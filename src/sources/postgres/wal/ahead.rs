@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::{
     Failure,
+    archive::stretches,
     files::send,
     marks::Marks,
     origin::{Log, ancestors},
@@ -23,7 +24,7 @@ use crate::{
         manifest::Edge,
         position::{History, Lsn, WalPosition},
     },
-    sources::{Sink, entries::Entry, spool},
+    sources::{Sink, entries::Entry},
 };
 
 /// How much of a file is looked at at a time, bytes.
@@ -55,7 +56,7 @@ impl Ahead {
     /// What a spool has that goes on from the end of an artifact and reaches further, whatever the server is now.
     pub(super) fn of_place(spool: &Path, edge: &Edge) -> Result<Option<Self>, Failure> {
         let place = Last::place(edge)?;
-        for folder in spool::stretches(spool).map_err(unreadable(spool))? {
+        for folder in stretches(spool).map_err(unreadable(spool))? {
             let Some(log) = log_of(&folder, &place).map_err(unreadable(&folder))? else { continue };
             let ahead = Self::walk(&folder, log, place.lsn, u64::MAX).map_err(unreadable(&folder))?;
             if let Some(ahead) = ahead.filter(|ahead| ahead.last > place.lsn) {
@@ -67,7 +68,7 @@ impl Ahead {
 
     /// What a spool has of `segments` of a server's log.
     pub(super) fn of_server(spool: &Path, log: &Log, segments: &Range<u64>) -> Result<Option<Self>, Failure> {
-        for folder in spool::stretches(spool).map_err(unreadable(spool))? {
+        for folder in stretches(spool).map_err(unreadable(spool))? {
             let from = log.segments.begin(segments.start);
             let ahead = Self::walk(&folder, log.clone(), from, segments.end).map_err(unreadable(&folder))?;
             if let Some(ahead) = ahead.filter(|ahead| ahead.whole > segments.start) {

@@ -11,12 +11,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::sleep;
+use async_trait::async_trait;
 
 use super::{
     ANSWER, Failure,
     ahead::{self, names, newest},
-    blocking,
+    archive, blocking,
     origin::{Log, Origin},
     segment::{self, PARTIAL},
     slot::{Slot, must_be_limited},
@@ -25,7 +25,7 @@ use crate::{
     artifact::position::Lsn,
     process::Process,
     sources::{
-        Progress, Read, Reading,
+        Read, Reading,
         postgres::{
             access::Access,
             session::{MAINTENANCE, Session},
@@ -34,14 +34,6 @@ use crate::{
     },
     spec::SlotName,
 };
-
-/// How long after its start a reader is looked after first, and how often then.
-const FIRST: Duration = Duration::from_secs(1);
-const CHECK: Duration = Duration::from_secs(15);
-
-/// How often it is looked whether what the server just had has come, and how long in between.
-const LOOKS: usize = 10;
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// What a server has, without what it has not made durable.
 const FLUSHED: &str = "SELECT pg_catalog.pg_current_wal_flush_lsn()";
@@ -53,35 +45,7 @@ pub(in crate::sources::postgres) async fn read(
     reading: &Reading<'_>,
 ) -> Result<Read, Failure> {
     let (log, folder, program) = begin(access, slot, reading.spool).await?;
-    let mut watch = Watch { access, log, folder, had: None };
-    let mut program = program;
-    let mut next = FIRST;
-    loop {
-        tokio::select! {
-            biased;
-            () = reading.stop.cancelled() => {
-                program.stop().await;
-                return Ok(Read::Stopped);
-            }
-            ended = program.end() => {
-                ended?;
-                return Err(Failure::Answer("pg_receivewal ended by itself".to_owned()));
-            }
-            () = sleep(next) => {}
-        }
-        let looked = tokio::select! {
-            () = reading.stop.cancelled() => continue,
-            looked = watch.look() => looked,
-        };
-        match looked {
-            Ok(progress) => reading.witness.saw(progress),
-            Err(failure) => {
-                program.stop().await;
-                return Err(failure);
-            }
-        }
-        next = CHECK;
-    }
+    spool::attend(program, Watch { access, log, folder }, reading).await
 }
 
 async fn begin(access: &Access, slot: &SlotName, spool: &Path) -> Result<(Log, PathBuf, Process), Failure> {
@@ -139,45 +103,30 @@ fn goes_on(folder: &Path, log: &Log, flushed: Lsn) -> io::Result<bool> {
     Ok(is_ours && begin <= flushed && log.history.at(begin).timeline == timeline)
 }
 
-/// Looks whether a reader keeps up: a program that waits on a dead connection says nothing.
 struct Watch<'a> {
     access: &'a Access,
     log: Log,
     folder: PathBuf,
-    /// What the server and the spool had when it was looked last and something was still to come.
-    had: Option<(Lsn, Option<Lsn>)>,
 }
 
-impl Watch<'_> {
-    async fn look(&mut self) -> Result<Progress, Failure> {
+#[async_trait]
+impl spool::Watched for Watch<'_> {
+    type Place = Lsn;
+    type Failure = Failure;
+
+    async fn server(&self) -> Result<Lsn, Failure> {
         let mut session = Session::open(self.access, MAINTENANCE, ANSWER).await?;
         let [flushed] = session.row(FLUSHED).await?;
-        drop(session);
-        let flushed = segment::lsn(&flushed)?;
-        let mut has = None;
-        for _ in 0..LOOKS {
-            has = self.end().await?;
-            if has.is_some_and(|has| has >= flushed) {
-                self.had = None;
-                return Ok(Progress::Complete);
-            }
-            sleep(PAUSE).await;
-        }
-        if let Some((before, had)) = self.had
-            && had == has
-            && has.is_none_or(|has| has < before)
-        {
-            return Err(Failure::Answer(format!(
-                "pg_receivewal has received nothing since the last look, where the server has more: {before}"
-            )));
-        }
-        self.had = Some((flushed, has));
-        Ok(Progress::Behind)
+        segment::lsn(&flushed)
     }
 
-    async fn end(&self) -> Result<Option<Lsn>, Failure> {
+    async fn spool(&self) -> Result<Option<Lsn>, Failure> {
         let (folder, log) = (self.folder.clone(), self.log.clone());
         blocking(move || ahead::end(&folder, &log).map_err(unusable)).await
+    }
+
+    fn fails(&self, told: String) -> Failure {
+        Failure::Answer(told)
     }
 }
 
@@ -186,6 +135,7 @@ pub(in crate::sources::postgres) fn trim(
     spool: &Path,
     stored: &crate::artifact::manifest::Edge,
 ) -> Result<(), Failure> {
+    archive::trim(spool, stored).map_err(unusable)?;
     let mut stretches = spool::stretches(spool).map_err(unusable)?.into_iter();
     if let Some(current) = stretches.next() {
         ahead::trim(&current, stored).map_err(unusable)?;
