@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use crate::{
     artifact::{ArtifactId, Depth},
     inventory::{Interrupted, Work},
-    plan::{Action, Step},
+    plan::{Action, Step, action},
     spec::names::{BackupName, FolderName},
 };
 use executor::{Done, Effects, Failure};
@@ -52,6 +52,12 @@ impl Effects for World {
             Action::Copy { backup, to, artifact, .. } => (backup, to, *artifact, Work::Copy),
             Action::Restore(restore) => (&restore.backup, &restore.store, new(), Work::Reading),
             Action::Drill(drill) => (&drill.backup, &drill.store, new(), Work::Reading),
+            Action::Recover(recover) => match &recover.work {
+                action::Work::Restore { restore, .. } => {
+                    (&restore.backup, &restore.store, new(), Work::Reading)
+                }
+                _ => return None,
+            },
             Action::Verify { backup, store, depth: Depth::Data | Depth::Plaintext, .. } => {
                 (backup, store, new(), Work::Reading)
             }
@@ -89,6 +95,9 @@ impl Effects for World {
             Action::Push { mirror } => self.push(mirror).await,
             Action::Restore(restore) => self.restore(step, restore, name()?).await,
             Action::Drill(drill) => self.drill(step, drill, name()?).await,
+            Action::Recover(recover) => {
+                self.recover(step, recover, writes.map(|writes| writes.artifact)).await
+            }
         }
     }
 

@@ -7,6 +7,7 @@ pub mod layout;
 pub mod manifest;
 pub mod position;
 pub mod record;
+pub mod recovered;
 pub mod until;
 
 use std::{fmt, num::NonZeroU64};

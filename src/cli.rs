@@ -28,6 +28,7 @@ mod plan;
 mod post;
 mod probe;
 mod progress;
+mod rebuild;
 mod report;
 mod restore;
 mod review;
@@ -130,6 +131,7 @@ enum Command {
     Restore(restore::Restore),
     Verify(verify::Verify),
     Drill(drill::Drill),
+    Rebuild(rebuild::Rebuild),
     Suspend(suspend::Suspend),
     Resume(suspend::Resume),
     Hold(hold::Hold),
@@ -179,6 +181,7 @@ fn run_command(command: Command, choice: Choice<'_>, terminal: &Terminal) -> any
         Command::Restore(command) => command.run(&choice.one()?, terminal),
         Command::Verify(command) => command.run(&choice.one()?, terminal),
         Command::Drill(command) => command.run(&choice.one()?, terminal),
+        Command::Rebuild(command) => command.run(&choice.one()?, terminal),
         Command::Suspend(command) => command.run(&choice.one()?, terminal),
         Command::Resume(command) => command.run(&choice.one()?, terminal),
         Command::Hold(command) => command.run(&choice.one()?, terminal),

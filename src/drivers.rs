@@ -17,7 +17,9 @@ use crate::{
     aws::{self, AwsCredentials, DynamodbOptions, S3Options},
     config::{Allow, Config, Host, Schedules, allow},
     git::{Mirror, Tips},
+    inventory::Running,
     plan::{CannotRun, action::SandboxKind, cannot_run},
+    provisioners::{Configurer, Provisioner, Remote},
     sandboxes::{
         Sandbox, SandboxError,
         folder::FolderSandbox,
@@ -48,6 +50,7 @@ use crate::{
         sftp::{self, Identity, SftpOptions, SftpStore},
         whole::WholeStore,
     },
+    templates::Templates,
 };
 use permits::{dynamodb_host, host_of, host_of_url, s3_host};
 
@@ -74,6 +77,30 @@ pub trait Registry: Send + Sync {
         _declared: &spec::Source,
     ) -> Result<Box<dyn Sandbox>, Refusal> {
         Err(Refusal::NotBuilt("sandboxes".to_owned()))
+    }
+
+    /// What makes a declared machine, from the templates of the revision.
+    async fn provisioner(
+        &self,
+        _vm: &spec::Vm,
+        _templates: &Templates,
+    ) -> Result<Box<dyn Provisioner>, Refusal> {
+        Err(Refusal::NotBuilt("machines".to_owned()))
+    }
+
+    /// What runs playbooks.
+    fn configurer(&self) -> Result<Box<dyn Configurer>, Refusal> {
+        Err(Refusal::NotBuilt("playbooks".to_owned()))
+    }
+
+    /// What runs the programs on this host that it allows.
+    fn here(&self) -> Result<Box<dyn Remote>, Refusal> {
+        Err(Refusal::NotBuilt("programs on this host".to_owned()))
+    }
+
+    /// What runs programs on a declared machine that runs.
+    async fn remote(&self, _vm: &spec::Vm, _running: &Running) -> Result<Box<dyn Remote>, Refusal> {
+        Err(Refusal::NotBuilt("programs on machines".to_owned()))
     }
 
     /// The infra repo itself, as a source: bundles on top of `prerequisites`.

@@ -5,7 +5,9 @@ mod drills;
 mod kept_log;
 mod lineage;
 mod log_reader;
+mod machines;
 mod made;
+mod recoveries;
 mod rules;
 mod windows;
 
@@ -23,7 +25,7 @@ use crate::{
     },
     spec::{
         Cadence, Moves, Spec, Suspension,
-        names::{BackupName, FolderName, StoreName},
+        names::{BackupName, FolderName, StoreName, VmName},
         suspension::Scope,
     },
 };
@@ -33,7 +35,9 @@ pub use drills::DrillHistory;
 pub use kept_log::{KeptLog, LogRisk, LogSeen, WalStatus};
 pub use lineage::lineage;
 pub use log_reader::{LogReader, ReaderState};
+pub use machines::{Machine, MachineAddress, Running};
 pub use made::{Made, MirrorMade, StoreMade};
+pub use recoveries::{RecoveryHistory, RecoveryRun};
 pub use rules::{DefaultLock, LockMode, StoreRules, Versioning};
 pub use windows::{Stretch, Window, logged_everywhere, stretches, windows};
 
@@ -97,6 +101,8 @@ pub struct Inventory {
     pub kept_logs: BTreeMap<BackupName, LogSeen>,
     /// How the readers of logs are that run on this host, or did, by the folders of their backups.
     pub readers: BTreeMap<FolderName, LogReader>,
+    /// Every declared machine.
+    pub machines: BTreeMap<VmName, Observed<Machine>>,
 }
 
 impl Inventory {

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The *core* (`adopt`, `artifact`, `diagnostic`, `spec`, `inventory`, `drift`, `plan`) is pure and synchronous: time and
-//! randomness come in as values. *Drivers* (`sources`, `stores`, `schedulers`) touch the outside world
+//! randomness come in as values. *Drivers* (`sources`, `stores`, `schedulers`, `sandboxes`, `provisioners`) touch the outside world
 //! behind one trait a family; what those of S3 share is in `aws`. The *shell* observes, asks the core for a plan, and applies it.
 //!
 //! # Invariants
@@ -43,6 +43,7 @@ pub mod status;
 pub mod aws;
 pub mod drivers;
 pub mod process;
+pub mod provisioners;
 pub mod sandboxes;
 pub mod schedulers;
 pub mod scratch;
@@ -70,6 +71,7 @@ pub mod reconcile;
 pub mod records;
 pub mod render;
 pub mod state;
+pub mod templates;
 pub mod web;
 
 // The command line.

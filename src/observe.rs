@@ -3,6 +3,7 @@
 pub mod cache;
 pub mod listing;
 pub mod logs;
+pub mod machines;
 pub mod outline;
 pub mod seen;
 pub mod stores;

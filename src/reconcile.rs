@@ -17,6 +17,7 @@ mod look;
 mod made;
 mod memory;
 mod pass;
+mod previews;
 mod probe;
 mod rounds;
 pub mod saved;
@@ -62,6 +63,7 @@ use crate::{
         manual::{self, CannotCapture},
         part::Part,
         readers,
+        recovery::{self, CannotRecover},
         restore::{self, CannotRestore},
         verify,
     },
@@ -172,6 +174,9 @@ pub enum PassError {
     /// A drill is not possible.
     #[error(transparent)]
     CannotDrill(#[from] CannotDrill),
+    /// A recovery is not possible.
+    #[error(transparent)]
+    CannotRecover(#[from] CannotRecover),
     /// A fault of Backstay's own.
     #[error("failed to end the pass: {0}; report this fault with the log")]
     Broken(String),
@@ -295,6 +300,7 @@ impl Controller {
         let desired = self.desired().await?;
         let interrupted = if busy { Vec::new() } else { Journal::peek(&self.state.journal())? };
         self.look(seen, &desired.spec, interrupted, terms.freshness).await;
+        self.look_at_machines(seen, &desired, terms.freshness).await;
         let plan = self.planned(ask, &desired, &seen.inventory)?;
         let left = plan.clone();
         let pass = self.described(Begun::of(plan, ask.extent(), unreachable), &desired, &left, seen);
@@ -401,6 +407,7 @@ impl Controller {
             Ask::Heal(resources) => heal::heal(spec, inventory, &limits, resources, now)?,
             Ask::Restore(request) => restore::restore(spec, inventory, &limits, request, now)?,
             Ask::Drill(requests) => drill::manual(spec, inventory, &limits, requests, now)?,
+            Ask::Recover(request) => recovery::recover(spec, inventory, &limits, request, now)?,
         };
         self.checked(plan, desired, inventory)
     }

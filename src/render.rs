@@ -11,6 +11,7 @@ pub mod lineage;
 pub mod outcomes;
 pub mod plan;
 pub mod probes;
+pub mod recovery;
 pub mod review;
 pub mod status;
 

@@ -169,6 +169,12 @@ pub trait Source: Send + Sync {
         Ok(Counts::default())
     }
 
+    /// Whether the original holds data that a restore over it would take the place of. A server or a database that is not there
+    /// holds none.
+    async fn holds(&self) -> Result<Holds, SourceError> {
+        Ok(Holds::Untold)
+    }
+
     /// The only value that the statement `sql` gives, in `database` where the engine has several. Asked of sandboxes only, where it
     /// may add what it needs. `sql` is not trusted: it reads what was restored, and nothing else.
     async fn ask(&self, _database: Option<&str>, _sql: &str) -> Result<String, SourceError> {
@@ -179,6 +185,17 @@ pub trait Source: Send + Sync {
     async fn join(&self, _folder: &Path, _place: &Place) -> Result<Restored, SourceError> {
         Err(SourceError::misplaced(&self.stream_name(), "its artifacts add up where they are restored"))
     }
+}
+
+/// What the original of a source holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Nothing that anybody would miss.
+    Nothing,
+    /// Data: what was found first, such as `rows in agama.users`.
+    Data(String),
+    /// The driver does not tell.
+    Untold,
 }
 
 /// What a capture is asked for.

@@ -8,6 +8,7 @@ mod contact;
 pub mod drifted;
 mod drill;
 pub mod explain;
+mod recovery;
 mod store;
 pub mod words;
 
@@ -21,6 +22,7 @@ pub use conditions::{Concern, Condition};
 pub use contact::{Contact, Silence};
 use drifted::Report;
 pub use drill::DrillStatus;
+pub use recovery::{MachineStatus, RecoveryStatus, RunStatus};
 pub use store::{Cost, StoreState, StoreStatus};
 
 use crate::{
@@ -29,7 +31,7 @@ use crate::{
     plan::{Approved, CannotRun, Limits, Plan, Waiting, Withheld, facts::Facts, part::Part},
     spec::{
         Spec, Suspension,
-        names::{BackupName, DrillName, FleetName, FolderName, StoreName},
+        names::{BackupName, DrillName, FleetName, FolderName, RecoveryName, StoreName, VmName},
     },
 };
 
@@ -62,6 +64,12 @@ pub struct Status {
     /// Every drill of a backup.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub drills: BTreeMap<DrillName, DrillStatus>,
+    /// Every declared machine.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub machines: BTreeMap<VmName, MachineStatus>,
+    /// Every declared recovery.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub recoveries: BTreeMap<RecoveryName, RecoveryStatus>,
     /// Every declared store.
     pub stores: BTreeMap<StoreName, StoreStatus>,
     /// How many steps the next pass would take.
@@ -168,6 +176,8 @@ impl Status {
             backups: backup::all(&facts, plan),
             moved: moved(spec),
             drills: drill::all(&facts),
+            machines: recovery::machines(&facts),
+            recoveries: recovery::recoveries(&facts),
             stores: store::all(&facts),
             pending: plan.steps.len(),
             waiting: plan.waiting.clone(),
@@ -186,8 +196,10 @@ impl Status {
         let others = before.backups.iter().filter(|(name, _)| !part.has(name));
         let others: Vec<_> = others.map(|(name, status)| (name.clone(), status.seen_at(self.at))).collect();
         self.backups.extend(others);
-        // A part has no drills: they are as they were.
+        // A part has no drills, machines and recoveries: they are as they were.
         self.drills.clone_from(&before.drills);
+        self.machines.clone_from(&before.machines);
+        self.recoveries.clone_from(&before.recoveries);
         self.concluded()
     }
 

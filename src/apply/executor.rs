@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    artifact::{ArtifactId, drill::DrillReport},
+    artifact::{ArtifactId, drill::DrillReport, recovered::Recovered},
     inventory::Interrupted,
     plan::{Action, Step},
     progress::{Progress, Unseen},
@@ -60,6 +60,9 @@ pub struct Done {
     /// What a drill found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drilled: Option<Box<DrillReport>>,
+    /// What a recovery did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<Box<Recovered>>,
 }
 
 /// A step that failed, and what happens next.
@@ -104,4 +107,6 @@ pub trait Listener: Send + Sync {
     fn progress(&self, _step: &Step) -> Arc<dyn Progress> {
         Arc::new(Unseen)
     }
+    /// What a step that lasts is at.
+    fn says(&self, _step: &Step, _line: &str) {}
 }

@@ -10,6 +10,7 @@ use crate::{
     committed::ReadError,
     drivers::Refusal,
     git::push::PushError,
+    provisioners::ProvisionError,
     records::AppendError,
     schedulers::SchedulerError,
     sources::SourceError,
@@ -48,6 +49,7 @@ failures! {
     PushError: |_| Class::Retry,
     Refusal: |_| Class::Stalled,
     SchedulerError: |_| Class::Stalled,
+    ProvisionError: |error| error.class,
 }
 
 fn of_read(error: &ReadError) -> Class {

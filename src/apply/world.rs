@@ -11,7 +11,10 @@ use std::{
 
 use super::executor::{Failure, Listener};
 use crate::{
-    artifact::{ArtifactId, Manifest, record::Event},
+    artifact::{
+        ArtifactId, Manifest,
+        record::{Event, Record},
+    },
     chance::Chance,
     clock::Clock,
     committed::BackupFolder,
@@ -71,6 +74,8 @@ pub struct Deeds {
     pushed: Mutex<Vec<(String, String)>>,
     pages: Mutex<BTreeSet<StoreName>>,
     rearmed: AtomicBool,
+    records: Mutex<Vec<(StoreName, Record)>>,
+    machines: AtomicBool,
 }
 
 impl Deeds {
@@ -94,6 +99,26 @@ impl Deeds {
     /// What the scheduler holds may be another from now on.
     pub(super) fn rearm(&self) {
         self.rearmed.store(true, Ordering::Relaxed);
+    }
+
+    /// A record of ours was written into a store.
+    pub(super) fn record(&self, store: &StoreName, record: Record) {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).push((store.clone(), record));
+    }
+
+    /// Takes the records that were written.
+    pub fn records(&self) -> Vec<(StoreName, Record)> {
+        std::mem::take(&mut self.records.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What machines there are may be another from now on.
+    pub(super) fn touch_machines(&self) {
+        self.machines.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether what machines there are may be another than when this was last asked.
+    pub fn has_touched_machines(&self) -> bool {
+        self.machines.swap(false, Ordering::Relaxed)
     }
 
     /// Whether what the scheduler holds may be another than when this was last asked.

@@ -13,6 +13,7 @@ use super::{
     approval::{PlanApproval, Warrant},
     drill::Drilled,
     layout::PackName,
+    recovered::Recovered,
 };
 use crate::{
     inventory::Healed,
@@ -185,6 +186,8 @@ pub enum Event {
     Healed(Healed),
     /// A drill came to an end.
     Drilled(Box<Drilled>),
+    /// A part of a recovery came to its end.
+    Recovered(Box<Recovered>),
     /// Deletions that a safety rule holds back were approved by a person's word on a host: exactly these, until it expires.
     PlanApproved {
         /// The backup whose artifacts go, as the plan names it.

@@ -62,6 +62,13 @@ impl Listener for Spinners {
         self.say(&format!("{} {failure}; {again}", self.palette.warn("…")));
     }
 
+    fn says(&self, step: &Step, line: &str) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bar) = running.get(&step.id) {
+            bar.set_message(format!("{}: {line}", render::plan::phrase(&step.action)));
+        }
+    }
+
     fn ended(&self, step: &Step, _: &Outcome) {
         if let Some(bar) = self.take(step) {
             bar.finish_and_clear();

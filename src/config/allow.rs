@@ -15,6 +15,8 @@ pub struct Allow {
     pub secrets: Vec<Allowance>,
     /// Beginnings of git URLs that may be pushed to.
     pub mirrors: Vec<String>,
+    /// What machines may be made by: hypervisors by their URIs, and regions of clouds (`cloudformation:eu-north-1`).
+    pub machines: Vec<String>,
     /// Programs that secrets, hooks and recovery steps may start.
     pub run: Vec<String>,
     /// The largest share of a backup's artifacts in a store that may go within 24 hours, in 0..=1.
@@ -28,7 +30,7 @@ pub struct Allow {
      controller's configuration"
 )]
 pub struct Refusal {
-    /// What a commit wants: `read`, `write`, `push to`, `run`.
+    /// What a commit wants: `read`, `write`, `push to`, `make machines by`, `run`.
     pub verb: &'static str,
     /// Of what.
     pub what: String,
@@ -62,6 +64,15 @@ impl Allow {
         inside(path, &self.write).ok_or_else(|| Refusal::new("write", &path.to_string_lossy(), "write"))
     }
 
+    /// Whether machines may be made by `maker`.
+    ///
+    /// # Errors
+    /// A refusal that names the line to add.
+    pub fn check_machine(&self, maker: &str) -> Result<(), Refusal> {
+        let listed = self.machines.iter().any(|allowed| allowed == maker);
+        listed.then_some(()).ok_or_else(|| Refusal::new("make machines by", maker, "machines"))
+    }
+
     /// Whether `program`, as a declaration spells it, may be started.
     ///
     /// # Errors
@@ -88,6 +99,7 @@ mod tests {
             write: vec!["/srv/restore".into()],
             secrets: Vec::new(),
             mirrors: Vec::new(),
+            machines: Vec::new(),
             run: vec!["pass".into()],
             delete_share: 0.5,
         }

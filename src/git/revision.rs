@@ -3,6 +3,7 @@
 //! Files are read straight from the object database, or from a folder for a check before the commit. Either way what
 //! is read is bounded before it is read, nothing is executed, and nothing outside the folder is followed.
 
+mod checkout;
 mod folder;
 mod tree;
 
@@ -11,8 +12,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use folder::read_folder;
-pub use tree::{describe, read};
+pub use checkout::write_tree;
+pub use folder::{read_folder, templates_in};
+pub use tree::{describe, read, templates};
 
 /// A commit of the infra repo. All texts are safe to print.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +85,14 @@ pub enum RevisionError {
     /// A name that could be mistaken for another one.
     #[error("failed to read {0}: use names without `..`, `/` and control characters, in UTF-8")]
     Name(String),
+    /// A file or folder could not be written.
+    #[error("failed to write {}: {error}; make room, and let whoever runs Backstay write there", .path.display())]
+    Write {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
     /// One of the limits is exceeded.
     #[error("failed to read {what}: {limit}; move what is no declaration out of the folder")]
     TooMuch {
@@ -129,7 +139,7 @@ impl Budget {
             return Err(too_much(path, format!("all files together have more than {LONGEST_TOTAL} bytes")));
         }
         if self.files.len() >= MOST_FILES {
-            return Err(too_much(path, format!("there are more than {MOST_FILES} *.toml files")));
+            return Err(too_much(path, format!("there are more than {MOST_FILES} files to read")));
         }
         Ok(())
     }
@@ -155,6 +165,12 @@ fn joined(folder: &str, name: &[u8]) -> Result<String, RevisionError> {
 fn misleading(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Those of `files` that are texts.
+fn texts(files: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, String> {
+    let text = |(path, content)| Some((path, String::from_utf8(content).ok()?));
+    files.into_iter().filter_map(text).collect()
 }
 
 /// Whether a file of this name declares something.

@@ -11,12 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::DrillHistory;
+use super::{DrillHistory, RecoveryHistory};
 use crate::{
     artifact::{
         approval::PlanApproval,
         drill::Drilled,
         record::{Event, Mark, Record, RewriteApproval},
+        recovered::{Recovered, RecoverySubject},
     },
     drift::Kind,
     spec::{
@@ -39,6 +40,7 @@ pub struct Chronicle {
     rulings: BTreeMap<Scope, Ruling>,
     heals: BTreeMap<Healed, BTreeSet<Timestamp>>,
     drills: BTreeMap<DrillName, BTreeMap<FolderName, DrillHistory>>,
+    recoveries: BTreeMap<RecoverySubject, RecoveryHistory>,
 }
 
 /// Something that drifted and was put back: the same as long as it is the same thing in the same way.
@@ -94,8 +96,10 @@ impl Chronicle {
         }
         self.add_heals(record);
         for event in &record.events {
-            if let Event::Drilled(drilled) = event {
-                self.add_drilled(drilled);
+            match event {
+                Event::Drilled(drilled) => self.add_drilled(drilled),
+                Event::Recovered(recovered) => self.add_recovered(recovered),
+                _ => {}
             }
         }
         self.rewrites.extend(record.events.iter().filter_map(|event| match event {
@@ -112,6 +116,16 @@ impl Chronicle {
     pub fn add_drilled(&mut self, drilled: &Drilled) {
         let of_drill = self.drills.entry(drilled.drill.clone()).or_default();
         of_drill.entry(drilled.backup.clone()).or_default().add(drilled);
+    }
+
+    /// Takes note of a part of a recovery that ended.
+    pub fn add_recovered(&mut self, recovered: &Recovered) {
+        self.recoveries.entry(recovered.subject.clone()).or_default().add(recovered);
+    }
+
+    /// Every time that something was brought back.
+    pub fn recovery(&self, subject: &RecoverySubject) -> Option<&RecoveryHistory> {
+        self.recoveries.get(subject)
     }
 
     /// What is known of a drill of a backup.

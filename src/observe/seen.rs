@@ -13,10 +13,11 @@ use crate::{
         record::{Mark, Record},
     },
     inventory::{
-        Condition, Interrupted, Inventory, Observed, RestorePage, Standing, StoreInventory, StoredArtifact,
+        Condition, Interrupted, Inventory, Machine, Observed, RestorePage, Standing, StoreInventory,
+        StoredArtifact,
     },
     records::digest_of,
-    spec::names::{FolderName, StoreName},
+    spec::names::{FolderName, StoreName, VmName},
 };
 
 /// The inventory as it was last seen.
@@ -25,6 +26,8 @@ pub struct Seen {
     /// What was seen.
     pub inventory: Inventory,
     listings: BTreeMap<StoreName, Listing>,
+    /// When the machines were looked at, by the controller's clock.
+    machines: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -95,15 +98,24 @@ impl Seen {
     }
 
     pub(super) fn is_fresh(&self, store: &StoreName, freshness: Freshness, now: Timestamp) -> bool {
-        let Some(listing) = self.listings.get(store) else { return false };
-        match freshness {
-            Freshness::Now => false,
-            Freshness::AsSeen => true,
-            // A listing of the future was made before the clock jumped.
-            Freshness::Within(age) => {
-                listing.at <= now && now.duration_since(listing.at).unsigned_abs() <= age
-            }
-        }
+        self.listings.get(store).is_some_and(|listing| is_within(listing.at, freshness, now))
+    }
+
+    /// Whether how these machines stand is known well enough.
+    pub fn knows_machines<'a>(
+        &self,
+        mut declared: impl Iterator<Item = &'a VmName>,
+        freshness: Freshness,
+        now: Timestamp,
+    ) -> bool {
+        self.machines.is_some_and(|at| is_within(at, freshness, now))
+            && declared.all(|vm| self.inventory.machines.contains_key(vm))
+    }
+
+    /// Takes note of how the machines stand.
+    pub fn saw_machines(&mut self, machines: BTreeMap<VmName, Observed<Machine>>, now: Timestamp) {
+        self.inventory.machines = machines;
+        self.machines = Some(now);
     }
 
     pub(super) fn listed(&mut self, store: StoreName, found: Observed<StoreInventory>, now: Timestamp) {
@@ -210,6 +222,15 @@ impl Seen {
             }
             Change::Drilled(_) | Change::Unclear => {}
         }
+    }
+}
+
+fn is_within(at: Timestamp, freshness: Freshness, now: Timestamp) -> bool {
+    match freshness {
+        Freshness::Now => false,
+        Freshness::AsSeen => true,
+        // What is of the future was seen before the clock jumped.
+        Freshness::Within(age) => at <= now && now.duration_since(at).unsigned_abs() <= age,
     }
 }
 

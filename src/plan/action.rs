@@ -1,5 +1,7 @@
 //! The closed list of everything that a plan can do to the world.
 
+mod recover;
+
 use std::{fmt, path::PathBuf};
 
 use jiff::Timestamp;
@@ -17,6 +19,8 @@ use crate::{
         names::{BackupName, DrillName, StoreName},
     },
 };
+
+pub use recover::{Over, Recover, Work};
 
 /// One effect. Complete: the executor chooses nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +119,8 @@ pub enum Action {
     Restore(Restore),
     /// Restores into a sandbox, checks what came back, and removes it again.
     Drill(Box<Drill>),
+    /// Brings back a part of what a recovery declares.
+    Recover(Box<Recover>),
 }
 
 impl Action {
@@ -132,6 +138,10 @@ impl Action {
             | Action::Sweep { backup, .. }
             | Action::CleanUp { backup, .. }
             | Action::Settle { backup, .. } => Some(backup),
+            Action::Recover(recover) => match &recover.work {
+                Work::Restore { restore, .. } => Some(&restore.backup),
+                _ => None,
+            },
             Action::Arm(_) | Action::Disarm(_) | Action::Push { .. } => None,
         }
     }
@@ -142,6 +152,10 @@ impl Action {
             Action::Capture(capture) => vec![&capture.store],
             Action::Restore(restore) => vec![&restore.store],
             Action::Drill(drill) => vec![&drill.store],
+            Action::Recover(recover) => match &recover.work {
+                Work::Restore { restore, .. } => vec![&restore.store],
+                _ => Vec::new(),
+            },
             Action::Copy { from, to, .. } => vec![from, to],
             Action::Repair { store, from, .. } => vec![store, from],
             Action::Delete { store, .. }
@@ -333,18 +347,8 @@ impl fmt::Display for Action {
             }
             Action::Settle { backup, store, artifact } => write!(f, "settle {backup} {artifact} in {store}"),
             Action::Push { mirror } => write!(f, "push to {mirror}"),
-            Action::Restore(restore) => {
-                write!(f, "restore {} ", restore.backup)?;
-                restore.artifacts.last().map_or(Ok(()), |point| write!(f, "{point} "))?;
-                if !restore.logs.is_empty() {
-                    write!(f, "with {} logs ", restore.logs.len())?;
-                    restore.until.as_ref().map_or(Ok(()), |until| write!(f, "up to {until} "))?;
-                }
-                if !restore.paths.is_empty() {
-                    write!(f, "({} only) ", restore.paths.join(", "))?;
-                }
-                write!(f, "from {} to {}", restore.store, restore.to)
-            }
+            Action::Restore(restore) => restore.fmt(f),
+            Action::Recover(recover) => recover.work.fmt(f),
             Action::Drill(drill) => {
                 write!(f, "drill {}: {} ", drill.drill, drill.backup)?;
                 drill.artifacts.last().map_or(Ok(()), |point| write!(f, "{point} "))?;
@@ -355,6 +359,21 @@ impl fmt::Display for Action {
                 write!(f, "from {}", drill.store)
             }
         }
+    }
+}
+
+impl fmt::Display for Restore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "restore {} ", self.backup)?;
+        self.artifacts.last().map_or(Ok(()), |point| write!(f, "{point} "))?;
+        if !self.logs.is_empty() {
+            write!(f, "with {} logs ", self.logs.len())?;
+            self.until.as_ref().map_or(Ok(()), |until| write!(f, "up to {until} "))?;
+        }
+        if !self.paths.is_empty() {
+            write!(f, "({} only) ", self.paths.join(", "))?;
+        }
+        write!(f, "from {} to {}", self.store, self.to)
     }
 }
 

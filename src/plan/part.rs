@@ -118,6 +118,7 @@ impl Part {
                 let ours = whole.readers.iter().filter(|(folder, _)| self.has(&moved.backup(folder)));
                 ours.map(|(folder, reader)| (folder.clone(), reader.clone())).collect()
             },
+            machines: BTreeMap::new(),
         }
     }
 

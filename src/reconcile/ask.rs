@@ -6,7 +6,7 @@ use super::Extent;
 use crate::{
     artifact::Depth,
     observe::Freshness,
-    plan::{Plan, drill, manual, restore, verify::Scope},
+    plan::{Plan, drill, manual, recovery, restore, verify::Scope},
     spec::{Healable, names::BackupName},
 };
 
@@ -33,6 +33,8 @@ pub enum Ask {
     Restore(restore::Request),
     /// Drills on demand.
     Drill(Vec<drill::Request>),
+    /// A recovery.
+    Recover(Box<recovery::Request>),
 }
 
 impl Ask {
@@ -45,7 +47,8 @@ impl Ask {
             | Ask::Repair(_)
             | Ask::Heal(_)
             | Ask::Restore(_)
-            | Ask::Drill(_) => Extent::Request,
+            | Ask::Drill(_)
+            | Ask::Recover(_) => Extent::Request,
         }
     }
 }

@@ -2,18 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use super::{Ask, Controller, lock};
+use super::{Ask, Controller, desired::Desired, lock};
 use crate::{
-    git::push::{PushError, PushMirror},
+    git::{
+        push::{PushError, PushMirror},
+        revision,
+    },
     inventory::{Interrupted, LogReader},
-    observe::{Freshness, InfraSight, Sight, observe, seen::Seen, stores::Look},
+    observe::{Freshness, InfraSight, Sight, machines, observe, seen::Seen, stores::Look},
+    provisioners::Provisioner,
     readers,
     sources::Source,
     spec::{
         Spec,
-        names::{BackupName, FolderName, StoreName},
+        names::{BackupName, FolderName, StoreName, VmName},
     },
     state::{Before, StateError},
+    templates::Templates,
 };
 
 impl Controller {
@@ -72,6 +77,45 @@ impl Controller {
             logs.insert(name.clone(), source.map_err(|refusal| refusal.to_string()));
         }
         logs
+    }
+
+    /// Looks at the declared machines, as far as how they stand is not known well enough.
+    pub(super) async fn look_at_machines(&self, seen: &mut Seen, desired: &Desired, freshness: Freshness) {
+        let (spec, now) = (&desired.spec, self.clock.now());
+        if seen.knows_machines(spec.vms.keys(), freshness, now) {
+            seen.inventory.machines.retain(|vm, _| spec.vms.contains_key(vm));
+            return;
+        }
+        let machines = machines::look(&self.machines(desired).await).await;
+        seen.saw_machines(machines, now);
+    }
+
+    /// What makes the declared machines; or why one can't even be asked.
+    pub(super) async fn machines(
+        &self,
+        desired: &Desired,
+    ) -> BTreeMap<VmName, Result<Box<dyn Provisioner>, String>> {
+        let (spec, mut machines) = (&desired.spec, BTreeMap::new());
+        if spec.vms.is_empty() {
+            return machines;
+        }
+        let (repo, revision) = (self.mirror.path().to_owned(), desired.revision.id.clone());
+        let read = tokio::task::spawn_blocking(move || revision::templates(&repo, &revision)).await;
+        let templates = match read {
+            Ok(Ok(own)) => Ok(Templates::of(own)),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(died) => Err(died.to_string()),
+        };
+        for (name, vm) in &spec.vms {
+            let provisioner = match &templates {
+                Ok(templates) => {
+                    self.drivers.provisioner(vm, templates).await.map_err(|refusal| refusal.to_string())
+                }
+                Err(why) => Err(why.clone()),
+            };
+            machines.insert(name.clone(), provisioner);
+        }
+        machines
     }
 
     pub(super) async fn looks(&self, spec: &Spec) -> BTreeMap<StoreName, Result<Look, String>> {

@@ -129,7 +129,10 @@ impl Controller {
     ) {
         let Some(desired) = pass.desired.clone() else { return };
         let own = pass.hand.under_way();
-        let looking = self.look(seen, &desired.spec, interrupted, freshness);
+        let looking = async {
+            self.look(seen, &desired.spec, interrupted, freshness).await;
+            self.look_at_machines(seen, &desired, freshness).await;
+        };
         UnderWay::meanwhile(&mut pass.execution, looking).await;
         for own in own.iter().chain(&pass.hand.under_way()) {
             seen.leave_out(own);
@@ -190,7 +193,8 @@ impl Controller {
             | Ask::Repair(_)
             | Ask::Heal(_)
             | Ask::Restore(_)
-            | Ask::Drill(_) => {}
+            | Ask::Drill(_)
+            | Ask::Recover(_) => {}
         }
         Ok(plan)
     }
@@ -296,6 +300,14 @@ impl Controller {
         {
             let scheduler = self.drivers.scheduler(&desired.spec.fleet);
             seen.inventory.armed = armed(scheduler.as_ref(), &self.scheduled_by()).await;
+        }
+        for (store, record) in pass.deeds.records() {
+            seen.recorded(&store, &record);
+        }
+        if let Some(desired) = &pass.desired
+            && pass.deeds.has_touched_machines()
+        {
+            self.look_at_machines(seen, desired, Freshness::Now).await;
         }
         pass.events.extend(pass.deeds.events());
         pass.note_ends();

@@ -8,7 +8,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use super::{Palette, WIDEST, bytes, duration, moment, short_revision, told};
 use crate::{
     artifact::drill::Drilled,
-    inventory::{LogReader, ReaderState},
+    inventory::{LogReader, Machine, Observed, ReaderState},
     plan::due::SlotState,
     spec::names::{BackupName, DrillName, StoreName},
     status::{
@@ -26,6 +26,12 @@ pub fn text(status: &Status, palette: Palette) -> String {
     section(&mut out, &backups(status.backups.iter(), status, palette));
     if !status.drills.is_empty() {
         section(&mut out, &drills(status.drills.iter(), status, palette));
+    }
+    if !status.machines.is_empty() {
+        section(&mut out, &machines(status, palette));
+    }
+    if !status.recoveries.is_empty() {
+        section(&mut out, &recoveries(status, palette));
     }
     section(&mut out, &stores(status, palette));
     conditions(&mut out, status, |_| true, palette);
@@ -143,6 +149,51 @@ fn backups<'a>(
             next(backup, name, status.at, palette),
             stored(backup, palette),
         ]);
+    }
+    table
+}
+
+fn machines(status: &Status, palette: Palette) -> Table {
+    let mut table = table(["MACHINE", "MADE BY", "STATE", "ADDRESS"]);
+    for (name, machine) in &status.machines {
+        let (state, address) = match (&machine.cannot_run, &machine.machine) {
+            (Some(_), _) => (palette.warn("cannot run here"), String::new()),
+            (None, Observed::Unknown(_)) => (palette.warn("unknown"), String::new()),
+            (None, Observed::Known(Machine::Gone)) => (palette.bad("gone"), String::new()),
+            (None, Observed::Known(Machine::Broken { .. })) => (palette.bad("broken"), String::new()),
+            (None, Observed::Known(Machine::Running(running))) => {
+                let address = running.address.as_ref().map(|at| format!("{}:{}", at.host, at.port));
+                let state = match running.drift.is_empty() {
+                    true => palette.good("runs"),
+                    false => palette.warn("differs"),
+                };
+                (state, address.unwrap_or_default())
+            }
+        };
+        table.add_row([name.to_string(), machine.provision.to_owned(), state, address]);
+    }
+    table
+}
+
+fn recoveries(status: &Status, palette: Palette) -> Table {
+    let mut table = table(["RECOVERY", "LAST", "RESULT", "TOOK", "RTO"]);
+    let length = |seconds| duration(Duration::from_secs(seconds));
+    for (name, recovery) in &status.recoveries {
+        let (last, result) = match (&recovery.cannot_run, &recovery.last) {
+            (Some(_), _) => (String::new(), palette.warn("cannot run here")),
+            (None, None) => (String::new(), palette.faint("never run")),
+            (None, Some(last)) => {
+                let result = match last.is_whole() {
+                    true => palette.good("done"),
+                    false => palette.bad(format!("{} of {}", last.done, last.parts)),
+                };
+                (moment(last.began, &status.zone), result)
+            }
+        };
+        let took = recovery.last_whole.as_ref().and_then(|whole| whole.seconds).map(length);
+        let rto = recovery.rto_seconds.map(length);
+        let row = [name.to_string(), last, result, took.unwrap_or_default(), rto.unwrap_or_default()];
+        table.add_row(row);
     }
     table
 }

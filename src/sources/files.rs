@@ -29,7 +29,7 @@ use jiff::Timestamp;
 use tokio::io::AsyncRead;
 
 use super::{
-    CaptureRequest, Captured, Place, Probe, Restored, Run, Sink, Source, SourceError,
+    CaptureRequest, Captured, Holds, Place, Probe, Restored, Run, Sink, Source, SourceError,
     aside::{self, Aside},
     beneath::Root,
     blocking::{Feed, Unwanted, consume, produce},
@@ -126,6 +126,15 @@ impl Source for FilesSource {
         Ok(Captured { moment: Moment::At { time: request.now, position: None }, details })
     }
 
+    async fn holds(&self) -> Result<Holds, SourceError> {
+        let paths = self.trees.paths.clone();
+        let looked = tokio::task::spawn_blocking(move || paths.into_iter().find(|path| has_content(path)));
+        let found = looked
+            .await
+            .map_err(|died| SourceError::new("look into", self.subject(), Class::Retry, died.to_string()))?;
+        Ok(found.map_or(Holds::Nothing, |path| Holds::Data(path.display().to_string())))
+    }
+
     async fn restore(
         &self,
         stream: &mut (dyn AsyncRead + Send + Unpin),
@@ -154,6 +163,17 @@ impl Source for FilesSource {
             Place::Database(_) | Place::Bucket { .. } => Err(Failure::strange_place()),
         };
         restored.map(|place| Restored { place }).map_err(|failure| failure.explain("restore", self.subject()))
+    }
+}
+
+/// Whether anything is at `path`; a folder counts where something is in it. What can't be looked into counts.
+fn has_content(path: &Path) -> bool {
+    match std::fs::symlink_metadata(path) {
+        Ok(about) if about.is_dir() => {
+            std::fs::read_dir(path).map_or(true, |mut entries| entries.next().is_some())
+        }
+        Ok(_) => true,
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
 }
 

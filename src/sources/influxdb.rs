@@ -28,7 +28,7 @@ use async_trait::async_trait;
 use tokio::io::AsyncRead;
 
 use super::{
-    CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError, blocking::Unwanted,
+    CaptureRequest, Captured, Holds, Place, Probe, Restored, Sink, Source, SourceError, blocking::Unwanted,
 };
 use crate::{
     artifact::Kind,
@@ -165,6 +165,21 @@ impl Source for InfluxdbSource {
         }
         let captured = backup::capture(self, request, sink).await;
         captured.map_err(|failure| failure.explain("back up", self.subject()))
+    }
+
+    async fn holds(&self) -> Result<Holds, SourceError> {
+        let asked = async {
+            let there = self.api.databases().await?;
+            for name in there {
+                let is_declared =
+                    self.databases.is_empty() || self.databases.iter().any(|it| it.as_str() == name);
+                if is_declared && self.api.has_series(&name).await? {
+                    return Ok(Holds::Data(format!("series in {name}")));
+                }
+            }
+            Ok(Holds::Nothing)
+        };
+        asked.await.map_err(|failure: Failure| failure.explain("look into", self.subject()))
     }
 
     async fn restore(

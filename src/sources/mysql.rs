@@ -38,8 +38,8 @@ use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{
-    CaptureRequest, Captured, GoesOn, Lack, Place, Probe, Read, Reading, Replay, Restored, Sink, Source,
-    SourceError,
+    CaptureRequest, Captured, GoesOn, Holds, Lack, Place, Probe, Read, Reading, Replay, Restored, Sink,
+    Source, SourceError,
 };
 use crate::{
     artifact::{
@@ -327,6 +327,12 @@ impl Source for MysqlSource {
     async fn count(&self) -> Result<Counts, SourceError> {
         let counted = async { inspect::count(&self.access().await?).await };
         counted.await.map_err(|failure| failure.explain("count", self.subject()))
+    }
+
+    async fn holds(&self) -> Result<Holds, SourceError> {
+        let asked = async { inspect::first_rows(&self.access().await?).await };
+        let found = asked.await.map_err(|failure| failure.explain("look into", self.subject()))?;
+        Ok(found.map_or(Holds::Nothing, |table| Holds::Data(format!("rows in {table}"))))
     }
 
     async fn ask(&self, database: Option<&str>, sql: &str) -> Result<String, SourceError> {

@@ -37,8 +37,8 @@ use tempfile::TempDir;
 use tokio::io::AsyncRead;
 
 use super::{
-    CaptureRequest, Captured, Lack, Place, Probe, Read, Reading, Replay, Restored, Sink, Source, SourceError,
-    blocking::consume, entries::EntryError,
+    CaptureRequest, Captured, Holds, Lack, Place, Probe, Read, Reading, Replay, Restored, Sink, Source,
+    SourceError, blocking::consume, entries::EntryError,
 };
 use crate::{
     artifact::{
@@ -356,6 +356,16 @@ impl Source for PostgresSource {
     async fn count(&self) -> Result<Counts, SourceError> {
         let counted = async { inspect::count(&self.access().await?).await };
         counted.await.map_err(|failure| failure.explain("count", self.subject()))
+    }
+
+    async fn holds(&self) -> Result<Holds, SourceError> {
+        // The folder of a cluster that is replaced is kept.
+        if matches!(self.shape(), Shape::Cluster) {
+            return Ok(Holds::Nothing);
+        }
+        let asked = async { inspect::first_rows(&self.access().await?).await };
+        let found = asked.await.map_err(|failure| failure.explain("look into", self.subject()))?;
+        Ok(found.map_or(Holds::Nothing, |table| Holds::Data(format!("rows in {table}"))))
     }
 
     async fn ask(&self, database: Option<&str>, sql: &str) -> Result<String, SourceError> {

@@ -25,7 +25,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::io::AsyncRead;
 
 use super::{
-    CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError,
+    CaptureRequest, Captured, Holds, Place, Probe, Restored, Sink, Source, SourceError,
     blocking::{Unwanted, consume, produce},
 };
 use crate::{
@@ -115,6 +115,18 @@ impl Source for SqliteSource {
         let counted = tokio::task::spawn_blocking(move || inspect::count(&path)).await;
         let counted = counted.unwrap_or_else(|died| Err(Failure::Io(io::Error::other(died))));
         counted.map(Counts::Captured).map_err(|failure| failure.explain("count", self.subject()))
+    }
+
+    async fn holds(&self) -> Result<Holds, SourceError> {
+        let path = self.path.clone();
+        let looked = tokio::task::spawn_blocking(move || match path.try_exists()? {
+            true => inspect::count(&path).map(Some),
+            false => Ok(None),
+        });
+        let looked = looked.await.unwrap_or_else(|died| Err(Failure::Io(io::Error::other(died))));
+        let counts = looked.map_err(|failure| failure.explain("look into", self.subject()))?;
+        let rows = counts.into_iter().flatten().find(|(_, rows)| *rows > 0);
+        Ok(rows.map_or(Holds::Nothing, |(table, rows)| Holds::Data(format!("{rows} rows in {table}"))))
     }
 
     async fn ask(&self, _database: Option<&str>, sql: &str) -> Result<String, SourceError> {

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::{
-    Drill, DrillSubject, LogFrom, MysqlMethod, PostgresMethod, Source, Spec, StorePlace, Unmakeable,
+    Drill, DrillSubject, LogFrom, MysqlMethod, PostgresMethod, Recovery, RecoveryAction, Source, Spec,
+    StorePlace, Unmakeable,
     names::{BackupName, DrillName, RecoveryName, StoreName, VmName},
 };
 use crate::artifact::Kind;
@@ -83,14 +84,20 @@ impl Spec {
                 why: format!("this build has no driver for stores of the kind `{}`", store.place.kind()),
             }
         }));
-        all.extend(
-            self.vms.keys().map(|vm| whole(Resource::Vm(vm.clone()), "this build rebuilds no machines")),
-        );
-        let recoveries = self.recoveries.keys().cloned().map(Resource::Recovery);
-        all.extend(recoveries.map(|it| whole(it, "this build runs no recoveries")));
+        let recoveries = self.recoveries.iter().filter_map(|(name, it)| Some((name, self.recovery(it)?)));
+        all.extend(recoveries.map(|(name, why)| whole(Resource::Recovery(name.clone()), &why)));
         let drills = self.drills.iter().filter_map(|(name, drill)| Some((name, self.drill(drill)?)));
         all.extend(drills.map(|(name, why)| whole(Resource::Drill(name.clone()), &why)));
         all
+    }
+
+    /// Why this build can't run a recovery, if it can't.
+    fn recovery(&self, recovery: &Recovery) -> Option<String> {
+        recovery.steps.iter().find_map(|step| {
+            let RecoveryAction::Restore(name) = &step.action else { return None };
+            let cannot = self::backup(self.backups.get(name)?).filter(|cannot| cannot.kind.is_none())?;
+            Some(format!("it restores {name}, and {}", cannot.why))
+        })
     }
 
     /// Why this build can't run a drill, if it can't.

@@ -7,6 +7,7 @@
 mod backup;
 mod machines;
 mod policy;
+mod recovery;
 mod secret;
 mod store;
 
@@ -25,9 +26,12 @@ pub use backup::{
     Postgres, Rds, Redis, Server, Sqlite, Tls,
 };
 pub use machines::{
-    Ansible, Configure, Drill, DrillCheck, DrillCounts, DrillPoint, Recovery, RecoveryStep, Vm,
+    Ansible, Cloudformation, Configure, Libvirt, OnLoss, Ssh, Terraform, TerraformProgram, Vm,
 };
 pub use policy::{CadenceForm, CatchUp, Keep, Policy, Verify, Window, default_grace};
+pub use recovery::{
+    Drill, DrillCheck, DrillCounts, DrillPoint, Recovery, RecoveryStage, RecoveryStep, WaitFor,
+};
 pub use secret::Secret;
 pub use store::{ALERT_AT, Addressing, Azblob, Budget, Gcs, Local, S3, Sftp, Store};
 

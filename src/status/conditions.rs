@@ -7,16 +7,17 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    BackupStatus, Declared, DrillStatus, Hold, ObjectiveState, Overall, Status, StoreState,
+    BackupStatus, Declared, DrillStatus, Hold, MachineStatus, ObjectiveState, Overall, RecoveryStatus,
+    Status, StoreState,
     drifted::Healing,
     words::{count, duration},
 };
 use crate::{
-    inventory::{KeptLog, LogRisk, ReaderState},
+    inventory::{KeptLog, LogRisk, Machine, Observed, ReaderState},
     plan::due::SlotState,
     spec::{
         approvals::FILE,
-        names::{BackupName, DrillName},
+        names::{BackupName, DrillName, RecoveryName, VmName},
     },
 };
 
@@ -63,11 +64,17 @@ pub enum Concern {
     ClockApart,
     /// The infra repo can't be asked for a newer revision.
     InfraUnreachable,
+    /// A machine is gone, or does not run.
+    MachineLost,
+    /// A machine can't be seen.
+    MachineUnknown,
+    /// A recovery was cut off.
+    RecoveryUnfinished,
     /// The last drill did not pass, or could not be made.
     DrillFailed,
     /// A drill was never made.
     NeverDrilled,
-    /// A drill took longer than recovery may.
+    /// A drill or a recovery took longer than recovery may.
     SlowRecovery,
     /// A slot has passed and nothing fills it.
     Overdue,
@@ -81,6 +88,8 @@ pub enum Concern {
     CannotRun,
     /// Something undoes again and again what Backstay does.
     Fought,
+    /// A machine differs from what is declared.
+    MachineDrifted,
     /// Something differs from how Backstay left it, and is not put back by itself.
     Drifted,
     /// A store is nearly full.
@@ -112,6 +121,9 @@ impl Concern {
             | Concern::StoreUnknown
             | Concern::ClockApart
             | Concern::InfraUnreachable
+            | Concern::MachineLost
+            | Concern::MachineUnknown
+            | Concern::RecoveryUnfinished
             | Concern::DrillFailed
             | Concern::NeverDrilled
             | Concern::SlowRecovery
@@ -121,6 +133,7 @@ impl Concern {
             | Concern::DrillOverdue
             | Concern::CannotRun
             | Concern::Fought
+            | Concern::MachineDrifted
             | Concern::Drifted => Overall::Partial,
             Concern::NearlyFull
             | Concern::NearBudget
@@ -145,6 +158,9 @@ impl Concern {
             Concern::StoreUnknown => "store-unknown",
             Concern::ClockApart => "clock-apart",
             Concern::InfraUnreachable => "infra-unreachable",
+            Concern::MachineLost => "machine-lost",
+            Concern::MachineUnknown => "machine-unknown",
+            Concern::RecoveryUnfinished => "recovery-unfinished",
             Concern::DrillFailed => "drill-failed",
             Concern::NeverDrilled => "never-drilled",
             Concern::SlowRecovery => "slow-recovery",
@@ -154,6 +170,7 @@ impl Concern {
             Concern::DrillOverdue => "drill-overdue",
             Concern::CannotRun => "cannot-run",
             Concern::Fought => "fought",
+            Concern::MachineDrifted => "machine-drifted",
             Concern::Drifted => "drifted",
             Concern::NearlyFull => "nearly-full",
             Concern::NearBudget => "near-budget",
@@ -176,6 +193,12 @@ pub(super) fn of(status: &Status) -> Vec<Condition> {
     }
     for (name, drill) in &status.drills {
         of_drill(name, drill, &mut found);
+    }
+    for (name, machine) in &status.machines {
+        of_machine(name, machine, &mut found);
+    }
+    for (name, recovery) in &status.recoveries {
+        of_recovery(name, recovery, &mut found);
     }
     for suspension in &status.suspensions {
         let message = format!("{suspension}; until {}", suspension.until);
@@ -232,6 +255,42 @@ fn of_drill(name: &DrillName, drill: &DrillStatus, found: &mut Vec<Condition>) {
         let message =
             format!("the last drill of {} took {took}; its objective allows {allowed}", drill.backup);
         say(Concern::SlowRecovery, message);
+    }
+}
+
+/// Whether a machine is there as it is declared. Of one that can't be looked at here another condition tells.
+fn of_machine(name: &VmName, status: &MachineStatus, found: &mut Vec<Condition>) {
+    if status.cannot_run.is_some() {
+        return;
+    }
+    let mut say = |concern, message| found.push(condition(concern, format!("vm.{name}"), message));
+    match &status.machine {
+        Observed::Unknown(why) => say(Concern::MachineUnknown, format!("it can't be seen: {why}")),
+        Observed::Known(Machine::Gone) => {
+            say(Concern::MachineLost, format!("it is gone; `backstay rebuild {name}` makes it anew"));
+        }
+        Observed::Known(Machine::Broken { why }) => {
+            say(Concern::MachineLost, format!("it is there and does not run: {why}"));
+        }
+        Observed::Known(Machine::Running(running)) if !running.drift.is_empty() => {
+            say(Concern::MachineDrifted, format!("it differs: {}", running.drift.join("; ")));
+        }
+        Observed::Known(Machine::Running(_)) => {}
+    }
+}
+
+fn of_recovery(name: &RecoveryName, recovery: &RecoveryStatus, found: &mut Vec<Condition>) {
+    let mut say = |concern, message| found.push(condition(concern, format!("recovery.{name}"), message));
+    if let Some(last) = recovery.last.as_ref().filter(|last| !last.is_whole()) {
+        let message = format!(
+            "the one of {:.0} was cut off after {} of {} parts; `backstay rebuild --recovery {name} --resume` goes on",
+            last.began, last.done, last.parts
+        );
+        say(Concern::RecoveryUnfinished, message);
+    }
+    if let Some((took, allowed)) = recovery.too_slow() {
+        let (took, allowed) = (duration(took), duration(allowed));
+        say(Concern::SlowRecovery, format!("the last one took {took}; its objective allows {allowed}"));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The status as metrics, in the words of the design; written anew for every scrape, so that what is gone is gone.
 
+mod recovery;
 mod several;
 
 use std::collections::BTreeMap;
@@ -90,6 +91,7 @@ fn register(registry: &mut Registry, status: &Status, now: Timestamp) {
     kept_logs(registry, kept);
     stores(registry, status);
     drills(registry, status, now);
+    recovery::register(registry, status);
     let conditions = Family::<ConditionLabels, Gauge>::default();
     for condition in &status.conditions {
         let labels =

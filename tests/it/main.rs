@@ -30,6 +30,7 @@ mod on_demand;
 mod passes;
 mod planning;
 mod records;
+mod recoveries;
 mod restore;
 mod review;
 mod rewrite;

@@ -9,6 +9,7 @@ mod memory;
 mod mishaps;
 mod moved;
 mod reading;
+mod recovery;
 mod rounds;
 mod saying;
 mod scheduled;

@@ -12,10 +12,12 @@ use backstay::{
     artifact::{
         ArtifactId, Depth, Kind,
         drill::{DrillOutcome, Drilled},
+        recovered::{Recovered, RecoveredOutcome},
     },
     inventory::{
-        Condition, InfraInventory, Interrupted, Inventory, Lease, LogSeen, Made, Observed, Origin,
-        RestorePage, Standing, StoreInventory, StoreRules, StoredArtifact, StoredBackup, Verified, Work,
+        Condition, InfraInventory, Interrupted, Inventory, Lease, LogSeen, Machine, Made, Observed, Origin,
+        RestorePage, Running, Standing, StoreInventory, StoreRules, StoredArtifact, StoredBackup, Verified,
+        Work,
     },
     plan::{
         self, Action, Limits, Plan,
@@ -24,7 +26,7 @@ use backstay::{
     spec::{
         Backup, Cadence, CatchUp, Files, Fleet, Infra, Policy, Retention, SelfHeal, Source, Spec, Store,
         StorePlace, Verify, Window,
-        names::{BackupName, FolderName, StoreName},
+        names::{BackupName, FolderName, StoreName, VmName},
     },
 };
 use jiff::{Timestamp, tz::TimeZone};
@@ -148,6 +150,8 @@ pub struct World {
     /// What the host remembers of what Backstay made.
     pub made: Made,
     pub kept_logs: BTreeMap<BackupName, LogSeen>,
+    /// How the machines stand.
+    pub machines: BTreeMap<VmName, Observed<Machine>>,
     captures: u64,
 }
 
@@ -169,6 +173,7 @@ impl World {
             interrupted: Vec::new(),
             made: Made::default(),
             kept_logs: BTreeMap::new(),
+            machines: BTreeMap::new(),
             captures: 0,
         };
         for name in stores {
@@ -255,6 +260,7 @@ impl World {
             made: self.made.clone(),
             kept_logs: self.kept_logs.clone(),
             readers: BTreeMap::new(),
+            machines: self.machines.clone(),
         }
     }
 
@@ -365,11 +371,39 @@ impl World {
                 self.mirrors.insert(mirror.clone(), Observed::Known(self.position.clone()));
             }
             Action::Restore(_) => {}
+            Action::Recover(recover) => self.recovered(recover, RecoveredOutcome::Done),
             Action::Drill(drill) => {
                 let drilled = self.drilled(drill, DrillOutcome::Passed);
                 self.stores.get_mut(&drill.store).unwrap().records.add_drilled(&drilled);
             }
         }
+    }
+
+    /// Does a part of a recovery, or fails to; the records tell of it.
+    pub fn recovered(&mut self, recover: &action::Recover, outcome: RecoveredOutcome) {
+        let recovered = Recovered {
+            subject: recover.subject.clone(),
+            run: recover.run,
+            parts: recover.parts,
+            id: recover.id(),
+            began: self.now,
+            milliseconds: 1000,
+            outcome,
+        };
+        for store in self.stores.values_mut() {
+            store.records.add_recovered(&recovered);
+        }
+        let machine = match (&recover.work, outcome) {
+            (action::Work::Remove(vm), RecoveredOutcome::Done) => (vm, Machine::Gone),
+            (action::Work::Provision(vm), RecoveredOutcome::Done) => {
+                (vm, Machine::Running(Running::default()))
+            }
+            (action::Work::Provision(vm), RecoveredOutcome::Failed) => {
+                (vm, Machine::Broken { why: "it is half made".to_owned() })
+            }
+            _ => return,
+        };
+        self.machines.insert(machine.0.clone(), Observed::Known(machine.1));
     }
 
     /// What the records tell of a drill that ends now.
@@ -461,5 +495,9 @@ pub fn brief(action: &Action) -> String {
         Action::Push { mirror } => format!("push {mirror}"),
         Action::Restore(r) => format!("restore {} {}", r.backup, r.store),
         Action::Drill(d) => format!("drill {} {}", d.drill, d.store),
+        Action::Recover(recover) => match &recover.work {
+            action::Work::Restore { restore, .. } => format!("restore {}", restore.backup),
+            work => work.to_string(),
+        },
     }
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use crate::{
     artifact::{Depth, Kind},
-    plan::{Action, action::Capture},
+    plan::{
+        Action,
+        action::{Capture, Work},
+    },
 };
 
 /// How much is done at a time, and how long is waited for what.
@@ -70,7 +73,8 @@ impl Limits {
             | Action::Copy { .. }
             | Action::Repair { .. }
             | Action::Restore(_)
-            | Action::Drill(_) => self.transfer,
+            | Action::Drill(_)
+            | Action::Recover(_) => self.transfer,
             Action::Verify { .. } => self.check,
             _ => self.short,
         }
@@ -99,6 +103,7 @@ impl Length {
             | Action::Repair { .. }
             | Action::Restore(_)
             | Action::Drill(_) => Length::Long,
+            Action::Recover(recover) if matches!(recover.work, Work::Restore { .. }) => Length::Long,
             Action::Verify { depth: Depth::Data | Depth::Plaintext, .. } => Length::Long,
             _ => Length::Short,
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     artifact::Kind,
-    plan::Action,
+    plan::{Action, action::Work},
     spec::names::{BackupName, StoreName},
 };
 
@@ -88,6 +88,10 @@ fn deeds(action: &Action) -> impl Iterator<Item = (&StoreName, Deed)> {
         Action::Verify { store, .. } => (Some((store, Deed::Reads)), None),
         Action::Restore(restore) => (Some((&restore.store, Deed::Reads)), None),
         Action::Drill(drill) => (Some((&drill.store, Deed::Reads)), None),
+        Action::Recover(recover) => match &recover.work {
+            Work::Restore { restore, .. } => (Some((&restore.store, Deed::Reads)), None),
+            _ => (None, None),
+        },
     };
     first.into_iter().chain(second)
 }

@@ -93,7 +93,7 @@ impl World {
         Ok(Some(BASE64_STANDARD.encode(encrypted)))
     }
 
-    fn stores_of_ours(&self) -> impl Iterator<Item = &StoreName> {
+    pub(super) fn stores_of_ours(&self) -> impl Iterator<Item = &StoreName> {
         let known = |store: &Observed<_>| -> bool {
             matches!(
                 store,

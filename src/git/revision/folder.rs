@@ -11,10 +11,29 @@ use std::{
 use rustix::fs::{Dir, FileType, Mode, OFlags, open, openat};
 
 use super::{Budget, LONGEST_FILE, RevisionError, declares, joined, parts};
+use crate::templates;
 
 /// Reads every `*.toml` in the folder `folder` of the working tree `root` (which may itself be reached by a symbolic
 /// link), by its path in that folder. Symbolic links inside are left out, and so are `.git`, devices and pipes.
 pub fn read_folder(root: &Path, folder: &str) -> Result<BTreeMap<String, Vec<u8>>, RevisionError> {
+    read_wanted(root, folder, declares)
+}
+
+/// Reads the templates in the folder `templates` of the working tree `root`, by their paths in it; none where there is no such
+/// folder. What is no text is left out.
+pub fn templates_in(root: &Path) -> Result<BTreeMap<String, String>, RevisionError> {
+    match read_wanted(root, templates::FOLDER, |_| true) {
+        Ok(files) => Ok(super::texts(files)),
+        Err(RevisionError::NoFolder { .. }) => Ok(BTreeMap::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn read_wanted(
+    root: &Path,
+    folder: &str,
+    wanted: fn(&[u8]) -> bool,
+) -> Result<BTreeMap<String, Vec<u8>>, RevisionError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut start = open(root, flags, Mode::empty()).map_err(|e| disk(root, "", e))?;
     for part in parts(folder) {
@@ -24,7 +43,7 @@ pub fn read_folder(root: &Path, folder: &str) -> Result<BTreeMap<String, Vec<u8>
             whose: root.display().to_string(),
         })?;
     }
-    let mut walk = Walk { root, budget: Budget::default() };
+    let mut walk = Walk { root, wanted, budget: Budget::default() };
     walk.folder(start, "", 0)?;
     Ok(walk.budget.files)
 }
@@ -36,6 +55,8 @@ fn enter(folder: impl AsFd, name: &str) -> rustix::io::Result<OwnedFd> {
 
 struct Walk<'a> {
     root: &'a Path,
+    /// Whether a file of this name is read.
+    wanted: fn(&[u8]) -> bool,
     budget: Budget,
 }
 
@@ -61,7 +82,7 @@ impl Walk<'_> {
                     );
                     self.folder(inner.map_err(|e| disk(self.root, &path, e))?, &path, depth + 1)?;
                 }
-                FileType::RegularFile if declares(name) => {
+                FileType::RegularFile if (self.wanted)(name) => {
                     let path = joined(path, name)?;
                     // Not blocking: a pipe may have taken the file's place meanwhile.
                     let file = openat(

@@ -1,6 +1,6 @@
 //! A revision's files, read from the object database.
 
-use std::{borrow::Cow, path::Path};
+use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
 use git2::{Commit, ObjectType, Odb, Oid, Repository, Signature, Tree};
 use jiff::Timestamp;
@@ -8,15 +8,15 @@ use jiff::Timestamp;
 use super::{
     Budget, Declaration, LONGEST_FILE, Revision, RevisionError, declares, joined, misleading, parts,
 };
-use crate::git::url::git_dir;
+use crate::{git::url::git_dir, templates};
 
 /// The longest object that describes a commit or a folder, bytes: 10,000 entries with long names.
-const LONGEST_DESCRIPTION: u64 = 4 << 20;
+pub(super) const LONGEST_DESCRIPTION: u64 = 4 << 20;
 
 /// The longest text of a commit that is shown, characters.
 const LONGEST_TEXT: usize = 200;
 
-const SYMLINK: i32 = 0o120000;
+pub(super) const SYMLINK: i32 = 0o120000;
 
 /// Reads what the commit `revision` (anything that names one, see gitrevisions(7)) of the repository at `repo` declares
 /// in `folder`; an empty folder is the whole repository. Symbolic links and submodules are left out.
@@ -26,9 +26,26 @@ pub fn read(repo: &Path, revision: &str, folder: &str) -> Result<Declaration, Re
     let commit = find(&repo, &odb, revision)?;
     let root = tree(&repo, &odb, commit.tree_id(), "the root folder")?;
     let start = enter(&repo, &odb, root, folder, revision)?;
-    let mut walk = Walk { repo: &repo, odb: &odb, budget: Budget::default() };
+    let mut walk = Walk { repo: &repo, odb: &odb, wanted: declares, budget: Budget::default() };
     walk.folder(&start, "", 0)?;
     Ok(Declaration { revision: describe_commit(&commit), files: walk.budget.files })
+}
+
+/// Reads the templates that the commit `revision` of the repository at `repo` holds in its folder `templates`, by their paths in
+/// it; none where there is no such folder. What is no text is left out, and so are symbolic links and submodules.
+pub fn templates(repo: &Path, revision: &str) -> Result<BTreeMap<String, String>, RevisionError> {
+    let repo = open(repo)?;
+    let odb = repo.odb().map_err(|e| damaged("the object database", e))?;
+    let commit = find(&repo, &odb, revision)?;
+    let root = tree(&repo, &odb, commit.tree_id(), "the root folder")?;
+    let start = match enter(&repo, &odb, root, templates::FOLDER, revision) {
+        Ok(start) => start,
+        Err(RevisionError::NoFolder { .. }) => return Ok(BTreeMap::new()),
+        Err(error) => return Err(error),
+    };
+    let mut walk = Walk { repo: &repo, odb: &odb, wanted: |_| true, budget: Budget::default() };
+    walk.folder(&start, "", 0)?;
+    Ok(super::texts(walk.budget.files))
 }
 
 /// What the commit `revision` of the repository at `repo` is.
@@ -38,12 +55,16 @@ pub fn describe(repo: &Path, revision: &str) -> Result<Revision, RevisionError> 
     Ok(describe_commit(&find(&repo, &odb, revision)?))
 }
 
-fn open(path: &Path) -> Result<Repository, RevisionError> {
+pub(super) fn open(path: &Path) -> Result<Repository, RevisionError> {
     let dir = git_dir(path).unwrap_or_else(|| path.to_owned());
     Repository::open_bare(dir).map_err(|e| damaged(&format!("the repository {}", path.display()), e))
 }
 
-fn find<'r>(repo: &'r Repository, odb: &Odb<'_>, revision: &str) -> Result<Commit<'r>, RevisionError> {
+pub(super) fn find<'r>(
+    repo: &'r Repository,
+    odb: &Odb<'_>,
+    revision: &str,
+) -> Result<Commit<'r>, RevisionError> {
     let missing = || RevisionError::NoCommit(revision.escape_debug().to_string());
     let id = match Oid::from_str(revision) {
         Ok(id) if revision.len() == 40 => id,
@@ -60,7 +81,7 @@ fn find<'r>(repo: &'r Repository, odb: &Odb<'_>, revision: &str) -> Result<Commi
 }
 
 /// Looks at an object's header, so that what is too long is never read. Its size.
-fn bounded(odb: &Odb<'_>, id: Oid, limit: u64, what: &str) -> Result<u64, RevisionError> {
+pub(super) fn bounded(odb: &Odb<'_>, id: Oid, limit: u64, what: &str) -> Result<u64, RevisionError> {
     let (size, _) = odb.read_header(id).map_err(|e| damaged(what, e))?;
     let size = size as u64;
     if size > limit {
@@ -69,7 +90,12 @@ fn bounded(odb: &Odb<'_>, id: Oid, limit: u64, what: &str) -> Result<u64, Revisi
     Ok(size)
 }
 
-fn tree<'r>(repo: &'r Repository, odb: &Odb<'_>, id: Oid, what: &str) -> Result<Tree<'r>, RevisionError> {
+pub(super) fn tree<'r>(
+    repo: &'r Repository,
+    odb: &Odb<'_>,
+    id: Oid,
+    what: &str,
+) -> Result<Tree<'r>, RevisionError> {
     bounded(odb, id, LONGEST_DESCRIPTION, what)?;
     repo.find_tree(id).map_err(|e| damaged(what, e))
 }
@@ -96,6 +122,8 @@ fn enter<'r>(
 struct Walk<'a> {
     repo: &'a Repository,
     odb: &'a Odb<'a>,
+    /// Whether a file of this name is read.
+    wanted: fn(&[u8]) -> bool,
     budget: Budget,
 }
 
@@ -110,7 +138,9 @@ impl Walk<'_> {
                     let inner = tree(self.repo, self.odb, entry.id(), &path)?;
                     self.folder(&inner, &path, depth + 1)?;
                 }
-                Some(ObjectType::Blob) if entry.filemode_raw() != SYMLINK && declares(entry.name_bytes()) => {
+                Some(ObjectType::Blob)
+                    if entry.filemode_raw() != SYMLINK && (self.wanted)(entry.name_bytes()) =>
+                {
                     self.file(joined(path, entry.name_bytes())?, entry.id())?;
                 }
                 _ => {}
@@ -136,7 +166,7 @@ impl Walk<'_> {
     }
 }
 
-fn damaged(what: &str, error: git2::Error) -> RevisionError {
+pub(super) fn damaged(what: &str, error: git2::Error) -> RevisionError {
     RevisionError::Object {
         what: what.escape_debug().to_string(),
         reason: error.message().escape_debug().to_string(),

@@ -158,6 +158,7 @@ fn apply_event(
         }
         Event::Verified { .. }
         | Event::Committed { .. }
+        | Event::Recovered(_)
         | Event::Repaired { .. }
         | Event::Suspended(_)
         | Event::Resumed { .. }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     artifact::{ArtifactId, Kind, layout::Holder},
     inventory::{Origin, StoredArtifact, StoredBackup},
-    plan::{Action, Approved, Plan, Step, StepId},
+    plan::{Action, Approved, Plan, Step, StepId, action::Work},
     spec::{
         Retention,
         names::{BackupName, StoreName},
@@ -257,6 +257,13 @@ fn in_use(case: &Case<'_>) -> Option<String> {
         Action::Restore(r) => {
             r.backup == *case.backup && r.store == *case.store && r.artifacts.contains(&a.id)
         }
+        Action::Recover(recover) => match &recover.work {
+            Work::Restore { restore: r, .. } => {
+                let mut read = r.artifacts.iter().chain(&r.logs);
+                r.backup == *case.backup && r.store == *case.store && read.any(|id| *id == a.id)
+            }
+            _ => false,
+        },
         Action::Drill(d) => {
             let mut read = d.artifacts.iter().chain(&d.logs);
             d.backup == *case.backup && d.store == *case.store && read.any(|id| *id == a.id)

@@ -1,13 +1,13 @@
 //! Whether a plan is one at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    inventory::Inventory,
-    plan::{Action, Plan, Step, StepId},
+    inventory::{Inventory, Machine, Observed},
+    plan::{Action, Plan, Step, StepId, action::Work},
     spec::{
         Spec,
-        names::{BackupName, FleetName, StoreName},
+        names::{BackupName, FleetName, StoreName, VmName},
     },
 };
 
@@ -52,6 +52,30 @@ pub enum Malformed {
     /// A step has nothing to do.
     #[error("failed to accept the plan: step {} names no artifact; make a new plan", .0.0)]
     EmptyStep(StepId),
+    /// A step names a machine that is not declared.
+    #[error("failed to accept the plan: step {} names the unknown machine {vm}; make a new plan", step.0)]
+    UnknownMachine {
+        /// The step.
+        step: StepId,
+        /// What it names.
+        vm: VmName,
+    },
+    /// A machine is made that is there, or of which nobody knows whether it is.
+    #[error("failed to accept the plan: step {} makes machine {vm}, which is there or can't be seen; make a new plan", step.0)]
+    MachineIsThere {
+        /// The step.
+        step: StepId,
+        /// The machine.
+        vm: VmName,
+    },
+    /// A machine is removed, and not made anew.
+    #[error("failed to accept the plan: step {} removes machine {vm} for good; make a new plan", step.0)]
+    MachineIsLost {
+        /// The step.
+        step: StepId,
+        /// The machine.
+        vm: VmName,
+    },
     /// A push to a mirror that is not declared.
     #[error("failed to accept the plan: step {} pushes to a mirror that is not declared; make a new plan", .0.0)]
     UnknownMirror(StepId),
@@ -72,7 +96,33 @@ pub(super) fn check(plan: &Plan, spec: &Spec, inventory: &Inventory) -> Result<(
         }
         names(step, spec, inventory)?;
     }
-    Ok(())
+    machines(plan, inventory)
+}
+
+/// A machine is made only where it is known to be gone or was removed before, and removed only to be made anew.
+fn machines(plan: &Plan, inventory: &Inventory) -> Result<(), Malformed> {
+    let of_machines = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::Recover(recover) => Some((step, &recover.work)),
+        _ => None,
+    });
+    let mut removed: BTreeMap<&VmName, StepId> = BTreeMap::new();
+    for (step, work) in of_machines {
+        match work {
+            Work::Remove(vm) => drop(removed.insert(vm, step.id)),
+            Work::Provision(vm) => {
+                let is_gone = inventory.machines.get(vm).and_then(Observed::known) == Some(&Machine::Gone);
+                let before = removed.remove(vm);
+                if !is_gone && !before.is_some_and(|before| step.after.contains(&before)) {
+                    return Err(Malformed::MachineIsThere { step: step.id, vm: vm.clone() });
+                }
+            }
+            _ => {}
+        }
+    }
+    match removed.into_iter().next() {
+        Some((vm, step)) => Err(Malformed::MachineIsLost { step, vm: vm.clone() }),
+        None => Ok(()),
+    }
 }
 
 fn names(step: &Step, spec: &Spec, inventory: &Inventory) -> Result<(), Malformed> {
@@ -113,6 +163,14 @@ fn names(step: &Step, spec: &Spec, inventory: &Inventory) -> Result<(), Malforme
             known.store(&drill.store)?;
             known.some(&drill.artifacts)
         }
+        Action::Recover(recover) => match &recover.work {
+            Work::Restore { restore, .. } => {
+                known.declared(&restore.backup)?;
+                known.store(&restore.store)?;
+                known.some(&restore.artifacts)
+            }
+            work => work.machine().map_or(Ok(()), |vm| known.machine(vm)),
+        },
     }
 }
 
@@ -159,6 +217,13 @@ impl Names<'_> {
         match backup.is_infra() {
             true => self.spec.infra.as_ref().map(|infra| infra.stores.as_slice()),
             false => self.spec.backups.get(backup).map(|backup| backup.stores.as_slice()),
+        }
+    }
+
+    fn machine(&self, vm: &VmName) -> Result<(), Malformed> {
+        match self.spec.vms.contains_key(vm) {
+            true => Ok(()),
+            false => Err(Malformed::UnknownMachine { step: self.step, vm: vm.clone() }),
         }
     }
 

@@ -172,6 +172,12 @@ impl Api {
         Ok(names.filter(|name| *name != OWN).map(str::to_owned).collect())
     }
 
+    /// Whether a database has any series.
+    pub(super) async fn has_series(&self, database: &str) -> Result<bool, Failure> {
+        let series = self.ask(&format!("SHOW SERIES ON {} LIMIT 1", identifier(database))).await?;
+        Ok(!series.is_empty())
+    }
+
     /// Names of the retention policies of a database.
     pub(super) async fn retention_policies(&self, database: &DatabaseName) -> Result<Vec<String>, Failure> {
         let series =

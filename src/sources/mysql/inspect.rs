@@ -1,10 +1,10 @@
-//! Questions about what was restored into a sandbox.
+//! Questions about what is there: in a sandbox, or where data is to be restored.
 
 use super::{
     Failure, STATEMENT,
     access::Access,
-    session::{Session, literal},
-    view::{View, all_databases},
+    session::{Session, identifier, literal},
+    view::{View, all_databases, tables},
 };
 use crate::artifact::manifest::Counts;
 
@@ -18,6 +18,22 @@ pub(super) async fn count(access: &Access) -> Result<Counts, Failure> {
         declared => declared.to_vec(),
     };
     Ok(View::open(access, STATEMENT).await?.count(&databases).await)
+}
+
+/// The first table that has a row.
+pub(super) async fn first_rows(access: &Access) -> Result<Option<String>, Failure> {
+    let mut session = Session::open(access, None, STATEMENT)?;
+    let databases = match access.databases.as_slice() {
+        [] => all_databases(&mut session).await?,
+        declared => declared.to_vec(),
+    };
+    for table in tables(&mut session, &databases).await? {
+        let (database, name) = (identifier(&table.database), identifier(&table.table));
+        if session.one(&format!("SELECT EXISTS (SELECT 1 FROM {database}.{name})")).await? == "1" {
+            return Ok(Some(table.name()));
+        }
+    }
+    Ok(None)
 }
 
 /// Makes the reader where it is missing.

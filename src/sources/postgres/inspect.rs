@@ -1,10 +1,10 @@
-//! Questions about what was restored into a sandbox.
+//! Questions about what is there: in a sandbox, or where data is to be restored.
 
 use super::{
     Failure, STATEMENT,
     access::Access,
     session::{Identity, MAINTENANCE, Session, literal},
-    view::{View, together},
+    view::{TABLES, View, together},
 };
 use crate::artifact::manifest::Counts;
 
@@ -27,6 +27,23 @@ pub(super) async fn count(access: &Access) -> Result<Counts, Failure> {
         counts.push(View::open(access, name, STATEMENT).await?.count().await);
     }
     Ok(together(counts))
+}
+
+/// The first table that has a row, of the databases that are there.
+pub(super) async fn first_rows(access: &Access) -> Result<Option<String>, Failure> {
+    let there =
+        super::logical::all_databases(&mut Session::open(access, MAINTENANCE, STATEMENT).await?).await?;
+    let is_declared = |name: &String| access.databases.is_empty() || access.databases.contains(name);
+    for database in there.into_iter().filter(is_declared) {
+        let mut session = Session::open(access, &database, STATEMENT).await?;
+        for [name, table, _] in session.rows(TABLES).await? {
+            let [has_rows] = session.row(&format!("SELECT EXISTS (SELECT 1 FROM ONLY {table})")).await?;
+            if has_rows == "t" {
+                return Ok(Some(format!("{database}.{name}")));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Makes the reader where it is missing; `false` where whoever is logged in can't, and is no superuser either.

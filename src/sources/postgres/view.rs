@@ -6,7 +6,7 @@ use super::{Failure, access::Access, session::Session};
 use crate::artifact::manifest::Counts;
 
 /// Tables that a dump carries rows of: neither the engine's own, nor those that an extension makes again by itself.
-const TABLES: &str = "SELECT n.nspname || '.' || c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid \
+pub(super) const TABLES: &str = "SELECT n.nspname || '.' || c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \

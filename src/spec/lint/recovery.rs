@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Lint;
-use crate::spec::{DrillSubject, Recovery, RecoveryAction, RecoveryStep, Unmakeable, places::path};
+use crate::spec::{DrillSubject, Unmakeable, places::path};
 
 impl Lint<'_> {
     /// A check that nobody can make of what the source restores.
@@ -26,36 +26,25 @@ impl Lint<'_> {
     pub(super) fn recoveries_can_be_ordered(&mut self) {
         let lowered = self.lowered;
         for (name, recovery) in &lowered.spec.recoveries {
-            for stuck in never_ready(recovery) {
-                let at = path(["recovery", name.as_str(), "steps", &stuck.to_string(), "after"]);
+            for stuck in never_ready(&recovery.waits(&lowered.spec)) {
+                let at = path(["recovery", name.as_str(), "steps", &stuck.to_string()]);
                 let message = format!("step {} of recovery `{name}` waits for itself in the end", stuck + 1);
-                self.error("recovery-cycle", &at, message, "leave out one name of `after` in the circle");
+                let hint = "leave out one name of `after` in the circle, or say what each step waits for";
+                self.error("recovery-cycle", &at, message, hint);
             }
         }
     }
 }
 
-/// Numbers of the steps that wait in a circle, or for one. A name that no step brings is reported elsewhere.
-fn never_ready(recovery: &Recovery) -> Vec<usize> {
-    let brought: BTreeSet<&str> = recovery.steps.iter().filter_map(subject).collect();
-    let mut waiting: Vec<(usize, &RecoveryStep)> = recovery.steps.iter().enumerate().collect();
+/// Numbers of the steps that wait in a circle, or for one.
+fn never_ready(waits: &[BTreeSet<usize>]) -> Vec<usize> {
+    let mut waiting: BTreeSet<usize> = (0..waits.len()).collect();
     loop {
-        // A name is there once every step that brings it is done.
-        let missing: BTreeSet<&str> = waiting.iter().filter_map(|(_, step)| subject(step)).collect();
-        let before = waiting.len();
-        waiting.retain(|(_, step)| {
-            step.after.iter().any(|name| brought.contains(name.as_str()) && missing.contains(name.as_str()))
-        });
-        if waiting.len() == before {
-            return waiting.into_iter().map(|(number, _)| number).collect();
+        let stuck: BTreeSet<usize> =
+            waiting.iter().copied().filter(|step| !waits[*step].is_disjoint(&waiting)).collect();
+        if stuck == waiting {
+            return stuck.into_iter().collect();
         }
-    }
-}
-
-fn subject(step: &RecoveryStep) -> Option<&str> {
-    match &step.action {
-        RecoveryAction::Rebuild(vm) => Some(vm.as_str()),
-        RecoveryAction::Restore(backup) => Some(backup.as_str()),
-        RecoveryAction::Run { .. } => None,
+        waiting = stuck;
     }
 }

@@ -1,12 +1,12 @@
-//! Machines, recoveries and drills.
+//! Machines: what makes them, how they are reached, and what configures them.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::CadenceForm;
-use crate::spec::values::{InnerPath, Name, Size, Text, Word};
+use super::Secret;
+use crate::spec::values::{AbsolutePath, HttpUrl, InnerPath, Size, SshKey, Text, Word};
 
 /// A machine that can be rebuilt: exactly one of `cloudformation`, `libvirt` and `terraform`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -15,27 +15,125 @@ use crate::spec::values::{InnerPath, Name, Size, Text, Word};
     { "required": ["cloudformation"] }, { "required": ["libvirt"] }, { "required": ["terraform"] },
 ]))]
 pub struct Vm {
-    /// The template, from the infra repo's `templates/` or built in.
+    /// What it is made from, of the infra repo's `templates/` or built in: cloud-init's user data (libvirt), a stack
+    /// (CloudFormation), a module (Terraform).
     #[schemars(required)]
     pub template: Option<Text<InnerPath>>,
     /// The template's variables.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub vars: toml::Table,
+    /// How programs are run on it.
+    pub ssh: Option<Ssh>,
     /// How the machine is configured.
     pub configure: Option<Configure>,
-    /// Settings of the stack.
-    #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
-    pub cloudformation: Option<toml::Table>,
-    /// Settings of the domain.
-    #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
-    pub libvirt: Option<toml::Table>,
-    /// Settings of the module.
-    #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
-    pub terraform: Option<toml::Table>,
+    /// What happens when it is gone. Default: `report`.
+    pub on_loss: Option<OnLoss>,
+    /// A stack of CloudFormation.
+    pub cloudformation: Option<Cloudformation>,
+    /// A domain of libvirt.
+    pub libvirt: Option<Libvirt>,
+    /// A module of Terraform or OpenTofu.
+    pub terraform: Option<Terraform>,
 }
 
-/// How a machine is configured.
+/// How programs are run on a machine.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ssh {
+    /// Whom to log in as. Default: `root`.
+    pub user: Option<Text<Word>>,
+    /// Name or address. Default: what the machine's maker tells.
+    pub host: Option<Text<Word>>,
+    /// Default: 22.
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+    /// The private key to log in with. The host's `allow.secrets` binds it to the machine's name.
+    #[schemars(required)]
+    pub identity: Option<Secret>,
+    /// The machine's public key, pinned: `ssh-ed25519 AAAA…`. Default: the one that it was made with.
+    pub host_key: Option<Text<SshKey>>,
+}
+
+/// What happens when a machine is gone.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnLoss {
+    /// It is told, and a person rebuilds it.
+    #[default]
+    Report,
+    /// It is rebuilt at once.
+    Rebuild,
+}
+
+/// A domain of libvirt: a disk over a base image, set up by cloud-init.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Libvirt {
+    /// The hypervisor. Default: `qemu:///system`. The host's `allow.machines` must name it.
+    pub uri: Option<Text<Word>>,
+    /// The base image (qcow2) on the hypervisor's host: read, never written.
+    #[schemars(required)]
+    pub image: Option<Text<AbsolutePath>>,
+    /// The folder of the disks that are made. Default: `/var/lib/libvirt/images`.
+    pub disks: Option<Text<AbsolutePath>>,
+    /// Size of the disk. Default: that of the image.
+    pub disk: Option<Text<Size>>,
+    /// Default: 2 GiB.
+    pub memory: Option<Text<Size>>,
+    /// How many. Default: 2.
+    #[schemars(range(min = 1))]
+    pub cpus: Option<u32>,
+    /// The network that it is in. Default: `default`.
+    pub network: Option<Text<Word>>,
+}
+
+/// A stack of CloudFormation.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cloudformation {
+    /// Where. The host's `allow.machines` must name it: `cloudformation:eu-north-1`.
+    #[schemars(required)]
+    pub region: Option<Text<Word>>,
+    /// Where it isn't AWS.
+    pub endpoint: Option<Text<HttpUrl>>,
+    /// Public half of the access key. Default: the host's own role or environment.
+    pub access_key_id: Option<Secret>,
+    /// Secret half of the access key.
+    pub secret_access_key: Option<Secret>,
+    /// The stack's name. Default: the machine's.
+    pub stack: Option<Text<Word>>,
+    /// The stack's parameters.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, String>,
+    /// What the stack may do beyond making machines, such as `CAPABILITY_IAM`.
+    #[serde(default)]
+    pub capabilities: Vec<Text<Word>>,
+}
+
+/// A module of Terraform or OpenTofu.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Terraform {
+    /// Default: `terraform`. The host's `allow.run` must name it.
+    pub program: Option<TerraformProgram>,
+    /// The module's variables.
+    #[serde(default)]
+    pub variables: BTreeMap<String, String>,
+}
+
+/// What plans and applies a module.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TerraformProgram {
+    /// HashiCorp's.
+    #[default]
+    Terraform,
+    /// OpenTofu's.
+    Tofu,
+}
+
+/// How the machine is configured.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Configure {
@@ -44,7 +142,7 @@ pub struct Configure {
     pub ansible: Option<Ansible>,
 }
 
-/// A playbook of Ansible.
+/// A playbook of Ansible. The host's `allow.run` must name `ansible-playbook`: a playbook can do anything.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ansible {
@@ -53,96 +151,6 @@ pub struct Ansible {
     pub playbook: Option<Text<InnerPath>>,
     /// Hosts to limit the run to.
     pub limit: Option<Text<Word>>,
-}
-
-/// An ordered plan that rebuilds machines and restores data.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Recovery {
-    /// Its steps.
-    #[schemars(required, length(min = 1))]
-    pub steps: Option<Vec<RecoveryStep>>,
-}
-
-/// One step of a recovery: exactly one of `rebuild`, `restore` and `run`.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("oneOf" = [
-    { "required": ["rebuild"] }, { "required": ["restore"] }, { "required": ["run"] },
-]))]
-pub struct RecoveryStep {
-    /// Name of the machine to rebuild.
-    pub rebuild: Option<Text<Name>>,
-    /// Name of the backup to restore.
-    pub restore: Option<Text<Name>>,
-    /// Program and arguments to run on the machine `on`.
-    #[schemars(length(min = 1))]
-    pub run: Option<Vec<String>>,
-    /// Name of the machine that `run` runs on.
-    pub on: Option<Text<Name>>,
-    /// Names of machines and backups whose steps must be done first.
-    pub after: Option<Vec<Text<Name>>>,
-}
-
-/// A scheduled restore test: of a `backup`, or of a `recovery`.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("oneOf" = [{ "required": ["backup"] }, { "required": ["recovery"] }]))]
-pub struct Drill {
-    /// Name of the backup to restore.
-    pub backup: Option<Text<Name>>,
-    /// Name of the recovery to try.
-    pub recovery: Option<Text<Name>>,
-    /// When.
-    #[schemars(required)]
-    pub schedule: Option<CadenceForm>,
-    /// Which restore point. Default: `latest`.
-    pub at: Option<DrillPoint>,
-    /// What must hold afterwards.
-    #[serde(default)]
-    pub check: Vec<DrillCheck>,
-}
-
-/// Something that must hold of restored data: exactly one of `counts`, `sql` and `file`.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("oneOf" = [{ "required": ["counts"] }, { "required": ["sql"] }, { "required": ["file"] }]))]
-pub struct DrillCheck {
-    /// `captured`: every table has exactly the rows that were counted when the data was captured.
-    pub counts: Option<DrillCounts>,
-    /// One statement that gives one value, which `min`, `max` or `equals` must allow.
-    pub sql: Option<String>,
-    /// The database that `sql` is asked in. Default: the only one that is declared.
-    pub database: Option<Text<Word>>,
-    /// The least that `sql` may give.
-    pub min: Option<i64>,
-    /// The most that `sql` may give.
-    pub max: Option<i64>,
-    /// What `sql` must give, as text.
-    pub equals: Option<String>,
-    /// A file that must be there, relative to the folder that the data is restored into.
-    pub file: Option<Text<InnerPath>>,
-    /// The fewest bytes that `file` may have.
-    pub min_bytes: Option<Text<Size>>,
-    /// The SHA-256 of `file`, hexadecimal.
-    pub sha256: Option<Text<Word>>,
-}
-
-/// What counts are compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum DrillCounts {
-    /// What the capture counted.
-    Captured,
-}
-
-/// The restore point that a drill uses.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum DrillPoint {
-    /// The newest.
-    #[default]
-    Latest,
-    /// Any restore point, any store in rotation.
-    Random,
+    /// The inventory, as a path in the infra repo. Default: one of the declared machines, by their names.
+    pub inventory: Option<Text<InnerPath>>,
 }

@@ -1,0 +1,265 @@
+//! Steps of recoveries: machines, what runs on them, and what is waited for. What came of each is recorded at once, so that a
+//! recovery that is cut off can go on.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use super::noted;
+use crate::{
+    apply::{
+        executor::{Done, Failure},
+        world::{World, stalled},
+    },
+    artifact::{
+        ArtifactId,
+        record::Event,
+        recovered::{Recovered, RecoveredOutcome},
+    },
+    git::revision,
+    inventory::{Machine, Running},
+    plan::{
+        Step,
+        action::{Over, Recover, Restore, Work},
+    },
+    provisioners::{HostResult, Play, Provisioner, Remote, Said},
+    sources::Holds,
+    spec::{Ansible, Ready, Vm, names::VmName},
+    templates::Templates,
+};
+
+/// How long a machine may take until programs can be run on it.
+const REACHED: Duration = Duration::from_secs(900);
+
+/// The pause between two looks at what is waited for.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long one look may take.
+const LOOK: Duration = Duration::from_secs(30);
+
+impl World {
+    /// Does a part of a recovery, and records what came of it in every store that is ours and can be reached.
+    pub(in crate::apply) async fn recover(
+        &self,
+        step: &Step,
+        recover: &Recover,
+        reader: Option<ArtifactId>,
+    ) -> Result<Done, Failure> {
+        self.must_not_cover_data(&recover.work).await?;
+        let (began, clock) = (self.clock.now(), Instant::now());
+        let done = self.work(step, &recover.work, reader).await;
+        let outcome = if done.is_ok() { RecoveredOutcome::Done } else { RecoveredOutcome::Failed };
+        let recovered = Recovered {
+            subject: recover.subject.clone(),
+            run: recover.run,
+            parts: recover.parts,
+            id: recover.id(),
+            began,
+            milliseconds: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
+            outcome,
+        };
+        self.record_recovered(&recovered).await;
+        self.deeds.touch_machines();
+        done.map(|done| Done { recovered: Some(Box::new(recovered)), ..done })
+    }
+
+    async fn work(&self, step: &Step, work: &Work, reader: Option<ArtifactId>) -> Result<Done, Failure> {
+        let said = |line: &str| self.listener.says(step, line);
+        match work {
+            Work::Remove(vm) => {
+                self.provisioner(vm).await?.down(&said).await?;
+                Ok(noted("nothing of it is left".to_owned()))
+            }
+            Work::Provision(vm) => {
+                let running = self.provisioner(vm).await?.up(&said).await?;
+                Ok(noted(reached(&running)))
+            }
+            Work::Configure(vm) => self.configure(vm, &said).await,
+            Work::Restore { restore, .. } => {
+                let reader = reader.ok_or_else(|| stalled("no name was given"))?;
+                self.restore(step, restore, reader).await
+            }
+            Work::Deploy(ansible) => self.play(ansible, &said).await,
+            Work::Run { command, on, within } => {
+                let remote = match on {
+                    Some(vm) => self.remote(vm).await?,
+                    None => self.drivers.here().map_err(stalled)?,
+                };
+                let printed = remote.run(command, *within).await?;
+                Ok(noted(last_line(&printed)))
+            }
+            Work::Wait { until, within } => self.wait_until(until, *within).await,
+        }
+    }
+
+    /// Refuses to restore over data that is there, where the plan does not say so: nothing was begun then.
+    async fn must_not_cover_data(&self, work: &Work) -> Result<(), Failure> {
+        let Work::Restore { restore, over: Over::Nothing } = work else { return Ok(()) };
+        let Restore { backup, .. } = restore;
+        let declared = self.spec.backups.get(backup).ok_or_else(|| super::transfers::undeclared(backup))?;
+        let source = self.drivers.source(&declared.source).await?;
+        match source.holds().await? {
+            Holds::Nothing | Holds::Untold => Ok(()),
+            Holds::Data(what) => Err(stalled(format!(
+                "failed to restore {backup}: there is data already ({what}), which would be lost; where that is meant, \
+                 `backstay rebuild … --restore {backup}`"
+            ))),
+        }
+    }
+
+    async fn configure(&self, vm: &VmName, said: Said<'_>) -> Result<Done, Failure> {
+        let declared = self.vm(vm)?;
+        if declared.ssh.is_some() {
+            self.remote(vm).await?.wait(REACHED).await?;
+            said("programs can be run on it");
+        }
+        match &declared.ansible {
+            Some(ansible) => self.play(ansible, said).await,
+            None => Ok(noted("it is reached".to_owned())),
+        }
+    }
+
+    /// Runs a playbook of the revision, for the machines that run.
+    async fn play(&self, ansible: &Ansible, said: Said<'_>) -> Result<Done, Failure> {
+        let machines = self.running_machines().await;
+        let tree = self.tree().await?;
+        let play = Play {
+            tree: tree.path(),
+            playbook: &ansible.playbook,
+            limit: ansible.limit.as_deref(),
+            inventory: ansible.inventory.as_deref(),
+            machines: &machines,
+        };
+        let results = self.drivers.configurer().map_err(stalled)?.run(&play, said).await?;
+        Ok(noted(told(&results)))
+    }
+
+    async fn wait_until(&self, until: &Ready, within: Duration) -> Result<Done, Failure> {
+        let began = Instant::now();
+        loop {
+            let look = tokio::time::timeout(LOOK, self.holds_now(until)).await;
+            let why = match look {
+                Ok(Ok(told)) => return Ok(noted(told)),
+                Ok(Err(why)) => why,
+                Err(_) => format!("no answer within {}s", LOOK.as_secs()),
+            };
+            if began.elapsed() + PAUSE >= within {
+                let within = within.as_secs();
+                return Err(stalled(format!("failed to wait until {until}: not within {within}s: {why}")));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// One look at what is waited for; why it is not so yet.
+    async fn holds_now(&self, until: &Ready) -> Result<String, String> {
+        match until {
+            Ready::Tcp(place) => {
+                let taken = tokio::net::TcpStream::connect(place).await;
+                taken.map(|_| "it takes connections".to_owned()).map_err(|error| error.to_string())
+            }
+            Ready::Http(url) => {
+                let answer = reqwest::get(url).await.map_err(|error| error.without_url().to_string())?;
+                let status = answer.status();
+                match status.is_client_error() || status.is_server_error() {
+                    true => Err(format!("it answers {status}")),
+                    false => Ok(format!("it answers {status}")),
+                }
+            }
+            Ready::Source(backup) => {
+                let declared = self.spec.backups.get(backup).ok_or("it is not declared")?;
+                let source = self.drivers.source(&declared.source).await.map_err(|it| it.to_string())?;
+                Ok(source.probe().await.map_err(|error| error.to_string())?.version)
+            }
+        }
+    }
+
+    fn vm(&self, vm: &VmName) -> Result<&Vm, Failure> {
+        let why = || stalled(format!("failed to use machine {vm}: the revision does not declare it"));
+        self.spec.vms.get(vm).ok_or_else(why)
+    }
+
+    async fn provisioner(&self, vm: &VmName) -> Result<Box<dyn Provisioner>, Failure> {
+        let declared = self.vm(vm)?;
+        self.drivers.provisioner(declared, &self.templates().await?).await.map_err(stalled)
+    }
+
+    /// What runs programs on a machine that runs.
+    async fn remote(&self, vm: &VmName) -> Result<Box<dyn Remote>, Failure> {
+        let running = match self.provisioner(vm).await?.observe().await? {
+            Machine::Running(running) => running,
+            Machine::Gone => return Err(stalled(format!("failed to reach machine {vm}: it is gone"))),
+            Machine::Broken { why } => {
+                return Err(stalled(format!("failed to reach machine {vm}: it does not run: {why}")));
+            }
+        };
+        self.drivers.remote(self.vm(vm)?, &running).await.map_err(stalled)
+    }
+
+    /// The machines that run; those that do not, or that can't be seen, are left out.
+    async fn running_machines(&self) -> BTreeMap<VmName, (Vm, Running)> {
+        let mut machines = BTreeMap::new();
+        for (name, vm) in &self.spec.vms {
+            let Ok(provisioner) = self.provisioner(name).await else { continue };
+            if let Ok(Machine::Running(running)) = provisioner.observe().await {
+                machines.insert(name.clone(), (vm.clone(), running));
+            }
+        }
+        machines
+    }
+
+    async fn templates(&self) -> Result<Templates, Failure> {
+        let (repo, revision) = (self.mirror.path().to_owned(), self.revision.clone());
+        let read = tokio::task::spawn_blocking(move || revision::templates(&repo, &revision)).await;
+        read.map_err(stalled)?.map(Templates::of).map_err(stalled)
+    }
+
+    /// The files of the revision, in a folder that goes with the answer.
+    async fn tree(&self) -> Result<TempDir, Failure> {
+        let (repo, revision) = (self.mirror.path().to_owned(), self.revision.clone());
+        let written = tokio::task::spawn_blocking(move || -> Result<TempDir, String> {
+            let folder = tempfile::Builder::new().prefix("backstay-tree-").tempdir();
+            let folder = folder.map_err(|error| format!("failed to make a folder for the tree: {error}"))?;
+            let into: &Path = folder.path();
+            revision::write_tree(&repo, &revision, into).map_err(|error| error.to_string())?;
+            Ok(folder)
+        });
+        written.await.map_err(stalled)?.map_err(stalled)
+    }
+
+    async fn record_recovered(&self, recovered: &Recovered) {
+        for store in self.stores_of_ours() {
+            let event = Event::Recovered(Box::new(recovered.clone()));
+            let Ok(look) = self.look(store) else { continue };
+            match look.records().append(&self.keys, self.clock.now(), vec![event.clone()]).await {
+                Ok(record) => self.deeds.record(store, record),
+                Err(error) => {
+                    tracing::warn!(%store, %error, "what was done is recorded at the end of the pass");
+                    self.deeds.tell(store, event);
+                }
+            }
+        }
+    }
+}
+
+fn reached(running: &Running) -> String {
+    match &running.address {
+        Some(address) => format!("it runs at {}:{}", address.host, address.port),
+        None => "it runs".to_owned(),
+    }
+}
+
+fn last_line(printed: &str) -> String {
+    printed.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("done").to_owned()
+}
+
+/// `pavroto-2: 12 ok, 7 changed`
+fn told(results: &BTreeMap<String, HostResult>) -> String {
+    let of_host =
+        |(host, it): (&String, &HostResult)| format!("{host}: {} ok, {} changed", it.ok, it.changed);
+    results.iter().map(of_host).collect::<Vec<_>>().join("; ")
+}

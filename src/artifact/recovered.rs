@@ -1,0 +1,111 @@
+//! What came of a step of a recovery: the part of a record that tells of it.
+//!
+//! Written as soon as the step has ended, into every store that can be reached: a recovery that was cut off goes on from there,
+//! on this controller or on another.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::spec::names::{RecoveryName, VmName};
+
+/// What is brought back.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecoverySubject {
+    /// Everything that a declared recovery names.
+    Recovery(RecoveryName),
+    /// A machine by itself.
+    Vm(VmName),
+}
+
+/// `recovery site`
+impl fmt::Display for RecoverySubject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RecoverySubject::Recovery(name) => write!(f, "recovery {name}"),
+            RecoverySubject::Vm(name) => write!(f, "machine {name}"),
+        }
+    }
+}
+
+/// A part of a declared step, by which it is known again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartId {
+    /// The number of the declared step, from 1.
+    pub step: usize,
+    /// What of it.
+    pub part: Part,
+}
+
+/// What the work of a recovery is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// What is left of a machine is removed.
+    Remove,
+    /// A machine is made.
+    Provision,
+    /// It is configured.
+    Configure,
+    /// Data is fetched, decrypted and loaded, and its logs are replayed.
+    Restore,
+    /// Applications are deployed, and programs run.
+    Start,
+    /// Something is waited for.
+    Verify,
+}
+
+impl Part {
+    /// Its name in JSON, metrics and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Part::Remove => "remove",
+            Part::Provision => "provision",
+            Part::Configure => "configure",
+            Part::Restore => "restore",
+            Part::Start => "start",
+            Part::Verify => "verify",
+        }
+    }
+}
+
+/// A part of a recovery that came to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recovered {
+    /// What was being brought back.
+    pub subject: RecoverySubject,
+    /// When the whole was begun, which tells it from every other time.
+    pub run: Timestamp,
+    /// How many parts the whole has.
+    pub parts: usize,
+    /// Which.
+    pub id: PartId,
+    /// When it began, by the controller's clock.
+    pub began: Timestamp,
+    /// How long it took.
+    pub milliseconds: u64,
+    /// Whether it succeeded.
+    pub outcome: RecoveredOutcome,
+}
+
+impl Recovered {
+    /// When it ended.
+    pub fn ended(&self) -> Timestamp {
+        let took = std::time::Duration::from_millis(self.milliseconds);
+        self.began.checked_add(took).unwrap_or(self.began)
+    }
+}
+
+/// How a part of a recovery ended. Why it failed stands in the log of the controller: it may tell of the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecoveredOutcome {
+    /// It is done.
+    Done,
+    /// It is not.
+    Failed,
+}

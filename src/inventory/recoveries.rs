@@ -1,0 +1,102 @@
+//! What records tell of recoveries.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{Inventory, Observed};
+use crate::artifact::recovered::{Part, PartId, Recovered, RecoveredOutcome, RecoverySubject};
+
+/// Older times of the same recovery are forgotten.
+const RUNS: usize = 20;
+
+/// Every time that something was brought back, as far as it is remembered, by its beginning.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryHistory(BTreeMap<Timestamp, RecoveryRun>);
+
+/// One time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryRun {
+    /// How many parts the whole has.
+    pub parts: usize,
+    /// What became of each part that was tried.
+    pub ended: BTreeMap<PartId, Recovered>,
+}
+
+impl RecoveryHistory {
+    /// Takes note of a part that ended, in any order; of one that is known already nothing changes.
+    pub fn add(&mut self, recovered: &Recovered) {
+        let run = self.0.entry(recovered.run).or_default();
+        run.parts = run.parts.max(recovered.parts);
+        let known = run.ended.entry(recovered.id).or_insert_with(|| recovered.clone());
+        if known.began < recovered.began {
+            *known = recovered.clone();
+        }
+        while self.0.len() > RUNS {
+            self.0.pop_first();
+        }
+    }
+
+    fn merge(&mut self, other: &RecoveryHistory) {
+        other.0.values().flat_map(|run| run.ended.values()).for_each(|recovered| self.add(recovered));
+    }
+
+    /// The last time, with its beginning.
+    pub fn last(&self) -> Option<(Timestamp, &RecoveryRun)> {
+        self.0.last_key_value().map(|(run, it)| (*run, it))
+    }
+
+    /// The last time that came to its end, with its beginning.
+    pub fn last_whole(&self) -> Option<(Timestamp, &RecoveryRun)> {
+        self.0.iter().rev().find(|(_, run)| run.is_whole()).map(|(run, it)| (*run, it))
+    }
+}
+
+impl RecoveryRun {
+    /// Whether a part succeeded.
+    pub fn has_done(&self, id: PartId) -> bool {
+        self.ended.get(&id).is_some_and(|it| it.outcome == RecoveredOutcome::Done)
+    }
+
+    /// Whether the last try of a part failed.
+    pub fn has_failed(&self, id: PartId) -> bool {
+        self.ended.get(&id).is_some_and(|it| it.outcome == RecoveredOutcome::Failed)
+    }
+
+    /// How many parts succeeded.
+    pub fn done(&self) -> usize {
+        self.ended.values().filter(|it| it.outcome == RecoveredOutcome::Done).count()
+    }
+
+    /// Whether everything succeeded.
+    pub fn is_whole(&self) -> bool {
+        self.done() >= self.parts
+    }
+
+    /// When the last of its parts ended.
+    pub fn ended_at(&self) -> Option<Timestamp> {
+        self.ended.values().map(Recovered::ended).max()
+    }
+
+    /// How long was worked for each purpose, milliseconds: what went beside each other counts for each.
+    pub fn worked(&self) -> BTreeMap<Part, u64> {
+        let mut worked = BTreeMap::new();
+        for it in self.ended.values() {
+            *worked.entry(it.id.part).or_insert(0) += it.milliseconds;
+        }
+        worked
+    }
+}
+
+impl Inventory {
+    /// What the records of all stores tell of the times that something was brought back.
+    pub fn recovery_history(&self, subject: &RecoverySubject) -> RecoveryHistory {
+        let mut history = RecoveryHistory::default();
+        for store in self.stores.values().filter_map(Observed::known) {
+            if let Some(known) = store.records.recovery(subject) {
+                history.merge(known);
+            }
+        }
+        history
+    }
+}

@@ -1,0 +1,32 @@
+//! How the declared machines stand.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures::future::join_all;
+
+use crate::{
+    inventory::{Machine, Observed},
+    provisioners::Provisioner,
+    spec::names::VmName,
+};
+
+/// How long the look at one may take before it counts as not seen.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Looks at all of them, beside each other.
+pub async fn look(
+    machines: &BTreeMap<VmName, Result<Box<dyn Provisioner>, String>>,
+) -> BTreeMap<VmName, Observed<Machine>> {
+    let looks = machines.values().map(|provisioner| async move {
+        let provisioner = match provisioner {
+            Ok(provisioner) => provisioner,
+            Err(why) => return Observed::Unknown(why.clone()),
+        };
+        match tokio::time::timeout(LIMIT, provisioner.observe()).await {
+            Ok(Ok(machine)) => Observed::Known(machine),
+            Ok(Err(error)) => Observed::Unknown(error.to_string()),
+            Err(_) => Observed::Unknown(format!("no answer within {}s", LIMIT.as_secs())),
+        }
+    });
+    machines.keys().cloned().zip(join_all(looks).await).collect()
+}

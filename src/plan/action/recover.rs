@@ -1,0 +1,124 @@
+//! What a recovery does, a part at a time.
+
+use std::{fmt, time::Duration};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Restore;
+use crate::{
+    artifact::recovered::{Part, PartId, RecoverySubject},
+    spec::{Ansible, Ready, RecoveryStage, names::VmName},
+};
+
+/// A part of a recovery, decided in full.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recover {
+    /// What is brought back as a whole.
+    pub subject: RecoverySubject,
+    /// When the whole was begun, which tells it from every other time.
+    pub run: Timestamp,
+    /// How many parts the whole has, those that are done among them.
+    pub parts: usize,
+    /// The number of the declared step, from 1.
+    pub step: usize,
+    /// When it comes.
+    pub stage: RecoveryStage,
+    /// What is done.
+    pub work: Work,
+}
+
+impl Recover {
+    /// What the records know it by.
+    pub fn id(&self) -> PartId {
+        PartId { step: self.step, part: self.work.part() }
+    }
+}
+
+/// What is done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Work {
+    /// Removes a machine with its disks.
+    Remove(VmName),
+    /// Makes a machine.
+    Provision(VmName),
+    /// Waits until programs can be run on a machine, and runs its playbook.
+    Configure(VmName),
+    /// Restores a backup over its original.
+    Restore {
+        /// What, and from where.
+        restore: Restore,
+        /// What may be there already.
+        over: Over,
+    },
+    /// Runs a playbook.
+    Deploy(Ansible),
+    /// Runs a program.
+    Run {
+        /// The program and its arguments.
+        command: Vec<String>,
+        /// The machine; this host when `None`.
+        on: Option<VmName>,
+        /// How long it may take.
+        within: Duration,
+    },
+    /// Waits until something holds.
+    Wait {
+        /// What.
+        until: Ready,
+        /// How long.
+        within: Duration,
+    },
+}
+
+/// What may be there, and be lost, when data is restored over its original.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Over {
+    /// Nothing: where there is data it is a failure.
+    Nothing,
+    /// Whatever it is.
+    Anything,
+}
+
+impl Work {
+    /// What it is for.
+    pub fn part(&self) -> Part {
+        match self {
+            Work::Remove(_) => Part::Remove,
+            Work::Provision(_) => Part::Provision,
+            Work::Configure(_) => Part::Configure,
+            Work::Restore { .. } => Part::Restore,
+            Work::Deploy(_) | Work::Run { .. } => Part::Start,
+            Work::Wait { .. } => Part::Verify,
+        }
+    }
+
+    /// The machine that it makes, changes or removes.
+    pub fn machine(&self) -> Option<&VmName> {
+        match self {
+            Work::Remove(vm) | Work::Provision(vm) | Work::Configure(vm) => Some(vm),
+            Work::Run { on, .. } => on.as_ref(),
+            Work::Restore { .. } | Work::Deploy(_) | Work::Wait { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Work::Remove(vm) => write!(f, "remove machine {vm}"),
+            Work::Provision(vm) => write!(f, "make machine {vm}"),
+            Work::Configure(vm) => write!(f, "configure machine {vm}"),
+            Work::Restore { restore, .. } => restore.fmt(f),
+            Work::Deploy(ansible) => write!(f, "run playbook {}", ansible.playbook),
+            Work::Run { command, on, .. } => {
+                let on = on.as_ref().map_or("this host", |vm| vm.as_str());
+                write!(f, "run `{}` on {on}", command.join(" "))
+            }
+            Work::Wait { until, .. } => write!(f, "wait until {until}"),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Recoveries.
+
+use std::time::Duration;
+
+use super::{Lower, below, length, line, machines::ansible_of, word};
+use crate::spec::{
+    Ready, Recovery, RecoveryAction, RecoveryStage, RecoveryStep, RunStep, WaitStep,
+    names::RecoveryName,
+    places::{Path, path},
+    schema,
+    suggest::closest,
+    values::{Name, Text},
+    walk::show,
+};
+
+/// How long a program and a wait may take where nothing is declared.
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+impl Lower<'_> {
+    pub(super) fn recovery(&mut self, name: &RecoveryName, recovery: schema::Recovery) -> Option<Recovery> {
+        let owner = path(["recovery", name.as_str()]);
+        let at = below(&owner, ["steps"]);
+        let declared = recovery.steps?;
+        let subjects: Vec<Option<String>> = declared.iter().map(subject).collect();
+        let mut steps = Vec::new();
+        for (number, step) in declared.into_iter().enumerate() {
+            let at = below(&at, [&number.to_string()]);
+            let after = step.after.as_deref().map(|after| self.after(&at, after, &subjects));
+            let name = subjects[number].clone();
+            if let Some(action) = self.action(&at, step) {
+                steps.push(RecoveryStep { name, action, after });
+            }
+        }
+        let contact = recovery
+            .contact
+            .and_then(|Text(Name(contact))| self.reference("contact", &below(&owner, ["contact"]), &contact));
+        Some(Recovery { description: line(recovery.description), contact, rto: length(recovery.rto), steps })
+    }
+
+    fn after(&mut self, at: &Path, after: &[Text<Name>], subjects: &[Option<String>]) -> Vec<String> {
+        let known = || subjects.iter().flatten().map(String::as_str);
+        for (number, Text(Name(name))) in after.iter().enumerate() {
+            if known().any(|subject| subject == name) {
+                continue;
+            }
+            let at = below(at, ["after", &number.to_string()]);
+            let message = format!("`{}` waits for `{name}`, which is the name of no step", show(&at));
+            let hint = match closest(name, known()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => {
+                    format!("add a step that rebuilds or restores `{name}`, or that has it as its `name`")
+                }
+            };
+            self.error("unknown-name", &at, message, hint);
+        }
+        after.iter().map(|Text(Name(name))| name.clone()).collect()
+    }
+
+    fn action(&mut self, at: &Path, step: schema::RecoveryStep) -> Option<RecoveryAction> {
+        let timeout = length(step.timeout).unwrap_or(TIMEOUT);
+        let stage = step.stage.map(stage_of);
+        if let Some(Text(Name(vm))) = step.rebuild {
+            return self.reference("vm", &below(at, ["rebuild"]), &vm).map(RecoveryAction::Rebuild);
+        }
+        if let Some(Text(Name(backup))) = step.restore {
+            return self.reference("backup", &below(at, ["restore"]), &backup).map(RecoveryAction::Restore);
+        }
+        if let Some(playbook) = step.deploy {
+            return Some(RecoveryAction::Deploy(ansible_of(playbook)?, stage));
+        }
+        if let Some(wait) = step.wait {
+            let until = self.ready(&below(at, ["wait"]), wait)?;
+            return Some(RecoveryAction::Wait(WaitStep { until, timeout, stage }));
+        }
+        let command = step.run?;
+        let on = match step.on {
+            Some(Text(Name(vm))) => Some(self.reference("vm", &below(at, ["on"]), &vm)?),
+            None => None,
+        };
+        Some(RecoveryAction::Run(RunStep { command, on, timeout, stage }))
+    }
+
+    fn ready(&mut self, at: &Path, wait: schema::WaitFor) -> Option<Ready> {
+        if let Some(place) = word(wait.tcp) {
+            let port = place.rsplit_once(':').map(|(host, port)| (host, port.parse::<u16>()));
+            return match port {
+                Some((host, Ok(1..))) if !host.is_empty() => Some(Ready::Tcp(place)),
+                _ => {
+                    let message = format!("`{}` is no `HOST:PORT`: `{place}`", show(&below(at, ["tcp"])));
+                    self.error("bad-value", &below(at, ["tcp"]), message, "such as `pavroto-2:3306`");
+                    None
+                }
+            };
+        }
+        if let Some(url) = wait.http {
+            return Some(Ready::Http(url.0.0));
+        }
+        let Text(Name(backup)) = wait.source?;
+        self.reference("backup", &below(at, ["source"]), &backup).map(Ready::Source)
+    }
+}
+
+/// What later steps wait for by name.
+fn subject(step: &schema::RecoveryStep) -> Option<String> {
+    let name = step.name.as_ref().or(step.rebuild.as_ref()).or(step.restore.as_ref());
+    name.map(|Text(Name(name))| name.clone())
+}
+
+fn stage_of(stage: schema::RecoveryStage) -> RecoveryStage {
+    match stage {
+        schema::RecoveryStage::Machines => RecoveryStage::Machines,
+        schema::RecoveryStage::Databases => RecoveryStage::Databases,
+        schema::RecoveryStage::Configuration => RecoveryStage::Configuration,
+        schema::RecoveryStage::Files => RecoveryStage::Files,
+        schema::RecoveryStage::Applications => RecoveryStage::Applications,
+        schema::RecoveryStage::Traffic => RecoveryStage::Traffic,
+    }
+}

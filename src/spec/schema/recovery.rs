@@ -1,0 +1,148 @@
+//! Recoveries and drills.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{Ansible, CadenceForm};
+use crate::spec::values::{HttpUrl, InnerPath, Length, Line, Name, Size, Text, Word};
+
+/// An ordered plan that rebuilds machines and restores data.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Recovery {
+    /// When it is to be used, for people.
+    pub description: Option<Text<Line>>,
+    /// Name of the contact.
+    pub contact: Option<Text<Name>>,
+    /// The longest that it may take.
+    pub rto: Option<Text<Length>>,
+    /// Its steps.
+    #[schemars(required, length(min = 1))]
+    pub steps: Option<Vec<RecoveryStep>>,
+}
+
+/// One step of a recovery: exactly one of `rebuild`, `restore`, `deploy`, `run` and `wait`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    { "required": ["rebuild"] }, { "required": ["restore"] }, { "required": ["deploy"] }, { "required": ["run"] },
+    { "required": ["wait"] },
+]))]
+pub struct RecoveryStep {
+    /// What others wait for it by. Default: the name of the machine or the backup that it brings back.
+    pub name: Option<Text<Name>>,
+    /// Name of the machine to rebuild where it is gone, and to configure.
+    pub rebuild: Option<Text<Name>>,
+    /// Name of the backup to restore over its original.
+    pub restore: Option<Text<Name>>,
+    /// The playbook that deploys an application.
+    pub deploy: Option<Ansible>,
+    /// Program and arguments to run.
+    #[schemars(length(min = 1))]
+    pub run: Option<Vec<String>>,
+    /// Name of the machine that `run` runs on. Default: the controller's host, whose `allow.run` must name the program.
+    pub on: Option<Text<Name>>,
+    /// What to wait for.
+    pub wait: Option<WaitFor>,
+    /// How long `run` and `wait` may take. Default: 10 minutes.
+    pub timeout: Option<Text<Length>>,
+    /// The stage that `deploy`, `run` and `wait` belong to. Default: `applications`.
+    pub stage: Option<RecoveryStage>,
+    /// Names of steps that must be done first. Default: all of the stages before, which are machines, databases,
+    /// configuration, files, applications, traffic; and what the same stage deploys, runs or waits for earlier.
+    pub after: Option<Vec<Text<Name>>>,
+}
+
+/// Something that tells that a service is there: exactly one of `tcp`, `http` and `source`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["tcp"] }, { "required": ["http"] }, { "required": ["source"] }]))]
+pub struct WaitFor {
+    /// A connection is taken there: `HOST:PORT`.
+    pub tcp: Option<Text<Word>>,
+    /// A GET is answered with a status below 400.
+    pub http: Option<Text<HttpUrl>>,
+    /// The source of this backup answers.
+    pub source: Option<Text<Name>>,
+}
+
+/// A stage of a recovery that steps can be put into.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecoveryStage {
+    /// With the machines.
+    Machines,
+    /// With the databases.
+    Databases,
+    /// With the configuration.
+    Configuration,
+    /// With files and media.
+    Files,
+    /// With the applications.
+    Applications,
+    /// When users are let in again.
+    Traffic,
+}
+
+/// A scheduled restore test: of a `backup`, or of a `recovery`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["backup"] }, { "required": ["recovery"] }]))]
+pub struct Drill {
+    /// Name of the backup to restore.
+    pub backup: Option<Text<Name>>,
+    /// Name of the recovery to try.
+    pub recovery: Option<Text<Name>>,
+    /// When.
+    #[schemars(required)]
+    pub schedule: Option<CadenceForm>,
+    /// Which restore point. Default: `latest`.
+    pub at: Option<DrillPoint>,
+    /// What must hold afterwards.
+    #[serde(default)]
+    pub check: Vec<DrillCheck>,
+}
+
+/// Something that must hold of restored data: exactly one of `counts`, `sql` and `file`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["counts"] }, { "required": ["sql"] }, { "required": ["file"] }]))]
+pub struct DrillCheck {
+    /// `captured`: every table has exactly the rows that were counted when the data was captured.
+    pub counts: Option<DrillCounts>,
+    /// One statement that gives one value, which `min`, `max` or `equals` must allow.
+    pub sql: Option<String>,
+    /// The database that `sql` is asked in. Default: the only one that is declared.
+    pub database: Option<Text<Word>>,
+    /// The least that `sql` may give.
+    pub min: Option<i64>,
+    /// The most that `sql` may give.
+    pub max: Option<i64>,
+    /// What `sql` must give, as text.
+    pub equals: Option<String>,
+    /// A file that must be there, relative to the folder that the data is restored into.
+    pub file: Option<Text<InnerPath>>,
+    /// The fewest bytes that `file` may have.
+    pub min_bytes: Option<Text<Size>>,
+    /// The SHA-256 of `file`, hexadecimal.
+    pub sha256: Option<Text<Word>>,
+}
+
+/// What counts are compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DrillCounts {
+    /// What the capture counted.
+    Captured,
+}
+
+/// The restore point that a drill uses.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DrillPoint {
+    /// The newest.
+    #[default]
+    Latest,
+    /// Any restore point, any store in rotation.
+    Random,
+}

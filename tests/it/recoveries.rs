@@ -1,0 +1,330 @@
+//! Recoveries as they are planned, cut off, and gone on with.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use backstay::{
+    artifact::{
+        Kind,
+        recovered::{RecoveredOutcome, RecoverySubject},
+    },
+    inventory::{Machine, Observed, Running},
+    plan::{
+        Action, Plan, StepId,
+        action::{Over, Recover, Work},
+        check::Malformed,
+        recovery::{self, Begin, CannotRecover, Request},
+        restore::Point,
+    },
+    render::recovery::diagram,
+    spec::{
+        Libvirt, OnLoss, Provision, Recovery, RecoveryAction, RecoveryStage, RecoveryStep, RunStep,
+        SecretRef, Ssh, Vm, names::VmName,
+    },
+    status::{Concern, Revisions, Status},
+};
+
+use crate::world::*;
+
+fn vm(name: &str) -> VmName {
+    name.parse().unwrap()
+}
+
+fn machine(name: &str) -> Vm {
+    let libvirt = Libvirt {
+        uri: "test:///default".into(),
+        image: "/srv/images/base.qcow2".into(),
+        disks: "/srv/images".into(),
+        disk: None,
+        memory: 1 << 30,
+        cpus: 1,
+        network: "default".into(),
+    };
+    Vm {
+        name: vm(name),
+        template: "cloud-init.yaml.tera".into(),
+        vars: Default::default(),
+        provision: Provision::Libvirt(libvirt),
+        ssh: Some(Ssh {
+            user: "root".into(),
+            host: None,
+            port: None,
+            identity: SecretRef::File("/etc/backstay/secrets/vm".into()),
+            host_key: None,
+        }),
+        ansible: None,
+        on_loss: OnLoss::Report,
+    }
+}
+
+fn step(action: RecoveryAction, after: Option<&[&str]>) -> RecoveryStep {
+    let name = match &action {
+        RecoveryAction::Rebuild(vm) => Some(vm.to_string()),
+        RecoveryAction::Restore(backup) => Some(backup.to_string()),
+        _ => None,
+    };
+    let after = after.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+    RecoveryStep { name, action, after }
+}
+
+fn run(command: &str, on: &str) -> RecoveryAction {
+    let (command, on) = (vec![command.to_owned()], Some(vm(on)));
+    RecoveryAction::Run(RunStep { command, on, timeout: Duration::from_secs(60), stage: None })
+}
+
+/// Two machines, one with data that is backed up every night, and the recovery of both.
+fn world() -> World {
+    let mut world = World::new(&["a", "b"]).declare("agama", nightly());
+    for name in ["web", "db"] {
+        world.spec.vms.insert(vm(name), machine(name));
+        world.machines.insert(vm(name), Observed::Known(Machine::Gone));
+    }
+    world.put(&["a", "b"], "agama", &artifact(Kind::Full, t("2026-11-20T01:00:00Z"), 1));
+    world.settle(5);
+    let steps = vec![
+        step(RecoveryAction::Rebuild(vm("web")), None),
+        step(RecoveryAction::Rebuild(vm("db")), None),
+        step(RecoveryAction::Restore(backup("agama")), Some(&["db"])),
+        step(run("start-agama", "web"), None),
+    ];
+    let site = Recovery { description: None, contact: None, rto: None, steps };
+    world.spec.recoveries.insert("site".parse().unwrap(), site);
+    world
+}
+
+fn site() -> Request {
+    Request {
+        subject: RecoverySubject::Recovery("site".parse().unwrap()),
+        point: Point::Latest,
+        from: None,
+        replace: BTreeSet::new(),
+        restore: BTreeSet::new(),
+        begin: Begin::Anew,
+    }
+}
+
+fn resume() -> Request {
+    Request { begin: Begin::Resume, ..site() }
+}
+
+fn plan_of(world: &World, request: &Request) -> Result<Plan, CannotRecover> {
+    recovery::recover(&world.spec, &world.inventory(), &world.limits, request, world.now)
+}
+
+/// What is planned, judged by the rules that hold for every plan.
+fn planned(world: &World, request: &Request) -> Plan {
+    world.judge(plan_of(world, request).unwrap())
+}
+
+fn recovers(plan: &Plan) -> Vec<&Recover> {
+    let of_step = |action| match action {
+        &Action::Recover(ref recover) => Some(recover.as_ref()),
+        _ => None,
+    };
+    plan.steps.iter().filter_map(|step| of_step(&step.action)).collect()
+}
+
+fn works(plan: &Plan) -> Vec<String> {
+    recovers(plan)
+        .into_iter()
+        .map(|recover| match &recover.work {
+            Work::Restore { restore, over } => format!("restore {} over {over:?}", restore.backup),
+            work => work.to_string(),
+        })
+        .collect()
+}
+
+fn after(plan: &Plan, number: u32) -> Vec<u32> {
+    let step = plan.steps.iter().find(|step| step.id == StepId(number)).unwrap();
+    step.after.iter().map(|id| id.0).collect()
+}
+
+const RUNNING: fn() -> Observed<Machine> = || Observed::Known(Machine::Running(Running::default()));
+
+#[test]
+fn machines_are_made_first_and_data_comes_back_when_its_own_is_there() {
+    let plan = planned(&world(), &site());
+    let expect = [
+        "make machine web",
+        "configure machine web",
+        "make machine db",
+        "configure machine db",
+        "restore agama over Nothing",
+        "run `start-agama` on web",
+    ];
+    assert_eq!(works(&plan), expect);
+    assert_eq!(after(&plan, 4), [3], "agama waits for its own machine only");
+    assert_eq!(after(&plan, 5), [1, 3, 4], "what is started waits for all that comes before");
+    let stages: Vec<RecoveryStage> = recovers(&plan).into_iter().map(|recover| recover.stage).collect();
+    assert!(stages.is_sorted(), "{stages:?}");
+    assert!(recovers(&plan).iter().all(|recover| recover.parts == 6));
+    let diagram = diagram(&plan);
+    assert!(diagram.contains("subgraph machines") && diagram.contains("s3 --> s4"), "{diagram}");
+    assert!(!diagram.contains("s3 --> s5"), "what follows from the rest is not drawn: {diagram}");
+}
+
+#[test]
+fn what_is_there_stays_and_so_does_its_data() {
+    let mut world = world();
+    world.machines.insert(vm("db"), RUNNING());
+    let plan = planned(&world, &site());
+    let expect =
+        ["make machine web", "configure machine web", "configure machine db", "run `start-agama` on web"];
+    assert_eq!(works(&plan), expect);
+    assert!(plan.waiting.iter().any(|wait| wait.on.contains("--restore agama")), "{:?}", plan.waiting);
+    let all_the_same = Request { restore: BTreeSet::from([backup("agama")]), ..site() };
+    let plan = planned(&world, &all_the_same);
+    assert!(works(&plan).contains(&"restore agama over Anything".to_owned()));
+    // Another one is removed only by its name.
+    let replaced = Request { replace: BTreeSet::from([vm("db")]), ..site() };
+    let plan = planned(&world, &replaced);
+    assert_eq!(
+        works(&plan)[2..6],
+        ["remove machine db", "make machine db", "configure machine db", "restore agama over Nothing"]
+    );
+    assert_eq!(after(&plan, 3), [2]);
+}
+
+#[test]
+fn nothing_is_made_where_nobody_knows_what_is_there() {
+    let mut world = world();
+    world.machines.insert(vm("db"), Observed::Unknown("no answer".into()));
+    let error = plan_of(&world, &site()).unwrap_err();
+    assert!(matches!(&error, CannotRecover::Unseen { vm, .. } if vm.as_str() == "db"), "{error}");
+    world.machines.insert(vm("db"), Observed::Known(Machine::Broken { why: "it is paused".into() }));
+    let error = plan_of(&world, &site()).unwrap_err().to_string();
+    assert!(error.contains("it is paused") && error.contains("--replace db"), "{error}");
+    world.machines.remove(&vm("db"));
+    assert!(matches!(plan_of(&world, &site()), Err(CannotRecover::Unseen { .. })));
+    world.machines.insert(vm("db"), RUNNING());
+    let alone = Request { subject: RecoverySubject::Vm(vm("db")), ..site() };
+    assert!(matches!(plan_of(&world, &alone), Err(CannotRecover::Runs { .. })));
+    let stranger = Request { replace: BTreeSet::from([vm("elsewhere")]), ..site() };
+    assert!(matches!(plan_of(&world, &stranger), Err(CannotRecover::UndeclaredVm { .. })));
+}
+
+#[test]
+fn a_recovery_that_is_cut_off_goes_on_with_what_is_not_done() {
+    let mut world = world();
+    assert!(matches!(plan_of(&world, &resume()), Err(CannotRecover::NothingToResume(_))));
+    let begun = planned(&world, &site());
+    for recover in &recovers(&begun)[..4] {
+        world.recovered(recover, RecoveredOutcome::Done);
+    }
+    world.recovered(recovers(&begun)[4], RecoveredOutcome::Failed);
+    let cut_off = Status::of(
+        &world.spec,
+        &world.inventory(),
+        &world.limits,
+        &world.plan(),
+        Revisions::default(),
+        world.now,
+    );
+    assert!(cut_off.conditions.iter().any(|it| it.concern == Concern::RecoveryUnfinished));
+    world.now += Duration::from_secs(600);
+    let rest = planned(&world, &resume());
+    // What this very recovery began to load is nobody's data.
+    assert_eq!(works(&rest), ["restore agama over Anything", "run `start-agama` on web"]);
+    assert!(recovers(&rest).iter().all(|it| it.parts == 6 && it.run == begun.at));
+    for recover in recovers(&rest) {
+        world.recovered(recover, RecoveredOutcome::Done);
+    }
+    assert!(matches!(plan_of(&world, &resume()), Err(CannotRecover::NothingToResume(_))));
+    let history = world.inventory().recovery_history(&site().subject);
+    let (run, whole) = history.last_whole().unwrap();
+    assert_eq!((run, whole.done(), whole.parts), (begun.at, 6, 6));
+}
+
+#[test]
+fn what_was_done_on_a_machine_that_is_gone_again_is_done_again() {
+    let mut world = world();
+    let begun = planned(&world, &site());
+    for recover in &recovers(&begun)[..5] {
+        world.recovered(recover, RecoveredOutcome::Done);
+    }
+    world.machines.insert(vm("db"), Observed::Known(Machine::Gone));
+    let rest = planned(&world, &resume());
+    let expect = [
+        "make machine db",
+        "configure machine db",
+        "restore agama over Anything",
+        "run `start-agama` on web",
+    ];
+    assert_eq!(works(&rest), expect);
+}
+
+#[test]
+fn a_machine_that_is_half_made_by_the_recovery_itself_is_removed_first() {
+    let mut world = world();
+    let begun = planned(&world, &site());
+    world.recovered(recovers(&begun)[0], RecoveredOutcome::Failed);
+    assert!(matches!(plan_of(&world, &site()), Err(CannotRecover::Broken { .. })), "anew, it is a stranger");
+    let rest = planned(&world, &resume());
+    assert_eq!(works(&rest)[..3], ["remove machine web", "make machine web", "configure machine web"]);
+}
+
+#[test]
+fn the_loop_makes_a_machine_anew_only_where_that_is_declared() {
+    let mut world = world();
+    let plan = world.plan();
+    assert!(recovers(&plan).is_empty());
+    assert!(plan.waiting.iter().any(|wait| wait.on.contains("backstay rebuild db")), "{:?}", plan.waiting);
+    world.spec.vms.get_mut(&vm("db")).unwrap().on_loss = OnLoss::Rebuild;
+    let plan = world.plan();
+    assert_eq!(works(&plan), ["make machine db", "configure machine db"]);
+    // One that can't be made is not tried at every pass.
+    world.recovered(recovers(&plan)[0], RecoveredOutcome::Failed);
+    world.machines.insert(vm("db"), Observed::Known(Machine::Gone));
+    world.now += Duration::from_secs(60);
+    assert!(recovers(&world.plan()).is_empty());
+    world.now += Duration::from_secs(900);
+    let plan = world.plan();
+    assert_eq!(works(&plan), ["make machine db", "configure machine db"]);
+    for recover in recovers(&plan) {
+        world.recovered(recover, RecoveredOutcome::Done);
+    }
+    assert!(recovers(&world.plan()).is_empty());
+    for seen in
+        [Observed::Unknown("no answer".into()), Observed::Known(Machine::Broken { why: "off".into() })]
+    {
+        world.machines.insert(vm("db"), seen);
+        assert!(recovers(&world.plan()).is_empty());
+    }
+}
+
+#[test]
+fn a_plan_that_would_lose_or_double_a_machine_is_refused() {
+    let mut world = world();
+    world.machines.insert(vm("db"), RUNNING());
+    let replaced = Request { replace: BTreeSet::from([vm("db")]), ..site() };
+    let plan = planned(&world, &replaced);
+    let judge = |plan: Plan| {
+        backstay::plan::check::check(plan, &world.spec, &world.inventory(), &world.limits, world.now)
+    };
+    let without = |work: &str| {
+        let mut plan = plan.clone();
+        plan.steps.retain(|step| step.action.to_string() != work);
+        let kept: BTreeSet<StepId> = plan.steps.iter().map(|step| step.id).collect();
+        plan.steps.iter_mut().for_each(|step| step.after.retain(|id| kept.contains(id)));
+        plan
+    };
+    assert!(judge(plan.clone()).is_ok());
+    assert!(matches!(judge(without("make machine db")), Err(Malformed::MachineIsLost { .. })));
+    assert!(matches!(judge(without("remove machine db")), Err(Malformed::MachineIsThere { .. })));
+    let mut unordered = plan.clone();
+    unordered.steps.iter_mut().for_each(|step| step.after.clear());
+    assert!(matches!(judge(unordered), Err(Malformed::MachineIsThere { .. })));
+}
+
+#[test]
+fn data_is_brought_back_to_the_moment_that_is_asked_for() {
+    let world = world();
+    let early = Request { point: Point::At(t("2026-11-01T00:00:00Z")), ..site() };
+    assert!(matches!(plan_of(&world, &early), Err(CannotRecover::CannotRestore(_))));
+    let from = Request { from: Some(store("b")), ..site() };
+    let plan = planned(&world, &from);
+    let restored = recovers(&plan).into_iter().find_map(|recover| match &recover.work {
+        Work::Restore { restore, over } => Some((restore.store.to_string(), *over)),
+        _ => None,
+    });
+    assert_eq!(restored, Some(("b".to_owned(), Over::Nothing)));
+}
