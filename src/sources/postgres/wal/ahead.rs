@@ -82,7 +82,7 @@ impl Ahead {
     fn walk(folder: &Path, log: Log, from: Lsn, until: u64) -> io::Result<Option<Self>> {
         let Ok(system) = log.system.parse() else { return Ok(None) };
         let first = log.segments.number(from);
-        let mut walk = Walk::begin(log.segments, system, first);
+        let mut walk = Walk::begin(log.segments, system, from);
         let (mut whole, mut written) = (first, None);
         for number in first..until {
             let Some((mut file, is_complete)) = open(folder, &log, number)? else { break };
@@ -174,7 +174,7 @@ impl Ahead {
         let Log { segments, history, system } = &self.log;
         let changed = || Failure::Incomplete(format!("{} changed while it was read", self.folder.display()));
         let system = system.parse().map_err(|_| changed())?;
-        let mut walk = Walk::begin(*segments, system, numbers.start);
+        let mut walk = Walk::begin(*segments, system, segments.begin(numbers.start));
         for number in numbers {
             let name = segments.file(number, history);
             let path = path_of(&self.folder, &name, *segments).ok_or_else(changed)?.0;

@@ -6,6 +6,7 @@
 use std::{
     fs::{self, OpenOptions},
     io,
+    ops::Range,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -19,7 +20,7 @@ use super::{
     archive, blocking,
     origin::{Log, Origin},
     segment::{self, PARTIAL},
-    slot::{Slot, must_be_limited},
+    slot::{self, must_be_limited},
 };
 use crate::{
     artifact::position::Lsn,
@@ -52,28 +53,28 @@ async fn begin(access: &Access, slot: &SlotName, spool: &Path) -> Result<(Log, P
     let mut session = Session::open_for_replication(access, ANSWER).await?;
     let origin = Origin::ask(&mut session).await?;
     must_be_limited(&mut session).await?;
-    let slot = Slot::take(&mut session, slot, None).await?;
+    let keeps = slot::keeps(&mut session, slot).await?;
     let [flushed] = session.row(FLUSHED).await?;
-    let (log, flushed, keeps, spool) =
-        (origin.log.clone(), segment::lsn(&flushed)?, slot.keeps, spool.to_owned());
-    let folder = blocking(move || resume(&spool, &log, flushed, keeps).map_err(unusable)).await?;
+    let (log, flushed, spool) = (origin.log.clone(), segment::lsn(&flushed)?, spool.to_owned());
+    let has = keeps.unwrap_or(flushed)..flushed;
+    let folder = blocking(move || resume(&spool, &log, has).map_err(unusable)).await?;
     let programs = access.installed.for_server(origin.server.major)?;
     let program = access.program(programs, "pg_receivewal", Duration::MAX).dies_with_us()?;
     let program = program.arguments(["--no-loop", "--synchronous", "--directory"]).argument(&folder);
     Ok((origin.log, folder, program.discard_output().start()?))
 }
 
-/// The stretch that the server's log goes on from, or else a new one that begins with what the server keeps.
-fn resume(spool: &Path, log: &Log, flushed: Lsn, keeps: Lsn) -> io::Result<PathBuf> {
+/// The stretch that goes on with what the server has, or else a new one that begins where the server does.
+fn resume(spool: &Path, log: &Log, has: Range<Lsn>) -> io::Result<PathBuf> {
     if let Some(folder) = spool::stretches(spool)?.into_iter().next() {
         tidy(&folder, log)?;
-        if goes_on(&folder, log, flushed)? {
+        if goes_on(&folder, log, &has)? {
             return Ok(folder);
         }
     }
     let folder = spool::begin(spool)?;
     // The program goes on with the segment of which it finds a part.
-    let first = log.segments.number(keeps);
+    let first = log.segments.number(has.start);
     let timeline = log.history.at(log.segments.begin(first)).timeline;
     let name = format!("{}{PARTIAL}", log.segments.name(timeline, first));
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.join(name))?;
@@ -91,8 +92,8 @@ fn tidy(folder: &Path, log: &Log) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the newest segment of a stretch is one of the server's log, so that the program can go on with it.
-fn goes_on(folder: &Path, log: &Log, flushed: Lsn) -> io::Result<bool> {
+/// Whether the newest segment of a stretch is one that the server has, so that the program can go on with it.
+fn goes_on(folder: &Path, log: &Log, has: &Range<Lsn>) -> io::Result<bool> {
     let Some((timeline, number)) = newest(folder, log.segments)? else { return Ok(false) };
     let begin = log.segments.begin(number);
     let is_empty = |name: &String| folder.join(name).metadata().is_ok_and(|found| found.len() == 0);
@@ -100,7 +101,11 @@ fn goes_on(folder: &Path, log: &Log, flushed: Lsn) -> io::Result<bool> {
         Some((system, segments)) => system == log.system && segments == log.segments,
         None => names(folder)?.iter().all(is_empty),
     };
-    Ok(is_ours && begin <= flushed && log.history.at(begin).timeline == timeline)
+    // Behind a complete segment the program goes on with the next one.
+    let is_complete = folder.join(log.segments.name(timeline, number)).exists();
+    let next = if is_complete { number + 1 } else { number };
+    let has = log.segments.number(has.start) <= next && begin <= has.end;
+    Ok(is_ours && has && log.history.at(begin).timeline == timeline)
 }
 
 struct Watch<'a> {

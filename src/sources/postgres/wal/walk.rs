@@ -45,6 +45,8 @@ const EPOCH: i64 = 946_684_800_000_000;
 pub(super) struct Walk {
     segments: Segments,
     system: u64,
+    /// The times of what stands before this place do not count.
+    since: Lsn,
     /// Where the next page is to stand.
     next: u64,
     page: Vec<u8>,
@@ -90,12 +92,13 @@ impl std::fmt::Debug for Record {
 }
 
 impl Walk {
-    /// Begins with the segment of this number, of the log of this cluster.
-    pub(super) fn begin(segments: Segments, system: u64, number: u64) -> Self {
-        let begin = segments.begin(number);
+    /// Begins with the segment in which `since` lies, of the log of this cluster.
+    pub(super) fn begin(segments: Segments, system: u64, since: Lsn) -> Self {
+        let begin = segments.begin(segments.number(since));
         Self {
             segments,
             system,
+            since,
             next: begin.0,
             page: Vec::with_capacity(PAGE),
             stage: Stage::Begun,
@@ -136,7 +139,7 @@ impl Walk {
         self.end
     }
 
-    /// The latest time that the end of a transaction bears, by the server's clock.
+    /// The latest time that the end of a transaction bears which stands behind where the walk is to begin, by the server's clock.
     pub(super) fn time(&self) -> Option<Timestamp> {
         Timestamp::from_microsecond(self.time?.checked_add(EPOCH)?).ok()
     }
@@ -222,7 +225,7 @@ impl Walk {
         }
         let (info, manager) = (head[16], head[17]);
         (self.last, self.end) = (Some(Lsn(begins)), Lsn(end));
-        if manager == XACT && ENDS.contains(&(info & OPERATION)) {
+        if manager == XACT && ENDS.contains(&(info & OPERATION)) && begins >= self.since.0 {
             self.time = self.time.max(time(&head));
         }
         if manager == XLOG && info & 0xF0 == SWITCH {
@@ -371,7 +374,7 @@ mod tests {
     }
 
     fn walked(bytes: &[u8], number: u64) -> Walk {
-        let mut walk = Walk::begin(segments(), SYSTEM, number);
+        let mut walk = Walk::begin(segments(), SYSTEM, Lsn(number * MIB));
         bytes.chunks(1000).for_each(|piece| walk.look(piece));
         walk
     }
@@ -388,6 +391,19 @@ mod tests {
         assert_eq!((walk.last(), walk.end()), (Some(Lsn(last)), Lsn(end)));
         assert_eq!(walk.time().unwrap().to_string(), "2000-01-01T00:00:09Z");
         assert!(walk.is_over(), "behind it stands nothing");
+    }
+
+    #[test]
+    fn times_of_what_stands_before_the_beginning_do_not_count() {
+        let mut log = Log::of_segment(7);
+        log.commit(9_000_000);
+        let since = log.commit(5_000_000);
+        let mut walk = Walk::begin(segments(), SYSTEM, Lsn(since));
+        walk.look(&log.padded());
+        assert_eq!(walk.time().unwrap().to_string(), "2000-01-01T00:00:05Z");
+        let mut behind = Walk::begin(segments(), SYSTEM, Lsn(since + 8));
+        behind.look(&log.padded());
+        assert_eq!((behind.time(), behind.last()), (None, Some(Lsn(since))));
     }
 
     #[test]
@@ -421,7 +437,7 @@ mod tests {
             assert_eq!(walked(&bytes, 3).last(), Some(Lsn(first)), "byte {at}");
         }
         assert_eq!(walked(&log.padded(), 4).last(), None, "another place");
-        let mut strange = Walk::begin(segments(), SYSTEM + 1, 3);
+        let mut strange = Walk::begin(segments(), SYSTEM + 1, Lsn(3 * MIB));
         strange.look(&log.padded());
         assert_eq!((strange.last(), strange.is_over()), (None, true), "another cluster");
         for nonsense in [vec![0; PAGE], vec![0xFF; 3 * PAGE]] {
