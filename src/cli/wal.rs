@@ -19,7 +19,9 @@ use crate::{
 /// For `archive_command`, of a backup that declares `log_from = "archive"`. Returns once the file is durable on this host; the next
 /// capture of the log stores it. The same file again is no fault; another one of the same name is refused.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  archive_command = 'backstay wal-push orders %p'")]
+#[command(
+    after_help = "Example:\n  backstay wal-push orders pg_wal/00000001000000000000000A\n\nIn postgresql.conf:\n  archive_command = 'backstay wal-push orders %p'"
+)]
 pub(super) struct WalPush {
     /// The backup
     name: BackupName,
@@ -32,7 +34,9 @@ pub(super) struct WalPush {
 /// For `restore_command`. Exits with 1 where there is no such file, as the server expects. What is stored can be read with an identity
 /// only.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  restore_command = 'backstay wal-fetch orders %f %p'")]
+#[command(
+    after_help = "Example:\n  backstay wal-fetch orders 00000001000000000000000A /tmp/segment\n\nIn postgresql.conf:\n  restore_command = 'backstay wal-fetch orders %f %p'"
+)]
 pub(super) struct WalFetch {
     /// The backup
     name: BackupName,

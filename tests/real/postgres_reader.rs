@@ -18,6 +18,7 @@ use super::{
         postgres::Postgres,
         proxy::{Break, Proxy},
         reader::Reader,
+        tmpfs::Tmpfs,
     },
     postgres_wal::{asked, brought_back, end, from, log, sell, sold, till, write_segments},
     source_conformance::{Collected, captured},
@@ -202,6 +203,36 @@ async fn only_what_every_store_has_leaves_the_spool() {
     assert!(stream.len() > 3 * (16 << 20), "whole segments");
     let older = log_with(&source, end(&base.1), spool.path()).await.unwrap_err();
     assert_eq!(older.class, Class::Retry, "what every store has is gone: {older}");
+}
+
+#[tokio::test]
+async fn a_full_disk_ends_the_reader_and_half_a_segment_is_not_taken_for_a_whole_one() {
+    let mut server = till();
+    let source = server.cluster();
+    let base = captured(&source).await;
+    let disk = Tmpfs::mount(40 << 20);
+    let reader = Reader::start(server.cluster(), disk.path()).await;
+    sell(&server, "before it was full");
+    all_read(&server);
+    write_segments(&server, 3);
+    sell(&server, "when it was full");
+    let failed = reader.ended().await;
+    assert!(failed.to_string().contains("No space left on device"), "{failed}");
+    let dead = cluster(1);
+    let (stream, told) = log_with(&dead, end(&base.1), disk.path()).await.unwrap();
+    assert_eq!(from(&told), &end(&base.1));
+    let copy = brought_back(&source, &base, &[stream], None).await;
+    assert_eq!(sold(&copy), "before the base,before it was full");
+
+    disk.grow(400 << 20);
+    let reader = Reader::start(server.cluster(), disk.path()).await;
+    all_read(&server);
+    server.kill();
+    reader.ended().await;
+    assert_eq!(names(disk.path()), ["log-000001"], "it went on where it was");
+    let (stream, _) = log_with(&source, end(&base.1), disk.path()).await.unwrap();
+    let copy = brought_back(&source, &base, &[stream], None).await;
+    assert_eq!(sold(&copy), "before the base,before it was full,when it was full");
 }
 
 #[tokio::test]
