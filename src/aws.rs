@@ -1,5 +1,5 @@
-//! What drivers of AWS's services share, and of whatever speaks their protocols: how a bucket or a table is reached, what
-//! goes wrong, and uploads in parts.
+//! What drivers of AWS's services share, and of whatever speaks their protocols: how a bucket, a table or a stack is
+//! reached, what goes wrong, and uploads in parts.
 
 mod answer;
 mod client;
@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 pub(crate) use self::{
     answer::{size_of, timestamp},
-    client::{dynamodb, s3},
+    client::{cloudformation, dynamodb, s3},
     fault::Fault,
     upload::{Request as UploadRequest, Upload, confirmed, digest},
 };
@@ -43,6 +43,19 @@ pub struct DynamodbOptions {
     /// The table's name.
     pub table: String,
     /// Its region.
+    pub region: String,
+    /// URL, where it isn't AWS.
+    pub endpoint: Option<String>,
+    /// With which access key.
+    pub credentials: AwsCredentials,
+    /// Silence of the server that ends a call.
+    pub silence: Duration,
+}
+
+/// How stacks of CloudFormation are reached.
+#[derive(Clone, Debug)]
+pub struct CloudformationOptions {
+    /// The region that they are in.
     pub region: String,
     /// URL, where it isn't AWS.
     pub endpoint: Option<String>,

@@ -33,6 +33,7 @@ mod report;
 mod restore;
 mod review;
 mod run;
+mod runbook;
 mod saying;
 mod scheduled;
 mod schema;
@@ -132,6 +133,7 @@ enum Command {
     Verify(verify::Verify),
     Drill(drill::Drill),
     Rebuild(rebuild::Rebuild),
+    Runbook(runbook::Make),
     Suspend(suspend::Suspend),
     Resume(suspend::Resume),
     Hold(hold::Hold),
@@ -182,6 +184,7 @@ fn run_command(command: Command, choice: Choice<'_>, terminal: &Terminal) -> any
         Command::Verify(command) => command.run(&choice.one()?, terminal),
         Command::Drill(command) => command.run(&choice.one()?, terminal),
         Command::Rebuild(command) => command.run(&choice.one()?, terminal),
+        Command::Runbook(command) => command.run(&choice.one()?, terminal),
         Command::Suspend(command) => command.run(&choice.one()?, terminal),
         Command::Resume(command) => command.run(&choice.one()?, terminal),
         Command::Hold(command) => command.run(&choice.one()?, terminal),

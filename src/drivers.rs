@@ -1,6 +1,7 @@
 //! The registry: the only file that names concrete drivers. From what is declared to something that runs, within what
 //! the host allows.
 
+mod machines;
 mod permits;
 
 use std::{
@@ -19,7 +20,7 @@ use crate::{
     git::{Mirror, Tips},
     inventory::Running,
     plan::{CannotRun, action::SandboxKind, cannot_run},
-    provisioners::{Configurer, Provisioner, Remote},
+    provisioners::{Configurer, Provisioner, Remote, here::HereRemote},
     sandboxes::{
         Sandbox, SandboxError,
         folder::FolderSandbox,
@@ -39,7 +40,10 @@ use crate::{
         influxdb::InfluxdbSource, influxdb2::Influxdb2Source, mongodb::MongodbSource, mysql::MysqlSource,
         postgres::PostgresSource, redis::RedisSource, s3::S3Source, sqlite::SqliteSource,
     },
-    spec::{self, SecretRef, Spec, StorePlace, names::StoreName},
+    spec::{
+        self, SecretRef, Spec, StorePlace,
+        names::{FleetName, StoreName},
+    },
     state::StateDir,
     stores::{
         Store, StoreError,
@@ -79,9 +83,10 @@ pub trait Registry: Send + Sync {
         Err(Refusal::NotBuilt("sandboxes".to_owned()))
     }
 
-    /// What makes a declared machine, from the templates of the revision.
+    /// What makes a declared machine of a fleet, from the templates of the revision.
     async fn provisioner(
         &self,
+        _fleet: &FleetName,
         _vm: &spec::Vm,
         _templates: &Templates,
     ) -> Result<Box<dyn Provisioner>, Refusal> {
@@ -424,15 +429,18 @@ impl Registry for Drivers {
             (SandboxKind::Mariadb, spec::Source::Mysql(mysql)) => {
                 let server = in_sandbox(&mysql.server, MariadbSandbox::socket(&home), "root");
                 let (method, binary_logs) = (spec::MysqlMethod::Logical, spec::BinaryLogs::Left);
-                let source = MysqlSource::new(spec::Mysql { server, method, binary_logs }, None);
-                Box::new(MariadbSandbox::new(home, Box::new(source)))
+                let inner = spec::Mysql { server, method, binary_logs };
+                let source = MysqlSource::new(inner.clone(), None);
+                Box::new(MariadbSandbox::new(home, Box::new(source), spec::Source::Mysql(inner)))
             }
             (SandboxKind::Postgres, spec::Source::Postgres(declared)) => {
                 let socket = postgres_sandbox::socket(&home);
                 let server = in_sandbox(&declared.server, socket, postgres_sandbox::SUPERUSER);
                 let first = logical(spec::Server { databases: Vec::new(), ..server.clone() });
-                let source = logical(server).without_owners();
-                Box::new(PostgresSandbox::new(home, Box::new(first), Box::new(source)))
+                let source = logical(server.clone()).without_owners();
+                let inner = spec::Postgres { server, method: spec::PostgresMethod::Logical };
+                let inner = spec::Source::Postgres(inner);
+                Box::new(PostgresSandbox::new(home, Box::new(first), Box::new(source), inner))
             }
             (SandboxKind::PostgresCluster, spec::Source::Postgres(declared)) => {
                 let socket = postgres_sandbox::socket(&home);
@@ -447,20 +455,42 @@ impl Registry for Drivers {
                 let loader = loader.keep_data_folder("a drill touches nothing but its sandbox");
                 Box::new(ClusterSandbox::new(home, Box::new(loader), asking))
             }
-            (SandboxKind::Sqlite, spec::Source::Sqlite { path }) => {
+            (SandboxKind::Sqlite, declared @ spec::Source::Sqlite { path }) => {
                 let loader = SqliteSource::new(path.clone(), self.scratch.clone());
                 let restored = FolderSandbox::files_of(&home).join(loader.stream_name());
                 let inspector = SqliteSource::new(restored, self.scratch.clone());
-                Box::new(FolderSandbox::new(home, Box::new(loader)).asking(Box::new(inspector)))
+                let sandbox = FolderSandbox::new(home, Box::new(loader), declared.clone());
+                Box::new(sandbox.asking(Box::new(inspector)))
             }
             (SandboxKind::Folder, declared) => {
-                Box::new(FolderSandbox::new(home, self.source(declared).await?))
+                Box::new(FolderSandbox::new(home, self.source(declared).await?, declared.clone()))
             }
             (kind, declared) => {
                 let what = format!("sandboxes of kind {kind:?} for sources of kind `{}`", declared.kind());
                 return Err(Refusal::NotBuilt(what));
             }
         })
+    }
+
+    fn here(&self) -> Result<Box<dyn Remote>, Refusal> {
+        Ok(Box::new(HereRemote::new(self.allow.clone())))
+    }
+
+    async fn provisioner(
+        &self,
+        fleet: &FleetName,
+        vm: &spec::Vm,
+        templates: &Templates,
+    ) -> Result<Box<dyn Provisioner>, Refusal> {
+        self.machine(fleet, vm, templates).await
+    }
+
+    fn configurer(&self) -> Result<Box<dyn Configurer>, Refusal> {
+        self.ansible()
+    }
+
+    async fn remote(&self, vm: &spec::Vm, running: &Running) -> Result<Box<dyn Remote>, Refusal> {
+        self.ssh(vm, running).await
     }
 
     fn infra(&self, mirror: &Mirror, prerequisites: Option<Tips>) -> Box<dyn Source> {
@@ -472,7 +502,8 @@ impl Registry for Drivers {
             spec.stores.iter().map(|(name, store)| (format!("store.{name}"), self.permit_store(store)));
         let backups =
             spec.backups.iter().map(|(name, backup)| (format!("backup.{name}"), self.permit(&backup.source)));
-        let refused = stores.chain(backups).filter_map(|(resource, permitted)| match permitted {
+        let all = stores.chain(backups).chain(self.refused_machines(spec));
+        let refused = all.filter_map(|(resource, permitted)| match permitted {
             Ok(()) | Err(Refusal::NotBuilt(_)) => None,
             Err(refusal) => Some(CannotRun { resource, why: refusal.to_string() }),
         });

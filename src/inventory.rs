@@ -236,6 +236,8 @@ pub struct StoredArtifact {
     pub log: Option<Box<LogSpan>>,
     /// Bytes of the packs that this artifact itself wrote.
     pub bytes: u64,
+    /// How long its stream is, bytes; 0 for a provider's own snapshot.
+    pub length: u64,
     /// What the last look or check found.
     pub condition: Condition,
     /// When it was last found good, by depth.

@@ -49,6 +49,7 @@ pub mod schedulers;
 pub mod scratch;
 pub mod secrets;
 pub mod sources;
+pub mod ssh;
 pub mod stores;
 
 // Shell: drives the core and the drivers.

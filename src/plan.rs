@@ -5,6 +5,7 @@
 
 pub mod action;
 mod backups;
+pub mod by_hand;
 pub mod cannot_run;
 pub mod check;
 mod copies;

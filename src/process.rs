@@ -34,7 +34,7 @@ use tokio::{
 use crate::secrets::Secret;
 
 pub use error::{Exit, ProcessError, Said};
-use group::Group;
+use group::{Ending, Group};
 pub use private_file::PrivateFile;
 use tail::Tail;
 
@@ -88,6 +88,7 @@ pub struct Program {
     stall: Option<Duration>,
     timeout: Option<Duration>,
     grace: Duration,
+    ending: Ending,
 }
 
 impl Program {
@@ -105,6 +106,7 @@ impl Program {
             stall: None,
             timeout: None,
             grace: GRACE,
+            ending: Ending::Terminated,
         }
     }
 
@@ -185,6 +187,12 @@ impl Program {
         Ok(self)
     }
 
+    /// Has the program asked to end by SIGINT, as from a keyboard: for programs whose helpers must live until they have ended.
+    pub fn interrupted(mut self) -> Self {
+        self.ending = Ending::Interrupted;
+        self
+    }
+
     /// Starts the program as the leader of a process group of its own.
     ///
     /// # Errors
@@ -202,7 +210,7 @@ impl Program {
             tail: Tail::follow(stderr, self.secrets),
             deadline: self.timeout.map(|longest| (Instant::now() + longest, longest)),
             stall: self.stall,
-            group: Group::new(child, self.grace),
+            group: Group::new(child, self.grace, self.ending),
             buffer: BytesMut::new(),
             name,
         })

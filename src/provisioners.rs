@@ -6,6 +6,14 @@
 //! Remote        runs programs on one
 //! ```
 
+pub mod ansible;
+pub mod cloudformation;
+pub mod here;
+pub mod libvirt;
+pub mod login;
+pub mod ssh;
+pub mod terraform;
+
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use async_trait::async_trait;

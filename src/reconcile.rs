@@ -20,6 +20,7 @@ mod pass;
 mod previews;
 mod probe;
 mod rounds;
+mod runbook;
 pub mod saved;
 mod saying;
 mod scheduled;

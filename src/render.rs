@@ -13,6 +13,7 @@ pub mod plan;
 pub mod probes;
 pub mod recovery;
 pub mod review;
+pub mod runbook;
 pub mod status;
 
 use std::fmt::Display;

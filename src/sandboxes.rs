@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use crate::{
     artifact::drill::Finding,
     sources::{Place, Source},
+    spec,
 };
 
 /// Something to restore into that nobody else sees.
@@ -65,6 +66,11 @@ pub trait Sandbox: Send + Sync {
     /// The engine's own checks of what runs.
     async fn check(&mut self) -> Vec<Finding> {
         Vec::new()
+    }
+
+    /// What it stands for, for a person who restores into it by hand; `None` where nobody told how.
+    fn by_hand(&self) -> Option<&spec::Source> {
+        None
     }
 
     /// Ends its processes, and removes its folder.

@@ -7,6 +7,7 @@ pub mod conditions;
 mod contact;
 pub mod drifted;
 mod drill;
+pub mod estimate;
 pub mod explain;
 mod recovery;
 mod store;

@@ -1,15 +1,30 @@
 //! Templates: the infra repo's own, over those that are built in. What is not defined is an error with its place.
+//!
+//! Two filters are added to Tera's own: `xml` escapes a value for XML, `json` writes it as JSON, which YAML takes as well.
+
+pub mod machines;
+pub mod stacks;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tera::{Context, Tera};
+use tera::{Context, Kwargs, State, Tera, Value};
 
 /// The folder of the infra repo that holds its own.
 pub const FOLDER: &str = "templates";
 
 /// What is built in, by name.
-const BUILT_IN: [(&str, &str); 0] = [];
+const BUILT_IN: [(&str, &str); 5] = [
+    ("runbook.html.tera", include_str!("../templates/runbook/runbook.html.tera")),
+    ("runbook.md.tera", include_str!("../templates/runbook/runbook.md.tera")),
+    ("cloudformation-vm.yaml.tera", include_str!("../templates/machines/cloudformation-vm.yaml.tera")),
+    ("cloud-init.yaml.tera", include_str!("../templates/machines/cloud-init.yaml.tera")),
+    ("libvirt-domain.xml.tera", include_str!("../templates/machines/libvirt-domain.xml.tera")),
+];
+
+/// Before the name of a template that is built in: by this one it is there also where the infra repo has its own of that name,
+/// which may so extend it.
+const PREFIX: &str = "built-in/";
 
 /// The templates of one revision.
 #[derive(Clone, Debug, Default)]
@@ -60,24 +75,40 @@ impl Templates {
         let faulty = |error: tera::Error| TemplateError::Faulty { name: name.to_owned(), why: chain(&error) };
         let context = Context::from_serialize(context).map_err(faulty)?;
         // What another template is faulty in must not keep this one from a recovery, unless it needs that one.
+        let needed =
+            |known: &str| known == name || BUILT_IN.iter().any(|(own, _)| known == format!("{PREFIX}{own}"));
         let alone =
-            all.iter().filter(|(known, _)| **known == name).map(|(name, text)| (*name, *text)).collect();
+            all.iter().filter(|(known, _)| needed(known)).map(|(name, text)| (name.clone(), *text)).collect();
         let tera = parsed(all).or_else(|error| parsed(alone).map_err(|_| error)).map_err(faulty)?;
         tera.render(name, &context).map_err(faulty)
     }
 
-    fn all(&self) -> BTreeMap<&str, &str> {
-        let own = self.own.iter().map(|(name, text)| (name.as_str(), text.as_str()));
-        BUILT_IN.into_iter().chain(own).collect()
+    fn all(&self) -> BTreeMap<String, &str> {
+        let own = self.own.iter().map(|(name, text)| (name.clone(), text.as_str()));
+        let built_in = BUILT_IN.into_iter().map(|(name, text)| (name.to_owned(), text));
+        let prefixed = BUILT_IN.into_iter().map(|(name, text)| (format!("{PREFIX}{name}"), text));
+        built_in.chain(own).chain(prefixed).collect()
     }
 }
 
-fn parsed(templates: BTreeMap<&str, &str>) -> Result<Tera, tera::Error> {
+fn parsed(templates: BTreeMap<String, &str>) -> Result<Tera, tera::Error> {
     let mut tera = Tera::new();
-    // What is rendered is no HTML; templates of pages escape by filter.
-    tera.autoescape_on(Vec::<&str>::new());
+    // Everything else is no HTML.
+    tera.autoescape_on(vec![".html.tera"]);
+    tera.register_filter("xml", xml);
+    tera.register_filter("json", json);
     tera.add_raw_templates(templates)?;
     Ok(tera)
+}
+
+/// A value as the text of an element or an attribute of XML.
+fn xml(value: &Value, _: Kwargs, _: &State) -> String {
+    machines::escaped(&value.to_string())
+}
+
+/// A value as JSON.
+fn json(value: &Value, _: Kwargs, _: &State) -> Result<String, tera::Error> {
+    serde_json::to_string(value).map_err(|error| tera::Error::message(error.to_string()))
 }
 
 /// An error with what caused it.
@@ -96,9 +127,41 @@ mod tests {
 
     #[test]
     fn what_is_defined_is_rendered_as_it_is() {
-        let templates = templates(&[("a.html.tera", "{{ vm.name }}: {{ vars.memory }}<")]);
+        let templates = templates(&[("a.yaml.tera", "{{ vm.name }}: {{ vars.memory }}<")]);
         let context = serde_json::json!({ "vm": { "name": "<web>" }, "vars": { "memory": 4 } });
-        assert_eq!(templates.render("a.html.tera", &context).as_deref(), Ok("<web>: 4<"));
+        assert_eq!(templates.render("a.yaml.tera", &context).as_deref(), Ok("<web>: 4<"));
+    }
+
+    #[test]
+    fn values_cannot_leave_their_place_in_xml_and_json() {
+        let templates =
+            templates(&[("a.xml.tera", "<a b='{{ v | xml }}'/>"), ("a.yaml.tera", "a: {{ v | json }}")]);
+        let context = serde_json::json!({ "v": "'/><evil a=\"&\">\nb: c" });
+        let rendered = |name| templates.render(name, &context).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(rendered("a.xml.tera"), "<a b='&apos;/&gt;&lt;evil a=&quot;&amp;&quot;&gt;\nb: c'/>");
+        assert_eq!(rendered("a.yaml.tera"), r#"a: "'/><evil a=\"&\">\nb: c""#);
+    }
+
+    #[test]
+    fn a_template_may_extend_the_built_in_one_whose_place_it_takes() {
+        let own =
+            "{% extends \"built-in/libvirt-domain.xml.tera\" %}{% block network %}<none/>{% endblock %}";
+        let templates = templates(&[("libvirt-domain.xml.tera", own), ("broken.tera", "{{ broken")]);
+        let context = serde_json::json!({
+            "vars": {}, "domain": { "name": "web", "metadata": "" },
+            "libvirt": { "memory": 1, "cpus": 1, "disk": "/d", "seed": "/s", "network": "n" },
+        });
+        let rendered =
+            templates.render("libvirt-domain.xml.tera", &context).unwrap_or_else(|error| panic!("{error}"));
+        assert!(rendered.contains("<none/>") && !rendered.contains("<interface"), "{rendered}");
+    }
+
+    #[test]
+    fn as_json_a_value_stays_one_value_whatever_is_in_it() {
+        let templates = templates(&[("a.tera", "a: {{ vars.text | json }}\nb: {{ vars.list | json }}\n")]);
+        let context = serde_json::json!({ "vars": { "text": "x\n\"y\": {{ z }}", "list": [1, "b"] } });
+        let rendered = templates.render("a.tera", &context).unwrap();
+        assert_eq!(rendered, "a: \"x\\n\\\"y\\\": {{ z }}\"\nb: [1,\"b\"]\n");
     }
 
     #[test]

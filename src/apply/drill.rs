@@ -1,5 +1,7 @@
 //! Drills: a restore into a sandbox, and what came of it. Whatever could not be done is told, and never a pass.
 
+mod by_hand;
+
 use std::{
     collections::BTreeMap,
     io::Read,
@@ -19,14 +21,14 @@ use crate::{
     artifact::{
         Manifest,
         drill::{DrillOutcome, Finding, Stage, StageTime, Verdict},
-        manifest::{Content, Counts},
+        manifest::Counts,
         until::Until,
     },
     committed::BackupFolder,
     keys::Keys,
     progress::Progress,
     sandboxes::{Sandbox, SandboxError},
-    spec::DrillCheck,
+    spec::{DrillCheck, DrillHow},
     stores::StoreError,
 };
 
@@ -44,6 +46,8 @@ pub struct Order<'a> {
     pub logs: &'a [Manifest],
     /// What they are replayed up to.
     pub until: Option<&'a Until>,
+    /// How it is restored.
+    pub how: DrillHow,
     /// What must hold.
     pub checks: &'a [DrillCheck],
 }
@@ -71,6 +75,8 @@ pub struct Ended {
     pub findings: Vec<Finding>,
     /// From the beginning to data that can be used.
     pub usable_after: Option<Duration>,
+    /// How long the streams of data are, without logs.
+    pub bytes: u64,
 }
 
 /// What ends a drill before its checks.
@@ -124,7 +130,7 @@ pub async fn drill(
         Err(Halted::CouldNotRun(why)) => (DrillOutcome::CouldNotRun(why.clone()), Some(why)),
         Err(Halted::Failed(what, why)) => (DrillOutcome::Failed(what.to_owned()), Some(why)),
     };
-    Ok(Ended { outcome, why, stages, findings, usable_after })
+    Ok(Ended { outcome, why, stages, findings, usable_after, bytes: length(order.manifests.iter()) })
 }
 
 /// A drill under way.
@@ -146,9 +152,22 @@ impl Run {
         self.timed(Stage::Prepare, sandbox.prepare()).await?;
         let (folder, keys, progress) = (means.folder, means.keys, means.progress);
         let (loader, place) = (sandbox.loader(), sandbox.place());
-        let load = restore::restore(order.manifests, Logs::default(), folder, loader, &place, keys, progress);
-        let loaded = self.timed(Stage::Load, load).await;
-        loaded.map_err(|error| Halted::of(error, "what was captured could not be loaded"))?;
+        match order.how {
+            DrillHow::Backstay => {
+                let load = restore::restore(
+                    order.manifests,
+                    Logs::default(),
+                    folder,
+                    loader,
+                    &place,
+                    keys,
+                    progress,
+                );
+                let loaded = self.timed(Stage::Load, load).await;
+                loaded.map_err(|error| Halted::of(error, "what was captured could not be loaded"))?;
+            }
+            DrillHow::ByHand => self.timed(Stage::Load, by_hand::load(order, sandbox, means)).await?,
+        }
         let checking = Instant::now();
         self.findings.extend(sandbox.examine().await);
         // Counts are of the data as it was captured: what its log brings changes them.
@@ -229,13 +248,14 @@ fn milliseconds(length: Duration) -> u64 {
     u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// How long the streams of artifacts are together, bytes.
+fn length<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> u64 {
+    manifests.map(|manifest| manifest.content.length()).fold(0, u64::saturating_add)
+}
+
 /// Refuses what would fill the disk, before anything is read.
 fn must_have_room(order: &Order<'_>, sandbox: &dyn Sandbox) -> Result<(), Halted> {
-    let length = |manifest: &Manifest| match &manifest.content {
-        Content::Segments(segments) => segments.length,
-        Content::Native { .. } => 0,
-    };
-    let all: u64 = order.manifests.iter().chain(order.logs).map(length).fold(0, u64::saturating_add);
+    let all = length(order.manifests.iter().chain(order.logs));
     let (needed, place) = (sandbox.room_for(all), sandbox.folder());
     let free = rustix::fs::statvfs(place).map(|found| found.f_bavail.saturating_mul(found.f_frsize));
     match free {

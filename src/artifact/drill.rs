@@ -45,6 +45,9 @@ pub struct Drilled {
     /// From the beginning of the drill to data that can be used, seconds; `None` where it did not come to that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rto_seconds: Option<u64>,
+    /// How long the streams of data were that were restored, without logs, bytes; 0 where that is not known.
+    #[serde(default)]
+    pub bytes: u64,
     /// The findings, sealed; `None` where there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<String>,

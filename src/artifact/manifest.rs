@@ -144,6 +144,16 @@ pub enum Content {
     },
 }
 
+impl Content {
+    /// How long the stream is, bytes; 0 for a provider's own snapshot.
+    pub fn length(&self) -> u64 {
+        match self {
+            Content::Segments(segments) => segments.length,
+            Content::Native { .. } => 0,
+        }
+    }
+}
+
 /// A stream cut into segments.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

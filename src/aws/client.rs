@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
+use aws_sdk_cloudformation::config::Config as CloudformationConfig;
 use aws_sdk_dynamodb::config::Config as DynamodbConfig;
 use aws_sdk_s3::config::{
     BehaviorVersion, Config as S3Config, Region, RequestChecksumCalculation, ResponseChecksumValidation,
@@ -15,7 +16,7 @@ use aws_smithy_http_client::{
 };
 use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
 
-use super::{AwsCredentials, DynamodbOptions, Fault, S3Options};
+use super::{AwsCredentials, CloudformationOptions, DynamodbOptions, Fault, S3Options};
 use crate::spec::Addressing;
 
 /// How long a connection may take.
@@ -28,6 +29,9 @@ const SLOWNESS: u32 = 5;
 /// How often a call to DynamoDB is made at most, and the first and the longest pause between two: a table that was given
 /// little capacity holds readers back for seconds at a time.
 const ATTEMPTS: (u32, Duration, Duration) = (8, Duration::from_millis(250), Duration::from_secs(20));
+
+/// The same of a call to CloudFormation, which throttles whoever asks often.
+const STACK_ATTEMPTS: (u32, Duration, Duration) = (5, Duration::from_millis(250), Duration::from_secs(10));
 
 /// A client for the bucket of `options`. Makes each call once.
 pub(crate) fn s3(options: &S3Options) -> Result<aws_sdk_s3::Client, Fault> {
@@ -54,22 +58,38 @@ pub(crate) fn s3(options: &S3Options) -> Result<aws_sdk_s3::Client, Fault> {
 
 /// A client for the table of `options`. Makes calls again that were throttled or whose failure may pass.
 pub(crate) fn dynamodb(options: &DynamodbOptions) -> Result<aws_sdk_dynamodb::Client, Fault> {
-    let (attempts, first, longest) = ATTEMPTS;
-    let retries = RetryConfig::standard()
-        .with_max_attempts(attempts)
-        .with_initial_backoff(first)
-        .with_max_backoff(longest);
     let mut config = DynamodbConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::new(options.region.clone()))
         .credentials_provider(credentials(&options.credentials)?)
         .http_client(http_client(options.endpoint.as_deref(), options.silence)?)
-        .retry_config(retries)
+        .retry_config(retries(ATTEMPTS))
         .timeout_config(timeouts(options.silence));
     if let Some(endpoint) = &options.endpoint {
         config = config.endpoint_url(endpoint);
     }
     Ok(aws_sdk_dynamodb::Client::from_conf(config.build()))
+}
+
+/// A client for stacks. Makes calls again that were throttled or whose failure may pass.
+pub(crate) fn cloudformation(
+    options: &CloudformationOptions,
+) -> Result<aws_sdk_cloudformation::Client, Fault> {
+    let mut config = CloudformationConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new(options.region.clone()))
+        .credentials_provider(credentials(&options.credentials)?)
+        .http_client(http_client(options.endpoint.as_deref(), options.silence)?)
+        .retry_config(retries(STACK_ATTEMPTS))
+        .timeout_config(timeouts(options.silence));
+    if let Some(endpoint) = &options.endpoint {
+        config = config.endpoint_url(endpoint);
+    }
+    Ok(aws_sdk_cloudformation::Client::from_conf(config.build()))
+}
+
+fn retries((attempts, first, longest): (u32, Duration, Duration)) -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(attempts).with_initial_backoff(first).with_max_backoff(longest)
 }
 
 fn timeouts(read: Duration) -> TimeoutConfig {

@@ -96,6 +96,22 @@ impl Fault {
         matches!(self, Fault::Service { status: 416, .. })
     }
 
+    /// Whether what was to be made is there already.
+    pub(crate) fn is_existing(&self) -> bool {
+        matches!(self, Fault::Service { code, .. } if code == "AlreadyExistsException")
+    }
+
+    /// Whether the server does not know what it is asked for, or fails at it alone.
+    pub(crate) fn is_unknown_operation(&self) -> bool {
+        match self {
+            Fault::Service { status: 500 | 501, .. } => true,
+            Fault::Service { code, .. } => {
+                ["InvalidAction", "UnknownOperationException"].contains(&code.as_str())
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the server understood the request and refused it.
     pub(crate) fn is_refusal(&self) -> bool {
         matches!(self, Fault::Service { status: 400..=499 | 501, .. })
@@ -160,8 +176,9 @@ const DENIALS: [&str; 7] = [
     "InvalidClientTokenId",
 ];
 
-/// Codes with which DynamoDB asks to come back later, with 400 as well.
-const LATER: [&str; 5] = [
+/// Codes with which DynamoDB and CloudFormation ask to come back later, with 400 as well.
+const LATER: [&str; 6] = [
+    "Throttling",
     "ProvisionedThroughputExceededException",
     "RequestLimitExceeded",
     "ThrottlingException",
@@ -207,6 +224,7 @@ mod tests {
             (400, "InvalidArgument", ErrorKind::Protocol),
             (400, "UnrecognizedClientException", ErrorKind::Denied),
             (400, "ProvisionedThroughputExceededException", ErrorKind::Transient),
+            (400, "Throttling", ErrorKind::Transient),
             (400, "ValidationException", ErrorKind::Protocol),
         ];
         for (status, code, kind) in cases {

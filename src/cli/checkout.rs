@@ -8,7 +8,10 @@ use std::{
 use anyhow::{Context, anyhow, bail};
 use git2::{ErrorCode, Oid, Repository};
 
-use crate::git::revision::{self, RevisionError, read_folder};
+use crate::{
+    git::revision::{self, RevisionError, read_folder, templates_in},
+    templates::{self, Templates},
+};
 
 /// A folder with a declaration.
 pub(super) struct Checkout {
@@ -71,6 +74,21 @@ impl Checkout {
             Err(RevisionError::NoFolder { .. }) => Ok(Files::new()),
             read => Ok(read?),
         }
+    }
+
+    /// The templates as they lie beside the declaration's folder, or else nearer to the root of the repository: an infra repo
+    /// in a folder of another repository, as an example is, has its own.
+    pub(super) fn templates(&self) -> anyhow::Result<Templates> {
+        let root = self.repo.as_ref().and_then(Repository::workdir).unwrap_or(&self.folder);
+        let around = Path::new(&self.prefix).ancestors().skip(usize::from(!self.prefix.is_empty()));
+        let mut folders = around.map(|folder| root.join(folder).join(templates::FOLDER));
+        let found = folders.find(|folder| folder.is_dir());
+        Ok(Templates::of(found.map(|folder| templates_in(&folder)).transpose()?.unwrap_or_default()))
+    }
+
+    /// The templates of a commit.
+    pub(super) fn templates_of(&self, commit: Oid) -> anyhow::Result<Templates> {
+        Ok(Templates::of(revision::templates(self.repo()?.commondir(), &commit.to_string())?))
     }
 
     fn read(&self, commit: Oid) -> anyhow::Result<Result<Files, RevisionError>> {

@@ -22,7 +22,10 @@ use crate::{
     plan::drill::Request,
     reconcile::{Ask, Controller, Pass, Terms},
     render,
-    spec::names::{DrillName, StoreName},
+    spec::{
+        DrillHow,
+        names::{DrillName, StoreName},
+    },
 };
 
 /// Try restores now: into a sandbox, with the declared checks
@@ -41,6 +44,9 @@ pub(super) struct Drill {
     /// Only from this store [default: the one that was drilled longest ago]
     #[arg(long, value_name = "STORE")]
     from: Option<StoreName>,
+    /// Restore by the commands that the runbook prints [default: as declared]
+    #[arg(long)]
+    by_hand: bool,
     /// Show what would be restored, and stop
     #[arg(long)]
     dry_run: bool,
@@ -77,7 +83,8 @@ impl Drill {
 
     fn request(&self, name: &DrillName) -> Request {
         let point = self.at.clone().map(|At(point)| point);
-        Request { drill: name.clone(), point, from: self.from.clone(), seed: SystemChance.draw() }
+        let how = self.by_hand.then_some(DrillHow::ByHand);
+        Request { drill: name.clone(), point, from: self.from.clone(), seed: SystemChance.draw(), how }
     }
 }
 

@@ -1,6 +1,9 @@
 //! `plan --against`: what changes between two revisions, offline.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{anyhow, bail};
 use clap::{Args, ValueEnum};
@@ -173,7 +176,7 @@ struct Sides {
 /// A base without any file declares nothing, which is no fault of it.
 fn base(files: &Files) -> Parsed {
     if files.is_empty() {
-        Parsed { spec: None, approvals: Vec::new(), diagnostics: Vec::new() }
+        Parsed { spec: None, approvals: Vec::new(), templates: BTreeMap::new(), diagnostics: Vec::new() }
     } else {
         parse(files)
     }

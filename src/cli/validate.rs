@@ -16,7 +16,11 @@ use crate::{
     clock::{Clock as _, SystemClock},
     diagnostic::{Diagnostic, Severity},
     render::diagnostics::{self, Report},
-    spec::{approvals::untimely, parse::parse},
+    spec::{
+        approvals::untimely,
+        parse::{Parsed, parse},
+    },
+    templates::{Templates, machines},
 };
 
 /// Check a declaration offline: nothing is run, nothing is asked of any server
@@ -66,9 +70,10 @@ enum FailOn {
 impl Validate {
     pub(super) fn run(self, terminal: &Terminal) -> anyhow::Result<Exit> {
         let checkout = Checkout::at(&self.path)?;
-        let files = match &self.rev {
+        let commit = self.rev.as_ref().map(|revision| checkout.resolve(revision)).transpose()?;
+        let files = match commit {
             None => checkout.working_tree()?,
-            Some(revision) => checkout.commit(checkout.resolve(revision)?)?,
+            Some(commit) => checkout.commit(commit)?,
         };
         if files.is_empty() {
             terminal.error(&anyhow!(
@@ -82,7 +87,13 @@ impl Validate {
             return Ok(Exit::NoInput);
         }
         let parsed = parse(&files);
+        let templates = match commit {
+            None => checkout.templates()?,
+            Some(commit) => checkout.templates_of(commit)?,
+        };
+        let unusable = unusable_templates(&parsed, &templates);
         let mut found = parsed.diagnostics;
+        found.extend(unusable);
         found.extend(untimely(&parsed.approvals, SystemClock.now()));
         let folder = checkout.prefix();
         self.show(Report { diagnostics: &found, files: &files, folder: &folder }, terminal)?;
@@ -125,4 +136,20 @@ impl Validate {
             Some(Severity::Warning) | None => Exit::Done,
         }
     }
+}
+
+/// Machines whose templates are not there, or do not render with what is declared.
+fn unusable_templates(parsed: &Parsed, templates: &Templates) -> Vec<Diagnostic> {
+    let Some(spec) = &parsed.spec else { return Vec::new() };
+    let unusable = spec.vms.values().filter_map(|vm| {
+        let error = machines::check(&spec.fleet.name, vm, templates).err()?;
+        let diagnostic = Diagnostic::error("unusable-template", error.to_string()).hint(
+            "templates/ is at the root of the repository; docs/machines.md tells what a template may ask for",
+        );
+        Some(match parsed.templates.get(&vm.name) {
+            Some(place) => diagnostic.at(place.clone()),
+            None => diagnostic,
+        })
+    });
+    unusable.collect()
 }

@@ -17,7 +17,7 @@ impl Drivers {
         self.permit_key(s3.credentials.as_ref(), &s3_host(s3))
     }
 
-    fn permit_key(&self, key: Option<&spec::AwsCredentials>, host: &str) -> Result<(), Refusal> {
+    pub(super) fn permit_key(&self, key: Option<&spec::AwsCredentials>, host: &str) -> Result<(), Refusal> {
         let secrets = key.into_iter().flat_map(|key| [&key.access_key_id, &key.secret_access_key]);
         secrets.into_iter().try_for_each(|secret| Ok(self.resolver.permit(secret, host)?))
     }
@@ -87,6 +87,14 @@ pub(super) fn s3_host(declared: &spec::S3) -> String {
 pub(super) fn dynamodb_host(declared: &spec::Dynamodb) -> String {
     match &declared.endpoint {
         None => format!("dynamodb.{}.amazonaws.com", declared.region),
+        Some(endpoint) => host_of_url(endpoint),
+    }
+}
+
+/// Where the access key of a stack is sent: the endpoint's host, or AWS.
+pub(super) fn cloudformation_host(declared: &spec::Cloudformation) -> String {
+    match &declared.endpoint {
+        None => format!("cloudformation.{}.amazonaws.com", declared.region),
         Some(endpoint) => host_of_url(endpoint),
     }
 }

@@ -83,6 +83,7 @@ mod tests {
             checks: Vec::new(),
             rpo_seconds: None,
             rto_seconds: None,
+            bytes: 0,
             sealed: None,
         }
     }

@@ -26,6 +26,7 @@ pub struct Outline {
     newest: Timestamp,
     position: Option<Box<str>>,
     log: Option<Box<LogSpan>>,
+    length: u64,
     /// Size of the index; `None` for a provider's own snapshot.
     index: Option<u64>,
     /// Every pack in use, with its size.
@@ -65,6 +66,7 @@ impl Outline {
             newest: manifest.moment.newest(),
             position: position.map(Into::into),
             log,
+            length: manifest.content.length(),
             index,
             packs,
         }
@@ -95,6 +97,7 @@ impl Outline {
             position: self.position.clone(),
             log: self.log.clone(),
             bytes: own.map(|(_, size)| size).sum(),
+            length: self.length,
             condition,
             verified: Verified::default(),
             held: None,

@@ -15,7 +15,7 @@ use crate::{
     },
     inventory::ArmedSchedule,
     spec::{
-        DrillCheck, PostgresMethod, Source,
+        DrillCheck, DrillHow, PostgresMethod, Source,
         names::{BackupName, DrillName, StoreName},
     },
 };
@@ -240,6 +240,9 @@ pub struct Drill {
     pub store: StoreName,
     /// What they are restored into.
     pub sandbox: SandboxKind,
+    /// How.
+    #[serde(default)]
+    pub how: DrillHow,
     /// What must hold afterwards.
     pub checks: Vec<DrillCheck>,
 }

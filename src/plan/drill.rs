@@ -22,7 +22,7 @@ use crate::{
     artifact::{ArtifactId, Depth, Kind, until::Until},
     inventory::{DrillHistory, Inventory, Stretch, stretches, windows},
     spec::{
-        self, Backup, DrillPoint, DrillSubject, Schedule, Source, Spec,
+        self, Backup, DrillHow, DrillPoint, DrillSubject, Schedule, Source, Spec,
         names::{BackupName, DrillName, StoreName},
     },
 };
@@ -38,6 +38,8 @@ pub struct Request {
     pub from: Option<StoreName>,
     /// What a random point is drawn by.
     pub seed: u64,
+    /// How; as it is declared when `None`.
+    pub how: Option<DrillHow>,
 }
 
 /// Why a drill can't be planned.
@@ -93,6 +95,7 @@ pub fn manual(
             return Err(cannot(why.to_owned()));
         }
         let subject = subject(&facts, name, drill).ok_or_else(|| cannot("it tries no backup".to_owned()))?;
+        let subject = Subject { how: request.how.unwrap_or(drill.how), ..subject };
         let wanted = Wanted { point: request.point.clone(), from: request.from.clone(), seed: request.seed };
         let chosen = choose(&facts, &subject, wanted, None);
         let chosen = chosen.map_err(|why| CannotDrill::Nothing { drill: name.clone(), why })?;
@@ -154,6 +157,7 @@ pub(super) fn unreadable(spec: &Spec, limits: &Limits) -> Vec<super::CannotRun> 
 struct Subject<'a> {
     name: &'a DrillName,
     drill: &'a spec::Drill,
+    how: DrillHow,
     backup: &'a Backup,
     history: DrillHistory,
     zone: TimeZone,
@@ -163,7 +167,7 @@ fn subject<'a>(facts: &Facts<'a>, name: &'a DrillName, drill: &'a spec::Drill) -
     let DrillSubject::Backup(backup) = &drill.subject else { return None };
     let backup = facts.spec.backups.get(backup)?;
     let history = facts.inventory.drill_history(name, &facts.spec.moved.folder(&backup.name));
-    Some(Subject { name, drill, backup, history, zone: facts.spec.fleet.time_zone.clone() })
+    Some(Subject { name, drill, how: drill.how, backup, history, zone: facts.spec.fleet.time_zone.clone() })
 }
 
 /// What a drill is to restore.
@@ -205,6 +209,7 @@ impl Subject<'_> {
             is_newest,
             store: restore.store,
             sandbox: SandboxKind::of(&self.backup.source),
+            how: self.how,
             checks: self.drill.checks.clone(),
         }
     }
@@ -212,6 +217,7 @@ impl Subject<'_> {
     /// Whether logs can be replayed in the sandbox. The log of a server tells of all its databases.
     fn replays(&self) -> bool {
         match &self.backup.source {
+            _ if self.how == DrillHow::ByHand => false,
             Source::Mysql(mysql) => mysql.server.databases.is_empty(),
             source => SandboxKind::of(source) == SandboxKind::PostgresCluster,
         }

@@ -5,11 +5,28 @@ use std::{io, process::ExitStatus, time::Duration};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{process::Child, runtime::Handle};
 
+/// How a group is asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    Terminated,
+    Interrupted,
+}
+
+impl Ending {
+    fn signal(self) -> Signal {
+        match self {
+            Ending::Terminated => Signal::TERM,
+            Ending::Interrupted => Signal::INT,
+        }
+    }
+}
+
 /// The leader of a process group, and with it the group.
 #[derive(Debug)]
 pub(super) struct Group {
     leader: Option<Leader>,
     grace: Duration,
+    ending: Ending,
 }
 
 /// Kills its group when it is dropped.
@@ -27,8 +44,8 @@ impl Leader {
         }
     }
 
-    async fn end(mut self, grace: Duration) {
-        self.signal(Signal::TERM);
+    async fn end(mut self, grace: Duration, ending: Ending) {
+        self.signal(ending.signal());
         let _ = tokio::time::timeout(grace, self.child.wait()).await;
         self.signal(Signal::KILL);
         let _ = self.child.wait().await;
@@ -43,9 +60,9 @@ impl Drop for Leader {
 
 impl Group {
     /// Takes over `child`, which was started as the leader of its own group.
-    pub(super) fn new(child: Child, grace: Duration) -> Self {
+    pub(super) fn new(child: Child, grace: Duration, ending: Ending) -> Self {
         let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        Self { leader: Some(Leader { child, group }), grace }
+        Self { leader: Some(Leader { child, group }), grace, ending }
     }
 
     pub(super) fn id(&self) -> Option<u32> {
@@ -64,7 +81,7 @@ impl Group {
     /// Asks the group to end, and kills it after the grace.
     pub(super) async fn stop(&mut self) {
         if let Some(leader) = self.leader.take() {
-            leader.end(self.grace).await;
+            leader.end(self.grace, self.ending).await;
         }
     }
 }
@@ -77,7 +94,7 @@ impl Drop for Group {
         }
         // Without a runtime, or when the runtime goes before the grace has passed, dropping the leader kills at once.
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(leader.end(self.grace));
+            runtime.spawn(leader.end(self.grace, self.ending));
         }
     }
 }

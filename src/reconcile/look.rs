@@ -99,23 +99,29 @@ impl Controller {
         if spec.vms.is_empty() {
             return machines;
         }
-        let (repo, revision) = (self.mirror.path().to_owned(), desired.revision.id.clone());
-        let read = tokio::task::spawn_blocking(move || revision::templates(&repo, &revision)).await;
-        let templates = match read {
-            Ok(Ok(own)) => Ok(Templates::of(own)),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(died) => Err(died.to_string()),
-        };
+        let templates = self.templates(desired).await;
         for (name, vm) in &spec.vms {
             let provisioner = match &templates {
-                Ok(templates) => {
-                    self.drivers.provisioner(vm, templates).await.map_err(|refusal| refusal.to_string())
-                }
+                Ok(templates) => self
+                    .drivers
+                    .provisioner(&spec.fleet.name, vm, templates)
+                    .await
+                    .map_err(|refusal| refusal.to_string()),
                 Err(why) => Err(why.clone()),
             };
             machines.insert(name.clone(), provisioner);
         }
         machines
+    }
+
+    /// The templates of a revision.
+    pub(super) async fn templates(&self, desired: &Desired) -> Result<Templates, String> {
+        let (repo, revision) = (self.mirror.path().to_owned(), desired.revision.id.clone());
+        match tokio::task::spawn_blocking(move || revision::templates(&repo, &revision)).await {
+            Ok(Ok(own)) => Ok(Templates::of(own)),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(died) => Err(died.to_string()),
+        }
     }
 
     pub(super) async fn looks(&self, spec: &Spec) -> BTreeMap<StoreName, Result<Look, String>> {

@@ -265,7 +265,7 @@ fn partial(out: &mut String, report: &Report<'_>, palette: Palette) {
 }
 
 /// `1.2s`, or in words from a minute on.
-fn lasted(milliseconds: u64) -> String {
+pub(super) fn lasted(milliseconds: u64) -> String {
     let took = Duration::from_millis(milliseconds);
     match took.as_secs() {
         0..60 => format!("{:.1}s", took.as_secs_f64()),

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 
 use super::{Sandbox, SandboxError, home::Home};
-use crate::sources::{Place, Source};
+use crate::{
+    sources::{Place, Source},
+    spec,
+};
 
 /// A folder.
 pub struct FolderSandbox {
@@ -13,12 +16,13 @@ pub struct FolderSandbox {
     files: PathBuf,
     loader: Box<dyn Source>,
     inspector: Option<Box<dyn Source>>,
+    stands_for: spec::Source,
 }
 
 impl FolderSandbox {
-    /// A folder in `home` that `loader` restores into.
-    pub fn new(home: Home, loader: Box<dyn Source>) -> Self {
-        Self { files: Self::files_of(&home), home, loader, inspector: None }
+    /// A folder in `home` that `loader`, the driver of what it stands for, restores into.
+    pub fn new(home: Home, loader: Box<dyn Source>, stands_for: spec::Source) -> Self {
+        Self { files: Self::files_of(&home), home, loader, inspector: None, stands_for }
     }
 
     /// The same, where `inspector` tells of what was restored.
@@ -60,6 +64,12 @@ impl Sandbox for FolderSandbox {
 
     fn files(&self) -> &Path {
         &self.files
+    }
+
+    fn by_hand(&self) -> Option<&spec::Source> {
+        // What is restored by a server of its own needs that server.
+        matches!(self.stands_for, spec::Source::Files(_) | spec::Source::Sqlite { .. })
+            .then_some(&self.stands_for)
     }
 
     async fn tear_down(self: Box<Self>) {}

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     process::Process,
     sources::{Place, Source},
+    spec,
 };
 
 /// How long an empty server may take to answer.
@@ -27,13 +28,14 @@ const OWNERS: [&str; 2] = ["mysql", "nobody"];
 pub struct MariadbSandbox {
     server: Option<Process>,
     source: Box<dyn Source>,
+    stands_for: spec::Source,
     home: Home,
 }
 
 impl MariadbSandbox {
-    /// A server in `home`, which `source` reaches as `root` at [`MariadbSandbox::socket`].
-    pub fn new(home: Home, source: Box<dyn Source>) -> Self {
-        Self { server: None, source, home }
+    /// A server in `home`, which `source`, the driver of what it stands for, reaches as `root` at [`MariadbSandbox::socket`].
+    pub fn new(home: Home, source: Box<dyn Source>, stands_for: spec::Source) -> Self {
+        Self { server: None, source, stands_for, home }
     }
 
     /// Where it listens.
@@ -111,6 +113,10 @@ impl Sandbox for MariadbSandbox {
 
     fn files(&self) -> &Path {
         self.home.path()
+    }
+
+    fn by_hand(&self) -> Option<&spec::Source> {
+        Some(&self.stands_for)
     }
 
     async fn tear_down(mut self: Box<Self>) {

@@ -17,6 +17,7 @@ use crate::{
     artifact::drill::{Finding, Verdict},
     process::{Process, Program},
     sources::{Place, Source},
+    spec,
 };
 
 /// Where Debian keeps the programs of each version.
@@ -64,6 +65,7 @@ pub struct PostgresSandbox {
     /// Reaches the server before there is any database of ours.
     first: Box<dyn Source>,
     source: Box<dyn Source>,
+    stands_for: spec::Source,
     home: Home,
 }
 
@@ -80,8 +82,14 @@ pub struct ClusterSandbox {
 
 impl PostgresSandbox {
     /// A server in `home`, which `source` reaches as [`SUPERUSER`]; so does `first`, which needs no database to be there.
-    pub fn new(home: Home, first: Box<dyn Source>, source: Box<dyn Source>) -> Self {
-        Self { server: None, first, source, home }
+    /// `stands_for` is what `source` is the driver of.
+    pub fn new(
+        home: Home,
+        first: Box<dyn Source>,
+        source: Box<dyn Source>,
+        stands_for: spec::Source,
+    ) -> Self {
+        Self { server: None, first, source, stands_for, home }
     }
 }
 
@@ -139,6 +147,10 @@ impl Sandbox for PostgresSandbox {
 
     fn files(&self) -> &Path {
         self.home.path()
+    }
+
+    fn by_hand(&self) -> Option<&spec::Source> {
+        Some(&self.stands_for)
     }
 
     async fn tear_down(mut self: Box<Self>) {

@@ -91,6 +91,18 @@ pub struct Terraform {
     pub program: TerraformProgram,
     /// The module's variables.
     pub variables: BTreeMap<String, String>,
+    /// Where its state is kept.
+    pub state: TerraformState,
+}
+
+/// Where a module's state is kept, without which nothing knows of its machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TerraformState {
+    /// In the backend that the module names; without one the module is refused.
+    #[default]
+    Backend,
+    /// On the controller's host: whoever loses that loses the state, and a machine that goes on running with it.
+    Local,
 }
 
 /// What plans and applies a module.

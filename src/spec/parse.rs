@@ -14,7 +14,8 @@ use super::{
     approvals::{self, Approval},
     document::{self, Value},
     lint, lower,
-    places::{Path, Places},
+    names::VmName,
+    places::{Path, Places, path},
     schema::{Declaration, SCHEMA},
     suggest::{closest, listed, shown},
     walk::Walk,
@@ -28,6 +29,8 @@ pub struct Parsed {
     pub spec: Option<Spec>,
     /// What the revision approves, as far as it can be read; see [`approvals`].
     pub approvals: Vec<Approval>,
+    /// Where each machine names its template, for those who have the templates.
+    pub templates: BTreeMap<VmName, Location>,
     /// Every fault and warning, in the order of files and places.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -46,7 +49,17 @@ pub fn parse(files: &BTreeMap<String, Vec<u8>>) -> Parsed {
     drop_echoes(&mut diagnostics, &faulty_lines);
     sort(&mut diagnostics);
     let sound = diagnostics.iter().all(|diagnostic| diagnostic.severity < Severity::Error);
-    Parsed { spec: sound.then_some(lowered.spec), approvals: approvals.unwrap_or_default(), diagnostics }
+    Parsed {
+        templates: named_templates(&lowered.spec, &places),
+        spec: sound.then_some(lowered.spec),
+        approvals: approvals.unwrap_or_default(),
+        diagnostics,
+    }
+}
+
+fn named_templates(spec: &Spec, places: &Places) -> BTreeMap<VmName, Location> {
+    let place = |name: &VmName| places.find(&path(["vm", name.as_str(), "template"])).cloned();
+    spec.vms.keys().filter_map(|name| Some((name.clone(), place(name)?))).collect()
 }
 
 /// Of each file with faults of syntax the lines that have them, as bytes.

@@ -191,6 +191,8 @@ pub struct Drill {
     pub subject: DrillSubject,
     /// When.
     pub schedule: Cadence,
+    /// How it is restored.
+    pub how: DrillHow,
     /// Which restore point: `latest`, `random`.
     pub at: DrillPoint,
     /// What must hold afterwards.
@@ -204,6 +206,17 @@ pub enum DrillSubject {
     Backup(BackupName),
     /// A whole recovery.
     Recovery(RecoveryName),
+}
+
+/// How a drill restores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DrillHow {
+    /// As `restore` does.
+    #[default]
+    Backstay,
+    /// By the lines that runbooks print.
+    ByHand,
 }
 
 /// The restore point that a drill uses.

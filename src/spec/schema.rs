@@ -26,11 +26,11 @@ pub use backup::{
     Postgres, Rds, Redis, Server, Sqlite, Tls,
 };
 pub use machines::{
-    Ansible, Cloudformation, Configure, Libvirt, OnLoss, Ssh, Terraform, TerraformProgram, Vm,
+    Ansible, Cloudformation, Configure, Libvirt, OnLoss, Ssh, Terraform, TerraformProgram, TerraformState, Vm,
 };
 pub use policy::{CadenceForm, CatchUp, Keep, Policy, Verify, Window, default_grace};
 pub use recovery::{
-    Drill, DrillCheck, DrillCounts, DrillPoint, Recovery, RecoveryStage, RecoveryStep, WaitFor,
+    Drill, DrillCheck, DrillCounts, DrillHow, DrillPoint, Recovery, RecoveryStage, RecoveryStep, WaitFor,
 };
 pub use secret::Secret;
 pub use store::{ALERT_AT, Addressing, Azblob, Budget, Gcs, Local, S3, Sftp, Store};

@@ -10,6 +10,7 @@ use super::{
     BackupStatus, Declared, DrillStatus, Hold, MachineStatus, ObjectiveState, Overall, RecoveryStatus,
     Status, StoreState,
     drifted::Healing,
+    estimate::Estimate,
     words::{count, duration},
 };
 use crate::{
@@ -86,6 +87,8 @@ pub enum Concern {
     DrillOverdue,
     /// Something declared can't be done here.
     CannotRun,
+    /// Recovery would take nearly as long as it may, or will soon.
+    RtoAtRisk,
     /// Something undoes again and again what Backstay does.
     Fought,
     /// A machine differs from what is declared.
@@ -132,6 +135,7 @@ impl Concern {
             | Concern::LogReaderDown
             | Concern::DrillOverdue
             | Concern::CannotRun
+            | Concern::RtoAtRisk
             | Concern::Fought
             | Concern::MachineDrifted
             | Concern::Drifted => Overall::Partial,
@@ -169,6 +173,7 @@ impl Concern {
             Concern::LogReaderDown => "log-reader-down",
             Concern::DrillOverdue => "drill-overdue",
             Concern::CannotRun => "cannot-run",
+            Concern::RtoAtRisk => "rto-at-risk",
             Concern::Fought => "fought",
             Concern::MachineDrifted => "machine-drifted",
             Concern::Drifted => "drifted",
@@ -256,6 +261,20 @@ fn of_drill(name: &DrillName, drill: &DrillStatus, found: &mut Vec<Condition>) {
             format!("the last drill of {} took {took}; its objective allows {allowed}", drill.backup);
         say(Concern::SlowRecovery, message);
     }
+    if let (Some(estimate), Some(allowed)) = (&drill.estimate, drill.rto_seconds) {
+        at_risk(&format!("the restore of {}", drill.backup), estimate, allowed, &mut say);
+    }
+}
+
+fn at_risk(what: &str, estimate: &Estimate, allowed: u64, say: &mut dyn FnMut(Concern, String)) {
+    if estimate.puts_at_risk(Duration::from_secs(allowed)) {
+        let (now, soon) = (length(estimate.seconds), length(estimate.seconds_in_30_days));
+        let message = format!(
+            "{what} would take about {now}, and as the data grows {soon} in 30 days; its objective allows {}",
+            length(allowed)
+        );
+        say(Concern::RtoAtRisk, message);
+    }
 }
 
 /// Whether a machine is there as it is declared. Of one that can't be looked at here another condition tells.
@@ -291,6 +310,9 @@ fn of_recovery(name: &RecoveryName, recovery: &RecoveryStatus, found: &mut Vec<C
     if let Some((took, allowed)) = recovery.too_slow() {
         let (took, allowed) = (duration(took), duration(allowed));
         say(Concern::SlowRecovery, format!("the last one took {took}; its objective allows {allowed}"));
+    }
+    if let (Some(estimate), Some(allowed)) = (&recovery.estimate, recovery.rto_seconds) {
+        at_risk("it", estimate, allowed, &mut say);
     }
 }
 

@@ -5,11 +5,18 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::{
+    drill::lengths,
+    estimate::{self, Estimate},
+};
 use crate::{
-    artifact::recovered::{Part, RecoverySubject},
-    inventory::{Machine, Observed, RecoveryRun},
+    artifact::recovered::{Part, PartId, RecoverySubject},
+    inventory::{Machine, Observed, RecoveryHistory, RecoveryRun},
     plan::facts::Facts,
-    spec::names::{RecoveryName, VmName},
+    spec::{
+        Drill, DrillSubject, Recovery, RecoveryAction,
+        names::{BackupName, RecoveryName, VmName},
+    },
 };
 
 /// How a declared machine stands.
@@ -24,7 +31,7 @@ pub struct MachineStatus {
 }
 
 /// How a declared recovery stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RecoveryStatus {
     /// The last time that it was begun.
     pub last: Option<RunStatus>,
@@ -32,6 +39,8 @@ pub struct RecoveryStatus {
     pub last_whole: Option<RunStatus>,
     /// The longest that it may take, seconds.
     pub rto_seconds: Option<u64>,
+    /// How long it would take now; `None` while something of it was never measured.
+    pub estimate: Option<Estimate>,
     /// Why it can't run here, if so.
     pub cannot_run: Option<String>,
 }
@@ -98,9 +107,66 @@ pub(super) fn recoveries(facts: &Facts<'_>) -> BTreeMap<RecoveryName, RecoverySt
             last: history.last().map(RunStatus::of),
             last_whole: history.last_whole().map(RunStatus::of),
             rto_seconds: declared.rto(facts.spec).map(|rto| rto.as_secs()),
+            estimate: foreseen(facts, declared, &history),
             cannot_run: facts.cannot_run(&format!("recovery.{name}")).map(str::to_owned),
         };
         (name.clone(), status)
     });
     recoveries.collect()
+}
+
+/// How long a recovery would take: its longest way, each machine and program as long as the last time, each restore as long as the
+/// drills of its backup foresee, or as the last time where there are none.
+fn foreseen(facts: &Facts<'_>, declared: &Recovery, history: &RecoveryHistory) -> Option<Estimate> {
+    let (began, measured) = history.last_whole()?;
+    let waits = declared.waits(facts.spec);
+    let mut ends: Vec<Option<(u64, u64)>> = vec![None; declared.steps.len()];
+    // A step that waits for none that is left is ready; a recovery without a circle comes to its end.
+    while let Some(number) = (0..ends.len())
+        .find(|number| ends[*number].is_none() && waits[*number].iter().all(|before| ends[*before].is_some()))
+    {
+        let before = |of: fn(&(u64, u64)) -> u64| {
+            waits[number].iter().filter_map(|before| ends[*before].as_ref().map(of)).max().unwrap_or(0)
+        };
+        let (now, soon) = lasts(facts, &declared.steps[number].action, number, measured)?;
+        ends[number] = Some((before(|end| end.0) + now, before(|end| end.1) + soon));
+    }
+    let whole = ends.into_iter().collect::<Option<Vec<_>>>()?;
+    Some(Estimate {
+        seconds: whole.iter().map(|end| end.0).max()?,
+        seconds_in_30_days: whole.iter().map(|end| end.1).max()?,
+        measured: began,
+    })
+}
+
+/// How long a step lasts, now and in 30 days, seconds.
+fn lasts(
+    facts: &Facts<'_>,
+    action: &RecoveryAction,
+    number: usize,
+    measured: &RecoveryRun,
+) -> Option<(u64, u64)> {
+    if let RecoveryAction::Restore(backup) = action
+        && let Some(estimate) = of_drills(facts, backup)
+    {
+        return Some((estimate.seconds, estimate.seconds_in_30_days));
+    }
+    let made = PartId { step: number + 1, part: Part::Provision };
+    if matches!(action, RecoveryAction::Rebuild(_)) && !measured.has_done(made) {
+        return None;
+    }
+    let parts = measured.ended.iter().filter(|(id, _)| id.step == number + 1).map(|(_, it)| it.milliseconds);
+    let milliseconds = parts.reduce(|sum, it| sum + it)?;
+    let seconds = milliseconds.div_ceil(1000);
+    Some((seconds, seconds))
+}
+
+/// What the newest drill of a backup that passed foresees.
+fn of_drills(facts: &Facts<'_>, backup: &BackupName) -> Option<Estimate> {
+    let folder = facts.spec.moved.folder(backup);
+    let of_backup = |drill: &&Drill| matches!(&drill.subject, DrillSubject::Backup(name) if name == backup);
+    let drills = facts.spec.drills.iter().filter(|(_, drill)| of_backup(drill));
+    let passed = drills.filter_map(|(name, _)| facts.inventory.drill_history(name, &folder).passed);
+    let newest = passed.max_by_key(|passed| passed.began)?;
+    estimate::restore(&newest, &lengths(facts, backup), facts.now)
 }

@@ -13,9 +13,7 @@ mod transfer;
 mod walk;
 
 use std::{
-    fmt,
     ops::Range,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -27,9 +25,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, OnceCell};
-use zeroize::Zeroizing;
 
 use self::{fault::Fault, login::Login, session::Session};
+pub use crate::ssh::Identity;
+
 use super::{Capabilities, Held, Listed, Put, Stat, Store, StoreError, probe};
 use crate::{artifact::layout::ObjectName, inventory::StoreRules};
 
@@ -54,24 +53,6 @@ pub struct SftpOptions {
 
 /// Silence of a host that ends a call, unless declared otherwise.
 pub const DEFAULT_SILENCE: Duration = Duration::from_secs(60);
-
-/// A private key.
-#[derive(Clone)]
-pub enum Identity {
-    /// A file that only its owner can read.
-    File(PathBuf),
-    /// The key itself; given to `ssh` in a private file that is removed with the connection.
-    Key(Zeroizing<String>),
-}
-
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Identity::File(path) => f.debug_tuple("File").field(path).finish(),
-            Identity::Key(_) => f.write_str("Key(…)"),
-        }
-    }
-}
 
 /// A folder of another host. Clones share one connection.
 #[derive(Clone)]

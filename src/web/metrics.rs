@@ -246,12 +246,15 @@ fn stores(registry: &mut Registry, status: &Status) {
 /// What the last drills came to.
 fn drills(registry: &mut Registry, status: &Status, now: Timestamp) {
     let family = Family::<DrillLabels, Gauge>::default;
-    let (last, passed, took, ages) = (family(), family(), family(), family());
+    let (last, passed, took, ages, estimates) = (family(), family(), family(), family(), family());
     let whole = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
     for (name, drill) in &status.drills {
         let labels = DrillLabels { drill: name.to_string(), backup: drill.backup.to_string() };
         if let Some(at) = drill.last_passed {
             ages.get_or_create(&labels).set(now.duration_since(at).as_secs());
+        }
+        if let Some(estimate) = &drill.estimate {
+            estimates.get_or_create(&labels).set(whole(estimate.seconds));
         }
         if let Some(result) = &drill.last {
             last.get_or_create(&labels).set(result.began.as_second());
@@ -264,6 +267,7 @@ fn drills(registry: &mut Registry, status: &Status, now: Timestamp) {
     registry.register("drill_last_timestamp_seconds", "When the last drill began", last);
     registry.register("drill_passed", "Whether the last drill passed", passed);
     registry.register("drill_recovery_seconds", "How long the last drill took to usable data", took);
+    registry.register("drill_estimate_seconds", "How long the restore would take now", estimates);
     registry.register("drill_last_passed_age_seconds", "How long ago the last drill began that passed", ages);
 }
 

@@ -62,9 +62,14 @@ const DRIVERS: &[&str] = &[
     "sources::dynamodb",
     "sources::git",
     "sources::s3",
+    "provisioners::cloudformation",
+    "provisioners::terraform",
     "schedulers::controller",
     "schedulers::cron",
     "schedulers::systemd",
+    "provisioners::libvirt",
+    "provisioners::ansible",
+    "provisioners::ssh",
 ];
 
 /// One file of the crate: its module path (`plan::check`) and its code without comments and unit tests.
@@ -167,7 +172,7 @@ fn faults(module: &Module) -> Vec<String> {
             forbid(driver, "only `drivers` names single drivers");
         }
     }
-    if ["aws", "stores", "sources", "schedulers"].contains(&top) {
+    if ["aws", "stores", "sources", "schedulers", "provisioners"].contains(&top) {
         for shell in
             ["apply", "observe", "reconcile", "daemon", "web", "cli", "drivers", "config", "git", "render"]
         {

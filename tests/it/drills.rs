@@ -26,6 +26,7 @@ fn nightly_drill(at: DrillPoint) -> spec::Drill {
     spec::Drill {
         subject: DrillSubject::Backup(backup("agama")),
         schedule: cron("0 4 * * *"),
+        how: Default::default(),
         at,
         checks: Vec::new(),
     }
@@ -79,7 +80,7 @@ fn one(world: &World) -> Drill {
 }
 
 fn request(point: Option<Point>, from: Option<&str>) -> Request {
-    Request { drill: "trial".parse().unwrap(), point, from: from.map(store), seed: 7 }
+    Request { drill: "trial".parse().unwrap(), point, from: from.map(store), seed: 7, how: None }
 }
 
 fn manual(world: &World, request: Request) -> Result<Plan, CannotDrill> {

@@ -117,6 +117,7 @@ pub fn artifact(kind: Kind, at: Timestamp, random: u64) -> StoredArtifact {
         position: None,
         log: None,
         bytes: 1000,
+        length: 4096,
         condition: Condition::Good,
         verified: Verified { metadata: Some(at), ..Verified::default() },
         held: None,
@@ -422,6 +423,7 @@ impl World {
             checks: Vec::new(),
             rpo_seconds: None,
             rto_seconds: None,
+            bytes: 0,
             sealed: None,
         }
     }

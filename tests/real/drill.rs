@@ -108,6 +108,9 @@ fn a_database_of_mariadb_is_drilled_by_itself_and_on_demand_and_its_status_tells
     );
     let dry = fleet.expect(&["drill", "trial", "--dry-run"], 0);
     assert!(dry.contains("drill trial: shop"), "{dry}");
+    // With the kit's script and the engine's own client, as the runbook prints it.
+    let by_hand = told(&fleet.expect(&["drill", "trial", "--by-hand", "-o", "json"], 0));
+    assert_eq!(verdicts(&by_hand), ["passed"; 3], "{by_hand:#}");
     assert_gone(place.path());
     assert!(processes_of(place.path()).is_empty());
     let records = fleet.stored_records();

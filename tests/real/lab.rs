@@ -6,6 +6,7 @@ pub mod fleet;
 pub mod held;
 pub mod influxdb;
 pub mod influxdb2;
+pub mod libvirt;
 pub mod mariadb;
 pub mod mongodb;
 pub mod moto;

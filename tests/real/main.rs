@@ -1,5 +1,7 @@
 //! Tests against real servers, which they start themselves.
 
+#[path = "../conformance/machines.rs"]
+mod machine_conformance;
 #[path = "../conformance/sources.rs"]
 mod source_conformance;
 #[path = "../conformance/stores.rs"]
@@ -8,6 +10,9 @@ mod store_conformance;
 mod lab;
 
 mod buckets;
+mod cloudformation;
+mod cloudformation_tricks;
+mod disaster;
 mod drill;
 mod dynamodb;
 mod dynamodb_job;
@@ -20,6 +25,7 @@ mod influxdb2;
 mod influxdb2_job;
 mod influxdb_job;
 mod local;
+mod machines;
 mod main_job;
 mod mongodb;
 mod mongodb_job;
@@ -47,3 +53,4 @@ mod s3_source_hostile;
 mod s3_source_job;
 mod schedulers;
 mod sftp;
+mod terraform;

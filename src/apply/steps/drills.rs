@@ -56,6 +56,7 @@ impl World {
             checks: ended.findings.iter().map(|finding| finding.verdict).collect(),
             rpo_seconds: drill.is_newest.then(|| u64::try_from(age).unwrap_or(0)),
             rto_seconds: ended.usable_after.map(|length| length.as_secs()),
+            bytes: ended.bytes,
             sealed: self.seal(&drill.store, &ended.findings)?,
         };
         for store in self.stores_of_ours() {
@@ -74,8 +75,13 @@ impl World {
             Ok(sandbox) => sandbox,
             Err(refusal) => return Ok(could_not_run(refusal.to_string())),
         };
-        let order =
-            Order { manifests: &manifests, logs: &logs, until: drill.until.as_ref(), checks: &drill.checks };
+        let order = Order {
+            manifests: &manifests,
+            logs: &logs,
+            until: drill.until.as_ref(),
+            how: drill.how,
+            checks: &drill.checks,
+        };
         let progress = self.listener.progress(step);
         let means = Means { folder, keys: &self.keys, progress: &progress };
         Ok(drill::drill(&order, sandbox, &means).await?)
@@ -111,6 +117,7 @@ fn could_not_run(why: String) -> Ended {
         stages: Vec::new(),
         findings: Vec::new(),
         usable_after: None,
+        bytes: 0,
     }
 }
 

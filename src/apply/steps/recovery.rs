@@ -185,7 +185,10 @@ impl World {
 
     async fn provisioner(&self, vm: &VmName) -> Result<Box<dyn Provisioner>, Failure> {
         let declared = self.vm(vm)?;
-        self.drivers.provisioner(declared, &self.templates().await?).await.map_err(stalled)
+        self.drivers
+            .provisioner(&self.spec.fleet.name, declared, &self.templates().await?)
+            .await
+            .map_err(stalled)
     }
 
     /// What runs programs on a machine that runs.

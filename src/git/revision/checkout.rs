@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(read.keys().map(String::as_str).collect::<Vec<_>>(), ["a.tera", "mail/b.tera"]);
         let into = tempfile::tempdir().unwrap();
         write_tree(repo.path(), &id, into.path()).unwrap();
-        assert_eq!(templates_in(into.path()).unwrap(), read);
+        assert_eq!(templates_in(&into.path().join("templates")).unwrap(), read);
         let (bare, id) = committed(&[("fleet.toml", PLAIN, b"")]);
         assert_eq!(templates(bare.path(), &id).unwrap(), BTreeMap::new());
         assert!(matches!(templates(bare.path(), "nothing"), Err(RevisionError::NoCommit(_))));

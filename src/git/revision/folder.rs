@@ -11,7 +11,6 @@ use std::{
 use rustix::fs::{Dir, FileType, Mode, OFlags, open, openat};
 
 use super::{Budget, LONGEST_FILE, RevisionError, declares, joined, parts};
-use crate::templates;
 
 /// Reads every `*.toml` in the folder `folder` of the working tree `root` (which may itself be reached by a symbolic
 /// link), by its path in that folder. Symbolic links inside are left out, and so are `.git`, devices and pipes.
@@ -19,12 +18,15 @@ pub fn read_folder(root: &Path, folder: &str) -> Result<BTreeMap<String, Vec<u8>
     read_wanted(root, folder, declares)
 }
 
-/// Reads the templates in the folder `templates` of the working tree `root`, by their paths in it; none where there is no such
-/// folder. What is no text is left out.
-pub fn templates_in(root: &Path) -> Result<BTreeMap<String, String>, RevisionError> {
-    match read_wanted(root, templates::FOLDER, |_| true) {
+/// Reads the templates in `folder`, by their paths in it; none where there is no such folder. What is no text is left out.
+pub fn templates_in(folder: &Path) -> Result<BTreeMap<String, String>, RevisionError> {
+    match read_wanted(folder, "", |_| true) {
         Ok(files) => Ok(super::texts(files)),
-        Err(RevisionError::NoFolder { .. }) => Ok(BTreeMap::new()),
+        Err(RevisionError::Disk { path, error })
+            if path == folder && error.kind() == io::ErrorKind::NotFound =>
+        {
+            Ok(BTreeMap::new())
+        }
         Err(error) => Err(error),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Lower, below, cadence_of, word};
 use crate::spec::{
-    Drill, DrillCheck, DrillPoint, DrillSubject, Expected,
+    Drill, DrillCheck, DrillHow, DrillPoint, DrillSubject, Expected,
     names::DrillName,
     places::{Path, path},
     schema,
@@ -25,6 +25,10 @@ impl Lower<'_> {
         Some(Drill {
             subject: subject?,
             schedule: cadence_of(drill.schedule?),
+            how: match drill.how.unwrap_or_default() {
+                schema::DrillHow::Backstay => DrillHow::Backstay,
+                schema::DrillHow::ByHand => DrillHow::ByHand,
+            },
             at: match drill.at.unwrap_or_default() {
                 schema::DrillPoint::Latest => DrillPoint::Latest,
                 schema::DrillPoint::Random => DrillPoint::Random,

@@ -2,7 +2,8 @@
 
 use super::{Lower, below, store::secret, word};
 use crate::spec::{
-    Ansible, Cloudformation, Libvirt, OnLoss, Provision, Ssh, Terraform, TerraformProgram, Vm,
+    Ansible, Cloudformation, Libvirt, OnLoss, Provision, Ssh, Terraform, TerraformProgram, TerraformState,
+    Vm,
     names::VmName,
     places::{Path, path},
     schema,
@@ -92,5 +93,9 @@ fn terraform_of(terraform: schema::Terraform) -> Terraform {
             schema::TerraformProgram::Tofu => TerraformProgram::Tofu,
         },
         variables: terraform.variables,
+        state: match terraform.state.unwrap_or_default() {
+            schema::TerraformState::Backend => TerraformState::Backend,
+            schema::TerraformState::Local => TerraformState::Local,
+        },
     }
 }

@@ -120,6 +120,19 @@ pub struct Terraform {
     /// The module's variables.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
+    /// Where the module's state is kept. Default: `backend`.
+    pub state: Option<TerraformState>,
+}
+
+/// Where a module's state is kept.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TerraformState {
+    /// In the backend that the module names.
+    #[default]
+    Backend,
+    /// On the controller's host, with which it may be lost.
+    Local,
 }
 
 /// What plans and applies a module.

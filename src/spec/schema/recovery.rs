@@ -98,6 +98,8 @@ pub struct Drill {
     pub schedule: Option<CadenceForm>,
     /// Which restore point. Default: `latest`.
     pub at: Option<DrillPoint>,
+    /// How it is restored: `by-hand` runs the commands that the runbook prints, and replays no logs. Default: `backstay`.
+    pub how: Option<DrillHow>,
     /// What must hold afterwards.
     #[serde(default)]
     pub check: Vec<DrillCheck>,
@@ -134,6 +136,17 @@ pub struct DrillCheck {
 pub enum DrillCounts {
     /// What the capture counted.
     Captured,
+}
+
+/// How a drill restores.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DrillHow {
+    /// As `restore` does.
+    #[default]
+    Backstay,
+    /// By the commands that the runbook prints.
+    ByHand,
 }
 
 /// The restore point that a drill uses.

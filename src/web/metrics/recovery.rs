@@ -52,13 +52,16 @@ fn machines(registry: &mut Registry, status: &Status) {
 
 fn recoveries(registry: &mut Registry, status: &Status) {
     let family = Family::<RecoveryLabels, Gauge>::default;
-    let (last, whole, took, objective) = (family(), family(), family(), family());
+    let (last, whole, took, objective, estimates) = (family(), family(), family(), family(), family());
     let worked = Family::<PartLabels, Gauge>::default();
     let seconds = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
     for (name, recovery) in &status.recoveries {
         let labels = RecoveryLabels { recovery: name.to_string() };
         if let Some(rto) = recovery.rto_seconds {
             objective.get_or_create(&labels).set(seconds(rto));
+        }
+        if let Some(estimate) = &recovery.estimate {
+            estimates.get_or_create(&labels).set(seconds(estimate.seconds));
         }
         if let Some(run) = &recovery.last {
             last.get_or_create(&labels).set(run.began.as_second());
@@ -77,5 +80,6 @@ fn recoveries(registry: &mut Registry, status: &Status) {
     registry.register("recovery_whole", "Whether the last recovery came to its end", whole);
     registry.register("recovery_seconds", "How long the last one took that came to its end", took);
     registry.register("recovery_part_seconds", "How long of it was worked for each purpose", worked);
+    registry.register("recovery_estimate_seconds", "How long a recovery would take now", estimates);
     registry.register("recovery_rto_seconds", "The longest that a recovery may take", objective);
 }

@@ -16,6 +16,8 @@ use backstay::{
     inventory::{Machine, MachineAddress, Running},
     plan::{
         CannotRun,
+        action::SandboxKind,
+        drill,
         recovery::{Begin, Request},
         restore::Point,
     },
@@ -24,10 +26,12 @@ use backstay::{
     render::{
         Palette,
         recovery::{Report, report},
+        runbook::Format,
     },
+    sandboxes::Sandbox,
     schedulers::Scheduler,
     sources::Source,
-    spec::{self, Spec},
+    spec::{self, Spec, names::FleetName},
     status::Concern,
     stores::Store,
     templates::Templates,
@@ -103,7 +107,16 @@ impl Registry for Site {
         self.inner.source(declared).await
     }
 
-    async fn provisioner(&self, _: &spec::Vm, _: &Templates) -> Result<Box<dyn Provisioner>, Refusal> {
+    async fn sandbox(&self, kind: SandboxKind, declared: &spec::Source) -> Result<Box<dyn Sandbox>, Refusal> {
+        self.inner.sandbox(kind, declared).await
+    }
+
+    async fn provisioner(
+        &self,
+        _: &FleetName,
+        _: &spec::Vm,
+        _: &Templates,
+    ) -> Result<Box<dyn Provisioner>, Refusal> {
         Ok(Box::new(InMemory(self.ground.clone())))
     }
 
@@ -132,7 +145,17 @@ async fn captured() -> (Fleet, Controller, Arc<Ground>) {
         template = "counter.yaml.tera"
         ssh = {{ identity = {{ env = "COUNTER" }} }}
         libvirt = {{ image = "/srv/base.qcow2" }}
+        [contact.dba]
+        name = "Ada <ops>"
+        phone = "+372 5550100"
+        [drill.shop]
+        backup = "shop"
+        schedule = "0 4 1 1 *"
+        how = "by-hand"
+        check = [{{ counts = "captured" }}, {{ sql = "select count(*) from sold", equals = "10" }}]
         [recovery.site]
+        description = "The counter is lost"
+        contact = "dba"
         rto = "1h"
         steps = [
           {{ rebuild = "counter" }},
@@ -242,4 +265,71 @@ async fn what_a_recovery_would_make_is_told_before_it_is_made() {
     let told: Vec<_> = previews.into_values().collect();
     assert_eq!(told, [Ok(vec!["a machine in memory".to_owned()])]);
     assert!(ground.machine.lock().unwrap().is_none());
+}
+
+fn shop_drill() -> Ask {
+    Ask::Drill(vec![drill::Request {
+        drill: "shop".parse().unwrap(),
+        point: None,
+        from: None,
+        seed: 1,
+        how: None,
+    }])
+}
+
+#[tokio::test]
+async fn the_runbook_prints_every_command_and_the_drill_by_hand_runs_them() {
+    let (fleet, controller, _) = captured().await;
+    let (runbooks, templates) = controller.runbooks(&[], &Default::default()).await.unwrap();
+    let templates = templates.unwrap();
+    let [runbook] = runbooks.as_slice() else { panic!("{runbooks:?}") };
+    let page = runbook.render(Format::Markdown, &templates).unwrap();
+    let id = fleet.manifests("vault", "shop")[0].trim_end_matches(".json").to_owned();
+    for part in [
+        "The counter is lost",
+        "+372 5550100",
+        "backstay rebuild --recovery site --resume",
+        &format!("sh restore.sh -s allowed_signers -i identity.txt STORE pavroto shop {id} out-shop"),
+        "cp --no-clobber out-shop/01-shop.db out-shop-restored",
+        "ssh counter 'systemctl start shop'",
+        "a machine in memory",
+        "flowchart TD",
+        "| shop | 2 days | 1h |",
+    ] {
+        assert!(page.contains(part), "{part:?} is not in:\n{page}");
+    }
+    let page = runbook.render(Format::Html, &templates).unwrap();
+    assert!(page.contains("<svg") && page.contains("Ada &lt;ops&gt;"), "{page}");
+
+    let drilled = apply(&controller, &shop_drill()).await.unwrap();
+    let outcome = drilled.outcomes.values().next().unwrap();
+    let Outcome::Done(done) = outcome else { panic!("{outcome:?}") };
+    let report = done.drilled.as_ref().unwrap();
+    assert!(report.drilled.outcome.is_passed(), "{report:?}");
+    assert_eq!(report.findings.len(), 2);
+    // What it measured foresees how long the next restore takes.
+    let pass = controller.plan(&Ask::Everything, &Default::default()).await.unwrap();
+    assert!(pass.status.drills["shop"].estimate.is_some(), "{:?}", pass.status.drills);
+}
+
+#[tokio::test]
+async fn a_drill_by_hand_of_an_altered_pack_fails() {
+    let (fleet, controller, _) = captured().await;
+    for store in ["vault", "offsite"] {
+        let packs = fleet.path("stores").join(store).join("pavroto/shop/packs");
+        let pack = super::objects_below(&packs).into_iter().find(|path| path.ends_with("0")).unwrap();
+        let mut content = fs::read(&pack).unwrap();
+        let middle = content.len() / 2;
+        content[middle] ^= 1;
+        let mut permissions = fs::metadata(&pack).unwrap().permissions();
+        std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o600);
+        fs::set_permissions(&pack, permissions).unwrap();
+        fs::write(&pack, content).unwrap();
+    }
+    let drilled = apply(&controller, &shop_drill()).await.unwrap();
+    let Outcome::Done(done) = drilled.outcomes.values().next().unwrap() else { panic!() };
+    let report = done.drilled.as_ref().unwrap();
+    assert_eq!(report.drilled.outcome.as_str(), "failed", "{report:?}");
+    let why = report.why.as_deref().unwrap_or_default();
+    assert!(why.contains("restore.sh"), "{why}");
 }

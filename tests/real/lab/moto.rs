@@ -42,6 +42,8 @@ pub fn options(endpoint: String, table: &str) -> DynamodbOptions {
 /// moto's server, with an account that holds nothing.
 pub struct Moto {
     _folder: TempDir,
+    #[allow(dead_code, reason = "it is there as long as the server")]
+    module: Option<TempDir>,
     port: u16,
     server: Server,
 }
@@ -68,7 +70,15 @@ impl Moto {
             .stderr(log);
         let mut server = Server::start(&mut command);
         server.wait_for_port(port);
-        Self { _folder: folder, port, server }
+        Self { _folder: folder, module: None, port, server }
+    }
+
+    /// Starts it with stacks that make and delete what moto's leave out: see `moto_stacks.py`.
+    pub fn with_stacks() -> Self {
+        let module = tempfile::tempdir().unwrap();
+        std::fs::write(module.path().join("sitecustomize.py"), include_str!("moto_stacks.py")).unwrap();
+        let moto = Self::with(&[("PYTHONPATH", module.path().to_str().unwrap())]);
+        Self { module: Some(module), ..moto }
     }
 
     pub fn kill(&mut self) {
@@ -111,15 +121,22 @@ impl Moto {
     }
 
     async fn iam(&self, form: &[(&str, &str)]) -> String {
-        let form = [form, &[("Version", "2010-05-08")]].concat();
+        self.query("iam", "2010-05-08", form).await
+    }
+
+    /// A call of one of the services that speak the query protocol, as the owner of the account; the XML of its answer.
+    pub async fn query(&self, service: &str, version: &str, form: &[(&str, &str)]) -> String {
+        let form = [form, &[("Version", version)]].concat();
         let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
         let body: Vec<String> =
             form.iter().map(|(key, value)| format!("{}={}", encode(key), encode(value))).collect();
-        let scope = "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/iam/aws4_request, SignedHeaders=host, Signature=0";
+        let scope = format!(
+            "AWS4-HMAC-SHA256 Credential={KEY_ID}/20260101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0"
+        );
         let request = reqwest::Client::new().post(self.endpoint()).header("authorization", scope);
         let request = request.header("content-type", "application/x-www-form-urlencoded");
         let answer = request.body(body.join("&")).send().await.unwrap();
-        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+        assert!(answer.status().is_success(), "{form:?}: {}", answer.text().await.unwrap());
         answer.text().await.unwrap()
     }
 
@@ -209,4 +226,10 @@ async fn hand_on(State(between): State<GoBetween>, headers: HeaderMap, body: Byt
     let mut answer = serde_json::from_str(&text).unwrap();
     alter(&asked, &mut answer);
     (status, answer.to_string())
+}
+
+/// The contents of every element of this name in an answer, in their order.
+pub fn elements(xml: &str, name: &str) -> Vec<String> {
+    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+    xml.split(&open).skip(1).filter_map(|rest| Some(rest.split_once(&close)?.0.to_owned())).collect()
 }

@@ -1,0 +1,50 @@
+//! Machines by stacks of CloudFormation and by modules of Terraform: what makes them.
+
+use super::{Drivers, Refusal, cloudformation_host};
+use crate::{
+    aws::{self, CloudformationOptions},
+    provisioners::{
+        Provisioner,
+        cloudformation::{CloudformationProvisioner, Declared, Wanted},
+        terraform::{Module, TerraformProvisioner},
+    },
+    spec::{self, names::FleetName},
+    templates::{Templates, stacks},
+};
+
+impl Drivers {
+    pub(super) async fn stack(
+        &self,
+        fleet: &FleetName,
+        vm: &spec::Vm,
+        stack: &spec::Cloudformation,
+        templates: &Templates,
+    ) -> Result<Box<dyn Provisioner>, Refusal> {
+        let body = stacks::stack(fleet, vm, stack, templates)?;
+        let wanted = Wanted::of(Declared { fleet, vm: &vm.name, stack, body: &body })?;
+        let options = CloudformationOptions {
+            region: stack.region.clone(),
+            endpoint: stack.endpoint.clone(),
+            credentials: self.access_key(stack.credentials.as_ref(), &cloudformation_host(stack)).await?,
+            silence: aws::DEFAULT_SILENCE,
+        };
+        Ok(Box::new(CloudformationProvisioner::new(options, wanted)?))
+    }
+
+    pub(super) fn module(
+        &self,
+        fleet: &FleetName,
+        vm: &spec::Vm,
+        declared: &spec::Terraform,
+        templates: &Templates,
+    ) -> Result<Box<dyn Provisioner>, Refusal> {
+        let module = Module {
+            fleet: fleet.clone(),
+            vm: vm.name.clone(),
+            declared: declared.clone(),
+            body: stacks::module(fleet, vm, declared, templates)?,
+            folder: self.scratch.join("terraform"),
+        };
+        Ok(Box::new(TerraformProvisioner::new(module)?))
+    }
+}

@@ -1,0 +1,281 @@
+//! What a person types to do by hand what a restore does: with the recovery kit and the engines' own programs, without Backstay.
+//!
+//! The same lines stand in runbooks and are run by drills: as text for a shell, and as programs that are started without one.
+
+use std::fmt;
+
+use crate::{
+    artifact::ArtifactId,
+    spec::{
+        PostgresMethod, Server, Source, StorePlace,
+        names::{FleetName, FolderName},
+    },
+};
+
+/// A program with its arguments, its input from a file where one is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The program and its arguments.
+    pub program: Vec<String>,
+    /// The file that it reads.
+    pub input: Option<String>,
+}
+
+/// `mariadb --user=root shop < out/01-shop.sql`
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<String> = self.program.iter().map(|word| quoted(word)).collect();
+        f.write_str(&words.join(" "))?;
+        self.input.as_ref().map_or(Ok(()), |file| write!(f, " < {}", quoted(file)))
+    }
+}
+
+/// A word as a POSIX shell reads it back (Shell Command Language, 2.2 Quoting).
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+/// A step that is done by hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hand {
+    /// This is typed.
+    Type(Line),
+    /// This is to be known or done first.
+    Know(String),
+}
+
+fn line<const N: usize>(program: [&str; N]) -> Line {
+    Line { program: program.map(str::to_owned).into(), input: None }
+}
+
+fn typed(program: Vec<String>, input: Option<&str>) -> Hand {
+    Hand::Type(Line { program, input: input.map(str::to_owned) })
+}
+
+/// Where what is needed lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The kit's `restore.sh`.
+    pub script: String,
+    /// The kit's `allowed_signers`.
+    pub signers: String,
+    /// The age identity of one of the recipients.
+    pub identity: String,
+    /// The folder that holds the store's content.
+    pub store: String,
+    /// The new folder for what comes out.
+    pub out: String,
+}
+
+/// What brings a backup's objects from a store into the folder `to`.
+pub fn fetch(store: &StorePlace, fleet: &FleetName, backup: &FolderName, to: &str) -> Hand {
+    let target = format!("{to}/{fleet}");
+    match store {
+        StorePlace::Local { path } => {
+            Hand::Know(format!("the store is {}: use that folder as {to}, or a copy of it", path.display()))
+        }
+        StorePlace::Sftp(sftp) => {
+            let from =
+                format!("{}@{}:{}/{fleet}/{backup}", sftp.user, sftp.host, sftp.path.trim_end_matches('/'));
+            let port = sftp.port.to_string();
+            Hand::Type(line(["sftp", "-r", "-P", &port, &from, &target]))
+        }
+        StorePlace::S3(s3) => {
+            let prefix = [s3.prefix.as_str(), fleet.as_str(), backup.as_str()];
+            let key = prefix.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
+            let from = format!("s3://{}/{key}", s3.bucket);
+            let mut words = line(["aws", "s3", "sync", &from, &format!("{target}/{backup}")]);
+            words.program.extend(["--region".to_owned(), s3.region.clone()]);
+            let endpoint = s3.endpoint.iter().flat_map(|url| ["--endpoint-url".to_owned(), url.clone()]);
+            words.program.extend(endpoint);
+            Hand::Type(words)
+        }
+        StorePlace::Azblob { account, container, .. } => Hand::Know(format!(
+            "download {fleet}/{backup} of container {container} of {account} into {target}"
+        )),
+        StorePlace::Gcs { bucket, .. } => {
+            Hand::Know(format!("download {fleet}/{backup} of bucket {bucket} into {target}"))
+        }
+    }
+}
+
+/// What checks and decrypts an artifact, with those that it requires.
+pub fn bring(place: &Place, fleet: &FleetName, backup: &FolderName, artifact: ArtifactId) -> Line {
+    line([
+        "sh",
+        &place.script,
+        "-s",
+        &place.signers,
+        "-i",
+        &place.identity,
+        &place.store,
+        fleet.as_str(),
+        backup.as_str(),
+        &artifact.to_string(),
+        &place.out,
+    ])
+}
+
+/// What loads what came out, `files` in their order, into a source that is empty; for files and archives into the folder `folder`.
+pub fn load(source: &Source, files: &[String], folder: &str) -> Vec<Hand> {
+    let Some(file) = files.last() else { return Vec::new() };
+    match source {
+        Source::Mysql(mysql) if mysql.method == crate::spec::MysqlMethod::Logical => {
+            mysql_dump(&mysql.server, file)
+        }
+        Source::Mysql(_) => vec![Hand::Know(
+            "see \"By hand\" in docs/mysql.md: mbstream and mariabackup --prepare, once for each file".into(),
+        )],
+        Source::Postgres(postgres) => match (&postgres.method, postgres.server.databases.as_slice()) {
+            (PostgresMethod::Logical, [one]) => postgres_archive(&postgres.server, one, file),
+            (PostgresMethod::Logical, _) => {
+                let connection = postgres_connection(&postgres.server);
+                let words = ["psql"].map(str::to_owned).into_iter().chain(connection);
+                let rest = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname=postgres", "--file"];
+                vec![typed(words.chain(rest.map(str::to_owned)).chain([file.clone()]).collect(), None)]
+            }
+            (PostgresMethod::Physical { .. }, _) => vec![
+                Hand::Type(line(["mkdir", "-m", "700", folder])),
+                Hand::Type(line(["tar", "-xf", file, "-C", folder])),
+                Hand::Know(format!(
+                    "give {folder} to the server's user, and start PostgreSQL of the same version on it"
+                )),
+            ],
+        },
+        Source::Sqlite { .. } => vec![made(folder), Hand::Type(line(["cp", "--no-clobber", file, folder]))],
+        Source::Files(_) => vec![made(folder), Hand::Type(line(["tar", "-xpf", file, "-C", folder]))],
+        Source::Influxdb(influxdb) => {
+            let host = format!("{}:{}", influxdb.server.host, influxdb.rpc_port);
+            let mut all = vec![made(folder), Hand::Type(line(["tar", "-xf", file, "-C", folder]))];
+            all.extend(influxdb.server.databases.iter().map(|name| {
+                let from = format!("{folder}/{name}");
+                Hand::Type(line(["influxd", "restore", "-portable", "-host", &host, "-db", name, &from]))
+            }));
+            if influxdb.server.databases.is_empty() {
+                all.push(Hand::Know(format!(
+                    "influxd restore -portable -host {host} -db NAME {folder}/NAME, for each"
+                )));
+            }
+            all
+        }
+        Source::Mongodb(_) => vec![Hand::Type(line(["mongorestore", &format!("--archive={file}")]))],
+        Source::S3(s3) => vec![
+            made(folder),
+            Hand::Type(line(["tar", "-xf", file, "-C", folder])),
+            Hand::Know("a version's name ends in ?versionId=…, the newest of a name comes first".into()),
+            Hand::Type(line(["aws", "s3", "sync", folder, &format!("s3://{}", s3.bucket)])),
+        ],
+        Source::Redis(_) => {
+            vec![Hand::Know(format!("start Redis with --dir and --dbfilename of {file}: docs/redis.md"))]
+        }
+        Source::Etcd(_) => {
+            vec![Hand::Type(line(["etcdutl", "snapshot", "restore", file, "--data-dir", folder]))]
+        }
+        Source::Influxdb2(_) => vec![Hand::Know("see \"By hand\" in docs/influxdb2.md".into())],
+        Source::Dynamodb(_) => vec![Hand::Know("see \"By hand\" in docs/dynamodb.md".into())],
+        Source::Rds { .. } => Vec::new(),
+    }
+}
+
+fn made(folder: &str) -> Hand {
+    Hand::Type(line(["mkdir", "-p", "-m", "700", folder]))
+}
+
+fn mysql_dump(server: &Server, file: &str) -> Vec<Hand> {
+    let client = |rest: Vec<String>| {
+        ["mariadb".to_owned()].into_iter().chain(mysql_connection(server)).chain(rest).collect()
+    };
+    match server.databases.as_slice() {
+        [one] => {
+            let create = format!("--execute=CREATE DATABASE `{}`", one.replace('`', "``"));
+            vec![typed(client(vec![create]), None), typed(client(vec![one.clone()]), Some(file))]
+        }
+        _ => vec![typed(client(Vec::new()), Some(file))],
+    }
+}
+
+fn mysql_connection(server: &Server) -> Vec<String> {
+    let user = server.user.iter().map(|user| format!("--user={user}"));
+    // The client asks for it on the terminal.
+    let password = server.password.iter().map(|_| "--password".to_owned());
+    user.chain(address(server, "--socket")).chain(password).collect()
+}
+
+fn postgres_archive(server: &Server, database: &str, file: &str) -> Vec<Hand> {
+    let connection = postgres_connection(server);
+    let program = |name: &str, rest: Vec<String>| {
+        typed([name.to_owned()].into_iter().chain(connection.clone()).chain(rest).collect(), None)
+    };
+    let into = format!("--dbname={database}");
+    let restore = ["--no-owner", "--no-privileges", "--exit-on-error", &into, file].map(str::to_owned);
+    vec![
+        Hand::Know(
+            "an archive of one database holds no roles: it comes back without owners and grants".into(),
+        ),
+        program("createdb", vec!["--maintenance-db=postgres".to_owned(), database.to_owned()]),
+        program("pg_restore", restore.into()),
+    ]
+}
+
+fn postgres_connection(server: &Server) -> Vec<String> {
+    let user = server.user.iter().map(|user| format!("--username={user}"));
+    let address = match &server.socket {
+        // Its clients take the folder of the socket for the host.
+        Some(socket) => {
+            let folder = socket.parent().map(|folder| format!("--host={}", folder.display()));
+            folder.into_iter().collect()
+        }
+        None => address(server, "--socket"),
+    };
+    user.chain(address).collect()
+}
+
+fn address(server: &Server, socket: &str) -> Vec<String> {
+    match &server.socket {
+        Some(path) => vec![format!("{socket}={}", path.display())],
+        None => {
+            let port = server.port.map(|port| format!("--port={port}"));
+            [format!("--host={}", server.host)].into_iter().chain(port).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{BinaryLogs, Mysql, MysqlMethod, SecretRef, Tls};
+
+    #[test]
+    fn words_are_quoted_as_a_shell_reads_them_back_and_no_password_is_printed() {
+        let server = Server {
+            host: "pavroto-2".into(),
+            port: Some(3306),
+            socket: None,
+            user: Some("backup".into()),
+            password: Some(SecretRef::File("/etc/backstay/secrets/agama".into())),
+            databases: vec!["a`b 'c".into()],
+            tls: Tls::Default,
+        };
+        let mysql = Mysql { server, method: MysqlMethod::Logical, binary_logs: BinaryLogs::Left };
+        let hands = load(&Source::Mysql(mysql), &["out/01-a b.sql".to_owned()], "out");
+        let lines: Vec<String> = hands
+            .iter()
+            .map(|hand| match hand {
+                Hand::Type(line) => line.to_string(),
+                Hand::Know(text) => text.clone(),
+            })
+            .collect();
+        let connection = "mariadb --user=backup --host=pavroto-2 --port=3306 --password";
+        assert_eq!(
+            lines,
+            [
+                format!(r"{connection} '--execute=CREATE DATABASE `a``b '\''c`'"),
+                format!(r"{connection} 'a`b '\''c' < 'out/01-a b.sql'"),
+            ]
+        );
+    }
+}

@@ -1,0 +1,137 @@
+//! The private folder of one run: everything that Ansible would otherwise look for in whoever's home it runs in.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, DirBuilder, OpenOptions, Permissions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::{
+    process::Program,
+    ssh::{self, Files, Login},
+};
+
+/// How long a connection stays open that nothing uses, seconds.
+const IDLE: u32 = 30;
+
+/// How long ending one may take.
+const END: Duration = Duration::from_secs(10);
+
+const CALLBACK: &str = include_str!("backstay.py");
+
+/// A host that is no declared machine has no pinned key.
+const OTHERS: &str = "Host *
+  BatchMode yes
+  StrictHostKeyChecking yes
+  UserKnownHostsFile /dev/null
+  GlobalKnownHostsFile /dev/null
+  IdentitiesOnly yes
+  IdentityAgent none
+";
+
+/// The folder; removed when dropped.
+pub(super) struct Folder {
+    folder: TempDir,
+    hosts: Vec<String>,
+    roles: PathBuf,
+    collections: PathBuf,
+}
+
+impl Folder {
+    pub(super) fn make(logins: &BTreeMap<String, (Login, Files)>, tree: &Path) -> io::Result<Self> {
+        let private = Permissions::from_mode(0o700);
+        let folder = tempfile::Builder::new().prefix("backstay-ansible-").permissions(private).tempdir()?;
+        for inner in ["home", "plugins", "temporary"] {
+            DirBuilder::new().mode(0o700).create(folder.path().join(inner))?;
+        }
+        let hosts: serde_json::Map<String, _> = logins.keys().map(|name| (name.clone(), json!({}))).collect();
+        let inventory = json!({ "all": { "hosts": hosts } }).to_string();
+        let hosts_of_ssh: Vec<String> = logins.keys().cloned().collect();
+        let mut connections = String::new();
+        for (number, (name, (login, files))) in logins.iter().enumerate() {
+            // Of several values ssh takes the first: the tasks of a run share one connection to each machine.
+            let socket = folder.path().join(format!("s{number}"));
+            connections += &format!(
+                "Host {name}\n  ControlMaster auto\n  ControlPath \"{}\"\n  ControlPersist {IDLE}\n",
+                socket.display()
+            );
+            connections += &ssh::config(name, login, files);
+        }
+        connections += OTHERS;
+        write(folder.path(), "inventory.json", &inventory)?;
+        write(folder.path(), "ssh_config", &connections)?;
+        write(folder.path(), "plugins/backstay.py", CALLBACK)?;
+        write(folder.path(), "ansible.cfg", &configuration(folder.path()))?;
+        let (roles, collections) = (tree.join("roles"), tree.join("collections"));
+        Ok(Self { folder, hosts: hosts_of_ssh, roles, collections })
+    }
+
+    /// Ends the connections that are shared. Those of a run that was cut off end by themselves, [`IDLE`] later.
+    pub(super) async fn disconnect(&self) {
+        for host in &self.hosts {
+            let ssh = Program::new("ssh").argument("-F").argument(self.folder.path().join("ssh_config"));
+            let ssh = ssh.arguments(["-O", "exit", "--", host]).discard_output().timeout(END);
+            // Where there is no connection it fails, and that is well.
+            if let Ok(process) = ssh.start() {
+                let _ = process.finish().await;
+            }
+        }
+    }
+
+    pub(super) fn inventory(&self) -> PathBuf {
+        self.folder.path().join("inventory.json")
+    }
+
+    pub(super) fn environment(&self) -> Vec<(&'static str, std::ffi::OsString)> {
+        let here = |name: &str| self.folder.path().join(name).into_os_string();
+        let beside = |own: &Path, shared: &str| {
+            let mut paths = own.as_os_str().to_owned();
+            paths.push(":");
+            paths.push(shared);
+            paths
+        };
+        vec![
+            ("ANSIBLE_CONFIG", here("ansible.cfg")),
+            ("ANSIBLE_HOME", here("home")),
+            ("ANSIBLE_ROLES_PATH", beside(&self.roles, "/usr/share/ansible/roles")),
+            ("ANSIBLE_COLLECTIONS_PATH", beside(&self.collections, "/usr/share/ansible/collections")),
+            ("HOME", here("home")),
+            // Ansible refuses to start where texts aren't UTF-8.
+            ("LC_ALL", "C.UTF-8".into()),
+        ]
+    }
+}
+
+fn configuration(folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        "[defaults]
+stdout_callback = backstay
+callback_plugins = {folder}/plugins
+local_tmp = {folder}/temporary
+retry_files_enabled = False
+host_key_checking = True
+interpreter_python = auto_silent
+nocows = True
+nocolor = True
+timeout = 30
+
+[ssh_connection]
+pipelining = True
+ssh_args = -F {folder}/ssh_config
+"
+    )
+}
+
+fn write(folder: &Path, name: &str, content: &str) -> io::Result<()> {
+    let path = folder.join(name);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    file.write_all(content.as_bytes())?;
+    fs::set_permissions(&path, Permissions::from_mode(0o600))
+}

@@ -1,0 +1,245 @@
+//! Machines by modules of Terraform or OpenTofu: the rendered template is a module, which is planned, applied exactly as it was
+//! planned, and destroyed.
+//!
+//! ```text
+//! workshop (a private folder with the module, one user at a time) · commands (how the program is run)
+//! plan (what its JSON means; pure)
+//! ```
+//!
+//! What knows of a machine is the module's state alone. Where that is lost with this host, a second machine would be made beside
+//! the first: so a module keeps its state in a backend, or its declaration says that the loss is taken.
+
+mod commands;
+mod plan;
+mod workshop;
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use async_trait::async_trait;
+
+use super::{ProvisionError, Provisioner, Said};
+use crate::{
+    inventory::{Machine, Running},
+    spec::{
+        self, TerraformState,
+        names::{FleetName, VmName},
+    },
+};
+use commands::Commands;
+use plan::{Plan, State};
+use workshop::Workshop;
+
+/// How long programs may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The longest silence of a run that changes something; the program itself says every ten seconds what it waits for.
+    pub quiet: Duration,
+    /// The longest that such a run may take.
+    pub longest: Duration,
+    /// The longest that one may take that only looks.
+    pub look: Duration,
+    /// How long one may take to end after it was asked to: it finishes what it is at, and saves the state.
+    pub grace: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        Self { quiet: minutes(10), longest: minutes(120), look: minutes(15), grace: minutes(10) }
+    }
+}
+
+/// A declared module, with its template rendered.
+#[derive(Clone, Debug)]
+pub struct Module {
+    /// Whose it is.
+    pub fleet: FleetName,
+    /// The machine.
+    pub vm: VmName,
+    /// What is declared of it.
+    pub declared: spec::Terraform,
+    /// What the template renders to: HCL, or JSON.
+    pub body: String,
+    /// A folder for the modules of this host.
+    pub folder: PathBuf,
+}
+
+/// A machine as a module.
+#[derive(Clone, Debug)]
+pub struct TerraformProvisioner {
+    module: Module,
+    bounds: Bounds,
+}
+
+impl TerraformProvisioner {
+    /// The machine of a module. Starts nothing.
+    ///
+    /// # Errors
+    /// Where the template renders to nothing.
+    pub fn new(module: Module) -> Result<Self, ProvisionError> {
+        if module.body.trim().is_empty() {
+            let vm = &module.vm;
+            return Err(ProvisionError::stalled(format!(
+                "failed to use the module of vm.{vm}: its template renders to nothing"
+            )));
+        }
+        Ok(Self { module, bounds: Bounds::default() })
+    }
+
+    /// The same within other bounds.
+    pub fn bounded(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
+    }
+
+    /// The program in the module's folder, once that is set up: nobody else uses it meanwhile.
+    async fn begin(&self) -> Result<(Workshop, Commands), Failure> {
+        let workshop = Workshop::open(&self.module)?;
+        let commands = Commands::new(self.module.declared.program, &workshop, self.bounds)?;
+        commands.init().await?;
+        if self.module.declared.state == TerraformState::Backend && !workshop.has_backend()? {
+            return Err(Failure::NoBackend);
+        }
+        Ok((workshop, commands))
+    }
+
+    async fn observed(&self) -> Result<Machine, Failure> {
+        let (workshop, commands) = self.begin().await?;
+        let plan = commands.plan(&workshop, commands::Purpose::Look).await?;
+        plan.machine().map_err(Failure::Wrong)
+    }
+
+    async fn previewed(&self) -> Result<Vec<String>, Failure> {
+        let (workshop, commands) = self.begin().await?;
+        let plan = commands.plan(&workshop, commands::Purpose::Look).await?;
+        let there = plan.there();
+        let first = match there.is_empty() {
+            true => None,
+            false => Some(format!("{} is there already, and goes first", there.join(", "))),
+        };
+        Ok(first.into_iter().chain(plan.lines()).collect())
+    }
+
+    async fn made(&self, said: Said<'_>) -> Result<Running, Failure> {
+        let (workshop, commands) = self.begin().await?;
+        let plan = commands.plan(&workshop, commands::Purpose::Make).await?;
+        refuse_second(&plan)?;
+        if let Err(failure) = commands.apply(&workshop, said).await {
+            let left = commands.state().await.map(|state| state.there()).unwrap_or_default();
+            return Err(Failure::Half(Box::new(failure), left));
+        }
+        let state = commands.state().await?;
+        match state.there().is_empty() {
+            true => Err(Failure::Wrong("the module makes nothing".to_owned())),
+            false => state.running().map_err(Failure::Wrong),
+        }
+    }
+
+    async fn removed(&self, said: Said<'_>) -> Result<(), Failure> {
+        let (workshop, commands) = self.begin().await?;
+        if commands.state().await?.there().is_empty() {
+            return Ok(());
+        }
+        commands.plan(&workshop, commands::Purpose::Remove).await?;
+        let applied = commands.apply(&workshop, said).await;
+        let left = commands.state().await?.there();
+        match (applied, left.is_empty()) {
+            (Ok(()), true) => Ok(()),
+            (Ok(()), false) => Err(Failure::Left(left)),
+            (Err(failure), _) => Err(Failure::Half(Box::new(failure), left)),
+        }
+    }
+
+    fn explain(&self, failure: Failure, doing: &str) -> ProvisionError {
+        let (program, vm) = (self.module.declared.program.as_str(), &self.module.vm);
+        let message = format!("failed to {doing} vm.{vm} by {program}: {failure}");
+        ProvisionError { class: failure.class(), message }
+    }
+}
+
+fn refuse_second(plan: &Plan) -> Result<(), Failure> {
+    let there = plan.there();
+    if there.is_empty() { Ok(()) } else { Err(Failure::There(there)) }
+}
+
+#[async_trait]
+impl Provisioner for TerraformProvisioner {
+    async fn observe(&self) -> Result<Machine, ProvisionError> {
+        self.observed().await.map_err(|failure| self.explain(failure, "look at"))
+    }
+
+    async fn preview(&self) -> Result<Vec<String>, ProvisionError> {
+        self.previewed().await.map_err(|failure| self.explain(failure, "preview"))
+    }
+
+    async fn up(&self, said: Said<'_>) -> Result<Running, ProvisionError> {
+        self.made(said).await.map_err(|failure| self.explain(failure, "make"))
+    }
+
+    async fn down(&self, said: Said<'_>) -> Result<(), ProvisionError> {
+        self.removed(said).await.map_err(|failure| self.explain(failure, "remove"))
+    }
+}
+
+/// What went wrong, before it is known with which machine.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{}", flat(&.0.to_string()))]
+    Program(#[from] crate::process::ProcessError),
+    #[error("{path}: {error}", path = .0.display(), error = .1)]
+    Io(PathBuf, std::io::Error),
+    #[error("another run of this host is at it")]
+    Busy,
+    #[error(
+        "its module keeps its state on this host, and with the state a machine would be lost that goes on running; give the \
+         module a backend, or declare `state = \"local\"` to take that"
+    )]
+    NoBackend,
+    #[error(
+        "an earlier run could not save its state in the backend, and left it in {path}; put it there (`terraform state push`) and \
+         remove the file",
+        path = .0.display()
+    )]
+    Unsaved(PathBuf),
+    #[error("{0}")]
+    Wrong(String),
+    #[error("{list} is there already, and nothing was changed; remove it first", list = .0.join(", "))]
+    There(Vec<String>),
+    #[error("it went well, and left {list}", list = .0.join(", "))]
+    Left(Vec<String>),
+    #[error("{0}; {left}", left = left_of(.1))]
+    Half(Box<Failure>, Vec<String>),
+}
+
+impl Failure {
+    fn class(&self) -> crate::stores::Class {
+        use crate::{process::ProcessError, stores::Class};
+        match self {
+            Failure::Busy => Class::Retry,
+            // The program itself tells no outage from a fault of the module.
+            Failure::Program(ProcessError::Missing { .. } | ProcessError::TooMuch { .. }) => Class::Stalled,
+            Failure::Program(_) => Class::Retry,
+            Failure::Half(failure, _) => failure.class(),
+            _ => Class::Stalled,
+        }
+    }
+}
+
+fn left_of(left: &[String]) -> String {
+    if left.is_empty() {
+        "nothing is left".to_owned()
+    } else {
+        format!("left is {}, until it is removed", left.join(", "))
+    }
+}
+
+/// A program's text on one line.
+fn flat(text: &str) -> String {
+    let plain: String =
+        text.chars().map(|c| if c.is_control() || "╷│╵".contains(c) { ' ' } else { c }).collect();
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The module's variables, in the program's own file of them.
+fn variables(declared: &BTreeMap<String, String>) -> String {
+    serde_json::to_value(declared).unwrap_or_default().to_string()
+}

@@ -1,0 +1,172 @@
+//! The private folder of a module, which one run at a time works in. It outlives the run: the program keeps there the providers
+//! that it fetched, and a state that it could not save elsewhere.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::Deserialize;
+
+use super::{Failure, Module, variables};
+
+/// The file that the program leaves where it could not save a state.
+const UNSAVED: &str = "errored.tfstate";
+
+/// The largest description of a backend, bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// The folder, while it is ours.
+#[derive(Debug)]
+pub(super) struct Workshop {
+    folder: PathBuf,
+    lock: Arc<Lock>,
+}
+
+/// Keeps everybody else out of a folder.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a program that another thread just starts may hold it open for a moment.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+/// What `init` writes of the module's backend into the data folder.
+#[derive(Deserialize)]
+struct Initialised {
+    backend: Option<Backend>,
+}
+
+#[derive(Deserialize)]
+struct Backend {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    config: serde_json::Value,
+}
+
+impl Workshop {
+    /// Takes the folder of `module`, and writes the module into it.
+    pub(super) fn open(module: &Module) -> Result<Self, Failure> {
+        let folder = module.folder.join(module.fleet.as_str()).join(module.vm.as_str());
+        let failed = |error| Failure::Io(folder.clone(), error);
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed)?;
+        let lock = private().truncate(false).open(folder.join("lock")).map_err(failed)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(Failure::Busy),
+            Err(errno) => return Err(failed(errno.into())),
+        }
+        let unsaved = folder.join(UNSAVED);
+        if unsaved.exists() {
+            return Err(Failure::Unsaved(unsaved));
+        }
+        let workshop = Self { folder: folder.clone(), lock: Arc::new(Lock(lock)) };
+        workshop.fill(module).map_err(failed)?;
+        Ok(workshop)
+    }
+
+    fn fill(&self, module: &Module) -> io::Result<()> {
+        let (used, other) = match module.body.trim_start().starts_with('{') {
+            true => ("main.tf.json", "main.tf"),
+            false => ("main.tf", "main.tf.json"),
+        };
+        // The program reads all of the folder: a module of before must not be part of this one.
+        match fs::remove_file(self.path(other)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.write(used, &module.body)?;
+        self.write("terraform.tfvars.json", &variables(&module.declared.variables))
+    }
+
+    fn write(&self, name: &str, content: &str) -> io::Result<()> {
+        private().truncate(true).open(self.path(name))?.write_all(content.as_bytes())
+    }
+
+    /// What keeps everybody else out as long as it lives.
+    pub(super) fn lock(&self) -> Arc<Lock> {
+        self.lock.clone()
+    }
+
+    /// Where it is.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A file in it.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The program's own data.
+    pub(super) fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// Whether the module's state outlives this folder, by what `init` wrote of its backend.
+    pub(super) fn has_backend(&self) -> Result<bool, Failure> {
+        let path = self.data().join("terraform.tfstate");
+        let failed = |error| Failure::Io(path.clone(), error);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other.map_err(failed)?,
+        };
+        let mut text = String::new();
+        file.take(LARGEST).read_to_string(&mut text).map_err(failed)?;
+        let told: Initialised = serde_json::from_str(&text).map_err(|error| failed(error.into()))?;
+        Ok(told.backend.is_some_and(|backend| outlives(&backend, &self.folder)))
+    }
+}
+
+fn outlives(backend: &Backend, folder: &Path) -> bool {
+    match backend.kind.as_str() {
+        "local" => {
+            let path = backend.config.get("path").and_then(serde_json::Value::as_str).map(Path::new);
+            path.is_some_and(|path| path.is_absolute() && !path.starts_with(folder))
+        }
+        // It forgets everything with the run.
+        "inmem" => false,
+        _ => true,
+    }
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).mode(0o600);
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_outlives_its_folder_only_elsewhere() {
+        let backend = |text: &str| serde_json::from_str::<Backend>(text).unwrap();
+        let folder = Path::new("/var/lib/backstay/terraform/aws/web");
+        for kept in [
+            r#"{"type": "s3", "config": {"bucket": "states"}}"#,
+            r#"{"type": "cloud", "config": {}}"#,
+            r#"{"type": "local", "config": {"path": "/srv/states/web.tfstate"}}"#,
+        ] {
+            assert!(outlives(&backend(kept), folder), "{kept}");
+        }
+        for lost in [
+            r#"{"type": "local", "config": {"path": null}}"#,
+            r#"{"type": "local", "config": {"path": "web.tfstate"}}"#,
+            r#"{"type": "local", "config": {"path": "/var/lib/backstay/terraform/aws/web/s"}}"#,
+            r#"{"type": "local"}"#,
+            r#"{"type": "inmem"}"#,
+        ] {
+            assert!(!outlives(&backend(lost), folder), "{lost}");
+        }
+    }
+}
