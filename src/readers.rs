@@ -79,7 +79,7 @@ impl Readers {
                 Change::Stop { folder, reason } => self.end(&folder, &reason),
                 Change::Start { folder, wanted, reason } => {
                     tracing::info!(backup = %wanted.backup, reason, "the log is read as it is written");
-                    self.start(folder, wanted, most, means);
+                    self.start(folder, *wanted, most, means);
                 }
             }
         }

@@ -34,7 +34,7 @@ pub enum Change {
         /// The folder of its backup.
         folder: FolderName,
         /// What it is to read.
-        wanted: Wanted,
+        wanted: Box<Wanted>,
         /// Why now.
         reason: String,
     },
@@ -75,7 +75,7 @@ pub fn changes(wanted: &Readers, running: &BTreeMap<FolderName, Wanted>) -> Vec<
         };
         changes.push(Change::Start {
             folder: folder.clone(),
-            wanted: wanted.clone(),
+            wanted: Box::new(wanted.clone()),
             reason: reason.to_owned(),
         });
     }

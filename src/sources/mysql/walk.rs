@@ -211,7 +211,7 @@ impl Walk {
             };
         }
         let sum = self.sum.take().filter(|_| self.checksums == Checksums::Crc32);
-        if sum.is_some_and(|sum| !sum.is_right()) {
+        if sum.is_some_and(|sum| !sum.agrees()) {
             self.is_over = true;
             return;
         }
@@ -294,7 +294,7 @@ impl Sum {
         }
     }
 
-    fn is_right(self) -> bool {
+    fn agrees(self) -> bool {
         self.digest.finalize() == u64::from(u32::from_le_bytes(self.told))
     }
 }

@@ -66,7 +66,7 @@ enum Stage {
     Behind(u64),
     /// Between two records.
     Between,
-    Within(Record),
+    Within(Box<Record>),
     /// Nothing stands before this place.
     Switched(u64),
     /// What comes is not whole, or no log.
@@ -155,9 +155,14 @@ impl Walk {
         let Some(header) = self.header(page) else { return };
         let (flags, goes_on) = (number(page, 2, 2) as u16, number(page, 16, 4));
         let left = if flags & GOES_ON == 0 { 0 } else { goes_on };
+        let was_left = match &stage {
+            Stage::Behind(left) => Some(*left),
+            Stage::Within(record) => Some(record.left),
+            _ => None,
+        };
         self.stage = match stage {
             Stage::Begun if left > 0 => Stage::Behind(left),
-            Stage::Behind(before) | Stage::Within(Record { left: before, .. }) if left != before => {
+            Stage::Behind(_) | Stage::Within(_) if was_left != Some(left) => {
                 match flags & OVERWRITES {
                     // The server died in the middle of it, and wrote something else there.
                     OVERWRITES => Stage::Between,
@@ -194,7 +199,7 @@ impl Walk {
                 }
                 Stage::Between => match number(page, at, 4) {
                     length if (RECORD_HEADER as u64..=LONGEST).contains(&length) => {
-                        self.stage = Stage::Within(Record::begin(self.next + at as u64, length));
+                        self.stage = Stage::Within(Box::new(Record::begin(self.next + at as u64, length)));
                     }
                     // Zeros stand where nothing was written yet.
                     _ => return,
@@ -206,7 +211,7 @@ impl Walk {
                         return;
                     }
                     at = at.next_multiple_of(ALIGNMENT);
-                    self.stage = self.ended(record, self.next + at as u64);
+                    self.stage = self.ended(*record, self.next + at as u64);
                 }
                 stage @ (Stage::Begun | Stage::Switched(_) | Stage::Over) => {
                     self.stage = stage;
