@@ -386,7 +386,11 @@ impl Source for FileSource {
         "orders.sql".to_owned()
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
         let mut file = File::open(&self.0).expect("the stream is there");
         loop {
             let (rest, piece) =
@@ -397,7 +401,7 @@ impl Source for FileSource {
             file = rest;
             sink.write(piece.into()).await.expect("the pipeline takes it");
         }
-        let moment = Moment::At { time: request.now, position: None };
+        let moment = Moment::At { time: request.now(), position: None };
         Ok(Captured { moment, details: Details::default() })
     }
 

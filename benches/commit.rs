@@ -14,12 +14,12 @@ use std::{
 use async_trait::async_trait;
 use backstay::{
     artifact::{Kind, layout::ObjectName},
+    clock::SystemClock,
     git::{Mirror, RepoUrl, Tips},
     sources::{CaptureRequest, Captured, Run, RunKey, Sink, SinkClosed, Source, git::GitSource},
     stores::{Store, local::LocalStore},
 };
 use bytes::Bytes;
-use jiff::Timestamp;
 
 const COMMITS: usize = 10_000;
 const FILES: usize = 500;
@@ -111,7 +111,7 @@ async fn bundle(mirror: &Mirror, known: Option<Tips>) -> (Captured, Vec<u8>) {
     let kind = if known.is_some() { Kind::Incremental } else { Kind::Full };
     let request = CaptureRequest {
         kind,
-        now: Timestamp::now(),
+        clock: &SystemClock,
         base_started: None,
         continues: None,
         stall: Duration::from_secs(60),

@@ -4,6 +4,7 @@
 mod answer;
 mod client;
 mod fault;
+pub(crate) mod policy;
 mod upload;
 
 use std::{fmt, time::Duration};

@@ -1,6 +1,6 @@
 //! The time, as a value that the shell hands on.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use futures::future::BoxFuture;
 use jiff::{Span, Timestamp};
@@ -15,6 +15,12 @@ pub trait Clock: Send + Sync {
     fn until(&self, moment: Timestamp) -> BoxFuture<'_, ()> {
         let away = Duration::try_from(moment.duration_since(self.now())).unwrap_or_default();
         Box::pin(tokio::time::sleep(away))
+    }
+}
+
+impl fmt::Debug for dyn Clock + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a clock that shows {}", self.now())
     }
 }
 

@@ -301,7 +301,7 @@ impl Controller {
         let desired = self.desired().await?;
         let interrupted = if busy { Vec::new() } else { Journal::peek(&self.state.journal())? };
         self.look(seen, &desired.spec, interrupted, terms.freshness).await;
-        self.look_at_machines(seen, &desired, terms.freshness).await;
+        self.look_at_machines(seen, &desired, terms.freshness, ask).await;
         let plan = self.planned(ask, &desired, &seen.inventory)?;
         let left = plan.clone();
         let pass = self.described(Begun::of(plan, ask.extent(), unreachable), &desired, &left, seen);

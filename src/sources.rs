@@ -20,6 +20,7 @@ pub mod s3;
 pub mod selection;
 mod spool;
 pub mod sqlite;
+mod two_clocks;
 
 use std::{
     collections::BTreeSet,
@@ -39,8 +40,10 @@ use crate::{
         manifest::{Counts, Details, Edge, Moment},
         until::Until,
     },
+    clock::Clock,
     diagnostic::Severity,
     inventory::KeptLog,
+    spec::Part,
     stores::Class,
 };
 pub use entries::log_file;
@@ -71,7 +74,11 @@ pub trait Source: Send + Sync {
     fn stream_name(&self) -> String;
 
     /// Captures the data into `sink`.
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError>;
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError>;
 
     /// What the server keeps of its log until that is captured; `None` where it keeps nothing for this source. Cheap.
     async fn kept_log(&self) -> Result<Option<KeptLog>, SourceError> {
@@ -118,6 +125,11 @@ pub trait Source: Send + Sync {
         _place: &Place,
         _selection: &Selection,
     ) -> Result<Restored, SourceError> {
+        Err(SourceError::whole_only(&self.stream_name()))
+    }
+
+    /// The same server, of which only `part` is captured and restored; its probe fails where the part is not there.
+    fn part(&self, _part: &Part) -> Result<Box<dyn Source>, SourceError> {
         Err(SourceError::whole_only(&self.stream_name()))
     }
 
@@ -200,11 +212,12 @@ pub enum Holds {
 
 /// What a capture is asked for.
 #[derive(Clone, Debug)]
-pub struct CaptureRequest {
+pub struct CaptureRequest<'a> {
     /// Full, incremental, differential or log.
     pub kind: Kind,
-    /// Now, by the controller's clock.
-    pub now: Timestamp,
+    /// The controller's clock. The moment of what is captured is read off it when it is read, not when it was asked for: a slow
+    /// store lies between.
+    pub clock: &'a dyn Clock,
     /// When the base artifact's capture began, if there is one.
     pub base_started: Option<Timestamp>,
     /// For logs: where the last artifact, data or log, ends; always there when `kind` is [`Kind::Log`]. For data: where the
@@ -214,6 +227,13 @@ pub struct CaptureRequest {
     pub stall: Duration,
     /// For logs: the folder in which a reader of this backup's log puts what it reads, whether there is one or not.
     pub spool: Option<PathBuf>,
+}
+
+impl CaptureRequest<'_> {
+    /// Now, by the controller's clock.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
 }
 
 /// Where a capture's bytes go. Waits while the pipeline behind it is full.

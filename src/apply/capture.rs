@@ -198,7 +198,7 @@ async fn read_source(
 ) -> Result<Captured, Fault> {
     let request = CaptureRequest {
         kind: order.capture.kind,
-        now: order.now,
+        clock: means.clock,
         base_started: base.map(|base| base.manifest.started),
         continues: order.capture.continues.clone(),
         stall: order.stall,

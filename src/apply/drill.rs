@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     restore::{self, Logs, RestoreError},
+    room,
     stream::{self, StreamError},
 };
 use crate::{
@@ -104,7 +105,7 @@ impl Halted {
             RestoreError::Stream(why @ (StreamError::Identity { .. } | StreamError::Native { .. })) => {
                 Halted::CouldNotRun(why.to_string())
             }
-            RestoreError::Aside(why) => Halted::CouldNotRun(why),
+            RestoreError::Aside(why) | RestoreError::Private(why) => Halted::CouldNotRun(why),
             other => Halted::Failed(doing, other.to_string()),
         }
     }
@@ -130,7 +131,7 @@ pub async fn drill(
         Err(Halted::CouldNotRun(why)) => (DrillOutcome::CouldNotRun(why.clone()), Some(why)),
         Err(Halted::Failed(what, why)) => (DrillOutcome::Failed(what.to_owned()), Some(why)),
     };
-    Ok(Ended { outcome, why, stages, findings, usable_after, bytes: length(order.manifests.iter()) })
+    Ok(Ended { outcome, why, stages, findings, usable_after, bytes: room::length(order.manifests.iter()) })
 }
 
 /// A drill under way.
@@ -148,7 +149,16 @@ impl Run {
         sandbox: &mut dyn Sandbox,
         means: &Means<'_>,
     ) -> Result<(), Halted> {
-        must_have_room(order, sandbox)?;
+        // By hand the packs are fetched first, and the streams brought out whole, before anything is loaded.
+        let beside = match order.how {
+            DrillHow::Backstay => 0,
+            DrillHow::ByHand => {
+                let all = || order.manifests.iter();
+                room::length(all()).saturating_add(room::stored(all()))
+            }
+        };
+        let room = room::must_suffice(order.manifests, order.logs, sandbox, beside);
+        room.map_err(Halted::CouldNotRun)?;
         self.timed(Stage::Prepare, sandbox.prepare()).await?;
         let (folder, keys, progress) = (means.folder, means.keys, means.progress);
         let (loader, place) = (sandbox.loader(), sandbox.place());
@@ -246,29 +256,6 @@ impl Run {
 
 fn milliseconds(length: Duration) -> u64 {
     u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// How long the streams of artifacts are together, bytes.
-fn length<'a>(manifests: impl Iterator<Item = &'a Manifest>) -> u64 {
-    manifests.map(|manifest| manifest.content.length()).fold(0, u64::saturating_add)
-}
-
-/// Refuses what would fill the disk, before anything is read.
-fn must_have_room(order: &Order<'_>, sandbox: &dyn Sandbox) -> Result<(), Halted> {
-    let all = length(order.manifests.iter().chain(order.logs));
-    let (needed, place) = (sandbox.room_for(all), sandbox.folder());
-    let free = rustix::fs::statvfs(place).map(|found| found.f_bavail.saturating_mul(found.f_frsize));
-    match free {
-        Ok(free) if free < needed => Err(Halted::CouldNotRun(format!(
-            "it needs {} in {}, and {} are free; make room, or set drills.sandbox in the controller's configuration to \
-             another folder",
-            bytesize::ByteSize(needed),
-            place.display(),
-            bytesize::ByteSize(free)
-        ))),
-        Ok(_) => Ok(()),
-        Err(error) => Err(Halted::CouldNotRun(format!("{}: {error}", place.display()))),
-    }
 }
 
 fn found(check: &DrillCheck, expected: String, found: String, holds: bool) -> Finding {

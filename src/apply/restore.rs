@@ -52,6 +52,9 @@ pub enum RestoreError {
         "failed to make a folder beside the place of the restore: {0}; name a place in a folder that may be written"
     )]
     Aside(String),
+    /// A part could not be brought back through a private server.
+    #[error("failed to restore a part: {0}")]
+    Private(String),
     /// The source was content with a part of the stream, and the rest proved nothing.
     #[error("failed to restore {artifact} from {store}: its stream was not read to its end; report this")]
     Abandoned {

@@ -2,8 +2,10 @@
 
 use std::{cmp::Ordering, fmt};
 
+use super::until::{Gtid, transactions};
+
 /// A place in an engine's log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum LogPosition<'a> {
     /// MariaDB and MySQL: `bin.000007:4711`, a binary log file and an offset in it.
     Binlog {
@@ -15,6 +17,9 @@ pub enum LogPosition<'a> {
         number: u64,
         /// Bytes from the file's beginning.
         offset: u64,
+        /// The last transaction of each domain before it, as far as they are told. A log that was reset numbers its files anew:
+        /// places of which these can't both be true have no order.
+        transactions: Vec<Gtid>,
     },
     /// PostgreSQL.
     Wal(WalPosition<'a>),
@@ -180,7 +185,7 @@ impl<'a> LogPosition<'a> {
         WalPosition::parse(text).map(LogPosition::Wal).or_else(|| {
             let mut pieces = text.split(',').map(str::trim);
             let place = pieces.next()?;
-            binlog(place, pieces.find_map(|piece| piece.strip_prefix("server ")))
+            binlog(place, pieces.find_map(|piece| piece.strip_prefix("server ")), transactions(text))
         })
     }
 
@@ -195,12 +200,13 @@ impl<'a> LogPosition<'a> {
                 // At the end of a log stands no record before which recovery could end.
                 is_of_that_log && from.lsn < place.lsn && place.lsn < until.lsn
             }
-            (LogPosition::Binlog { server, stem, number, offset }, _, _) => {
+            (LogPosition::Binlog { server, stem, number, offset, transactions }, _, _) => {
                 let server = server.or(match until {
                     LogPosition::Binlog { server, .. } => *server,
                     LogPosition::Wal(_) | LogPosition::Oplog(_) => None,
                 });
-                let place = LogPosition::Binlog { server, stem, number: *number, offset: *offset };
+                let (number, offset, transactions) = (*number, *offset, transactions.clone());
+                let place = LogPosition::Binlog { server, stem, number, offset, transactions };
                 *from < place && place <= *until
             }
             (LogPosition::Oplog(_), _, _) => from < self && self <= until,
@@ -220,12 +226,13 @@ impl<'a> LogPosition<'a> {
                 key(one).cmp(&key(other))
             }
             (
-                LogPosition::Binlog { server, stem, number, offset },
+                LogPosition::Binlog { server, stem, number, offset, .. },
                 LogPosition::Binlog {
                     server: other_server,
                     stem: other_stem,
                     number: other_number,
                     offset: other_offset,
+                    ..
                 },
             ) => (server, stem, number, offset).cmp(&(other_server, other_stem, other_number, other_offset)),
             _ => self.engine().cmp(&other.engine()),
@@ -248,14 +255,33 @@ pub fn innodb_lsn(position: &str) -> Option<u64> {
     position.split(',').find_map(|piece| piece.trim().strip_prefix("lsn ")?.parse().ok())
 }
 
-fn binlog<'a>(text: &'a str, server: Option<&'a str>) -> Option<LogPosition<'a>> {
+fn binlog<'a>(text: &'a str, server: Option<&'a str>, transactions: Vec<Gtid>) -> Option<LogPosition<'a>> {
     let (file, offset) = text.rsplit_once(':')?;
     let (stem, number) = file.rsplit_once('.')?;
     let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     if !is_number(number) || !is_number(offset) {
         return None;
     }
-    Some(LogPosition::Binlog { server, stem, number: number.parse().ok()?, offset: offset.parse().ok()? })
+    let (number, offset) = (number.parse().ok()?, offset.parse().ok()?);
+    Some(LogPosition::Binlog { server, stem, number, offset, transactions })
+}
+
+/// Whether what is told to come in this order can be of one log. Numbers of one server rise within a domain; where another
+/// server's stands, nobody can tell. The same place has the same transactions before it.
+fn agree(before: &[Gtid], after: &[Gtid], order: Ordering) -> bool {
+    let pairs = before.iter().flat_map(|one| after.iter().map(move |other| (one, other)));
+    pairs.filter(|(one, other)| one.domain == other.domain).all(|(one, other)| match order {
+        Ordering::Equal => one == other,
+        Ordering::Less => one.server != other.server || one.number <= other.number,
+        Ordering::Greater => one.server != other.server || one.number >= other.number,
+    })
+}
+
+/// The same place.
+impl PartialEq for LogPosition<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.partial_cmp(other) == Some(Ordering::Equal)
+    }
 }
 
 /// Places of different logs have no order.
@@ -266,10 +292,17 @@ impl PartialOrd for LogPosition<'_> {
             (Oplog(one), Oplog(other)) => one.partial_cmp(other),
             (Wal(one), Wal(other)) => one.partial_cmp(other),
             (
-                Binlog { server, stem, number, offset },
-                Binlog { server: other_server, stem: other_stem, number: other_number, offset: other_offset },
+                Binlog { server, stem, number, offset, transactions },
+                Binlog {
+                    server: other_server,
+                    stem: other_stem,
+                    number: other_number,
+                    offset: other_offset,
+                    transactions: others,
+                },
             ) if (server, stem) == (other_server, other_stem) => {
-                (number, offset).partial_cmp(&(other_number, other_offset))
+                let order = (number, offset).cmp(&(other_number, other_offset));
+                agree(transactions, others, order).then_some(order)
             }
             _ => None,
         }
@@ -326,6 +359,22 @@ mod tests {
         for nonsense in ["", "bin:4", "bin.x:4", "bin.1:", "0/", "/0", "0/123456789", "gtid 0-1-2"] {
             assert_eq!(LogPosition::parse(nonsense), None, "{nonsense}");
         }
+    }
+
+    #[test]
+    fn positions_of_a_log_that_was_reset_have_no_order_where_transactions_tell() {
+        assert_eq!(order("bin.000005:4, gtid 0-7-90", "bin.000006:4, gtid 0-7-100"), Some(Ordering::Less));
+        assert_eq!(order("bin.000005:4, gtid 0-7-90", "bin.000006:4, gtid 0-7-90"), Some(Ordering::Less));
+        assert_eq!(order("bin.000005:4, gtid 0-7-90", "bin.000006:4, gtid 0-7-12"), None, "it was reset");
+        assert_eq!(order("bin.000006:4, gtid 0-7-12", "bin.000005:4, gtid 0-7-90"), None);
+        assert_eq!(order("bin.000005:4, gtid 0-7-90", "bin.000005:4, gtid 0-7-91"), None);
+        let (one, two) = ("bin.000005:4, gtid 0-7-90,3-7-1", "bin.000005:4, gtid 3-7-1, 0-7-90");
+        assert_eq!(order(one, two), Some(Ordering::Equal));
+        let parse = |text| LogPosition::parse(text).unwrap();
+        assert!(parse(one) == parse(two) && parse(one) != parse("bin.000005:4, gtid 0-7-91"));
+        assert_eq!(order("bin.000005:4, gtid 0-7-90", "bin.000006:4, gtid 0-8-12"), Some(Ordering::Less));
+        assert_eq!(order("bin.000005:4, gtid 0-7-90", "bin.000006:4"), Some(Ordering::Less), "not told");
+        assert_eq!(order("bin.000005:4, gtid 0-7-90", "bin.000006:4, gtid 1-7-3"), Some(Ordering::Less));
     }
 
     #[test]

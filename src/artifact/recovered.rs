@@ -3,12 +3,12 @@
 //! Written as soon as the step has ended, into every store that can be reached: a recovery that was cut off goes on from there,
 //! on this controller or on another.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::spec::names::{RecoveryName, VmName};
+use crate::spec::names::{BackupName, RecoveryName, StoreName, VmName};
 
 /// What is brought back.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -72,7 +72,34 @@ impl Part {
     }
 }
 
-/// A part of a recovery that came to its end.
+/// On which terms something is brought back: those of its beginning hold until it is whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Terms {
+    /// The moment that data is brought back to; the newest when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+    /// The store that data is read from; the first that has everything when `None`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<StoreName>,
+    /// Machines that are there, and that are removed and made anew.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub replace: BTreeSet<VmName>,
+    /// Backups that are restored whatever is there.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub restore: BTreeSet<BackupName>,
+}
+
+impl Terms {
+    /// The same, and what a person names besides.
+    pub fn and(mut self, named: &Terms) -> Self {
+        self.replace.extend(named.replace.iter().cloned());
+        self.restore.extend(named.restore.iter().cloned());
+        self
+    }
+}
+
+/// A part of a recovery that was begun, or came to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recovered {
@@ -84,11 +111,19 @@ pub struct Recovered {
     pub parts: usize,
     /// Which.
     pub id: PartId,
+    /// What the declared step was, as a digest: where that is another, so is the part.
+    pub step: String,
+    /// For machines: where it is declared, as [`crate::spec::Provision::place`] tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<(VmName, String)>,
+    /// On which terms.
+    #[serde(default)]
+    pub terms: Terms,
     /// When it began, by the controller's clock.
     pub began: Timestamp,
-    /// How long it took.
+    /// How long it took; 0 while it lasts.
     pub milliseconds: u64,
-    /// Whether it succeeded.
+    /// What became of it.
     pub outcome: RecoveredOutcome,
 }
 
@@ -100,10 +135,12 @@ impl Recovered {
     }
 }
 
-/// How a part of a recovery ended. Why it failed stands in the log of the controller: it may tell of the data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What became of a part of a recovery. Why it failed stands in the log of the controller: it may tell of the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RecoveredOutcome {
+    /// It was begun: told before what can't be undone.
+    Begun,
     /// It is done.
     Done,
     /// It is not.

@@ -112,6 +112,11 @@ impl Fault {
         }
     }
 
+    /// Whether the access key may not do this.
+    pub(crate) fn is_denial(&self) -> bool {
+        matches!(self, Fault::Service { .. }) && self.kind() == ErrorKind::Denied
+    }
+
     /// Whether the server understood the request and refused it.
     pub(crate) fn is_refusal(&self) -> bool {
         matches!(self, Fault::Service { status: 400..=499 | 501, .. })

@@ -1,8 +1,9 @@
 //! `backstay rebuild`: machines and data back, in order.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, str::FromStr, sync::Arc, time::Duration};
 
 use clap::Args;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     apply::executor::Listener,
-    artifact::recovered::RecoverySubject,
+    artifact::recovered::{self, RecoverySubject},
     plan::{
         Plan,
         recovery::{Begin, Request},
@@ -50,7 +51,7 @@ pub(super) struct Rebuild {
     recovery: Option<RecoveryName>,
     /// The newest data that is not newer than this time (UTC) [default: the newest]
     #[arg(long, value_name = "TIME")]
-    at: Option<At>,
+    at: Option<Moment>,
     /// Data only from this store [default: the first that has everything]
     #[arg(long, value_name = "STORE")]
     from: Option<StoreName>,
@@ -60,15 +61,33 @@ pub(super) struct Rebuild {
     /// A backup that is restored whatever data is there; may be repeated
     #[arg(long, value_name = "BACKUP")]
     restore: Vec<BackupName>,
-    /// Go on where the last time was cut off
+    /// Go on where the last time was cut off, on its terms
     #[arg(long)]
     resume: bool,
+    /// Begin at the beginning although the last time was cut off
+    #[arg(long, conflicts_with = "resume")]
+    anew: bool,
     /// Show what would be done, and stop
     #[arg(long)]
     dry_run: bool,
     /// Show it as a flowchart (Mermaid)
     #[arg(long, requires = "dry_run")]
     diagram: bool,
+}
+
+/// A time: data is brought back to the newest that is not newer.
+#[derive(Clone, Copy, Debug)]
+struct Moment(Timestamp);
+
+impl FromStr for Moment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<At>()? {
+            At(Point::At(at)) => Ok(Self(at)),
+            At(_) => Err("a recovery goes to a time, such as '2026-11-19 12:00'".to_owned()),
+        }
+    }
 }
 
 /// A planned recovery for programs.
@@ -125,11 +144,17 @@ impl Rebuild {
     fn request(&self) -> Request {
         Request {
             subject: self.subject(),
-            point: self.at.clone().map_or(Point::Latest, |At(point)| point),
-            from: self.from.clone(),
-            replace: self.replace.iter().cloned().collect(),
-            restore: self.restore.iter().cloned().collect(),
-            begin: if self.resume { Begin::Resume } else { Begin::Anew },
+            terms: recovered::Terms {
+                at: self.at.map(|Moment(at)| at),
+                from: self.from.clone(),
+                replace: self.replace.iter().cloned().collect(),
+                restore: self.restore.iter().cloned().collect(),
+            },
+            begin: match (self.resume, self.anew) {
+                (true, _) => Begin::Resume,
+                (false, true) => Begin::Anew,
+                (false, false) => Begin::First,
+            },
         }
     }
 
@@ -192,13 +217,10 @@ async fn make(
 fn tell(pass: &Pass, rto: Option<Duration>, terminal: &Terminal) -> anyhow::Result<()> {
     let Some(report) = Report::of(&pass.plan, &pass.outcomes, rto) else {
         return match terminal.output {
-            Output::Text => Ok(terminal.data("Nothing to do.\n")?),
+            Output::Text => Ok(terminal.data("Nothing is left to do.\n")?),
             Output::Json => Ok(terminal.json("backstay.rebuild/1", &serde_json::json!({ "steps": [] }))?),
         };
     };
-    for wait in &pass.plan.waiting {
-        terminal.note(&format!("{} {}: {}", terminal.stderr.warn("-"), wait.what, wait.on));
-    }
     match terminal.output {
         Output::Text => terminal.data(&render::recovery::report(&report, terminal.stdout))?,
         Output::Json => terminal.json("backstay.rebuild/1", &report)?,

@@ -23,7 +23,8 @@ use crate::{
 #[command(
     group = ArgGroup::new("destination").required(true).args(["to", "in_place"]),
     after_help = "Example:\n  backstay restore agama --at '2026-11-19 12:00' --to agama.sql\n  \
-                  backstay restore documents --path /srv/documents/2026 --to restored"
+                  backstay restore documents --path /srv/documents/2026 --to restored\n  \
+                  backstay restore shop --at 2026-11-20T10:35:50Z --path shop/sale --in-place"
 )]
 pub(super) struct Restore {
     /// The backup; one that is no longer declared can be restored, too
@@ -36,7 +37,7 @@ pub(super) struct Restore {
     #[arg(long, value_name = "STORE")]
     from: Option<StoreName>,
     /// Only what is at this path and below it: of files, a path; of a bucket, a key, or KEY?versionId=ID for one version of
-    /// an object. Can be repeated
+    /// an object; of a database server, DATABASE or DATABASE/TABLE. Can be repeated
     #[arg(long = "path", value_name = "PATH", value_parser = NonEmptyStringValueParser::new())]
     paths: Vec<String>,
     /// A file or folder that does not exist yet, in a folder that does, or `database:NAME` for a database that does not

@@ -123,6 +123,11 @@ impl Chronicle {
         self.recoveries.entry(recovered.subject.clone()).or_default().add(recovered);
     }
 
+    /// Every time that anything was brought back.
+    pub fn recoveries(&self) -> impl Iterator<Item = &RecoveryHistory> {
+        self.recoveries.values()
+    }
+
     /// Every time that something was brought back.
     pub fn recovery(&self, subject: &RecoverySubject) -> Option<&RecoveryHistory> {
         self.recoveries.get(subject)

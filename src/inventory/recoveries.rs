@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{Inventory, Observed};
-use crate::artifact::recovered::{Part, PartId, Recovered, RecoveredOutcome, RecoverySubject};
+use crate::{
+    artifact::recovered::{Part, PartId, Recovered, RecoveredOutcome, RecoverySubject, Terms},
+    spec::names::VmName,
+};
 
 /// Older times of the same recovery are forgotten.
 const RUNS: usize = 20;
@@ -19,8 +22,8 @@ pub struct RecoveryHistory(BTreeMap<Timestamp, RecoveryRun>);
 pub struct RecoveryRun {
     /// How many parts the whole has.
     pub parts: usize,
-    /// What became of each part that was tried.
-    pub ended: BTreeMap<PartId, Recovered>,
+    /// What became of the last try of each part.
+    pub told: BTreeMap<PartId, Recovered>,
 }
 
 impl RecoveryHistory {
@@ -28,8 +31,9 @@ impl RecoveryHistory {
     pub fn add(&mut self, recovered: &Recovered) {
         let run = self.0.entry(recovered.run).or_default();
         run.parts = run.parts.max(recovered.parts);
-        let known = run.ended.entry(recovered.id).or_insert_with(|| recovered.clone());
-        if known.began < recovered.began {
+        let known = run.told.entry(recovered.id).or_insert_with(|| recovered.clone());
+        // Of one try its end comes after its beginning.
+        if (known.began, known.outcome) < (recovered.began, recovered.outcome) {
             *known = recovered.clone();
         }
         while self.0.len() > RUNS {
@@ -38,7 +42,7 @@ impl RecoveryHistory {
     }
 
     fn merge(&mut self, other: &RecoveryHistory) {
-        other.0.values().flat_map(|run| run.ended.values()).for_each(|recovered| self.add(recovered));
+        other.0.values().flat_map(|run| run.told.values()).for_each(|recovered| self.add(recovered));
     }
 
     /// The last time, with its beginning.
@@ -53,19 +57,19 @@ impl RecoveryHistory {
 }
 
 impl RecoveryRun {
-    /// Whether a part succeeded.
-    pub fn has_done(&self, id: PartId) -> bool {
-        self.ended.get(&id).is_some_and(|it| it.outcome == RecoveredOutcome::Done)
+    /// What became of a part of a step that was declared so; `None` where it was never begun.
+    pub fn outcome(&self, id: PartId, step: &str) -> Option<RecoveredOutcome> {
+        self.told.get(&id).filter(|it| it.step == step).map(|it| it.outcome)
     }
 
-    /// Whether the last try of a part failed.
-    pub fn has_failed(&self, id: PartId) -> bool {
-        self.ended.get(&id).is_some_and(|it| it.outcome == RecoveredOutcome::Failed)
+    /// The terms of its beginning.
+    pub fn terms(&self) -> Terms {
+        self.told.values().min_by_key(|it| it.began).map(|it| it.terms.clone()).unwrap_or_default()
     }
 
     /// How many parts succeeded.
     pub fn done(&self) -> usize {
-        self.ended.values().filter(|it| it.outcome == RecoveredOutcome::Done).count()
+        self.told.values().filter(|it| it.outcome == RecoveredOutcome::Done).count()
     }
 
     /// Whether everything succeeded.
@@ -75,13 +79,13 @@ impl RecoveryRun {
 
     /// When the last of its parts ended.
     pub fn ended_at(&self) -> Option<Timestamp> {
-        self.ended.values().map(Recovered::ended).max()
+        self.told.values().map(Recovered::ended).max()
     }
 
     /// How long was worked for each purpose, milliseconds: what went beside each other counts for each.
     pub fn worked(&self) -> BTreeMap<Part, u64> {
         let mut worked = BTreeMap::new();
-        for it in self.ended.values() {
+        for it in self.told.values() {
             *worked.entry(it.id.part).or_insert(0) += it.milliseconds;
         }
         worked
@@ -89,6 +93,16 @@ impl RecoveryRun {
 }
 
 impl Inventory {
+    /// Where a machine was made the last time, as the records of all stores tell.
+    pub fn made_at(&self, vm: &VmName) -> Option<&str> {
+        let stores = self.stores.values().filter_map(Observed::known);
+        let runs = stores.flat_map(|store| store.records.recoveries()).flat_map(|history| history.0.values());
+        let made = runs.flat_map(|run| run.told.values()).filter(|it| {
+            it.id.part == Part::Provision && it.place.as_ref().is_some_and(|(made, _)| made == vm)
+        });
+        made.max_by_key(|it| it.began).and_then(|it| it.place.as_ref()).map(|(_, place)| place.as_str())
+    }
+
     /// What the records of all stores tell of the times that something was brought back.
     pub fn recovery_history(&self, subject: &RecoverySubject) -> RecoveryHistory {
         let mut history = RecoveryHistory::default();

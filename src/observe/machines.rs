@@ -10,22 +10,20 @@ use crate::{
     spec::names::VmName,
 };
 
-/// How long the look at one may take before it counts as not seen.
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// Looks at all of them, beside each other.
+/// Looks at all of them, beside each other, for so long each before it counts as not seen.
 pub async fn look(
     machines: &BTreeMap<VmName, Result<Box<dyn Provisioner>, String>>,
+    limit: Duration,
 ) -> BTreeMap<VmName, Observed<Machine>> {
     let looks = machines.values().map(|provisioner| async move {
         let provisioner = match provisioner {
             Ok(provisioner) => provisioner,
             Err(why) => return Observed::Unknown(why.clone()),
         };
-        match tokio::time::timeout(LIMIT, provisioner.observe()).await {
+        match tokio::time::timeout(limit, provisioner.observe()).await {
             Ok(Ok(machine)) => Observed::Known(machine),
             Ok(Err(error)) => Observed::Unknown(error.to_string()),
-            Err(_) => Observed::Unknown(format!("no answer within {}s", LIMIT.as_secs())),
+            Err(_) => Observed::Unknown(format!("no answer within {}s", limit.as_secs())),
         }
     });
     machines.keys().cloned().zip(join_all(looks).await).collect()

@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-pub use recover::{Over, Recover, Work};
+pub use recover::{Existing, Recover, Remains, Work};
 
 /// One effect. Complete: the executor chooses nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -72,17 +72,18 @@ pub struct Place {
 }
 
 /// What brings a backup's objects from a store into the folder `to`.
-pub fn fetch(store: &StorePlace, fleet: &FleetName, backup: &FolderName, to: &str) -> Hand {
+pub fn fetch(store: &StorePlace, fleet: &FleetName, backup: &FolderName, to: &str) -> Vec<Hand> {
     let target = format!("{to}/{fleet}");
-    match store {
+    let fetched = match store {
         StorePlace::Local { path } => {
-            Hand::Know(format!("the store is {}: use that folder as {to}, or a copy of it", path.display()))
+            let text = format!("the store is {}: use that folder as {to}, or a copy of it", path.display());
+            return vec![Hand::Know(text)];
         }
         StorePlace::Sftp(sftp) => {
-            let from =
-                format!("{}@{}:{}/{fleet}/{backup}", sftp.user, sftp.host, sftp.path.trim_end_matches('/'));
-            let port = sftp.port.to_string();
-            Hand::Type(line(["sftp", "-r", "-P", &port, &from, &target]))
+            let root = sftp.path.trim_end_matches('/');
+            let from = format!("{}@{}:{root}/{fleet}/{backup}", sftp.user, sftp.host);
+            // Into a folder that is there it makes the backup's own.
+            Hand::Type(line(["sftp", "-r", "-P", &sftp.port.to_string(), &from, &format!("{target}/")]))
         }
         StorePlace::S3(s3) => {
             let prefix = [s3.prefix.as_str(), fleet.as_str(), backup.as_str()];
@@ -90,8 +91,9 @@ pub fn fetch(store: &StorePlace, fleet: &FleetName, backup: &FolderName, to: &st
             let from = format!("s3://{}/{key}", s3.bucket);
             let mut words = line(["aws", "s3", "sync", &from, &format!("{target}/{backup}")]);
             words.program.extend(["--region".to_owned(), s3.region.clone()]);
-            let endpoint = s3.endpoint.iter().flat_map(|url| ["--endpoint-url".to_owned(), url.clone()]);
-            words.program.extend(endpoint);
+            words
+                .program
+                .extend(s3.endpoint.iter().flat_map(|url| ["--endpoint-url".to_owned(), url.clone()]));
             Hand::Type(words)
         }
         StorePlace::Azblob { account, container, .. } => Hand::Know(format!(
@@ -100,7 +102,8 @@ pub fn fetch(store: &StorePlace, fleet: &FleetName, backup: &FolderName, to: &st
         StorePlace::Gcs { bucket, .. } => {
             Hand::Know(format!("download {fleet}/{backup} of bucket {bucket} into {target}"))
         }
-    }
+    };
+    vec![made(&target), fetched]
 }
 
 /// What checks and decrypts an artifact, with those that it requires.

@@ -57,7 +57,8 @@ fn capture(facts: &Facts<'_>, backup: &Backup, slot: Option<jiff::Timestamp>, dr
 }
 
 /// The place in the engine's log from which the next one goes on: where the furthest one ends, so that what came before newer
-/// data can be reached as well, and older data goes on being of use; the newest data where that log leads nowhere near it.
+/// data can be reached as well, and older data goes on being of use; the newest data where that log leads nowhere near it, or
+/// where a later one is known not to go on from it.
 pub(super) fn end(facts: &Facts<'_>, stored: &StoredBackup) -> Option<Edge> {
     let furthest = |window: &Window<'_>| (window.end(), window.base.id);
     let all = windows(stored, facts.now);
@@ -67,7 +68,10 @@ pub(super) fn end(facts: &Facts<'_>, stored: &StoredBackup) -> Option<Edge> {
         let [end, data] = [window.position(), newest.position()].map(|text| LogPosition::parse(text?));
         end.zip(data).is_some_and(|(end, data)| end <= data)
     };
-    let last = logged.filter(leads_to_newest).unwrap_or(newest);
+    let logs = stored.artifacts.iter().filter(|a| a.kind == Kind::Log && a.is_good());
+    let latest = logs.filter(|a| !a.is_from_the_future(facts.now)).map(|a| a.newest).max();
+    let goes_on = |window: &&Window<'_>| latest.is_none_or(|latest| latest <= window.end());
+    let last = logged.filter(leads_to_newest).filter(goes_on).unwrap_or(newest);
     Some(Edge { time: last.end(), position: last.position()?.to_owned() })
 }
 

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use jiff::Timestamp;
+
 use super::{Action, draft::Draft, facts::Facts, recovery};
 use crate::{
     artifact::recovered::RecoverySubject,
@@ -9,8 +11,11 @@ use crate::{
     spec::{OnLoss, Vm},
 };
 
-/// How long a machine that could not be made is left alone.
+/// How long a machine that was made anew, or could not be, is left alone.
 const PAUSE: Duration = Duration::from_secs(900);
+
+/// What tells one time from the one before.
+const A_MOMENT: Duration = Duration::from_secs(1);
 
 pub(super) fn plan(facts: &Facts<'_>, draft: &mut Draft) {
     for (name, vm) in &facts.spec.vms {
@@ -46,15 +51,30 @@ fn gone(facts: &Facts<'_>, vm: &Vm, draft: &mut Draft) {
         OnLoss::Report => {
             draft.wait(what, format!("it is gone; `backstay rebuild {}` makes it anew", vm.name), None);
         }
+        OnLoss::Rebuild if facts.inventory.made_at(&vm.name).is_some_and(|at| at != vm.provision.place()) => {
+            let (before, now) = (facts.inventory.made_at(&vm.name).unwrap_or_default(), vm.provision.place());
+            let on = format!(
+                "it was made at {before}, and is declared at {now}: nobody was asked whether it is gone there; remove it, then \
+                 `backstay rebuild {}`",
+                vm.name
+            );
+            draft.wait(what, on, None);
+        }
         OnLoss::Rebuild => {
             let history = facts.inventory.recovery_history(&RecoverySubject::Vm(vm.name.clone()));
-            let failed = history.last().filter(|(_, run)| !run.is_whole());
-            let until = failed.and_then(|(_, run)| run.ended_at()?.checked_add(PAUSE).ok());
+            let until = history.last().and_then(|(_, run)| run.ended_at()?.checked_add(PAUSE).ok());
             if let Some(until) = until.filter(|until| *until > facts.now) {
-                return draft.wait(what, "it could not be made the last time".to_owned(), Some(until));
+                return draft.wait(
+                    what,
+                    "it was made anew just now, or could not be".to_owned(),
+                    Some(until),
+                );
             }
+            // The same as long as nothing was done: the same plan is made again and again while a step lasts.
+            let before = history.last().and_then(|(_, run)| run.ended_at()?.checked_add(A_MOMENT).ok());
+            let run = before.unwrap_or(Timestamp::UNIX_EPOCH);
             let mut after = BTreeSet::new();
-            for recover in recovery::machine(facts.spec, vm, facts.now) {
+            for recover in recovery::machine(facts.spec, vm, run) {
                 let reason = "it is gone, and `on_loss` says that it is rebuilt";
                 let step = draft.step_after(Action::Recover(Box::new(recover)), reason, after);
                 after = BTreeSet::from([step]);

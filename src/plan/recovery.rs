@@ -1,8 +1,9 @@
 //! Recoveries: what is to be made and restored, in which order, and what is there already.
 //!
-//! A machine is made where it is gone, and removed first where a person says so. Data is restored where a machine that it waits
-//! for is made anew, or where it waits for none; anything else is left as it is. A recovery that was cut off goes on with what
-//! is not done: what was done on a machine that is gone again is done again.
+//! A machine is made where it is gone, and removed first where a person says so by its name, or where this very recovery left it half
+//! made. Data is restored where a machine that it waits for is made anew, or where it waits for none, and never over data that is
+//! there unless a person says so by the backup's name; anywhere else it is restored only where there is none. A recovery that was cut
+//! off goes on with what is not done, on the terms of its beginning.
 
 mod course;
 
@@ -12,34 +13,28 @@ use jiff::Timestamp;
 
 use super::{
     Action, Limits, Plan, StepId,
-    action::{Destination, Over, Recover, Work},
+    action::{Destination, Existing, Recover, Remains, Work},
     draft::Draft,
     facts::Facts,
     restore::{self, CannotRestore, Point},
 };
 use crate::{
-    artifact::recovered::{Part, PartId, RecoverySubject},
-    inventory::{Inventory, Machine, Observed, RecoveryRun},
+    artifact::recovered::{Part, PartId, RecoveredOutcome, RecoverySubject, Terms},
+    inventory::{Inventory, Machine, Observed, RecoveryHistory, RecoveryRun},
     spec::{
         RecoveryAction, Spec, Vm,
-        names::{BackupName, RecoveryName, StoreName, VmName},
+        names::{BackupName, RecoveryName, VmName},
     },
 };
-use course::Course;
+use course::{Course, CourseStep};
 
 /// A person's request for a recovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// What is brought back.
     pub subject: RecoverySubject,
-    /// To which moment its data.
-    pub point: Point,
-    /// From which store; the first that has everything when `None`.
-    pub from: Option<StoreName>,
-    /// Machines that are there, and that are removed and made anew.
-    pub replace: BTreeSet<VmName>,
-    /// Backups that are restored whatever is there.
-    pub restore: BTreeSet<BackupName>,
+    /// On which terms.
+    pub terms: Terms,
     /// Where it begins.
     pub begin: Begin,
 }
@@ -47,7 +42,9 @@ pub struct Request {
 /// Where a recovery begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begin {
-    /// At its beginning.
+    /// At its beginning; refused where the last time was cut off.
+    First,
+    /// At its beginning, whatever was done the last time.
     Anew,
     /// Where the last time was cut off.
     Resume,
@@ -125,6 +122,27 @@ pub enum CannotRecover {
         /// The machine.
         vm: VmName,
     },
+    /// The last time was cut off.
+    #[error(
+        "failed to plan {subject}: the one of {began:.0} was cut off after {done} of {parts} parts; go on with `--resume`, or begin at \
+         its beginning with `--anew`"
+    )]
+    CutOff {
+        /// What was asked for.
+        subject: RecoverySubject,
+        /// When that was begun.
+        began: Timestamp,
+        /// How much of it is done.
+        done: usize,
+        /// Of how much.
+        parts: usize,
+    },
+    /// Other terms than those that it was begun on.
+    #[error(
+        "failed to resume {0}: it was begun with another `--at` or `--from`, which hold until it is whole; leave them out, or begin \
+         at its beginning with `--anew`"
+    )]
+    OtherTerms(RecoverySubject),
     /// Nothing was cut off.
     #[error("failed to resume {0}: no earlier time is known that was not ended; leave out `--resume`")]
     NothingToResume(RecoverySubject),
@@ -146,14 +164,46 @@ pub fn recover(
     can_run(&facts, &course, &request.subject)?;
     knows(&course, request)?;
     let history = inventory.recovery_history(&request.subject);
-    let (run, before) = match (request.begin, history.last()) {
-        (Begin::Anew, _) => (now, None),
-        (Begin::Resume, Some((run, before))) if !before.is_whole() => (run, Some(before)),
-        (Begin::Resume, _) => return Err(CannotRecover::NothingToResume(request.subject.clone())),
-    };
+    let begun = begun(request, &history, now)?;
     let mut draft = Draft::default();
-    Laying { facts: &facts, course: &course, request, run, before }.lay(&mut draft)?;
+    Laying { facts: &facts, course: &course, request, begun }.lay(&mut draft)?;
     Ok(draft.finish(&facts))
+}
+
+/// A recovery that is under way, or begins now.
+struct Begun<'a> {
+    /// When it was begun, which tells it from every other time.
+    run: Timestamp,
+    terms: Terms,
+    /// What was done before it was cut off.
+    before: Option<&'a RecoveryRun>,
+}
+
+fn begun<'a>(
+    request: &Request,
+    history: &'a RecoveryHistory,
+    now: Timestamp,
+) -> Result<Begun<'a>, CannotRecover> {
+    let subject = || request.subject.clone();
+    let cut_off = history.last().filter(|(_, run)| !run.is_whole());
+    match (request.begin, cut_off) {
+        (Begin::First, Some((began, run))) => {
+            let (done, parts) = (run.done(), run.parts);
+            Err(CannotRecover::CutOff { subject: subject(), began, done, parts })
+        }
+        (Begin::First | Begin::Anew, _) => Ok(Begun { run: now, terms: request.terms.clone(), before: None }),
+        (Begin::Resume, Some((run, before))) => {
+            let terms = before.terms();
+            let asked = &request.terms;
+            let is_other = asked.at.is_some() && asked.at != terms.at
+                || asked.from.is_some() && asked.from != terms.from;
+            match is_other {
+                true => Err(CannotRecover::OtherTerms(subject())),
+                false => Ok(Begun { run, terms: terms.and(asked), before: Some(before) }),
+            }
+        }
+        (Begin::Resume, None) => Err(CannotRecover::NothingToResume(subject())),
+    }
 }
 
 /// What makes a machine that is gone, for a plan that nobody asked for.
@@ -162,11 +212,18 @@ pub(super) fn machine(spec: &Spec, vm: &Vm, run: Timestamp) -> Vec<Recover> {
     let Ok(course) = Course::of(spec, &subject) else { return Vec::new() };
     let works = made(vm);
     let parts = works.len();
-    let stage = course.steps[0].stage;
-    works
-        .into_iter()
-        .map(|work| Recover { subject: subject.clone(), run, parts, step: 1, stage, work })
-        .collect()
+    let CourseStep { stage, digest, .. } = &course.steps[0];
+    let recover = |work| Recover {
+        subject: subject.clone(),
+        run,
+        parts,
+        terms: Terms::default(),
+        step: 1,
+        digest: digest.clone(),
+        stage: *stage,
+        work,
+    };
+    works.into_iter().map(recover).collect()
 }
 
 /// What makes a machine, and configures it where that is declared.
@@ -201,11 +258,11 @@ fn can_run(facts: &Facts<'_>, course: &Course, subject: &RecoverySubject) -> Res
 fn knows(course: &Course, request: &Request) -> Result<(), CannotRecover> {
     let subject = || request.subject.clone();
     let has = |action: &RecoveryAction| course.steps.iter().any(|step| step.action == *action);
-    let stranger = request.replace.iter().find(|vm| !has(&RecoveryAction::Rebuild((*vm).clone())));
+    let stranger = request.terms.replace.iter().find(|vm| !has(&RecoveryAction::Rebuild((*vm).clone())));
     if let Some(vm) = stranger {
         return Err(CannotRecover::UndeclaredVm { subject: subject(), vm: vm.clone() });
     }
-    let stranger = request.restore.iter().find(|it| !has(&RecoveryAction::Restore((*it).clone())));
+    let stranger = request.terms.restore.iter().find(|it| !has(&RecoveryAction::Restore((*it).clone())));
     match stranger {
         Some(backup) => Err(CannotRecover::NotRestored { subject: subject(), backup: backup.clone() }),
         None => Ok(()),
@@ -217,45 +274,23 @@ struct Laying<'a> {
     facts: &'a Facts<'a>,
     course: &'a Course,
     request: &'a Request,
-    run: Timestamp,
-    /// What was done before it was cut off.
-    before: Option<&'a RecoveryRun>,
-}
-
-/// What a declared step comes to.
-enum Fate {
-    /// This is done, in this order.
-    Works(Vec<Work>),
-    /// Nothing is: why.
-    Left(String),
+    begun: Begun<'a>,
 }
 
 impl Laying<'_> {
     fn lay(&self, draft: &mut Draft) -> Result<(), CannotRecover> {
         let remade = self.remade()?;
-        let mut fates = BTreeMap::new();
+        let mut works = BTreeMap::new();
         for number in &self.course.order {
-            fates.insert(*number, self.fate(*number, &remade)?);
+            works.insert(*number, self.works(*number, &remade)?);
         }
-        let parts = fates.values().map(|fate| match fate {
-            Fate::Works(works) => works.len(),
-            Fate::Left(_) => 0,
-        });
-        let parts = parts.sum();
+        let parts = works.values().map(Vec::len).sum();
         let mut ends: BTreeMap<usize, BTreeSet<StepId>> = BTreeMap::new();
-        for (number, fate) in
-            self.course.order.iter().filter_map(|number| Some((*number, fates.remove(number)?)))
-        {
-            let waits = self.course.steps[number].waits.iter().filter_map(|before| ends.get(before));
+        for number in &self.course.order {
+            let waits = self.course.steps[*number].waits.iter().filter_map(|before| ends.get(before));
             let after: BTreeSet<StepId> = waits.flatten().copied().collect();
-            let end = match fate {
-                Fate::Works(works) => self.step(number, works, parts, &remade, after, draft),
-                Fate::Left(why) => {
-                    self.leave(number, why, draft);
-                    after
-                }
-            };
-            ends.insert(number, end);
+            let works = works.remove(number).unwrap_or_default();
+            ends.insert(*number, self.step(*number, works, parts, &remade, after, draft));
         }
         Ok(())
     }
@@ -276,22 +311,21 @@ impl Laying<'_> {
     /// Whether a machine is there and stays.
     fn stands(&self, number: usize, vm: &VmName) -> Result<bool, CannotRecover> {
         let (subject, vm) = (self.request.subject.clone(), vm.clone());
-        let is_replaced = self.request.replace.contains(&vm);
-        // Once it was replaced it is the new one.
-        let was_made = self.has_done(number, Part::Provision);
-        let half_made = self.before.is_some_and(|run| {
-            [Part::Remove, Part::Provision].into_iter().any(|part| run.ended.contains_key(&id(number, part)))
-        });
+        let provisioned = self.outcome(number, Part::Provision);
+        let was_made = provisioned == Some(RecoveredOutcome::Done);
+        let is_named = self.request.terms.replace.contains(&vm);
+        // What was to be replaced and was is the new one.
+        let is_replaced = is_named || self.begun.terms.replace.contains(&vm) && provisioned.is_none();
         match self.machine(&vm) {
             Err(why) => Err(CannotRecover::Unseen { subject, vm, why }),
             Ok(Machine::Gone) => Ok(false),
-            Ok(Machine::Running(_)) if was_made => Ok(true),
-            Ok(Machine::Running(_)) if is_replaced => Ok(false),
+            Ok(Machine::Running(_) | Machine::Broken { .. }) if is_replaced => Ok(false),
+            Ok(Machine::Running(_)) if provisioned.is_some() => Ok(true),
             Ok(Machine::Running(_)) if subject == RecoverySubject::Vm(vm.clone()) => {
                 Err(CannotRecover::Runs { subject, vm })
             }
             Ok(Machine::Running(_)) => Ok(true),
-            Ok(Machine::Broken { .. }) if is_replaced || half_made => Ok(false),
+            Ok(Machine::Broken { .. }) if provisioned.is_some() && !was_made => Ok(false),
             Ok(Machine::Broken { why }) => Err(CannotRecover::Broken { subject, vm, why: why.clone() }),
         }
     }
@@ -304,21 +338,27 @@ impl Laying<'_> {
         }
     }
 
-    fn has_done(&self, number: usize, part: Part) -> bool {
-        self.before.is_some_and(|run| run.has_done(id(number, part)))
+    /// What became of a part of this very recovery; `None` where it was never begun, or was of another step.
+    fn outcome(&self, number: usize, part: Part) -> Option<RecoveredOutcome> {
+        self.begun.before?.outcome(id(number, part), &self.course.steps[number].digest)
     }
 
-    fn fate(&self, number: usize, remade: &BTreeSet<usize>) -> Result<Fate, CannotRecover> {
+    fn has_done(&self, number: usize, part: Part) -> bool {
+        self.outcome(number, part) == Some(RecoveredOutcome::Done)
+    }
+
+    /// What a step comes to, in this order.
+    fn works(&self, number: usize, remade: &BTreeSet<usize>) -> Result<Vec<Work>, CannotRecover> {
         Ok(match &self.course.steps[number].action {
-            RecoveryAction::Rebuild(vm) => Fate::Works(self.rebuilt(number, vm, remade.contains(&number))),
-            RecoveryAction::Restore(backup) => self.restored(number, backup, remade)?,
-            RecoveryAction::Deploy(ansible, _) => Fate::Works(vec![Work::Deploy(ansible.clone())]),
+            RecoveryAction::Rebuild(vm) => self.rebuilt(number, vm, remade.contains(&number)),
+            RecoveryAction::Restore(backup) => vec![self.restored(number, backup, remade)?],
+            RecoveryAction::Deploy(ansible, _) => vec![Work::Deploy(ansible.clone())],
             RecoveryAction::Run(run) => {
                 let (command, on, within) = (run.command.clone(), run.on.clone(), run.timeout);
-                Fate::Works(vec![Work::Run { command, on, within }])
+                vec![Work::Run { command, on, within }]
             }
             RecoveryAction::Wait(wait) => {
-                Fate::Works(vec![Work::Wait { until: wait.until.clone(), within: wait.timeout }])
+                vec![Work::Wait { until: wait.until.clone(), within: wait.timeout }]
             }
         })
     }
@@ -326,11 +366,15 @@ impl Laying<'_> {
     fn rebuilt(&self, number: usize, vm: &VmName, is_remade: bool) -> Vec<Work> {
         let Some(declared) = self.facts.spec.vms.get(vm) else { return Vec::new() };
         let is_there = !matches!(self.machine(vm), Ok(Machine::Gone));
+        let is_named = self.request.terms.replace.contains(vm) || self.begun.terms.replace.contains(vm);
+        let remains = if is_named { Remains::Everything } else { Remains::HalfMade };
         match is_remade {
-            true if is_there => [Work::Remove(vm.clone())].into_iter().chain(made(declared)).collect(),
+            true if is_there => {
+                [Work::Remove { vm: vm.clone(), remains }].into_iter().chain(made(declared)).collect()
+            }
             true => made(declared),
-            // What was done of it counts as a part of the whole.
-            false if self.has_done(number, Part::Provision) => made(declared),
+            // What was begun of it counts as a part of the whole.
+            false if self.outcome(number, Part::Provision).is_some() => made(declared),
             false => configured(declared).into_iter().collect(),
         }
     }
@@ -340,29 +384,35 @@ impl Laying<'_> {
         number: usize,
         backup: &BackupName,
         remade: &BTreeSet<usize>,
-    ) -> Result<Fate, CannotRecover> {
+    ) -> Result<Work, CannotRecover> {
         let is_rebuilt = |step: &usize| matches!(self.course.steps[*step].action, RecoveryAction::Rebuild(_));
         let machines: Vec<usize> = self.course.awaited(number).into_iter().filter(is_rebuilt).collect();
-        let is_new = |step: &usize| remade.contains(step) || self.has_done(*step, Part::Provision);
-        let is_asked = self.request.restore.contains(backup);
-        if !machines.is_empty() && !machines.iter().any(is_new) && !is_asked {
-            return Ok(Fate::Left(format!(
-                "no machine that it waits for is made anew, so that its data is left as it is; `--restore {backup}` restores it \
-                 all the same"
-            )));
-        }
+        // Also one of which nobody knows how far it was made.
+        let is_new = |step: &usize| remade.contains(step) || self.outcome(*step, Part::Provision).is_some();
+        let existing = match (self.begun.terms.restore.contains(backup), machines.as_slice()) {
+            (true, _) => Existing::Replaced,
+            (false, []) => Existing::Refused,
+            (false, machines) if machines.iter().any(is_new) => Existing::Refused,
+            (false, _) => Existing::Kept,
+        };
         let request = restore::Request {
             backup: backup.clone(),
-            point: self.request.point.clone(),
-            from: self.request.from.clone(),
+            point: self.begun.terms.at.map_or(Point::Latest, Point::At),
+            from: self.begun.terms.from.clone(),
             paths: Vec::new(),
             to: Destination::InPlace,
         };
         let (restore, _) = restore::decide(self.facts, &request)?;
-        // What an earlier try of this very run began to load is no data that anybody would miss.
-        let was_begun = self.before.is_some_and(|run| run.ended.contains_key(&id(number, Part::Restore)));
-        let over = if is_asked || was_begun { Over::Anything } else { Over::Nothing };
-        Ok(Fate::Works(vec![Work::Restore { restore, over }]))
+        Ok(Work::Restore { restore, existing })
+    }
+
+    /// Whether what was done of a part is to be done again: on a machine that is made anew, or since a person names it.
+    fn is_again(&self, number: usize, remade: &BTreeSet<usize>) -> bool {
+        let is_named = match &self.course.steps[number].action {
+            RecoveryAction::Restore(backup) => self.request.terms.restore.contains(backup),
+            _ => false,
+        };
+        is_named || remade.contains(&number) || !remade.is_disjoint(&self.course.awaited(number))
     }
 
     /// Adds what is still to be done, one behind the other; what comes after the step waits for the answer.
@@ -375,31 +425,29 @@ impl Laying<'_> {
         mut after: BTreeSet<StepId>,
         draft: &mut Draft,
     ) -> BTreeSet<StepId> {
-        let is_new = remade.contains(&number) || !remade.is_disjoint(&self.course.awaited(number));
+        let is_again = self.is_again(number, remade);
         for work in works {
-            if !is_new && self.has_done(number, work.part()) {
+            let is_done = self.has_done(number, work.part())
+                || work.part() == Part::Provision && self.outcome(number, Part::Provision).is_some();
+            if !is_again && is_done {
                 continue;
             }
-            let stage = self.course.steps[number].stage;
+            let CourseStep { stage, digest, .. } = &self.course.steps[number];
             let reason = format!("step {} of {}", number + 1, self.request.subject);
             let recover = Recover {
                 subject: self.request.subject.clone(),
-                run: self.run,
+                run: self.begun.run,
                 parts,
+                terms: self.begun.terms.clone(),
                 step: number + 1,
-                stage,
+                digest: digest.clone(),
+                stage: *stage,
                 work,
             };
             let step = draft.step_after(Action::Recover(Box::new(recover)), reason, after);
             after = BTreeSet::from([step]);
         }
         after
-    }
-
-    fn leave(&self, number: usize, why: String, draft: &mut Draft) {
-        if let RecoveryAction::Restore(backup) = &self.course.steps[number].action {
-            draft.wait_of(backup, format!("restore of {backup}"), why, None);
-        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     artifact::{ArtifactId, Kind, until::Until},
     inventory::{Inventory, StoredArtifact, StoredBackup, Stretch},
     spec::{
-        Spec,
+        Part, Spec,
         names::{BackupName, StoreName},
     },
 };
@@ -71,6 +71,16 @@ pub enum CannotRestore {
         backup: BackupName,
         /// What its source is.
         what: String,
+    },
+    /// A path that names no part.
+    #[error(
+        "failed to restore a part of {backup}: {path:?} names none; a part is DATABASE or DATABASE/TABLE, such as shop/sale"
+    )]
+    NoPart {
+        /// The backup.
+        backup: BackupName,
+        /// The path.
+        path: String,
     },
     /// The named store is not declared or can't be believed.
     #[error("failed to restore {backup}: {why}; name another store with `--from`, or leave it out")]
@@ -224,6 +234,10 @@ fn in_parts(spec: &Spec, request: &Request) -> Result<(), CannotRestore> {
     let what = match spec.backups.get(&request.backup) {
         _ if request.paths.is_empty() => return Ok(()),
         _ if request.backup.is_infra() => "the infra repo".to_owned(),
+        Some(declared) if declared.source.has_databases() => {
+            let no_part = |path| CannotRestore::NoPart { backup: request.backup.clone(), path };
+            return Part::of(&request.paths).map(drop).map_err(no_part);
+        }
         Some(declared) if !declared.source.has_paths() => {
             format!("what is captured of `{}`", declared.source.kind())
         }

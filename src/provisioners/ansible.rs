@@ -33,6 +33,9 @@ const LONGEST: Duration = Duration::from_secs(12 * 3600);
 /// How many failures an error tells.
 const TOLD: usize = 5;
 
+/// How each machine is reached, or why it can't be.
+type Logins = BTreeMap<String, Result<(Login, Files), String>>;
+
 /// Runs playbooks.
 #[derive(Clone)]
 pub struct AnsibleConfigurer {
@@ -45,13 +48,19 @@ impl AnsibleConfigurer {
         Self { resolver }
     }
 
-    /// How each machine is reached, with the private files for it.
-    async fn logins(&self, play: &Play<'_>) -> Result<BTreeMap<String, (Login, Files)>, ProvisionError> {
-        let mut logins = BTreeMap::new();
+    /// How each machine is reached, with the private files for it; or why it can't be: that fails the playbook only where it is
+    /// meant for that machine.
+    async fn logins(&self, play: &Play<'_>) -> Result<Logins, ProvisionError> {
+        let mut logins = Logins::new();
         for (name, (vm, running)) in play.machines {
-            let login = login(&self.resolver, vm, running).await?;
-            let files = Files::write(&login).map_err(|error| unprepared(&error))?;
-            logins.insert(name.to_string(), (login, files));
+            let login = match login(&self.resolver, vm, running).await {
+                Ok(login) => {
+                    let files = Files::write(&login).map_err(|error| unprepared(&error))?;
+                    Ok((login, files))
+                }
+                Err(error) => Err(error.message),
+            };
+            logins.insert(name.to_string(), login);
         }
         Ok(logins)
     }
@@ -70,7 +79,9 @@ impl Configurer for AnsibleConfigurer {
         let folder = Folder::make(&logins, play.tree).map_err(|error| unprepared(&error))?;
         let inventory = inventory.unwrap_or_else(|| folder.inventory());
         let program = program(play, &playbook, &inventory, &folder)?;
-        let mut events = Events::default();
+        let unreached =
+            logins.iter().filter_map(|(name, login)| Some((name.clone(), login.as_ref().err()?.clone())));
+        let mut events = Events::new(unreached.collect());
         let ended = follow(program, &mut events, said).await;
         folder.disconnect().await;
         judge(play, events, ended)

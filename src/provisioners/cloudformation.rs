@@ -41,14 +41,15 @@ pub struct Pace {
     pub quiet: Duration,
     /// The longest time of one operation. CloudFormation itself rolls a stack back that takes over half of it.
     pub longest: Duration,
-    /// The longest time that finding out about drift may take.
+    /// The longest time that a look waits until the server has found out about drift.
     pub drift: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
         let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
-        Self { poll: Duration::from_secs(3), quiet: minutes(30), longest: minutes(120), drift: minutes(2) }
+        let seconds = Duration::from_secs;
+        Self { poll: seconds(3), quiet: minutes(30), longest: minutes(120), drift: seconds(20) }
     }
 }
 

@@ -1,14 +1,17 @@
 //! Programs on this very host, of those that it allows.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use async_trait::async_trait;
 
 use super::{ProvisionError, Remote};
-use crate::{config::Allow, process::Program};
+use crate::{
+    config::Allow,
+    process::{ProcessError, Program},
+};
 
-/// The most that a program may print, bytes.
-const PRINTED: usize = 1 << 20;
+/// How much of the end of what a program prints is kept, bytes.
+const KEPT: usize = 16 << 10;
 
 /// What runs programs on this host.
 pub struct HereRemote {
@@ -34,11 +37,22 @@ impl Remote for HereRemote {
         };
         self.allow.check_run(name).map_err(|refusal| ProvisionError::stalled(refusal.to_string()))?;
         let program = Program::new(name).arguments(arguments).timeout(within);
-        let printed = program.output(&[], PRINTED).await;
-        let printed = printed
-            .map_err(|error| ProvisionError::stalled(format!("failed to run `{name}` here: {error}")))?;
-        Ok(String::from_utf8_lossy(&printed).into_owned())
+        let printed = tail_of(program).await;
+        printed.map_err(|error| ProvisionError::stalled(format!("failed to run `{name}` here: {error}")))
     }
+}
+
+/// Runs a program to its successful end; the end of what it printed.
+async fn tail_of(program: Program) -> Result<String, ProcessError> {
+    let mut process = program.start()?;
+    process.close_input();
+    let mut kept = VecDeque::new();
+    while let Some(bytes) = process.read().await? {
+        kept.extend(bytes);
+        kept.drain(..kept.len().saturating_sub(KEPT));
+    }
+    process.finish().await?;
+    Ok(String::from_utf8_lossy(kept.make_contiguous()).into_owned())
 }
 
 #[cfg(test)]

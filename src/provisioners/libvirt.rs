@@ -263,7 +263,11 @@ impl LibvirtProvisioner {
     /// How a machine differs from what is declared.
     async fn drift(&self, domain: &Uuid, made: &Made) -> Result<Vec<String>, ProvisionError> {
         let Libvirt { memory, cpus, .. } = self.options.libvirt;
-        let mut drift = made.differs(&self.made(made.host_key.clone())?);
+        let mut drift = match self.made(made.host_key.clone()) {
+            Ok(now) => made.differs(&now),
+            // A machine that runs is not unknown for that.
+            Err(error) => vec![error.message],
+        };
         if let Some((has_memory, has_cpus)) = self.virsh.size(domain).await? {
             // libvirt counts in KiB.
             if has_memory / 1024 != memory.div_ceil(1024) {
@@ -274,6 +278,23 @@ impl LibvirtProvisioner {
             }
         }
         Ok(drift)
+    }
+
+    /// Its disk would be left, and nobody would know of it, were the domain undefined while `disks` is declared otherwise.
+    async fn has_its_disk_where_it_is_declared(&self, own: &Uuid) -> Result<(), ProvisionError> {
+        let disks = self.virsh.disks(own).await?;
+        if disks.iter().any(|disk| disks::same_file(&self.disks.disk, disk))
+            || !self.disks.disk.exists() && disks.is_empty()
+        {
+            return Ok(());
+        }
+        Err(ProvisionError::stalled(format!(
+            "failed to remove the machine {}: its disk is {}, and is declared as {}; declare `disks` as it was, or remove the domain \
+             and its disks by hand",
+            self.options.vm.name,
+            disks.join(", "),
+            self.disks.disk.display()
+        )))
     }
 
     /// No other domain may have a disk of this machine.
@@ -379,9 +400,11 @@ impl Provisioner for LibvirtProvisioner {
                 said(&format!("stopping the domain {name}"));
                 self.virsh.destroy(domain).await?;
             }
+            self.has_its_disk_where_it_is_declared(domain).await?;
             said(&format!("undefining the domain {name}"));
             self.virsh.undefine(domain).await?;
         }
+        self.disks.must_be_unused().await?;
         for path in self.disks.remove()? {
             said(&format!("removed {}", path.display()));
         }

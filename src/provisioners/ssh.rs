@@ -145,7 +145,12 @@ impl Remote for SshRemote {
 
     async fn run(&self, command: &[String], within: Duration) -> Result<String, ProvisionError> {
         self.try_run(command, within).await.map_err(|failed| match failed {
-            Failed::Unreached(explained) => self.unreached(explained),
+            // A program may end with 255 as well, and a connection that breaks ends none: nothing is run twice.
+            Failed::Unreached(explained) => {
+                let message =
+                    format!("{}; it may have run, and may still run there", self.unreached(explained));
+                ProvisionError::stalled(message)
+            }
             Failed::Other(error) => error,
         })
     }

@@ -1,6 +1,6 @@
 //! Looking at what really exists, as far as what was seen is not fresh enough.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{Ask, Controller, desired::Desired, lock};
 use crate::{
@@ -20,6 +20,11 @@ use crate::{
     state::{Before, StateError},
     templates::Templates,
 };
+
+/// How long the look at one machine may take before it counts as not seen.
+const LIMIT: Duration = Duration::from_secs(60);
+/// The same, where a person asked for a recovery.
+const PATIENT: Duration = Duration::from_secs(1200);
 
 impl Controller {
     /// What was seen counts only as long as no other process has changed anything since.
@@ -80,13 +85,21 @@ impl Controller {
     }
 
     /// Looks at the declared machines, as far as how they stand is not known well enough.
-    pub(super) async fn look_at_machines(&self, seen: &mut Seen, desired: &Desired, freshness: Freshness) {
+    pub(super) async fn look_at_machines(
+        &self,
+        seen: &mut Seen,
+        desired: &Desired,
+        freshness: Freshness,
+        ask: &Ask,
+    ) {
         let (spec, now) = (&desired.spec, self.clock.now());
         if seen.knows_machines(spec.vms.keys(), freshness, now) {
             seen.inventory.machines.retain(|vm, _| spec.vms.contains_key(vm));
             return;
         }
-        let machines = machines::look(&self.machines(desired).await).await;
+        // Backups do not wait for what a recovery would.
+        let limit = if matches!(ask, Ask::Recover(_)) { PATIENT } else { LIMIT };
+        let machines = machines::look(&self.machines(desired).await, limit).await;
         seen.saw_machines(machines, now);
     }
 

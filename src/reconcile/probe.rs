@@ -11,6 +11,7 @@ use crate::{
     diagnostic::Severity,
     sources::Lack,
     spec::{Backup, Spec, names::BackupName},
+    stores::Class,
 };
 
 /// Sources that are probed at a time.
@@ -46,6 +47,9 @@ pub enum Answer {
     Failed {
         /// Why, and what to do about it.
         why: String,
+        /// What is missing, as far as that can be told; empty where nothing is known to be.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        lacks: Vec<Lack>,
     },
 }
 
@@ -73,7 +77,7 @@ impl Controller {
             let answer = tokio::time::timeout(PATIENCE, self.answer(backup)).await;
             let answer = answer.unwrap_or_else(|_| {
                 let why = format!("no answer within {}", humantime::format_duration(PATIENCE));
-                Answer::Failed { why }
+                Answer::Failed { why, lacks: Vec::new() }
             });
             Probed { backup: backup.name.clone(), source: backup.source.kind(), answer }
         });
@@ -82,12 +86,21 @@ impl Controller {
 
     async fn answer(&self, backup: &Backup) -> Answer {
         let kinds: BTreeSet<Kind> = backup.policy.schedules.keys().copied().collect();
-        let answer = async {
-            let source = self.drivers.source(&backup.source).await.map_err(|refusal| refusal.to_string())?;
-            let probe = source.probe().await.map_err(|error| error.to_string())?;
-            let lacks = source.lacks(&kinds).await.map_err(|error| error.to_string())?;
-            Ok(Answer::Reached { version: probe.version, lacks })
+        let failed = |why: String, lacks| Answer::Failed { why, lacks };
+        let source = match self.drivers.source(&backup.source).await {
+            Ok(source) => source,
+            Err(refusal) => return failed(refusal.to_string(), Vec::new()),
         };
-        answer.await.unwrap_or_else(|why: String| Answer::Failed { why })
+        match source.probe().await {
+            Ok(probe) => match source.lacks(&kinds).await {
+                Ok(lacks) => Answer::Reached { version: probe.version, lacks },
+                Err(error) => failed(error.to_string(), Vec::new()),
+            },
+            // What is missing may be what made it fail.
+            Err(error) if error.class == Class::Stalled => {
+                failed(error.to_string(), source.lacks(&kinds).await.unwrap_or_default())
+            }
+            Err(error) => failed(error.to_string(), Vec::new()),
+        }
     }
 }

@@ -128,10 +128,10 @@ impl Controller {
         interrupted: Vec<Interrupted>,
     ) {
         let Some(desired) = pass.desired.clone() else { return };
-        let own = pass.hand.under_way();
+        let (own, ask) = (pass.hand.under_way(), pass.ask);
         let looking = async {
             self.look(seen, &desired.spec, interrupted, freshness).await;
-            self.look_at_machines(seen, &desired, freshness).await;
+            self.look_at_machines(seen, &desired, freshness, ask).await;
         };
         UnderWay::meanwhile(&mut pass.execution, looking).await;
         for own in own.iter().chain(&pass.hand.under_way()) {
@@ -307,7 +307,7 @@ impl Controller {
         if let Some(desired) = &pass.desired
             && pass.deeds.has_touched_machines()
         {
-            self.look_at_machines(seen, desired, Freshness::Now).await;
+            self.look_at_machines(seen, desired, Freshness::Now, pass.ask).await;
         }
         pass.events.extend(pass.deeds.events());
         pass.note_ends();

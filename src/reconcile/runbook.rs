@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 
 use super::{Controller, PassError, Survey, Terms};
 use crate::{
-    artifact::{ArtifactId, manifest::Content, recovered::RecoverySubject},
+    artifact::{
+        ArtifactId,
+        manifest::Content,
+        recovered::{self, RecoverySubject},
+    },
     committed,
     inventory::{Inventory, Machine, Observed},
     plan::{
         Action, Plan,
         action::Work,
         recovery::{self, Begin, Request},
-        restore::Point,
     },
     render::runbook::{Runbook, Sources},
     spec::names::RecoveryName,
@@ -78,10 +81,7 @@ fn when_all_is_lost(survey: &Survey, name: &RecoveryName) -> Result<Plan, String
     let inventory = Inventory { machines: gone, ..survey.inventory.clone() };
     let request = Request {
         subject: RecoverySubject::Recovery(name.clone()),
-        point: Point::Latest,
-        from: None,
-        replace: Default::default(),
-        restore: Default::default(),
+        terms: recovered::Terms::default(),
         begin: Begin::Anew,
     };
     let (limits, now) = (&survey.limits, survey.pass.plan.at);

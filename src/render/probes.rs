@@ -19,12 +19,12 @@ pub fn text(probes: &[Probed], palette: Palette) -> String {
             let _ = writeln!(out, "{name}  {:kinds$}  {state}  {told}", probed.source);
         };
         match &probed.answer {
-            Answer::Failed { why } => line(palette.bad("fails"), why),
+            Answer::Failed { why, .. } => line(palette.bad("fails"), why),
             Answer::Reached { version, .. } if !probed.is_fit() => line(palette.bad("fails"), version),
             Answer::Reached { version, lacks } if lacks.is_empty() => line(palette.good("ready"), version),
             Answer::Reached { version, .. } => line(palette.warn("ready"), version),
         }
-        let Answer::Reached { lacks, .. } = &probed.answer else { continue };
+        let (Answer::Reached { lacks, .. } | Answer::Failed { lacks, .. }) = &probed.answer;
         for lack in lacks {
             let mark = match lack.severity {
                 Severity::Error => palette.bad("error"),

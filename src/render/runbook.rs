@@ -212,7 +212,7 @@ fn steps(plan: &Plan, sources: &Sources<'_>) -> Vec<StepLine> {
 
 fn step_line(step: &Step, recover: &Recover, sources: &Sources<'_>) -> StepLine {
     let id: PartId = recover.id();
-    let last = sources.measured.and_then(|run| run.ended.get(&id));
+    let last = sources.measured.and_then(|run| run.told.get(&id));
     StepLine {
         number: step.id.0 + 1,
         stage: recover.stage.as_str(),
@@ -226,11 +226,11 @@ fn step_line(step: &Step, recover: &Recover, sources: &Sources<'_>) -> StepLine 
 fn by_hand(step: &Step, work: &Work, sources: &Sources<'_>) -> Vec<HandLine> {
     let know = |text: String| vec![HandLine { text, is_command: false }];
     let hands = match work {
-        Work::Provision(vm) | Work::Remove(vm) => {
+        Work::Provision(vm) | Work::Remove { vm, .. } => {
+            // Of one that is there its maker tells nothing.
             let told = match sources.previews.get(&step.id) {
                 Some(Ok(lines)) => lines.clone(),
-                Some(Err(why)) => vec![why.clone()],
-                None => Vec::new(),
+                Some(Err(_)) | None => Vec::new(),
             };
             let told = told.into_iter().map(|text| HandLine { text, is_command: false });
             return know(format!("machine {vm}, from its template")).into_iter().chain(told).collect();
@@ -292,7 +292,7 @@ fn restored_by_hand(restore: &Restore, sources: &Sources<'_>) -> Vec<Hand> {
         format!("{out}/{:02}-{stream}", number + 1)
     };
     let files: Vec<String> = restore.artifacts.iter().enumerate().map(named).collect();
-    let mut hands = vec![by_hand::fetch(&store.place, fleet, &folder, "STORE")];
+    let mut hands = by_hand::fetch(&store.place, fleet, &folder, "STORE");
     hands.push(Hand::Type(by_hand::bring(&place, fleet, &folder, *point)));
     if !restore.logs.is_empty() {
         hands.push(Hand::Know(format!(

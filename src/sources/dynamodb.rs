@@ -12,18 +12,24 @@
 mod batches;
 mod lines;
 mod load;
+mod needs;
 mod reach;
 mod scan;
 mod table;
 mod value;
 
-use std::{collections::BTreeMap, io, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use tokio::io::AsyncRead;
 
-use super::{CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError};
+use super::{CaptureRequest, Captured, Lack, Place, Probe, Restored, Sink, Source, SourceError};
 use crate::{
     artifact::{
         Kind,
@@ -47,6 +53,7 @@ const SILENCE: Duration = Duration::from_secs(10 * 60);
 #[derive(Clone, Debug)]
 pub struct DynamodbSource {
     client: Client,
+    region: String,
     table: String,
 }
 
@@ -56,14 +63,14 @@ impl DynamodbSource {
     pub fn new(options: DynamodbOptions) -> Result<Self, SourceError> {
         let client = aws::dynamodb(&options);
         let client = client.map_err(|fault| Failure::Aws(fault).explain("use", subject(&options.table)))?;
-        Ok(Self { client, table: options.table })
+        Ok(Self { client, region: options.region, table: options.table })
     }
 
     fn reach(&self, stall: Duration) -> Reach {
         Reach { client: self.client.clone(), stall }
     }
 
-    async fn captured(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Details, Failure> {
+    async fn captured(&self, request: &CaptureRequest<'_>, sink: &mut dyn Sink) -> Result<Details, Failure> {
         let reach = self.reach(request.stall);
         let told = table::describe(&reach, &self.table).await?;
         sink.run(None).await?;
@@ -111,17 +118,28 @@ impl Source for DynamodbSource {
         Ok(Probe { version: format!("DynamoDB, point-in-time recovery {recovery}") })
     }
 
+    async fn lacks(&self, _kinds: &BTreeSet<Kind>) -> Result<Vec<Lack>, SourceError> {
+        let lacks = needs::lacks(&self.reach(SILENCE), &self.region, &self.table).await;
+        lacks.map_err(|failure| failure.explain("probe", subject(&self.table)))
+    }
+
     fn stream_name(&self) -> String {
         "items.jsonl".to_owned()
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
         if request.kind == Kind::Log {
             return Err(SourceError::unsupported(&subject(&self.table), request.kind));
         }
+        // What was written before is in it, and of what was written since some may not be.
+        let began = request.now();
         let captured = self.captured(request, sink).await;
         let details = captured.map_err(|failure| failure.explain("capture", subject(&self.table)))?;
-        Ok(Captured { moment: Moment::At { time: request.now, position: None }, details })
+        Ok(Captured { moment: Moment::At { time: began, position: None }, details })
     }
 
     async fn restore(

@@ -11,15 +11,20 @@
 mod client;
 mod file;
 mod member;
+mod needs;
 mod place;
 mod snapshot;
 
-use std::{collections::BTreeMap, io, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio::io::AsyncRead;
 
-use super::{CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError};
+use super::{CaptureRequest, Captured, Lack, Place, Probe, Restored, Sink, Source, SourceError};
 use crate::{
     artifact::{
         Kind,
@@ -69,16 +74,18 @@ impl EtcdSource {
         Err(Failure::NoMember(unfit.join("; ")))
     }
 
-    async fn captured(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, Failure> {
+    async fn captured(&self, request: &CaptureRequest<'_>, sink: &mut dyn Sink) -> Result<Captured, Failure> {
         let member = self.member().await?;
         let mut snapshot = Snapshot::begin(&member, request.stall).await?;
+        // The member opens its view before it sends the first message.
+        let opened = request.now();
         while let Some(bytes) = snapshot.next().await? {
             sink.write(bytes).await?;
         }
         let revisions = Revisions { before: member.revision, after: member.revision_now().await? };
         let counts = counts(&member, revisions).await;
         Ok(Captured {
-            moment: Moment::At { time: request.now, position: Some(revisions.to_string()) },
+            moment: Moment::At { time: opened, position: Some(revisions.to_string()) },
             details: Details {
                 versions: BTreeMap::from([("server".to_owned(), member.version.clone())]),
                 counts,
@@ -106,11 +113,23 @@ impl Source for EtcdSource {
         Ok(Probe { version: format!("etcd {}", member.version) })
     }
 
+    async fn lacks(&self, _kinds: &BTreeSet<Kind>) -> Result<Vec<Lack>, SourceError> {
+        let lacks = async {
+            let user = self.cluster.login.as_ref().map(|login| login.user.as_str());
+            needs::lacks(&self.member().await?, user).await
+        };
+        lacks.await.map_err(|failure| failure.explain("probe", self.subject()))
+    }
+
     fn stream_name(&self) -> String {
         "snapshot.db".to_owned()
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
         if request.kind == Kind::Log {
             return Err(SourceError::unsupported(&self.subject(), request.kind));
         }

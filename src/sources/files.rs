@@ -113,17 +113,23 @@ impl Source for FilesSource {
         "files.tar".to_owned()
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
         if request.kind == Kind::Log {
             return Err(SourceError::unsupported(&self.subject(), request.kind));
         }
+        // What was written before is in it, and of what was written since some may not be.
+        let began = request.now();
         let (trees, base_started) = (self.trees.clone(), request.base_started);
         let details =
             produce(sink, request.stall, move |feed| Capture::new(&trees, base_started, feed)?.run())
                 .await
                 .map_err(|why| SourceError::interrupted(&self.subject(), why))?
                 .map_err(|failure| failure.explain("capture", self.subject()))?;
-        Ok(Captured { moment: Moment::At { time: request.now, position: None }, details })
+        Ok(Captured { moment: Moment::At { time: began, position: None }, details })
     }
 
     async fn holds(&self) -> Result<Holds, SourceError> {

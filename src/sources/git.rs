@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use git2::Repository;
+use jiff::Timestamp;
 use tokio::{
     fs::OpenOptions,
     io::{AsyncRead, AsyncWriteExt},
@@ -79,11 +80,11 @@ impl GitSource {
         }
     }
 
-    fn described(&self, tips: Tips, request: &CaptureRequest) -> Captured {
+    fn described(&self, tips: Tips, time: Timestamp) -> Captured {
         let references = tips.references().count() as u64;
         Captured {
-            // Not the commit's time, which its author chose: the repository looked like this now.
-            moment: Moment::At { time: request.now, position: Some(tips_position(&tips)) },
+            // Not the commit's time, which its author chose: the repository looked like this then.
+            moment: Moment::At { time, position: Some(tips_position(&tips)) },
             details: Details {
                 versions: BTreeMap::from([("git-bundle".to_owned(), "v2".to_owned())]),
                 counts: Counts::Captured(BTreeMap::from([("references".to_owned(), references)])),
@@ -110,9 +111,14 @@ impl Source for GitSource {
         "infra.bundle".to_owned()
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
         let (mirror, base) = (self.mirror.clone(), self.base(request.kind)?);
         let (pieces, mut written) = mpsc::channel(WAITING);
+        let read = request.now();
         let writing = tokio::task::spawn_blocking(move || write(&mirror, &base, pieces));
         while let Some(piece) = written.recv().await {
             if sink.write(piece).await.is_err() {
@@ -124,7 +130,7 @@ impl Source for GitSource {
             Ok(tips) => tips.map_err(|e| self.failed("bundle", e.to_string(), "see the reason"))?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
-        Ok(self.described(tips, request))
+        Ok(self.described(tips, read))
     }
 
     async fn restore(

@@ -16,19 +16,21 @@ mod grants;
 mod load;
 mod metadata;
 mod names;
+mod needs;
 mod portable;
 mod record;
 mod rpc;
 mod settle;
 mod stage;
 
-use std::{ffi::OsString, io, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, ffi::OsString, io, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use tokio::io::AsyncRead;
 
 use super::{
-    CaptureRequest, Captured, Holds, Place, Probe, Restored, Sink, Source, SourceError, blocking::Unwanted,
+    CaptureRequest, Captured, Holds, Lack, Place, Probe, Restored, Sink, Source, SourceError,
+    blocking::Unwanted,
 };
 use crate::{
     artifact::Kind,
@@ -155,11 +157,19 @@ impl Source for InfluxdbSource {
         Ok(Probe { version: format!("InfluxDB {version}") })
     }
 
+    async fn lacks(&self, _kinds: &BTreeSet<Kind>) -> Result<Vec<Lack>, SourceError> {
+        needs::lacks(self).await.map_err(|failure| failure.explain("probe", self.subject()))
+    }
+
     fn stream_name(&self) -> String {
         "influxdb.tar".to_owned()
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
         if request.kind == Kind::Log {
             return Err(SourceError::unsupported(&self.subject(), request.kind));
         }

@@ -17,16 +17,17 @@ mod exchange;
 mod layout;
 mod metadata;
 mod names;
+mod needs;
 mod restore;
 mod upload;
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, io, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use tokio::io::AsyncRead;
 
 use super::{
-    CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError, blocking::Unwanted,
+    CaptureRequest, Captured, Lack, Place, Probe, Restored, Sink, Source, SourceError, blocking::Unwanted,
 };
 use crate::{artifact::Kind, secrets::Secret, spec, stores::Class};
 use api::Api;
@@ -89,11 +90,19 @@ impl Source for Influxdb2Source {
         Ok(Probe { version: format!("InfluxDB {version}") })
     }
 
+    async fn lacks(&self, _kinds: &BTreeSet<Kind>) -> Result<Vec<Lack>, SourceError> {
+        needs::lacks(self).await.map_err(|failure| failure.explain("probe", self.subject()))
+    }
+
     fn stream_name(&self) -> String {
         "influxdb2.tar".to_owned()
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
         if request.kind == Kind::Log {
             return Err(SourceError::unsupported(&self.subject(), request.kind));
         }

@@ -16,18 +16,19 @@ mod depth;
 mod dump;
 mod load;
 mod metadata;
+mod needs;
 mod oplog;
 mod pieces;
 mod reader;
 mod targets;
 
-use std::{io, time::Duration};
+use std::{collections::BTreeSet, io, time::Duration};
 
 use async_trait::async_trait;
 use mongodb::error::{Error, ErrorKind};
 use tokio::{io::AsyncRead, time::timeout};
 
-use super::{CaptureRequest, Captured, Place, Probe, Replay, Restored, Sink, Source, SourceError};
+use super::{CaptureRequest, Captured, Lack, Place, Probe, Replay, Restored, Sink, Source, SourceError};
 use crate::{artifact::Kind, secrets::Secret, spec, stores::Class};
 use access::Access;
 
@@ -127,11 +128,21 @@ impl Source for MongodbSource {
         Ok(Probe { version })
     }
 
+    async fn lacks(&self, kinds: &BTreeSet<Kind>) -> Result<Vec<Lack>, SourceError> {
+        let user = self.mongodb.server.user.as_deref();
+        let lacks = async { needs::lacks(&self.access().await?, user, kinds.contains(&Kind::Log)).await };
+        lacks.await.map_err(|failure| self.explained("probe", failure))
+    }
+
     fn stream_name(&self) -> String {
         format!("{}.archive", self.single().unwrap_or("databases").replace('/', "_"))
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
         if request.kind == Kind::Log {
             let captured = async { oplog::capture(&self.access().await?, request, sink).await };
             return captured.await.map_err(|failure| self.explained("capture the oplog of", failure));

@@ -3,7 +3,7 @@
 //! ```text
 //! failure · programs (which there are) · access (private option file) · session (queries through the client)
 //! view (the moment of the dump, and a session that sees it) · dump (the stream) · marks (what its text proves)
-//! load (the way back) · physical (the files, and their way back)
+//! rows (statements whose borders a change does not move) · load (the way back) · physical (the files, and their way back)
 //! binlog (the log) · purge (what of it may go) · replay (its way back) · accounts (what of that is about them)
 //! reader (the log as it is written) · ahead (what a reader has) · walk (how far that is whole)
 //! ```
@@ -28,6 +28,7 @@ mod programs;
 mod purge;
 mod reader;
 mod replay;
+mod rows;
 mod session;
 mod view;
 mod walk;
@@ -48,7 +49,7 @@ use crate::{
     },
     process,
     secrets::Secret,
-    spec::{self, BinaryLogs, MysqlMethod},
+    spec::{self, BinaryLogs, MysqlMethod, Part},
 };
 use access::Access;
 use failure::Failure;
@@ -70,13 +71,15 @@ pub struct MysqlSource {
     binary_logs: BinaryLogs,
     password: Option<Secret>,
     search: OsString,
+    /// What alone is captured and restored.
+    part: Option<Part>,
 }
 
 impl MysqlSource {
     /// What `mysql` declares, reached with `password`, the one that the declaration refers to.
     pub fn new(mysql: spec::Mysql, password: Option<Secret>) -> Self {
         let spec::Mysql { server, method, binary_logs } = mysql;
-        Self { server, method, binary_logs, password, search: process::search_path() }
+        Self { server, method, binary_logs, password, search: process::search_path(), part: None }
     }
 
     /// Looks for the dump and client programs in these folders, written as in `PATH`, instead.
@@ -118,12 +121,18 @@ impl MysqlSource {
     async fn version(&self) -> Result<String, Failure> {
         let access = self.access().await?;
         match &self.method {
-            MysqlMethod::Logical => Session::open(&access, None, ANSWER)?.one("SELECT VERSION()").await,
+            MysqlMethod::Logical => {
+                let mut session = Session::open(&access, None, ANSWER)?;
+                if let Some(part) = &self.part {
+                    view::must_be_there(&mut session, part).await?;
+                }
+                session.one("SELECT VERSION()").await
+            }
             MysqlMethod::Physical { data_dir } => physical::probe(&access, &self.copiers()?, data_dir).await,
         }
     }
 
-    async fn captured(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, Failure> {
+    async fn captured(&self, request: &CaptureRequest<'_>, sink: &mut dyn Sink) -> Result<Captured, Failure> {
         let access = self.access().await?;
         match (&self.method, request.kind) {
             (MysqlMethod::Logical, Kind::Log) => binlog::capture(&access, request, sink).await,
@@ -131,7 +140,10 @@ impl MysqlSource {
                 physical::must_have_a_log_for_copies(&access).await?;
                 binlog::capture(&access, request, sink).await
             }
-            (MysqlMethod::Logical, _) => dump::capture(&access, self.single(), request, sink).await,
+            (MysqlMethod::Logical, _) => {
+                let scope = dump::Scope { single: self.single(), part: self.part.as_ref() };
+                dump::capture(&access, scope, request, sink).await
+            }
             (MysqlMethod::Physical { data_dir }, _) => {
                 physical::capture(&access, &self.copiers()?, data_dir, request, sink).await
             }
@@ -248,7 +260,11 @@ impl Source for MysqlSource {
         }
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
         let operation = match (&self.method, request.kind) {
             (_, Kind::Log) => "capture the log of",
             (MysqlMethod::Logical, _) => "dump",
@@ -302,6 +318,24 @@ impl Source for MysqlSource {
     async fn join(&self, _: &std::path::Path, _: &Place) -> Result<Restored, SourceError> {
         let why = "a copy and its increments become one in a folder only; restore to a folder, or the full to a file";
         Err(SourceError::misplaced(&self.subject(), why))
+    }
+
+    fn part(&self, part: &Part) -> Result<Box<dyn Source>, SourceError> {
+        let server = spec::Server { databases: vec![part.database.clone()], ..self.server.clone() };
+        let (method, part) = (MysqlMethod::Logical, Some(part.clone()));
+        Ok(Box::new(Self { server, method, part, ..self.clone() }))
+    }
+
+    async fn prepare(&self, place: &Place) -> Result<Place, SourceError> {
+        let looked = async {
+            match place {
+                Place::Database(name) => load::must_be_new(&self.access().await?, name).await,
+                Place::Original if self.part.is_some() => load::must_answer(&self.access().await?).await,
+                _ => Ok(()),
+            }
+        };
+        looked.await.map_err(|failure| failure.explain("restore", self.subject()))?;
+        Ok(place.clone())
     }
 
     async fn make_way(&self) -> Result<(), SourceError> {

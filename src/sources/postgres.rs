@@ -20,6 +20,7 @@ mod privileges;
 mod programs;
 mod roles;
 mod session;
+mod tables;
 mod view;
 mod wal;
 
@@ -48,7 +49,7 @@ use crate::{
     inventory::KeptLog,
     process::{self, ProcessError},
     secrets::Secret,
-    spec::{self, LogFrom, PostgresMethod},
+    spec::{self, LogFrom, Part, PostgresMethod},
     stores::Class,
 };
 use access::Access;
@@ -74,6 +75,8 @@ pub struct PostgresSource {
     /// What is restored beside the data folder; removed with the driver, unless it took that folder's place.
     beside: Arc<Mutex<Option<TempDir>>>,
     owners: load::Owners,
+    /// What alone is captured and restored.
+    part: Option<Part>,
 }
 
 impl PostgresSource {
@@ -88,6 +91,7 @@ impl PostgresSource {
             kept: None,
             beside: Arc::default(),
             owners: load::Owners::AsCaptured,
+            part: None,
         }
     }
 
@@ -175,7 +179,8 @@ impl PostgresSource {
             (Place::Folder(folder), Shape::Cluster) => to_data_folder(stream, folder.clone()).await,
             (Place::Folder(folder), _) => load::to_folder(stream, folder, &self.stream_name()).await,
             (Place::Database(name), Shape::One(_)) => {
-                load::to_new_database(&self.access().await?, self.owners, stream, name).await
+                let schemas = tables::schemas(self.part.as_ref());
+                load::to_new_database(&self.access().await?, self.owners, stream, name, &schemas).await
             }
             (Place::Database(_), Shape::Several) => refused(
                 "several databases were captured, each with its own name; restore them to a file, or over the original",
@@ -222,7 +227,12 @@ impl Source for PostgresSource {
         let server = async {
             let access = self.access().await?;
             match &self.method {
-                PostgresMethod::Logical => privileges::for_logical(&access).await,
+                PostgresMethod::Logical => {
+                    if let Some(part) = &self.part {
+                        tables::must_be_there(&access, part).await?;
+                    }
+                    privileges::for_logical(&access).await
+                }
                 PostgresMethod::Physical { .. } => privileges::for_physical(&access).await,
             }
         };
@@ -247,7 +257,11 @@ impl Source for PostgresSource {
         }
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
         let captured = async {
             let access = self.access().await?;
             match (&self.method, request.kind) {
@@ -256,7 +270,7 @@ impl Source for PostgresSource {
                 }
                 (PostgresMethod::Physical { .. }, _) => physical::capture(&access, request, sink).await,
                 (PostgresMethod::Logical, _) => match self.server.databases.as_slice() {
-                    [name] => logical::capture_one(&access, name, request, sink).await,
+                    [name] => logical::capture_one(&access, name, self.part.as_ref(), request, sink).await,
                     _ => logical::capture_several(&access, request, sink).await,
                 },
             }
@@ -313,8 +327,26 @@ impl Source for PostgresSource {
                 let made = self.beside_data_folder().await;
                 made.map(Place::Folder).map_err(|failure| failure.explain("restore", self.subject()))
             }
-            _ => Ok(place.clone()),
+            _ => {
+                let looked = async {
+                    match place {
+                        Place::Database(name) => load::must_be_new(&self.access().await?, name).await,
+                        Place::Original if self.part.is_some() => {
+                            load::must_answer(&self.access().await?).await
+                        }
+                        _ => Ok(()),
+                    }
+                };
+                looked.await.map_err(|failure| failure.explain("restore", self.subject()))?;
+                Ok(place.clone())
+            }
         }
+    }
+
+    fn part(&self, part: &Part) -> Result<Box<dyn Source>, SourceError> {
+        let server = spec::Server { databases: vec![part.database.clone()], ..self.server.clone() };
+        let (method, part) = (PostgresMethod::Logical, Some(part.clone()));
+        Ok(Box::new(Self { server, method, part, ..self.clone() }))
     }
 
     async fn replay(
@@ -494,7 +526,8 @@ impl Failure {
 }
 
 /// What only a person can mend, by what the server says of it.
-const HINTS: [(&str, &str); 9] = [
+const HINTS: [(&str, &str); 10] = [
+    ("No space left on device", "make room on the server's disk"),
     ("authentication failed", "check user and password"),
     ("no password supplied", "declare the password"),
     ("no pg_hba.conf entry", "let this host and user in: add a line for them to the server's pg_hba.conf"),

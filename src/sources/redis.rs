@@ -10,17 +10,18 @@
 
 mod connection;
 mod identity;
+mod needs;
 mod place;
 mod rdb;
 mod resync;
 
-use std::{io, time::Duration};
+use std::{collections::BTreeSet, io, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::io::AsyncRead;
 
-use super::{CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError};
+use super::{CaptureRequest, Captured, Lack, Place, Probe, Restored, Sink, Source, SourceError};
 use crate::{
     artifact::{
         Kind,
@@ -62,22 +63,23 @@ impl RedisSource {
         Ok((connection, identity))
     }
 
-    async fn captured(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, Failure> {
+    async fn captured(&self, request: &CaptureRequest<'_>, sink: &mut dyn Sink) -> Result<Captured, Failure> {
+        let asked = request.now();
         let (connection, server) = self.identify(request.stall).await?;
-        let mut resync = Resync::begin(connection.patient(request.stall)).await?;
+        let mut resync = Resync::begin(connection.patient(request.stall), request.clock).await?;
         let mut check = RdbCheck::default();
         while let Some(bytes) = resync.next().await? {
             check.look(&bytes);
             sink.write(bytes).await?;
         }
         let rdb = check.finish().map_err(Failure::Incomplete)?;
-        Ok(described(&server, &rdb, resync.position(), request.now))
+        let time = server.moment_of(&rdb, asked, resync.began());
+        Ok(described(&server, &rdb, resync.position(), time))
     }
 }
 
 /// What a whole file represents.
-fn described(server: &Identity, rdb: &Rdb, position: String, now: Timestamp) -> Captured {
-    let time = server.moment_of(rdb, now);
+fn described(server: &Identity, rdb: &Rdb, position: String, time: Timestamp) -> Captured {
     let versions = [("server", server.version.clone()), ("rdb", rdb.version.to_string())];
     let mut omitted = Vec::new();
     if server.is_of_a_cluster {
@@ -110,11 +112,23 @@ impl Source for RedisSource {
         Ok(Probe { version: server.version })
     }
 
+    async fn lacks(&self, _kinds: &BTreeSet<Kind>) -> Result<Vec<Lack>, SourceError> {
+        let lacks = async {
+            let (mut connection, server) = self.identify(ANSWER).await?;
+            needs::lacks(&mut connection, self.server.user.as_deref(), server.release()).await
+        };
+        lacks.await.map_err(|failure| failure.explain("probe", self.subject()))
+    }
+
     fn stream_name(&self) -> String {
         "dump.rdb".to_owned()
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
         if request.kind == Kind::Log {
             return Err(SourceError::unsupported(&self.subject(), request.kind));
         }

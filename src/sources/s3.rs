@@ -20,6 +20,7 @@ mod fetch;
 mod folder;
 mod listing;
 mod names;
+mod needs;
 mod put_back;
 mod reach;
 mod runs;
@@ -27,6 +28,7 @@ mod standing;
 mod tags;
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -37,7 +39,7 @@ use aws_sdk_s3::Client;
 use tokio::{io::AsyncRead, runtime::Handle};
 
 use super::{
-    CaptureRequest, Captured, Place, Probe, Restored, Sink, Source, SourceError,
+    CaptureRequest, Captured, Lack, Place, Probe, Restored, Sink, Source, SourceError,
     aside::Aside,
     blocking::consume,
     selection::{Missing, Selection},
@@ -67,6 +69,7 @@ const SILENCE: Duration = Duration::from_secs(10 * 60);
 #[derive(Clone, Debug)]
 pub struct S3Source {
     client: Client,
+    region: String,
     bucket: String,
     /// Empty, or with a slash at its end.
     prefix: String,
@@ -79,7 +82,7 @@ impl S3Source {
         let prefix = folder_of(&options.prefix);
         let subject = subject(&options.bucket, &prefix);
         let client = aws::s3(&options).map_err(|fault| Failure::S3(fault).explain("use", subject))?;
-        Ok(Self { client, bucket: options.bucket, prefix })
+        Ok(Self { client, region: options.region, bucket: options.bucket, prefix })
     }
 
     fn subject(&self) -> String {
@@ -98,7 +101,7 @@ impl S3Source {
         listing::depth(&reach).await
     }
 
-    async fn captured(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Details, Failure> {
+    async fn captured(&self, request: &CaptureRequest<'_>, sink: &mut dyn Sink) -> Result<Details, Failure> {
         let reach = self.reach(request.stall);
         let depth = listing::depth(&reach).await?;
         capture::capture(&reach, &self.prefix, depth, request.base_started, sink).await
@@ -208,17 +211,28 @@ impl Source for S3Source {
         Ok(Probe { version: version.to_owned() })
     }
 
+    async fn lacks(&self, _kinds: &BTreeSet<Kind>) -> Result<Vec<Lack>, SourceError> {
+        let lacks = needs::lacks(&self.reach(SILENCE), &self.region, &self.prefix).await;
+        lacks.map_err(|failure| failure.explain("probe", self.subject()))
+    }
+
     fn stream_name(&self) -> String {
         "objects.tar".to_owned()
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
         if request.kind == Kind::Log {
             return Err(SourceError::unsupported(&self.subject(), request.kind));
         }
+        // What was written before is in it, and of what was written since some may not be.
+        let began = request.now();
         let captured = self.captured(request, sink).await;
         let details = captured.map_err(|failure| failure.explain("capture", self.subject()))?;
-        Ok(Captured { moment: Moment::At { time: request.now, position: None }, details })
+        Ok(Captured { moment: Moment::At { time: began, position: None }, details })
     }
 
     async fn restore(

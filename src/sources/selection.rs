@@ -48,7 +48,11 @@ impl Source for Selective {
         self.source.stream_name()
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
         self.source.capture(request, sink).await
     }
 

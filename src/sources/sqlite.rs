@@ -17,7 +17,7 @@ mod place;
 use std::{
     io,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -76,16 +76,24 @@ impl Source for SqliteSource {
         name.unwrap_or_else(|| "database.sqlite".to_owned())
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
         if request.kind == Kind::Log {
             return Err(SourceError::unsupported(&self.subject(), request.kind));
         }
         let Self { path, scratch } = self.clone();
-        let details = produce(sink, request.stall, move |feed| image::send(&path, &scratch, feed))
+        let asked = (request.now(), Instant::now());
+        let (details, opened) = produce(sink, request.stall, move |feed| image::send(&path, &scratch, feed))
             .await
             .map_err(|why| SourceError::interrupted(&self.subject(), why))?
             .map_err(|failure| failure.explain("capture", self.subject()))?;
-        Ok(Captured { moment: Moment::At { time: request.now, position: None }, details })
+        let (now, instant) = asked;
+        // The clock may have been set meanwhile: no artifact may be of the future.
+        let time = now.checked_add(opened.duration_since(instant)).unwrap_or(now).min(request.now());
+        Ok(Captured { moment: Moment::At { time, position: None }, details })
     }
 
     async fn restore(

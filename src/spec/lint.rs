@@ -2,6 +2,7 @@
 
 mod buckets;
 mod copies;
+mod machines;
 mod objective;
 mod policy;
 mod recovery;
@@ -32,6 +33,7 @@ pub fn lint(lowered: &Lowered, names: &Names, places: &Places) -> Vec<Diagnostic
     lint.copies_for_others_need_an_identity();
     lint.recoveries_can_be_ordered();
     lint.drills_can_check();
+    lint.machines_can_be_reached();
     lint.orphans_are_not_declared();
     lint.all_can_run_here();
     lint.diagnostics

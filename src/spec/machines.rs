@@ -48,6 +48,23 @@ impl Provision {
     }
 }
 
+impl Provision {
+    /// Where it is made, for people: the same as long as whoever is asked whether it is there is the same.
+    pub fn place(&self) -> String {
+        match self {
+            Provision::Libvirt(libvirt) => format!("{} in {}", libvirt.uri, libvirt.disks.display()),
+            Provision::Cloudformation(stack) => {
+                let of =
+                    stack.endpoint.as_ref().map(|endpoint| format!(" of {endpoint}")).unwrap_or_default();
+                let name = stack.stack.as_ref().map(|name| format!(", stack {name}")).unwrap_or_default();
+                format!("cloudformation {}{of}{name}", stack.region)
+            }
+            // Where its state is only the module itself tells.
+            Provision::Terraform(terraform) => terraform.program.as_str().to_owned(),
+        }
+    }
+}
+
 /// A domain of libvirt: a disk over a base image, set up by cloud-init.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Libvirt {

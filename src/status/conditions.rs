@@ -291,6 +291,12 @@ fn of_machine(name: &VmName, status: &MachineStatus, found: &mut Vec<Condition>)
         Observed::Known(Machine::Broken { why }) => {
             say(Concern::MachineLost, format!("it is there and does not run: {why}"));
         }
+        Observed::Known(Machine::Running(_)) if status.last.as_ref().is_some_and(|last| !last.is_whole()) => {
+            let message = format!(
+                "it was made anew, and not all of it is done; `backstay rebuild {name} --resume` goes on"
+            );
+            say(Concern::RecoveryUnfinished, message);
+        }
         Observed::Known(Machine::Running(running)) if !running.drift.is_empty() => {
             say(Concern::MachineDrifted, format!("it differs: {}", running.drift.join("; ")));
         }

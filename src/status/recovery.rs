@@ -10,7 +10,7 @@ use super::{
     estimate::{self, Estimate},
 };
 use crate::{
-    artifact::recovered::{Part, PartId, RecoverySubject},
+    artifact::recovered::{Part, PartId, RecoveredOutcome, RecoverySubject},
     inventory::{Machine, Observed, RecoveryHistory, RecoveryRun},
     plan::facts::Facts,
     spec::{
@@ -26,6 +26,9 @@ pub struct MachineStatus {
     pub provision: &'static str,
     /// How it was found.
     pub machine: Observed<Machine>,
+    /// The last time that it was made by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<RunStatus>,
     /// Why it can't be looked at here, if so.
     pub cannot_run: Option<String>,
 }
@@ -92,6 +95,11 @@ pub(super) fn machines(facts: &Facts<'_>) -> BTreeMap<VmName, MachineStatus> {
         let status = MachineStatus {
             provision: vm.provision.kind(),
             machine: facts.inventory.machines.get(name).cloned().unwrap_or_default(),
+            last: facts
+                .inventory
+                .recovery_history(&RecoverySubject::Vm(name.clone()))
+                .last()
+                .map(RunStatus::of),
             cannot_run: facts.cannot_run(&format!("vm.{name}")).map(str::to_owned),
         };
         (name.clone(), status)
@@ -152,10 +160,12 @@ fn lasts(
         return Some((estimate.seconds, estimate.seconds_in_30_days));
     }
     let made = PartId { step: number + 1, part: Part::Provision };
-    if matches!(action, RecoveryAction::Rebuild(_)) && !measured.has_done(made) {
+    if matches!(action, RecoveryAction::Rebuild(_))
+        && !measured.told.get(&made).is_some_and(|it| it.outcome == RecoveredOutcome::Done)
+    {
         return None;
     }
-    let parts = measured.ended.iter().filter(|(id, _)| id.step == number + 1).map(|(_, it)| it.milliseconds);
+    let parts = measured.told.iter().filter(|(id, _)| id.step == number + 1).map(|(_, it)| it.milliseconds);
     let milliseconds = parts.reduce(|sum, it| sum + it)?;
     let seconds = milliseconds.div_ceil(1000);
     Some((seconds, seconds))

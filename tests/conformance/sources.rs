@@ -12,6 +12,7 @@ use std::{
 use async_trait::async_trait;
 use backstay::{
     artifact::Kind,
+    clock::SystemClock,
     sources::{CaptureRequest, Captured, Place, Run, RunKey, Sink, SinkClosed, Source, SourceError},
 };
 use bytes::Bytes;
@@ -70,10 +71,10 @@ impl Sink for Collected {
 }
 
 /// A request for a full artifact now.
-pub fn request() -> CaptureRequest {
+pub fn request() -> CaptureRequest<'static> {
     CaptureRequest {
         kind: Kind::Full,
-        now: jiff::Timestamp::now(),
+        clock: &SystemClock,
         base_started: None,
         continues: None,
         stall: Duration::from_secs(120),

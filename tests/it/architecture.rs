@@ -172,7 +172,7 @@ fn faults(module: &Module) -> Vec<String> {
             forbid(driver, "only `drivers` names single drivers");
         }
     }
-    if ["aws", "stores", "sources", "schedulers", "provisioners"].contains(&top) {
+    if ["aws", "stores", "sources", "schedulers"].contains(&top) {
         for shell in
             ["apply", "observe", "reconcile", "daemon", "web", "cli", "drivers", "config", "git", "render"]
         {

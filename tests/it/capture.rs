@@ -4,13 +4,20 @@ mod failures;
 pub mod fixture;
 mod referees;
 
+use std::sync::Arc;
+
 use backstay::{
-    apply::capture::{Fault, Stage},
-    artifact::{Kind, manifest::Sealed},
-    stores::memory::MemoryStore,
+    apply::capture::{Fault, Means, Stage, capture},
+    artifact::{Kind, layout::ObjectName, manifest::Sealed},
+    clock::ManualClock,
+    progress::Unseen,
+    stores::{faulty::Call, memory::MemoryStore},
 };
-use fixture::{Lab, Script, noise, rows, segments};
+use fixture::{Lab, Script, noise, rows, segments, start};
+use jiff::Span;
 use sha2::{Digest, Sha256};
+
+use crate::leases::Watched;
 
 #[tokio::test]
 async fn a_full_stands_alone_and_reads_back() {
@@ -25,6 +32,28 @@ async fn a_full_stands_alone_and_reads_back() {
     assert!(store.names().iter().all(|name| !name.as_str().contains("/open/")), "the lease is dropped");
     let again = lab.capture(&store, Kind::Full, None, Script::of(&stream)).await.unwrap();
     assert!(segments(&again).packs.keys().all(|pack| pack.artifact == again.artifact));
+}
+
+#[tokio::test]
+async fn the_moment_of_a_capture_is_that_of_its_reading_however_slow_the_store_is_before() {
+    let (lab, memory, clock) =
+        (Lab::new(), MemoryStore::under_system_clock(), Arc::new(ManualClock::new(start())));
+    let base = lab.capture(&memory, Kind::Full, None, Script::of(b"rows")).await.unwrap();
+    let slow = clock.clone();
+    // The base's manifest, and its index.
+    let tell = move |call, _: &ObjectName| {
+        if matches!(call, Call::Get) {
+            slow.advance(Span::new().minutes(5));
+        }
+    };
+    let folder = lab.folder(Arc::new(Watched { memory: memory.clone(), tell }));
+    let (order, source) = (lab.order(Kind::Incremental, Some(base.artifact)), Script::of(b"more rows"));
+    let means =
+        Means { source: &source, folder: &folder, keys: &lab.keys, clock: &*clock, progress: &Unseen };
+    let made = capture(&order, &means).await.unwrap();
+    assert_eq!(made.started, start());
+    assert!(made.moment.newest() >= start() + Span::new().minutes(10), "{:?}", made.moment);
+    assert!(made.moment.newest() <= made.finished);
 }
 
 #[tokio::test]

@@ -192,7 +192,11 @@ impl<F: Fn() + Send + Sync> Source for Slow<'_, F> {
         "agama.sql".to_owned()
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
         let (first, second) = self.stream.split_at(self.stream.len() / 2);
         for half in [first, second] {
             sink.write(Bytes::copy_from_slice(half)).await.expect("the stream is read");
@@ -201,7 +205,10 @@ impl<F: Fn() + Send + Sync> Source for Slow<'_, F> {
                 self.pause.0.until(self.pause.1).await;
             }
         }
-        Ok(Captured { moment: Moment::At { time: request.now, position: None }, details: Details::default() })
+        Ok(Captured {
+            moment: Moment::At { time: request.now(), position: None },
+            details: Details::default(),
+        })
     }
 
     async fn restore(

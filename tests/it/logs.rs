@@ -320,6 +320,65 @@ fn the_data_that_a_kept_log_goes_on_from_is_kept_longer_than_its_own_rule_says()
 }
 
 #[test]
+fn a_log_that_was_reset_needs_a_new_full_and_goes_on_from_that() {
+    let mut world = logged(&["a"]);
+    let old = full(FULL.0, "bin.000005:700, gtid 0-7-90", 1);
+    let old_log = log((FULL.0, "bin.000005:4, gtid 0-7-80"), (SECOND.0.0, "bin.000006:4, gtid 0-7-100"), 2);
+    [&old, &old_log].into_iter().for_each(|artifact| world.put(&["a"], "agama", artifact));
+    // What the source tells of a log that is none of these: it begins where it ends.
+    let place = "bin.000009:4, gtid 0-7-250";
+    let apart = log((SECOND.1.0, place), (SECOND.1.0, place), 3);
+    world.put(&["a"], "agama", &apart);
+    world.now = t("2026-11-20T11:50:00Z");
+    assert!(captures(&world).iter().any(|(kind, _, reason)| *kind == Kind::Full && reason.contains("gap")));
+    let anew = full("2026-11-20T11:55:00Z", "bin.000009:800, gtid 0-7-260", 4);
+    world.put(&["a"], "agama", &anew);
+    world.now = t("2026-11-20T12:01:00Z");
+    let goes_on = Some("bin.000009:800, gtid 0-7-260".to_owned());
+    let planned: Vec<_> =
+        captures(&world).into_iter().map(|(kind, continues, _)| (kind, continues)).collect();
+    assert_eq!(planned, [(Kind::Log, goes_on)]);
+    let next = log(
+        ("2026-11-20T11:55:00Z", "bin.000009:4, gtid 0-7-250"),
+        ("2026-11-20T12:01:00Z", "bin.000010:4, gtid 0-7-300"),
+        5,
+    );
+    world.put(&["a"], "agama", &next);
+    let stored = world.stored("a", "agama").clone();
+    let reach = windows(&stored, world.now)
+        .iter()
+        .map(|window| (window.base.id, window.logs.iter().map(|log| log.id).collect()))
+        .collect::<Vec<(_, Vec<_>)>>();
+    assert_eq!(reach, [(old.id, vec![old_log.id]), (anew.id, vec![next.id])]);
+    // Transactions are found in the window of their history.
+    for (gtid, base) in [("0-7-95", old.id), ("0-7-270", anew.id)] {
+        let point = Point::InLog(Until::Transaction(gtid.parse().unwrap()));
+        assert_eq!(ask(&world, point, Destination::InPlace).unwrap().artifacts, [base], "{gtid}");
+    }
+}
+
+#[test]
+fn windows_of_a_server_and_of_the_replica_that_took_over_reach_the_transactions_of_each() {
+    let mut world = logged(&["a"]);
+    let primary = full(FULL.0, "bin.000005:700, gtid 0-7-90, server one", 1);
+    let (from, until) = ("bin.000005:4, gtid 0-7-80, server one", "bin.000006:4, gtid 0-7-120, server one");
+    let first = log((FULL.0, from), (SECOND.0.0, until), 2);
+    let relief = full("2026-11-20T11:40:00Z", "relief.000002:700, gtid 0-8-130, server two", 3);
+    let (from, until) =
+        ("relief.000002:4, gtid 0-7-120, server two", "relief.000003:4, gtid 0-8-160, server two");
+    let second = log(("2026-11-20T11:40:00Z", from), (SECOND.1.0, until), 4);
+    [&primary, &first, &relief, &second].into_iter().for_each(|it| world.put(&["a"], "agama", it));
+    for (gtid, base, logs) in [("0-7-100", &primary, &first), ("0-8-150", &relief, &second)] {
+        let point = Point::InLog(Until::Transaction(gtid.parse().unwrap()));
+        let restore = ask(&world, point, Destination::InPlace).unwrap();
+        assert_eq!((restore.artifacts, restore.logs), (vec![base.id], vec![logs.id]), "{gtid}");
+    }
+    let between =
+        ask(&world, Point::InLog(Until::Transaction("0-7-125".parse().unwrap())), Destination::InPlace);
+    assert!(matches!(between, Err(CannotRestore::PlaceNotInLog { .. })), "{between:?}");
+}
+
+#[test]
 fn a_place_in_the_log_is_reached_from_the_newest_data_before_it_or_refused() {
     let (mut world, [first, one, two]) = chain();
     let later = full("2026-11-20T11:40:00Z", "bin.000006:500, gtid 0-7-30", 9);

@@ -38,7 +38,7 @@ fn drivers(folder: &std::path::Path, allow: &str) -> Drivers {
 
 async fn refusal(folder: &std::path::Path, allow: &str, uri: &str) -> Option<String> {
     let (drivers, spec) = (drivers(folder, allow), declared(folder, uri));
-    let vm = &spec.vms[&"web".parse().unwrap()];
+    let vm = &spec.vms["web"];
     let refused = drivers.provisioner(&spec.fleet.name, vm, &Templates::default()).await.err();
     let listed = drivers.refused(&spec).into_iter().any(|it| it.resource == "vm.web");
     // A URI that can't be used at all is told when it is used; what is not allowed is told by `plan`, too.
@@ -82,7 +82,7 @@ async fn programs_run_only_where_address_and_key_are_known() {
     let identity = folder.path().join("identity");
     let allow = format!("secrets = [{{ path = \"{}\", hosts = [\"web\"] }}]", identity.display());
     let (drivers, spec) = (drivers(folder.path(), &allow), declared(folder.path(), "qemu:///system"));
-    let vm = &spec.vms[&"web".parse().unwrap()];
+    let vm = &spec.vms["web"];
     let unknown = drivers.remote(vm, &Running::default()).await.err().unwrap().to_string();
     assert!(unknown.contains("its address is not known"), "{unknown}");
     let mut vm = vm.clone();

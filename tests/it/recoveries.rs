@@ -5,15 +5,14 @@ use std::{collections::BTreeSet, time::Duration};
 use backstay::{
     artifact::{
         Kind,
-        recovered::{RecoveredOutcome, RecoverySubject},
+        recovered::{RecoveredOutcome, RecoverySubject, Terms},
     },
     inventory::{Machine, Observed, Running},
     plan::{
         Action, Plan, StepId,
-        action::{Over, Recover, Work},
+        action::{Existing, Recover, Work},
         check::Malformed,
         recovery::{self, Begin, CannotRecover, Request},
-        restore::Point,
     },
     render::recovery::diagram,
     spec::{
@@ -94,12 +93,13 @@ fn world() -> World {
 fn site() -> Request {
     Request {
         subject: RecoverySubject::Recovery("site".parse().unwrap()),
-        point: Point::Latest,
-        from: None,
-        replace: BTreeSet::new(),
-        restore: BTreeSet::new(),
-        begin: Begin::Anew,
+        terms: Terms::default(),
+        begin: Begin::First,
     }
+}
+
+fn on(terms: Terms) -> Request {
+    Request { terms, ..site() }
 }
 
 fn resume() -> Request {
@@ -127,7 +127,7 @@ fn works(plan: &Plan) -> Vec<String> {
     recovers(plan)
         .into_iter()
         .map(|recover| match &recover.work {
-            Work::Restore { restore, over } => format!("restore {} over {over:?}", restore.backup),
+            Work::Restore { restore, existing } => format!("restore {} ({existing:?})", restore.backup),
             work => work.to_string(),
         })
         .collect()
@@ -140,6 +140,12 @@ fn after(plan: &Plan, number: u32) -> Vec<u32> {
 
 const RUNNING: fn() -> Observed<Machine> = || Observed::Known(Machine::Running(Running::default()));
 
+fn concerns(world: &World) -> Vec<Concern> {
+    let (spec, inventory, limits) = (&world.spec, world.inventory(), &world.limits);
+    let status = Status::of(spec, &inventory, limits, &world.plan(), Revisions::default(), world.now);
+    status.conditions.into_iter().map(|condition| condition.concern).collect()
+}
+
 #[test]
 fn machines_are_made_first_and_data_comes_back_when_its_own_is_there() {
     let plan = planned(&world(), &site());
@@ -148,7 +154,7 @@ fn machines_are_made_first_and_data_comes_back_when_its_own_is_there() {
         "configure machine web",
         "make machine db",
         "configure machine db",
-        "restore agama over Nothing",
+        "restore agama (Refused)",
         "run `start-agama` on web",
     ];
     assert_eq!(works(&plan), expect);
@@ -171,15 +177,15 @@ fn what_is_there_stays_and_so_does_its_data() {
         ["make machine web", "configure machine web", "configure machine db", "run `start-agama` on web"];
     assert_eq!(works(&plan), expect);
     assert!(plan.waiting.iter().any(|wait| wait.on.contains("--restore agama")), "{:?}", plan.waiting);
-    let all_the_same = Request { restore: BTreeSet::from([backup("agama")]), ..site() };
+    let all_the_same = on(Terms { restore: BTreeSet::from([backup("agama")]), ..Terms::default() });
     let plan = planned(&world, &all_the_same);
-    assert!(works(&plan).contains(&"restore agama over Anything".to_owned()));
+    assert!(works(&plan).contains(&"restore agama (Replaced)".to_owned()));
     // Another one is removed only by its name.
-    let replaced = Request { replace: BTreeSet::from([vm("db")]), ..site() };
+    let replaced = on(Terms { replace: BTreeSet::from([vm("db")]), ..Terms::default() });
     let plan = planned(&world, &replaced);
     assert_eq!(
         works(&plan)[2..6],
-        ["remove machine db", "make machine db", "configure machine db", "restore agama over Nothing"]
+        ["remove machine db", "make machine db", "configure machine db", "restore agama (Refused)"]
     );
     assert_eq!(after(&plan, 3), [2]);
 }
@@ -198,7 +204,7 @@ fn nothing_is_made_where_nobody_knows_what_is_there() {
     world.machines.insert(vm("db"), RUNNING());
     let alone = Request { subject: RecoverySubject::Vm(vm("db")), ..site() };
     assert!(matches!(plan_of(&world, &alone), Err(CannotRecover::Runs { .. })));
-    let stranger = Request { replace: BTreeSet::from([vm("elsewhere")]), ..site() };
+    let stranger = on(Terms { replace: BTreeSet::from([vm("elsewhere")]), ..Terms::default() });
     assert!(matches!(plan_of(&world, &stranger), Err(CannotRecover::UndeclaredVm { .. })));
 }
 
@@ -211,19 +217,13 @@ fn a_recovery_that_is_cut_off_goes_on_with_what_is_not_done() {
         world.recovered(recover, RecoveredOutcome::Done);
     }
     world.recovered(recovers(&begun)[4], RecoveredOutcome::Failed);
-    let cut_off = Status::of(
-        &world.spec,
-        &world.inventory(),
-        &world.limits,
-        &world.plan(),
-        Revisions::default(),
-        world.now,
-    );
-    assert!(cut_off.conditions.iter().any(|it| it.concern == Concern::RecoveryUnfinished));
+    assert!(concerns(&world).contains(&Concern::RecoveryUnfinished));
     world.now += Duration::from_secs(600);
     let rest = planned(&world, &resume());
-    // What this very recovery began to load is nobody's data.
-    assert_eq!(works(&rest), ["restore agama over Anything", "run `start-agama` on web"]);
+    assert_eq!(works(&rest), ["restore agama (Refused)", "run `start-agama` on web"]);
+    assert!(matches!(plan_of(&world, &site()), Err(CannotRecover::CutOff { done: 4, parts: 6, .. })));
+    let anew = Request { begin: Begin::Anew, ..site() };
+    assert!(planned(&world, &anew).steps.iter().all(|step| step.id.0 < 5), "its machines are there");
     assert!(recovers(&rest).iter().all(|it| it.parts == 6 && it.run == begun.at));
     for recover in recovers(&rest) {
         world.recovered(recover, RecoveredOutcome::Done);
@@ -243,13 +243,70 @@ fn what_was_done_on_a_machine_that_is_gone_again_is_done_again() {
     }
     world.machines.insert(vm("db"), Observed::Known(Machine::Gone));
     let rest = planned(&world, &resume());
-    let expect = [
-        "make machine db",
-        "configure machine db",
-        "restore agama over Anything",
-        "run `start-agama` on web",
-    ];
+    let expect =
+        ["make machine db", "configure machine db", "restore agama (Refused)", "run `start-agama` on web"];
     assert_eq!(works(&rest), expect);
+}
+
+#[test]
+fn data_that_came_back_is_not_restored_again_when_another_machine_is_lost() {
+    let mut world = world();
+    let begun = planned(&world, &site());
+    for recover in &recovers(&begun)[..5] {
+        world.recovered(recover, RecoveredOutcome::Done);
+    }
+    world.machines.insert(vm("web"), Observed::Known(Machine::Gone));
+    let expect = ["make machine web", "configure machine web", "run `start-agama` on web"];
+    assert_eq!(works(&planned(&world, &resume())), expect);
+    // One that was made whole and is off is no remains.
+    world.machines.insert(vm("db"), Observed::Known(Machine::Broken { why: "it is shut off".into() }));
+    assert!(matches!(plan_of(&world, &resume()), Err(CannotRecover::Broken { .. })));
+}
+
+#[test]
+fn a_machine_of_which_nobody_knows_how_far_it_was_made_gets_its_data() {
+    let mut world = world();
+    let begun = planned(&world, &site());
+    world.recovered(recovers(&begun)[0], RecoveredOutcome::Done);
+    world.recovered(recovers(&begun)[2], RecoveredOutcome::Begun);
+    world.machines.insert(vm("db"), RUNNING());
+    let rest = works(&planned(&world, &resume()));
+    assert!(rest.contains(&"restore agama (Refused)".to_owned()), "{rest:?}");
+}
+
+#[test]
+fn what_was_done_of_another_step_counts_for_nothing() {
+    let mut world = world().declare("orders", nightly());
+    world.put(&["a", "b"], "orders", &artifact(Kind::Full, t("2026-11-20T01:00:00Z"), 2));
+    world.settle(5);
+    let begun = planned(&world, &site());
+    for recover in &recovers(&begun)[..5] {
+        world.recovered(recover, RecoveredOutcome::Done);
+    }
+    let site = world.spec.recoveries.get_mut("site").unwrap();
+    site.steps[2] = step(RecoveryAction::Restore(backup("orders")), Some(&["db"]));
+    assert_eq!(works(&planned(&world, &resume())), ["restore orders (Refused)", "run `start-agama` on web"]);
+}
+
+#[test]
+fn the_terms_of_its_beginning_hold_until_a_recovery_is_whole() {
+    let mut world = world();
+    world.put(&["a", "b"], "agama", &artifact(Kind::Full, t("2026-11-20T09:00:00Z"), 3));
+    let at = Some(t("2026-11-20T02:00:00Z"));
+    let begun = planned(&world, &on(Terms { at, ..Terms::default() }));
+    world.recovered(recovers(&begun)[0], RecoveredOutcome::Done);
+    let rest = planned(&world, &resume());
+    let restored = recovers(&rest).into_iter().find_map(|recover| match &recover.work {
+        Work::Restore { restore, .. } => Some(restore.artifacts.clone()),
+        _ => None,
+    });
+    assert_eq!(restored, Some(vec![artifact(Kind::Full, t("2026-11-20T01:00:00Z"), 1).id]));
+    let terms = Terms { at: Some(t("2026-11-20T03:00:00Z")), ..Terms::default() };
+    let other = Request { terms, ..resume() };
+    assert!(matches!(plan_of(&world, &other), Err(CannotRecover::OtherTerms(_))));
+    let named = Terms { restore: BTreeSet::from([backup("agama")]), ..Terms::default() };
+    let rest = planned(&world, &Request { terms: named, ..resume() });
+    assert!(works(&rest).contains(&"restore agama (Replaced)".to_owned()), "{:?}", works(&rest));
 }
 
 #[test]
@@ -257,7 +314,8 @@ fn a_machine_that_is_half_made_by_the_recovery_itself_is_removed_first() {
     let mut world = world();
     let begun = planned(&world, &site());
     world.recovered(recovers(&begun)[0], RecoveredOutcome::Failed);
-    assert!(matches!(plan_of(&world, &site()), Err(CannotRecover::Broken { .. })), "anew, it is a stranger");
+    let anew = Request { begin: Begin::Anew, ..site() };
+    assert!(matches!(plan_of(&world, &anew), Err(CannotRecover::Broken { .. })), "anew, it is a stranger");
     let rest = planned(&world, &resume());
     assert_eq!(works(&rest)[..3], ["remove machine web", "make machine web", "configure machine web"]);
 }
@@ -271,6 +329,9 @@ fn the_loop_makes_a_machine_anew_only_where_that_is_declared() {
     world.spec.vms.get_mut(&vm("db")).unwrap().on_loss = OnLoss::Rebuild;
     let plan = world.plan();
     assert_eq!(works(&plan), ["make machine db", "configure machine db"]);
+    // The same is planned while it lasts, so that it is not begun twice.
+    world.now += Duration::from_secs(5);
+    assert_eq!(recovers(&world.plan()), recovers(&plan));
     // One that can't be made is not tried at every pass.
     world.recovered(recovers(&plan)[0], RecoveredOutcome::Failed);
     world.machines.insert(vm("db"), Observed::Known(Machine::Gone));
@@ -292,10 +353,42 @@ fn the_loop_makes_a_machine_anew_only_where_that_is_declared() {
 }
 
 #[test]
+fn a_machine_that_came_back_by_itself_and_could_not_be_configured_is_told_and_gone_on_with() {
+    let mut world = world();
+    world.spec.vms.get_mut(&vm("db")).unwrap().on_loss = OnLoss::Rebuild;
+    let plan = world.plan();
+    world.recovered(recovers(&plan)[0], RecoveredOutcome::Done);
+    world.recovered(recovers(&plan)[1], RecoveredOutcome::Failed);
+    assert!(recovers(&world.plan()).is_empty());
+    assert!(concerns(&world).contains(&Concern::RecoveryUnfinished));
+    let alone = Request { subject: RecoverySubject::Vm(vm("db")), ..resume() };
+    assert_eq!(works(&planned(&world, &alone)), ["configure machine db"]);
+}
+
+#[test]
+fn a_machine_that_is_declared_elsewhere_is_not_taken_for_lost() {
+    let mut world = world();
+    world.spec.vms.get_mut(&vm("db")).unwrap().on_loss = OnLoss::Rebuild;
+    let plan = world.plan();
+    for recover in recovers(&plan) {
+        world.recovered(recover, RecoveredOutcome::Done);
+    }
+    world.now += Duration::from_secs(3600);
+    world.machines.insert(vm("db"), Observed::Known(Machine::Gone));
+    assert_eq!(works(&world.plan())[0], "make machine db");
+    let declared = world.spec.vms.get_mut(&vm("db")).unwrap();
+    let Provision::Libvirt(libvirt) = &mut declared.provision else { panic!() };
+    libvirt.uri = "qemu:///session".into();
+    let plan = world.plan();
+    assert!(recovers(&plan).is_empty());
+    assert!(plan.waiting.iter().any(|wait| wait.on.contains("test:///default")), "{:?}", plan.waiting);
+}
+
+#[test]
 fn a_plan_that_would_lose_or_double_a_machine_is_refused() {
     let mut world = world();
     world.machines.insert(vm("db"), RUNNING());
-    let replaced = Request { replace: BTreeSet::from([vm("db")]), ..site() };
+    let replaced = on(Terms { replace: BTreeSet::from([vm("db")]), ..Terms::default() });
     let plan = planned(&world, &replaced);
     let judge = |plan: Plan| {
         backstay::plan::check::check(plan, &world.spec, &world.inventory(), &world.limits, world.now)
@@ -318,13 +411,13 @@ fn a_plan_that_would_lose_or_double_a_machine_is_refused() {
 #[test]
 fn data_is_brought_back_to_the_moment_that_is_asked_for() {
     let world = world();
-    let early = Request { point: Point::At(t("2026-11-01T00:00:00Z")), ..site() };
+    let early = on(Terms { at: Some(t("2026-11-01T00:00:00Z")), ..Terms::default() });
     assert!(matches!(plan_of(&world, &early), Err(CannotRecover::CannotRestore(_))));
-    let from = Request { from: Some(store("b")), ..site() };
+    let from = on(Terms { from: Some(store("b")), ..Terms::default() });
     let plan = planned(&world, &from);
     let restored = recovers(&plan).into_iter().find_map(|recover| match &recover.work {
-        Work::Restore { restore, over } => Some((restore.store.to_string(), *over)),
+        Work::Restore { restore, existing } => Some((restore.store.to_string(), *existing)),
         _ => None,
     });
-    assert_eq!(restored, Some(("b".to_owned(), Over::Nothing)));
+    assert_eq!(restored, Some(("b".to_owned(), Existing::Refused)));
 }

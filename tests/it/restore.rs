@@ -64,7 +64,7 @@ impl Source for Memory {
         "agama.sql".to_owned()
     }
 
-    async fn capture(&self, _: &CaptureRequest, _: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(&self, _: &CaptureRequest<'_>, _: &mut dyn Sink) -> Result<Captured, SourceError> {
         panic!("nothing is captured here")
     }
 

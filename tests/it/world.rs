@@ -387,6 +387,9 @@ impl World {
             run: recover.run,
             parts: recover.parts,
             id: recover.id(),
+            step: recover.digest.clone(),
+            place: recover.work.made().map(|vm| (vm.clone(), self.spec.vms[vm].provision.place())),
+            terms: recover.terms.clone(),
             began: self.now,
             milliseconds: 1000,
             outcome,
@@ -395,7 +398,7 @@ impl World {
             store.records.add_recovered(&recovered);
         }
         let machine = match (&recover.work, outcome) {
-            (action::Work::Remove(vm), RecoveredOutcome::Done) => (vm, Machine::Gone),
+            (action::Work::Remove { vm, .. }, RecoveredOutcome::Done) => (vm, Machine::Gone),
             (action::Work::Provision(vm), RecoveredOutcome::Done) => {
                 (vm, Machine::Running(Running::default()))
             }

@@ -1,6 +1,6 @@
 //! Stacks of CloudFormation, as moto plays them: what is really there is asked of the services that make it.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{collections::BTreeSet, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use backstay::{
     aws::{AwsCredentials, CloudformationOptions, DEFAULT_SILENCE},
@@ -11,7 +11,7 @@ use backstay::{
         Provisioner,
         cloudformation::{CloudformationProvisioner, Declared, Pace, Wanted},
     },
-    spec::{self, Cloudformation, Vm},
+    spec::{self, Cloudformation, Provision, SecretRef, Vm},
     state::StateDir,
     stores::Class,
     templates::Templates,
@@ -397,6 +397,40 @@ async fn only_regions_that_the_host_allows_are_reached() {
     let refused = elsewhere.provisioner(&fleet, &vm, &Templates::default()).await;
     let refused = refused.err().unwrap().to_string();
     assert!(refused.contains(r#"add "cloudformation:eu-north-1" to `machines` in [allow]"#), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_declared_comes_up_with_keys_that_the_host_lets_go_to_the_endpoint() {
+    let (folder, moto) = (tempfile::tempdir().unwrap(), Moto::with_stacks());
+    let secret = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        SecretRef::File(path)
+    };
+    let (mut vm, fleet) = (web(&moto.endpoint(), ONE), "aws".parse().unwrap());
+    let Provision::Cloudformation(stack) = &mut vm.provision else { panic!("it is a stack") };
+    stack.credentials = Some(spec::AwsCredentials {
+        access_key_id: secret("id", KEY_ID),
+        secret_access_key: secret("key", SECRET),
+    });
+    let allow = |host: &str| {
+        let path = folder.path().display();
+        format!(
+            "machines = [\"cloudformation:{REGION}\"]\nsecrets = [{{ path = \"{path}\", hosts = [\"{host}\"] }}]"
+        )
+    };
+    let elsewhere = drivers(folder.path(), &allow("cloudformation.eu-north-1.amazonaws.com"));
+    let refused = elsewhere.provisioner(&fleet, &vm, &Templates::default()).await.err().unwrap().to_string();
+    assert!(refused.contains("127.0.0.1"), "{refused}");
+    let before = things(&moto).await;
+    let host = drivers(folder.path(), &allow("127.0.0.1"));
+    let ours = host.provisioner(&fleet, &vm, &Templates::default()).await;
+    let ours = ours.unwrap_or_else(|refused| panic!("{refused}"));
+    assert!(made(&*ours).await.0.unwrap().address.is_some());
+    assert_eq!(new_things(&moto, &before, "i-").await.len(), 1);
+    removed(&*ours).await.0.unwrap();
+    assert_eq!(things(&moto).await, before);
 }
 
 /// The linter of CloudFormation's own templates, which comes with moto.

@@ -42,7 +42,7 @@ const PLAYBOOK: &str = r#"
   gather_facts: false
   tasks:
     - name: Install MariaDB and InfluxDB
-      shell: dpkg --install /srv/packages/*.deb
+      shell: apt-get install --yes --no-download /srv/packages/*.deb
       args: { creates: /usr/sbin/mariadbd }
       environment: { DEBIAN_FRONTEND: noninteractive }
     - name: Let the backup server reach MariaDB

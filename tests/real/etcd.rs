@@ -13,10 +13,12 @@ use backstay::{
         Kind,
         manifest::{Counts, Moment},
     },
+    clock::Clock,
     sources::{CaptureRequest, Captured, Place, Source, SourceError, etcd::EtcdSource},
     stores::Class,
 };
 
+use super::lab::moments::OfOld;
 use super::lab::{
     certificates::Certificates,
     etcd::{Etcd, PASSWORD, Reached, secured, source},
@@ -119,9 +121,9 @@ async fn etcd_conforms_with_and_without_authentication() {
     assert!(version.starts_with("etcd 3."), "{version}");
     let log = CaptureRequest { kind: Kind::Log, ..request() };
     assert!(fails(&server.source(), &log).await.to_string().contains("no log"));
-    let of_old = CaptureRequest { now: "2001-02-03T04:05:06Z".parse().unwrap(), ..request() };
+    let of_old = CaptureRequest { clock: &OfOld, ..request() };
     let dated = server.source().capture(&of_old, &mut Collected::default()).await.unwrap();
-    assert_eq!(dated.moment.newest(), of_old.now);
+    assert_eq!(dated.moment.newest(), OfOld.now());
 
     server.enable_authentication();
     let scratch = tempfile::tempdir().unwrap();
@@ -149,7 +151,7 @@ async fn what_is_no_whole_snapshot_is_not_put_in_place() {
 }
 
 /// Every failure is an error that shows no secret.
-async fn fails(source: &EtcdSource, request: &CaptureRequest) -> SourceError {
+async fn fails(source: &EtcdSource, request: &CaptureRequest<'_>) -> SourceError {
     let error = source.capture(request, &mut Collected::default()).await.expect_err("this must not count");
     let shown = format!("{error} {error:?}");
     assert!(

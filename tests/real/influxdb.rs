@@ -13,6 +13,7 @@ use backstay::{
         Kind,
         manifest::{Counts, Moment},
     },
+    clock::ManualClock,
     sources::{CaptureRequest, Place, Source, SourceError, influxdb::InfluxdbSource},
     spec,
     stores::Class,
@@ -83,7 +84,7 @@ fn heavy(server: &Influx) {
     }
 }
 
-async fn fails(source: &InfluxdbSource, request: &CaptureRequest) -> SourceError {
+async fn fails(source: &InfluxdbSource, request: &CaptureRequest<'_>) -> SourceError {
     let error = source.capture(request, &mut Collected::default()).await.expect_err("it does not count");
     let shown = format!("{error} {error:?}");
     assert!(!shown.contains(PASSWORD) && !shown.contains("s3cr#t"), "{shown}");
@@ -106,15 +107,12 @@ async fn everything_comes_back_beside_the_original_and_over_it() {
     let scratch = scratch();
     let source = server.source(&["tele"], scratch.path());
     assert_eq!(source.probe().await.unwrap().version.split('.').next(), Some("InfluxDB 1"));
-    let asked = request();
+    let asked = jiff::Timestamp::now();
     let (sink, captured) = captured(&source).await;
     let stream = sink.stream();
     let before = server.points("tele");
     assert!(before.0.contains("odd \"\"name") && before.0.lines().count() > 9000, "{before:?}");
-    assert!(
-        matches!(captured.moment, Moment::At { time, position: None } if time >= asked.now),
-        "{captured:?}"
-    );
+    assert!(matches!(captured.moment, Moment::At { time, position: None } if time >= asked), "{captured:?}");
     assert!(matches!(captured.details.counts, Counts::NotCaptured(_)), "{captured:?}");
     assert!(captured.details.versions["server"].starts_with("1."), "{captured:?}");
 
@@ -321,7 +319,7 @@ async fn shards_that_did_not_change_are_taken_from_the_base_and_the_whole_comes_
     let on_base = CaptureRequest {
         kind: Kind::Differential,
         base_started: Some(captured.moment.newest()),
-        now: captured.moment.newest() + Duration::from_secs(3600),
+        clock: &ManualClock::new(captured.moment.newest() + Duration::from_secs(3600)),
         ..request()
     };
     source.capture(&on_base, &mut sink).await.unwrap();

@@ -16,6 +16,7 @@ use backstay::{
         Kind,
         manifest::{Counts, Moment},
     },
+    clock::ManualClock,
     sources::{CaptureRequest, Place, Source, SourceError, influxdb2::Influxdb2Source},
     spec,
     stores::Class,
@@ -72,7 +73,7 @@ fn heavy(server: &Influx2) {
     }
 }
 
-async fn fails(source: &Influxdb2Source, request: &CaptureRequest) -> SourceError {
+async fn fails(source: &Influxdb2Source, request: &CaptureRequest<'_>) -> SourceError {
     let error = source.capture(request, &mut Collected::default()).await.expect_err("it does not count");
     let shown = format!("{error} {error:?}");
     assert!(!shown.contains(TOKEN) && !shown.contains("s3cr#t"), "{shown}");
@@ -89,16 +90,13 @@ async fn everything_comes_back_beside_the_original_and_over_it() {
     let id = tele(&server);
     let source = server.source(&["tele"]);
     assert_eq!(source.probe().await.unwrap().version, "InfluxDB 2.7.12");
-    let asked = request();
+    let asked = jiff::Timestamp::now();
     let (sink, captured) = captured(&source).await;
     let stream = sink.stream();
     assert!(captured.details.omitted.iter().any(|note| note.contains("dashboards")), "{captured:?}");
     let before = server.points("tele");
     assert!(before.0.contains("odd \"\"name") && before.0.lines().count() > 16_000, "{before:?}");
-    assert!(
-        matches!(captured.moment, Moment::At { time, position: None } if time >= asked.now),
-        "{captured:?}"
-    );
+    assert!(matches!(captured.moment, Moment::At { time, position: None } if time >= asked), "{captured:?}");
     assert!(matches!(captured.details.counts, Counts::NotCaptured(_)), "{captured:?}");
     assert_eq!(captured.details.versions["server"], "2.7.12");
 
@@ -232,7 +230,7 @@ async fn files_that_did_not_change_are_taken_from_the_base_and_the_whole_comes_b
     let on_base = CaptureRequest {
         kind: Kind::Incremental,
         base_started: Some(captured.moment.newest()),
-        now: captured.moment.newest() + Duration::from_secs(3600),
+        clock: &ManualClock::new(captured.moment.newest() + Duration::from_secs(3600)),
         ..request()
     };
     source.capture(&on_base, &mut sink).await.unwrap();

@@ -8,6 +8,7 @@ pub mod influxdb;
 pub mod influxdb2;
 pub mod libvirt;
 pub mod mariadb;
+pub mod moments;
 pub mod mongodb;
 pub mod moto;
 pub mod postgres;

@@ -62,7 +62,7 @@ impl Ground {
         let (hypervisor, folder) = (Hypervisor::start(), tempfile::tempdir().unwrap());
         let identity = folder.path().join("identity");
         let path = identity.display().to_string();
-        run(Command::new("ssh-keygen").args(&["-q", "-t", "ed25519", "-N", "", "-f", &path]));
+        run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &path]));
         let libvirt = Libvirt {
             uri: hypervisor.uri(),
             image: base_image(),
@@ -204,7 +204,7 @@ async fn reached(ground: &Ground, running: &Running) {
     assert!(much.len() <= 16 * 1024 && much.ends_with("end\n"), "{} bytes", much.len());
 
     let other = ground.folder.path().join("other");
-    run(Command::new("ssh-keygen").args(&[
+    run(Command::new("ssh-keygen").args([
         "-q",
         "-t",
         "ed25519",
@@ -279,6 +279,14 @@ async fn configured(ground: &Ground, running: Running) {
     assert!(hidden.contains("task `hide` failed on web") && !hidden.contains("hunter2"), "{hidden}");
     let nobody = error(configurer.run(&Play { playbook: "nobody.yml", ..play }, &quiet).await);
     assert!(nobody.contains("no host"), "{nobody}");
+    let mut unreachable = (ground.vm.clone(), running.clone());
+    unreachable.0.ssh = None;
+    let mut both = machines.clone();
+    both.insert("other".parse().unwrap(), unreachable);
+    let all = error(configurer.run(&Play { machines: &both, ..play }, &quiet).await);
+    assert!(all.contains("could not reach other") && all.contains("declare [vm."), "{all}");
+    let one = configurer.run(&Play { machines: &both, limit: Some("web"), ..play }, &quiet).await.unwrap();
+    assert_eq!(one.keys().collect::<Vec<_>>(), ["web"]);
     let missing = error(configurer.run(&Play { playbook: "none.yml", ..play }, &quiet).await);
     assert!(missing.contains("the revision has no none.yml"), "{missing}");
     let elsewhere = Running {
@@ -374,7 +382,7 @@ async fn a_machine_that_cannot_be_made_is_told_in_bounded_time() {
     let images = tempfile::tempdir().unwrap();
     let (garbage, empty) = (images.path().join("garbage.qcow2"), images.path().join("empty.qcow2"));
     fs::write(&garbage, "no image").unwrap();
-    run(Command::new("qemu-img").args(&["create", "-q", "-f", "qcow2", &empty.display().to_string(), "64M"]));
+    run(Command::new("qemu-img").args(["create", "-q", "-f", "qcow2", &empty.display().to_string(), "64M"]));
 
     for (image, disk, why) in [
         (garbage, None, "must be a qcow2 image"),

@@ -7,6 +7,7 @@ use backstay::{
         Kind,
         manifest::{Counts, Moment},
     },
+    clock::Clock,
     sources::{
         CaptureRequest, Captured, Place, Run, RunKey, Sink, SinkClosed, Source, SourceError,
         mongodb::MongodbSource,
@@ -16,6 +17,7 @@ use backstay::{
 use bson::{Bson, DateTime, Document, RawDocumentBuf, Regex, Timestamp, doc, oid::ObjectId};
 use mongodb::{IndexModel, options::IndexOptions};
 
+use super::lab::moments::OfOld;
 use super::lab::mongodb::{Mongodb, PASSWORD};
 use super::source_conformance::{Collected, captured, conforms, request, restored};
 
@@ -77,9 +79,9 @@ async fn everything_comes_back_beside_the_original_and_over_it() {
     let counted = [("shop.empty", 0), ("shop.log", 50), ("shop.odd 'name ä", 1), ("shop.order", 2500)];
     assert_eq!(*counts(&captured), counted.map(|(name, count)| (name.to_owned(), count)).into());
     assert!(captured.details.omitted.iter().any(|note| note.contains("one after another")), "{captured:?}");
-    let of_old = CaptureRequest { now: "2001-02-03T04:05:06Z".parse().unwrap(), ..request() };
+    let of_old = CaptureRequest { clock: &OfOld, ..request() };
     let dated = source.capture(&of_old, &mut Collected::default()).await.unwrap();
-    assert_eq!(dated.moment, Moment::At { time: of_old.now, position: None });
+    assert_eq!(dated.moment, Moment::At { time: OfOld.now(), position: None });
 
     let stream = sink.stream();
     let place = Place::Database("copy".to_owned());
@@ -235,7 +237,7 @@ async fn what_was_there_before_a_capture_is_in_it_while_others_write() {
 }
 
 /// Every failure is an error that shows no secret.
-pub async fn fails(source: &MongodbSource, request: &CaptureRequest, sink: &mut dyn Sink) -> SourceError {
+pub async fn fails(source: &MongodbSource, request: &CaptureRequest<'_>, sink: &mut dyn Sink) -> SourceError {
     let error = source.capture(request, sink).await.expect_err("this must not count");
     let shown = format!("{error} {error:?} {source:?}");
     assert!(!shown.contains("s3cr#t") && !shown.contains("wrong-pass-word"), "{shown}");

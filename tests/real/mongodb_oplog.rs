@@ -33,8 +33,8 @@ fn from(captured: &Captured) -> &Edge {
     }
 }
 
-fn asked(continues: Edge) -> CaptureRequest {
-    CaptureRequest { kind: Kind::Log, continues: Some(continues), now: Timestamp::now(), ..request() }
+fn asked(continues: Edge) -> CaptureRequest<'static> {
+    CaptureRequest { kind: Kind::Log, continues: Some(continues), ..request() }
 }
 
 async fn log(source: &dyn Source, continues: Edge) -> (Vec<u8>, Captured) {

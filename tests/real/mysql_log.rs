@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::lab::{held::Held, mariadb::MariaDb};
+use super::lab::{held::Held, mariadb::MariaDb, moments::Slow};
 use super::source_conformance::{Collected, captured, request};
 use backstay::{
     artifact::{
@@ -17,6 +17,7 @@ use backstay::{
     },
     sources::{CaptureRequest, Captured, Place, Replay, Source},
 };
+use jiff::Timestamp;
 
 pub fn till(server: &MariaDb) {
     server.sql(
@@ -93,6 +94,124 @@ async fn a_log_brings_a_database_back_to_any_second() {
         replayed(&server, &second, &Place::Original, &then).await;
         assert_eq!(sold(&server), expect, "as of {until:?}");
         assert_eq!(server.sql("SELECT COUNT(*) FROM other.t"), "1", "all databases are as they were");
+    }
+}
+
+#[tokio::test]
+async fn a_dump_is_of_the_moment_of_its_view_and_a_log_of_that_of_its_end() {
+    let server = MariaDb::start();
+    till(&server);
+    server.sql("CREATE TABLE shop.filler AS SELECT seq, REPEAT(MD5(seq), 60) AS t FROM shop.seq_1_to_3000");
+    let source = server.source(&[]);
+    let (mut dump, asked) = (Slow::default(), Timestamp::now());
+    let full = source.capture(&request(), &mut dump).await.unwrap();
+    let moment = full.moment.newest();
+    assert!(asked <= moment && moment < dump.last, "{asked} {moment} {}", dump.last);
+    let (mut piece, before) = (Slow::default(), Timestamp::now());
+    let continues = Some(end(&full));
+    let request = CaptureRequest { kind: Kind::Log, continues, ..request() };
+    let log = source.capture(&request, &mut piece).await.unwrap();
+    assert!(before <= log.moment.newest() && log.moment.newest() < piece.last, "{:?}", log.moment);
+}
+
+#[tokio::test]
+async fn a_log_that_was_reset_is_not_taken_for_the_one_of_before_however_far_its_numbers_have_come() {
+    let server = MariaDb::start();
+    till(&server);
+    let source = server.source(&[]);
+    (0..3).for_each(|_| drop(server.sql("FLUSH BINARY LOGS")));
+    sell(&server, "of the old log");
+    let (_, full) = captured(&source).await;
+    let (_, old_log) = log(&source, end(&full)).await;
+    assert!(end(&full).position.contains("gtid 0-") && end(&old_log).position.contains("gtid 0-"));
+    server.sql("RESET MASTER");
+    for n in 0..9 {
+        sell(&server, &format!("of the new log {n}"));
+        server.sql("FLUSH BINARY LOGS");
+    }
+    // Both the dump's place and the log's are places of the new log, too, by their numbers.
+    for last in [&full, &old_log] {
+        let edge = end(last);
+        assert_eq!(source.log_is_stored(&edge).await.unwrap(), "");
+        let (stream, apart) = log(&source, edge.clone()).await;
+        assert_eq!(
+            (from(&apart), &*stream),
+            (&end(&apart), &[0; 1024][..]),
+            "a gap is told, and nothing else"
+        );
+        assert!(from(&apart).time > edge.time);
+        let none =
+            LogPosition::parse(&from(&apart).position).partial_cmp(&LogPosition::parse(&edge.position));
+        assert!(none.is_none() || none == Some(std::cmp::Ordering::Greater), "{none:?}");
+    }
+    let purging = server.purging();
+    let files = || {
+        let listed = server.sql("SHOW BINARY LOGS");
+        listed.lines().filter_map(|line| line.split('\t').next()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let before = files();
+    assert_eq!(purging.log_is_stored(&end(&old_log)).await.unwrap(), "");
+    assert_eq!(files(), before, "no file of the new log is purged for the old one");
+    let (dump, anew) = captured(&source).await;
+    sell(&server, "after the new full");
+    let (stream, goes_on) = log(&source, end(&anew)).await;
+    assert_eq!(from(&goes_on).time, end(&anew).time);
+    let root = server.root(&[]);
+    root.make_way().await.unwrap();
+    root.restore(&mut dump.stream().as_slice(), &Place::Original).await.unwrap();
+    let replay = Replay { from: end(&anew).position, until: None };
+    replayed(&server, &stream, &Place::Original, &replay).await;
+    assert!(sold(&server).ends_with("of the new log 8,after the new full"));
+    // Artifacts of before did not tell of transactions.
+    let older = Edge { time: end(&anew).time, position: without_gtid(&end(&anew).position) };
+    assert_eq!(from(&log(&source, older).await.1).time, end(&anew).time);
+}
+
+fn without_gtid(position: &str) -> String {
+    position.split(", ").filter(|piece| !piece.starts_with("gtid ")).collect::<Vec<_>>().join(", ")
+}
+
+#[tokio::test]
+async fn a_replica_that_takes_over_begins_anew_and_both_windows_reach_their_transactions() {
+    let primary = MariaDb::start();
+    till(&primary);
+    let replica = primary.replica();
+    replica.sql("GRANT REPLICATION SLAVE ON *.* TO backup@'127.0.0.1'");
+    let (dump, full) = captured(&primary.source(&[])).await;
+    sell(&primary, "on the primary");
+    let wanted: Gtid = primary.sql("SELECT @@gtid_binlog_pos").parse().unwrap();
+    sell(&primary, "too much");
+    let (stream, logged) = log(&primary.source(&[]), end(&full)).await;
+    replica.take_over_from(&primary);
+    sell(&replica, "on the replica");
+    let (_, apart) = log(&replica.source(&[]), end(&logged)).await;
+    assert!(from(&apart).time > end(&logged).time, "a gap is told: {:?}", apart.moment);
+    let last = end(&logged);
+    let places = [from(&apart), &last].map(|edge| LogPosition::parse(&edge.position));
+    assert_eq!(places[0].partial_cmp(&places[1]), None);
+    let (relief, anew) = captured(&replica.source(&[])).await;
+    sell(&replica, "wanted");
+    let later: Gtid = replica.sql("SELECT @@gtid_binlog_pos").parse().unwrap();
+    assert_eq!((later.domain, later.server > wanted.server), (wanted.domain, true), "{later} {wanted}");
+    sell(&replica, "too much");
+    let (relief_log, _) = log(&replica.source(&[]), end(&anew)).await;
+    let copy = MariaDb::start();
+    for (dump, log, at, until, expect) in [
+        (&dump, &stream, &full, wanted, "on the primary"),
+        (&relief, &relief_log, &anew, later, "on the replica,wanted"),
+    ] {
+        let root = copy.root(&[]);
+        if copy.sql("SHOW DATABASES LIKE 'shop'") == "shop" {
+            root.make_way().await.unwrap();
+        }
+        root.restore(&mut dump.stream().as_slice(), &Place::Original).await.unwrap();
+        let replay = Replay { from: end(at).position, until: Some(Until::Transaction(until)) };
+        replayed(&copy, log, &Place::Original, &replay).await;
+        assert!(
+            sold(&copy).ends_with(expect) && !sold(&copy).ends_with("too much,too much"),
+            "{}",
+            sold(&copy)
+        );
     }
 }
 

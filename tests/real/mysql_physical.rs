@@ -242,7 +242,7 @@ async fn a_log_over_a_copy_and_its_increment_brings_back_any_second() {
 }
 
 /// Every failure is an error that shows neither the password nor its hash.
-async fn fails(source: &MysqlSource, request: &CaptureRequest) -> SourceError {
+async fn fails(source: &MysqlSource, request: &CaptureRequest<'_>) -> SourceError {
     let error = source.capture(request, &mut Collected::default()).await.expect_err("this must not count");
     let shown = format!("{error} {error:?}");
     assert!(

@@ -39,7 +39,6 @@ async fn log_with(
     let request = CaptureRequest {
         kind: Kind::Log,
         continues: Some(continues),
-        now: Timestamp::now(),
         spool: Some(spool.to_owned()),
         ..request()
     };
@@ -264,8 +263,7 @@ async fn files_are_taken_from_the_reader_where_they_are_whole_and_leave_it_once_
 }
 
 async fn captured_without(source: &dyn Source, continues: Edge) -> Vec<u8> {
-    let request =
-        CaptureRequest { kind: Kind::Log, continues: Some(continues), now: Timestamp::now(), ..request() };
+    let request = CaptureRequest { kind: Kind::Log, continues: Some(continues), ..request() };
     let mut sink = Collected::default();
     source.capture(&request, &mut sink).await.unwrap();
     sink.stream()
@@ -295,4 +293,60 @@ async fn another_server_at_the_address_does_not_cost_what_was_read_of_the_first(
     other.source(&[]).trim_spool(spool.path(), &end(&next.1)).await.unwrap();
     assert!(!stretch(&spool).exists(), "nothing goes on from the first any more");
     reader.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_log_that_was_reset_does_not_go_on_with_what_a_reader_has_of_the_new_one() {
+    let mut server = MariaDb::start();
+    till(&server);
+    durable(&server);
+    let source = server.source(&[]);
+    (0..3).for_each(|_| drop(server.sql("FLUSH BINARY LOGS")));
+    let dump = captured(&source).await;
+    let (old_spool, spool) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let reader = Reader::start(server.source(&[]), old_spool.path()).await;
+    sell(&server, "of the old log");
+    let logged = log_with(&source, end(&dump.1), old_spool.path()).await.unwrap();
+    sell(&server, "at the end of the old log");
+    all_read(&server, &old_spool);
+    reader.stop().await.unwrap();
+    server.sql("RESET MASTER");
+    let reader = Reader::start(server.source(&[]), spool.path()).await;
+    for n in 0..9 {
+        sell(&server, &format!("of the new log {n}"));
+        server.sql("FLUSH BINARY LOGS");
+    }
+    all_read(&server, &spool);
+    reader.stop().await.unwrap();
+    // By their numbers, both places are places of the new log, too.
+    for last in [&dump.1, &logged.1] {
+        let (stream, apart) = log_with(&source, end(last), spool.path()).await.unwrap();
+        assert_eq!(
+            (from(&apart), &*stream),
+            (&end(&apart), &[0; 1024][..]),
+            "a gap is told, and nothing else"
+        );
+    }
+    // What a reader had of the old log goes on to where that ended, and no further.
+    let rest = log_with(&source, end(&logged.1), old_spool.path()).await.unwrap();
+    assert_eq!(from(&rest.1).time, end(&logged.1).time);
+    let copy = MariaDb::start();
+    brought_back(&copy, &dump, &[&logged, &rest], None).await;
+    assert_eq!(sold(&copy), "before the dump,of the old log,at the end of the old log");
+    let (_, apart) = log_with(&source, end(&rest.1), old_spool.path()).await.unwrap();
+    assert_eq!(from(&apart), &end(&apart), "{:?}", apart.moment);
+    // Nor do the new log's files follow those of the old one that a reader has.
+    for file in fs::read_dir(stretch(&spool)).unwrap().map(Result::unwrap) {
+        let to = stretch(&old_spool).join(file.file_name());
+        if !to.exists() {
+            fs::copy(file.path(), to).unwrap();
+        }
+    }
+    server.kill();
+    for last in [&dump.1, &logged.1] {
+        let error = log_with(&source, end(last), spool.path()).await.unwrap_err();
+        assert_eq!(error.class, Class::Retry, "{error}");
+    }
+    let again = log_with(&source, end(&logged.1), old_spool.path()).await.unwrap();
+    assert_eq!(end(&again.1).position, end(&rest.1).position);
 }

@@ -12,11 +12,13 @@ use backstay::{
         Kind,
         manifest::{Counts, Moment},
     },
+    clock::Clock,
     sources::{CaptureRequest, Captured, Place, Source, SourceError, postgres::PostgresSource},
     stores::Class,
 };
 
 use super::lab;
+use super::lab::moments::OfOld;
 use super::lab::postgres::{PASSWORD, Postgres, fake, verify};
 use super::source_conformance::{Collected, captured, conforms, request, restored};
 
@@ -154,9 +156,9 @@ async fn everything_comes_back_beside_the_original_and_over_it() {
     let stream = sink.stream();
     let before = checksums(&server, "shop");
     assert!(captured.details.omitted.iter().any(|note| note.contains("roles")), "{captured:?}");
-    let of_old = CaptureRequest { now: "2001-02-03T04:05:06Z".parse().unwrap(), ..request() };
+    let of_old = CaptureRequest { clock: &OfOld, ..request() };
     let dated = server.source(&["shop"]).capture(&of_old, &mut Collected::default()).await.unwrap();
-    assert_eq!(dated.moment.newest(), of_old.now);
+    assert_eq!(dated.moment.newest(), OfOld.now());
     let root = server.root(&["shop"]);
     let place = Place::Database("a copy's \"name\"".to_owned());
     restored(&root, &stream, &place).await.unwrap();
@@ -296,7 +298,7 @@ async fn a_cluster_with_tablespaces_of_its_own_is_refused() {
 }
 
 /// Every failure is an error that shows no secret.
-async fn fails(source: &PostgresSource, request: &CaptureRequest) -> SourceError {
+async fn fails(source: &PostgresSource, request: &CaptureRequest<'_>) -> SourceError {
     let error = source.capture(request, &mut Collected::default()).await.expect_err("this must not count");
     let shown = format!("{error} {error:?}");
     assert!(!shown.contains("s3cr#t") && !shown.contains(PASSWORD), "{shown}");

@@ -30,7 +30,7 @@ fn all_read(server: &Postgres) {
     server.wait_for(sql, "1");
 }
 
-fn ahead(continues: Edge, spool: &Path) -> CaptureRequest {
+fn ahead(continues: Edge, spool: &Path) -> CaptureRequest<'static> {
     CaptureRequest { spool: Some(spool.to_owned()), ..asked(continues) }
 }
 

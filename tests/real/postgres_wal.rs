@@ -8,6 +8,7 @@ use backstay::{
         manifest::{Edge, Moment},
         until::{Place as LogPlace, Until},
     },
+    clock::Clock,
     inventory::{LogRisk, WalStatus},
     sources::{CaptureRequest, Captured, Place, Replay, Restored, Source},
     stores::Class,
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 
 use super::lab::{
     held::Held,
+    moments::{Behind, Slow},
     postgres::{Postgres, USER},
 };
 use super::source_conformance::{Collected, captured, request, restored};
@@ -63,8 +65,8 @@ pub fn from(captured: &Captured) -> &Edge {
     }
 }
 
-pub fn asked(continues: Edge) -> CaptureRequest {
-    CaptureRequest { kind: Kind::Log, continues: Some(continues), now: Timestamp::now(), ..request() }
+pub fn asked(continues: Edge) -> CaptureRequest<'static> {
+    CaptureRequest { kind: Kind::Log, continues: Some(continues), ..request() }
 }
 
 pub async fn log(source: &dyn Source, continues: Edge) -> (Vec<u8>, Captured) {
@@ -158,13 +160,29 @@ async fn a_log_brings_a_cluster_back_to_a_place_in_it_and_to_a_named_point() {
 }
 
 #[tokio::test]
+async fn a_base_backup_is_of_its_end_and_a_dump_of_its_beginning() {
+    let server = till();
+    server.sql(
+        "postgres",
+        "CREATE TABLE filler AS SELECT repeat(md5(n::text), 30) AS t FROM generate_series(1, 3000) n",
+    );
+    let (mut base, mut dump) = (Slow::default(), Slow::default());
+    let copied = server.cluster().capture(&request(), &mut base).await.unwrap();
+    assert!(copied.moment.newest() >= base.last, "{:?} {}", copied.moment, base.last);
+    let asked = Timestamp::now();
+    let dumped = server.source(&["postgres"]).capture(&request(), &mut dump).await.unwrap();
+    let moment = dumped.moment.newest();
+    assert!(asked <= moment && moment < dump.last, "{asked} {moment} {}", dump.last);
+}
+
+#[tokio::test]
 async fn the_first_moment_of_a_window_can_be_reached_though_the_servers_clock_is_ahead() {
     let server = till();
     let source = server.cluster();
     // To the source, ours is three seconds behind.
-    let ours = || Timestamp::now() - Duration::from_secs(3);
+    let ours = || Behind.now();
     let mut sink = Collected::default();
-    let request = CaptureRequest { now: ours(), ..request() };
+    let request = CaptureRequest { clock: &Behind, ..request() };
     let base = source.capture(&request, &mut sink).await.unwrap();
     assert!(end(&base).time <= ours(), "it is not of the future");
     let first = end(&base).time;

@@ -10,11 +10,13 @@ use backstay::{
         Kind,
         manifest::{Counts, Moment},
     },
+    clock::Clock,
     sources::{CaptureRequest, Captured, Place, Source, SourceError, redis::RedisSource},
     spec::{self, Tls},
     stores::Class,
 };
 
+use super::lab::moments::OfOld;
 use super::lab::{
     READY,
     certificates::Certificates,
@@ -130,9 +132,9 @@ async fn conforms_by_root(server: &Redis) {
     let log = CaptureRequest { kind: Kind::Log, ..request() };
     let error = fails(&server.root(), &log).await;
     assert!(error.to_string().contains("no log"), "{error}");
-    let of_old = CaptureRequest { now: "2001-02-03T04:05:06Z".parse().unwrap(), ..request() };
+    let of_old = CaptureRequest { clock: &OfOld, ..request() };
     let dated = server.root().capture(&of_old, &mut Collected::default()).await.unwrap();
-    assert_eq!(dated.moment.newest(), of_old.now);
+    assert_eq!(dated.moment.newest(), OfOld.now());
 }
 
 #[tokio::test]
@@ -153,7 +155,7 @@ async fn what_is_no_whole_file_is_not_put_in_place() {
 }
 
 /// Every failure is an error that shows no secret.
-async fn fails(source: &RedisSource, request: &CaptureRequest) -> SourceError {
+async fn fails(source: &RedisSource, request: &CaptureRequest<'_>) -> SourceError {
     let error = source.capture(request, &mut Collected::default()).await.expect_err("this must not count");
     let shown = format!("{error} {error:?}");
     assert!(!shown.contains("s3cr#t") && !shown.contains("wr0ng") && !shown.contains("r00t"), "{shown}");
@@ -267,11 +269,11 @@ fn a_save_that_was_begun_for_another_counts_from_when_it_was_begun() {
         info(&server, "rdb_current_bgsave_time_sec").parse::<u32>().unwrap() >= 3
     });
     server.run(&["SET", "newer", "x"]);
-    let joined = request();
-    let second = block_on(server.source().capture(&joined, &mut Collected::default())).unwrap();
+    let joined = jiff::Timestamp::now();
+    let second = block_on(server.source().capture(&request(), &mut Collected::default())).unwrap();
     let first = first.join().unwrap();
     assert_eq!(position(&first), position(&second), "both got the same file");
-    let age = joined.now.duration_since(second.moment.newest());
+    let age = joined.duration_since(second.moment.newest());
     assert!(age.as_secs() >= 2, "{age:?}: it does not hold what was written meanwhile");
 }
 

@@ -14,6 +14,7 @@ use aws_sdk_s3::{
 use backstay::{
     artifact::{Kind, manifest::Counts},
     aws::{AwsCredentials, S3Options},
+    clock::ManualClock,
     sources::{
         CaptureRequest, Captured, Place, Run, RunKey, Sink, SinkClosed, Source, SourceError, s3::S3Source,
         selection::Selection,
@@ -221,10 +222,11 @@ async fn an_increment_reads_only_runs_whose_objects_changed_or_are_young() {
     put(&client, UPLOADS, "in/many/0007", "changed").await;
     client.delete_object().bucket(UPLOADS).key("in/many/0200").send().await.unwrap();
     let later = Timestamp::now() + SignedDuration::from_hours(1);
+    let clock = ManualClock::new(later);
     let incremental = |base_started| CaptureRequest {
         kind: Kind::Incremental,
         base_started: Some(base_started),
-        now: later,
+        clock: &clock,
         ..request()
     };
     let mut sink = Collected::on(&base);

@@ -15,13 +15,15 @@ use tokio::io::AsyncReadExt as _;
 use super::{Halted, Means, Order};
 use crate::{
     artifact::{ArtifactId, Manifest, layout::ObjectName, manifest::Content},
-    committed::BackupFolder,
+    committed::{BackupFolder, LONGEST_MANIFEST, LONGEST_SIGNATURE},
     keys::Keys,
     kit,
     plan::by_hand::{self, Hand, Line, Place},
     process::Program,
     sandboxes::Sandbox,
 };
+
+use Length::{AtMost, Exactly};
 
 /// The longest silence of a program.
 const SILENCE: Duration = Duration::from_secs(1800);
@@ -102,15 +104,40 @@ async fn fetch(folder: &BackupFolder, manifest: &Manifest, store: &Path) -> Resu
     let Content::Segments(segments) = &manifest.content else {
         return Err(Halted::CouldNotRun("it is a provider's own snapshot".to_owned()));
     };
-    let mut objects = vec![folder.manifest(id), folder.signature(id), folder.index(id)];
-    objects.extend(segments.packs.keys().map(|pack| folder.pack(*pack)));
-    for object in objects {
-        fetch_object(folder, &object, &store.join(object.as_str())).await?;
+    let mut objects = vec![
+        (folder.manifest(id), AtMost(LONGEST_MANIFEST)),
+        (folder.signature(id), AtMost(LONGEST_SIGNATURE)),
+        (folder.index(id), Exactly(segments.index.size)),
+    ];
+    objects.extend(segments.packs.iter().map(|(pack, stored)| (folder.pack(*pack), Exactly(stored.size))));
+    for (object, length) in objects {
+        fetch_object(folder, &object, length, &store.join(object.as_str())).await?;
     }
     Ok(())
 }
 
-async fn fetch_object(folder: &BackupFolder, object: &ObjectName, path: &Path) -> Result<(), Halted> {
+/// How long an object may be, bytes: what a store says of it is not believed.
+#[derive(Clone, Copy)]
+enum Length {
+    Exactly(u64),
+    AtMost(u64),
+}
+
+impl Length {
+    fn allows(self, size: u64) -> bool {
+        match self {
+            Exactly(length) => size == length,
+            AtMost(length) => size <= length,
+        }
+    }
+}
+
+async fn fetch_object(
+    folder: &BackupFolder,
+    object: &ObjectName,
+    length: Length,
+    path: &Path,
+) -> Result<(), Halted> {
     if path.exists() {
         return Ok(());
     }
@@ -119,6 +146,10 @@ async fn fetch_object(folder: &BackupFolder, object: &ObjectName, path: &Path) -
     let Some(size) = size else {
         return Err(Halted::Failed("what it names is not in the store", format!("{object} is missing")));
     };
+    if !length.allows(size) {
+        let why = format!("{object} has {size} bytes, which is not what it should have");
+        return Err(Halted::Failed("what it names is not in the store as it was written", why));
+    }
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(cannot)?;
     }

@@ -61,6 +61,11 @@ pub(super) fn agree(one: &Action, other: &Action) -> bool {
         // Logs share nothing with what else is captured, and must not wait for a long full.
         return one.backup != other.backup || (one.kind == Kind::Log) != (other.kind == Kind::Log);
     }
+    if let (Action::Recover(one), Action::Recover(other)) = (one, other)
+        && let (Some(one), Some(other)) = (one.work.made(), other.work.made())
+    {
+        return one != other;
+    }
     if one.backup() != other.backup() {
         return true;
     }
@@ -100,8 +105,9 @@ fn deeds(action: &Action) -> impl Iterator<Item = (&StoreName, Deed)> {
 mod tests {
     use super::*;
     use crate::{
-        artifact::{ArtifactId, Depth},
-        plan::action::Capture,
+        artifact::{ArtifactId, Depth, recovered::RecoverySubject},
+        plan::action::{Capture, Recover},
+        spec::{RecoveryStage, names::VmName},
     };
 
     fn capture(backup: &str, store: &str, kind: Kind) -> Action {
@@ -158,6 +164,20 @@ mod tests {
         check(&capturing, &capture("agama", "vault", Kind::Log), true);
         check(&capturing, &capture("orders", "vault", Kind::Full), true);
         check(&capturing, &delete("agama", "vault"), false);
+        let machine = |name: &str, run: i64, work: fn(VmName) -> Work| {
+            Action::Recover(Box::new(Recover {
+                subject: RecoverySubject::Vm(name.parse().unwrap()),
+                run: jiff::Timestamp::from_second(run).unwrap(),
+                parts: 2,
+                step: 1,
+                stage: RecoveryStage::Machines,
+                work: work(name.parse().unwrap()),
+            }))
+        };
+        let making = machine("web", 1, Work::Provision);
+        check(&making, &machine("web", 2, Work::Provision), false);
+        check(&making, &machine("web", 1, Work::Configure), false);
+        check(&making, &machine("db", 1, Work::Provision), true);
         let push = Action::Push { mirror: "ssh://mirror".to_owned() };
         check(&push, &push, false);
         check(&push, &Action::Push { mirror: "ssh://other".to_owned() }, true);

@@ -88,7 +88,12 @@ impl Execution {
 
     /// Takes back what has not begun, and what rests before another try, unless a person asked for it. What runs goes on.
     pub fn withdraw(&mut self) -> Vec<StepId> {
-        let asked = |step: &Step| matches!(&step.action, Action::Capture(c) if c.manual.is_some());
+        let asked = |step: &Step| match &step.action {
+            Action::Capture(capture) => capture.manual.is_some(),
+            // A machine that is half made is worse than none.
+            Action::Recover(_) => true,
+            _ => false,
+        };
         let waiting = self.waiting.iter().map(|(_, id)| *id);
         let withdrawn: Vec<StepId> = waiting.filter(|id| !asked(&self.steps[id].step)).collect();
         for id in &withdrawn {

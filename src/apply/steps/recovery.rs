@@ -18,13 +18,13 @@ use crate::{
     artifact::{
         ArtifactId,
         record::Event,
-        recovered::{Recovered, RecoveredOutcome},
+        recovered::{Part, Recovered, RecoveredOutcome},
     },
     git::revision,
     inventory::{Machine, Running},
     plan::{
         Step,
-        action::{Over, Recover, Restore, Work},
+        action::{Existing, Recover, Remains, Restore, Work},
     },
     provisioners::{HostResult, Play, Provisioner, Remote, Said},
     sources::Holds,
@@ -49,29 +49,57 @@ impl World {
         recover: &Recover,
         reader: Option<ArtifactId>,
     ) -> Result<Done, Failure> {
-        self.must_not_cover_data(&recover.work).await?;
-        let (began, clock) = (self.clock.now(), Instant::now());
-        let done = self.work(step, &recover.work, reader).await;
-        let outcome = if done.is_ok() { RecoveredOutcome::Done } else { RecoveredOutcome::Failed };
-        let recovered = Recovered {
+        let kept = self.data_that_stays(&recover.work).await?;
+        let mut recovered = Recovered {
             subject: recover.subject.clone(),
             run: recover.run,
             parts: recover.parts,
             id: recover.id(),
-            began,
-            milliseconds: u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX),
-            outcome,
+            step: recover.digest.clone(),
+            place: recover
+                .work
+                .made()
+                .and_then(|vm| Some((vm.clone(), self.spec.vms.get(vm)?.provision.place()))),
+            terms: recover.terms.clone(),
+            began: self.clock.now(),
+            milliseconds: 0,
+            outcome: RecoveredOutcome::Begun,
         };
-        self.record_recovered(&recovered).await;
+        let clock = Instant::now();
+        let mut is_recorded = true;
+        if matches!(recover.work.part(), Part::Remove | Part::Provision | Part::Restore) {
+            is_recorded = self.record_recovered(&recovered).await;
+        }
+        let done = match kept {
+            Some(note) => Ok(noted(note)),
+            None => self.work(step, &recover.work, reader).await,
+        };
+        recovered.milliseconds = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
+        recovered.outcome = if done.is_ok() { RecoveredOutcome::Done } else { RecoveredOutcome::Failed };
+        is_recorded &= self.record_recovered(&recovered).await;
         self.deeds.touch_machines();
-        done.map(|done| Done { recovered: Some(Box::new(recovered)), ..done })
+        let unknown = (!is_recorded)
+            .then_some("; warning: no store has a record of it, so that `--resume` will not know of it");
+        done.map(|done| Done {
+            note: done.note.map(|note| format!("{note}{}", unknown.unwrap_or_default())),
+            recovered: Some(Box::new(recovered)),
+            ..done
+        })
     }
 
     async fn work(&self, step: &Step, work: &Work, reader: Option<ArtifactId>) -> Result<Done, Failure> {
         let said = |line: &str| self.listener.says(step, line);
         match work {
-            Work::Remove(vm) => {
-                self.provisioner(vm).await?.down(&said).await?;
+            Work::Remove { vm, remains } => {
+                let provisioner = self.provisioner(vm).await?;
+                if *remains == Remains::HalfMade
+                    && let Machine::Running(_) = provisioner.observe().await?
+                {
+                    return Err(stalled(format!(
+                        "failed to remove what is left of machine {vm}: it runs; where that is meant, `--replace {vm}`"
+                    )));
+                }
+                provisioner.down(&said).await?;
                 Ok(noted("nothing of it is left".to_owned()))
             }
             Work::Provision(vm) => {
@@ -83,7 +111,7 @@ impl World {
                 let reader = reader.ok_or_else(|| stalled("no name was given"))?;
                 self.restore(step, restore, reader).await
             }
-            Work::Deploy(ansible) => self.play(ansible, &said).await,
+            Work::Deploy(ansible) => Ok(noted(told(&self.play(ansible, &said).await?))),
             Work::Run { command, on, within } => {
                 let remote = match on {
                     Some(vm) => self.remote(vm).await?,
@@ -96,17 +124,28 @@ impl World {
         }
     }
 
-    /// Refuses to restore over data that is there, where the plan does not say so: nothing was begun then.
-    async fn must_not_cover_data(&self, work: &Work) -> Result<(), Failure> {
-        let Work::Restore { restore, over: Over::Nothing } = work else { return Ok(()) };
+    /// What to say where the data that is there stays, so that nothing is restored.
+    ///
+    /// # Errors
+    /// Where there is data, and the plan does not say what becomes of it: nothing was begun then.
+    async fn data_that_stays(&self, work: &Work) -> Result<Option<String>, Failure> {
+        let Work::Restore { restore, existing } = work else { return Ok(None) };
         let Restore { backup, .. } = restore;
         let declared = self.spec.backups.get(backup).ok_or_else(|| super::transfers::undeclared(backup))?;
+        if *existing == Existing::Replaced {
+            return Ok(None);
+        }
         let source = self.drivers.source(&declared.source).await?;
-        match source.holds().await? {
-            Holds::Nothing | Holds::Untold => Ok(()),
-            Holds::Data(what) => Err(stalled(format!(
-                "failed to restore {backup}: there is data already ({what}), which would be lost; where that is meant, \
-                 `backstay rebuild … --restore {backup}`"
+        match (source.holds().await?, existing) {
+            (Holds::Nothing, _) | (Holds::Untold, Existing::Refused | Existing::Replaced) => Ok(None),
+            (Holds::Data(what), Existing::Kept) => Ok(Some(format!("its data is there ({what}), and stays"))),
+            (Holds::Untold, Existing::Kept) => Ok(Some(format!(
+                "left as it is: no machine that it waits for was made anew, and nothing tells whether its data is there; \
+                 `--restore {backup}` restores it all the same"
+            ))),
+            (Holds::Data(what), Existing::Refused | Existing::Replaced) => Err(stalled(format!(
+                "failed to restore {backup}: there is data already ({what}), which would be lost; where that is meant, or an earlier \
+                 try of this recovery began to load it, `backstay rebuild … --resume --restore {backup}`"
             ))),
         }
     }
@@ -118,14 +157,24 @@ impl World {
             said("programs can be run on it");
         }
         match &declared.ansible {
-            Some(ansible) => self.play(ansible, said).await,
+            Some(ansible) => {
+                let results = self.play(ansible, said).await?;
+                // Hosts of an inventory of the infra repo may be called otherwise.
+                match ansible.inventory.is_some() || results.contains_key(vm.as_str()) {
+                    true => Ok(noted(told(&results))),
+                    false => Err(stalled(format!(
+                        "failed to configure machine {vm}: playbook {} did nothing on it; see its `hosts` and `limit`",
+                        ansible.playbook
+                    ))),
+                }
+            }
             None => Ok(noted("it is reached".to_owned())),
         }
     }
 
     /// Runs a playbook of the revision, for the machines that run.
-    async fn play(&self, ansible: &Ansible, said: Said<'_>) -> Result<Done, Failure> {
-        let machines = self.running_machines().await;
+    async fn play(&self, ansible: &Ansible, said: Said<'_>) -> Result<BTreeMap<String, HostResult>, Failure> {
+        let machines = self.running_machines(said).await?;
         let tree = self.tree().await?;
         let play = Play {
             tree: tree.path(),
@@ -134,8 +183,7 @@ impl World {
             inventory: ansible.inventory.as_deref(),
             machines: &machines,
         };
-        let results = self.drivers.configurer().map_err(stalled)?.run(&play, said).await?;
-        Ok(noted(told(&results)))
+        Ok(self.drivers.configurer().map_err(stalled)?.run(&play, said).await?)
     }
 
     async fn wait_until(&self, until: &Ready, within: Duration) -> Result<Done, Failure> {
@@ -203,16 +251,22 @@ impl World {
         self.drivers.remote(self.vm(vm)?, &running).await.map_err(stalled)
     }
 
-    /// The machines that run; those that do not, or that can't be seen, are left out.
-    async fn running_machines(&self) -> BTreeMap<VmName, (Vm, Running)> {
+    /// The machines that run; those that do not are left out, and told.
+    ///
+    /// # Errors
+    /// One that can't be seen: a playbook must not pass it by.
+    async fn running_machines(&self, said: Said<'_>) -> Result<BTreeMap<VmName, (Vm, Running)>, Failure> {
         let mut machines = BTreeMap::new();
         for (name, vm) in &self.spec.vms {
-            let Ok(provisioner) = self.provisioner(name).await else { continue };
-            if let Ok(Machine::Running(running)) = provisioner.observe().await {
-                machines.insert(name.clone(), (vm.clone(), running));
+            match self.provisioner(name).await?.observe().await? {
+                Machine::Running(running) => drop(machines.insert(name.clone(), (vm.clone(), running))),
+                Machine::Gone => said(&format!("machine {name} is gone, and left out")),
+                Machine::Broken { why } => {
+                    said(&format!("machine {name} does not run, and is left out: {why}"))
+                }
             }
         }
-        machines
+        Ok(machines)
     }
 
     async fn templates(&self) -> Result<Templates, Failure> {
@@ -234,18 +288,24 @@ impl World {
         written.await.map_err(stalled)?.map_err(stalled)
     }
 
-    async fn record_recovered(&self, recovered: &Recovered) {
+    /// Whether any store has it now.
+    async fn record_recovered(&self, recovered: &Recovered) -> bool {
+        let mut is_recorded = false;
         for store in self.stores_of_ours() {
             let event = Event::Recovered(Box::new(recovered.clone()));
             let Ok(look) = self.look(store) else { continue };
             match look.records().append(&self.keys, self.clock.now(), vec![event.clone()]).await {
-                Ok(record) => self.deeds.record(store, record),
+                Ok(record) => {
+                    self.deeds.record(store, record);
+                    is_recorded = true;
+                }
                 Err(error) => {
                     tracing::warn!(%store, %error, "what was done is recorded at the end of the pass");
                     self.deeds.tell(store, event);
                 }
             }
         }
+        is_recorded
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
         copy,
         executor::{Done, Failure},
         lease::Reading,
-        repair,
+        part, repair,
         restore::{self, Logs},
         rewrite::Audience,
         segment::Recipients,
@@ -22,14 +22,14 @@ use crate::{
     observe::seen::Change,
     plan::{
         Step,
-        action::{Capture, Destination, Restore},
+        action::{Capture, Destination, Restore, SandboxKind},
     },
     sources::{
         GoesOn, Place, Restored, Source,
         selection::{Selection, Selective},
     },
     spec::{
-        Verify,
+        Part, Verify,
         names::{BackupName, FolderName, StoreName},
     },
 };
@@ -249,6 +249,12 @@ impl World {
         step: &Step,
         restore: &Restore,
     ) -> Result<Restored, Failure> {
+        if let Some(declared) = self.spec.backups.get(&restore.backup)
+            && !restore.paths.is_empty()
+            && declared.source.has_databases()
+        {
+            return self.restore_parts(folder, step, restore, &declared.source).await;
+        }
         let manifests = self.manifests(folder, &restore.artifacts).await?;
         let logs = self.manifests(folder, &restore.logs).await?;
         let source = match self.spec.backups.get(&restore.backup) {
@@ -275,6 +281,31 @@ impl World {
         let progress = self.listener.progress(step);
         let logs = Logs { manifests: &logs, until: restore.until.as_ref() };
         Ok(restore::restore(&manifests, logs, folder, source.as_ref(), &place, &self.keys, &progress).await?)
+    }
+
+    /// Restores databases or tables by way of a private server.
+    async fn restore_parts(
+        &self,
+        folder: &BackupFolder,
+        step: &Step,
+        restore: &Restore,
+        declared: &crate::spec::Source,
+    ) -> Result<Restored, Failure> {
+        let manifests = self.manifests(folder, &restore.artifacts).await?;
+        let logs = self.manifests(folder, &restore.logs).await?;
+        let parts = Part::of(&restore.paths).map_err(|path| stalled(format!("{path:?} names no part")))?;
+        let source = self.drivers.source(declared).await?;
+        let sandbox = self.drivers.sandbox(SandboxKind::of(declared), declared).await?;
+        let order = part::Order {
+            manifests: &manifests,
+            logs: Logs { manifests: &logs, until: restore.until.as_ref() },
+            parts: &parts,
+            to: &restore.to,
+        };
+        let progress = self.listener.progress(step);
+        let (keys, clock) = (&self.keys, self.clock.as_ref());
+        let means = part::Means { folder, keys, clock, progress: &progress };
+        Ok(part::restore(&order, sandbox, source.as_ref(), &means).await?)
     }
 
     pub(super) async fn manifests(

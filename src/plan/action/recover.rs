@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Restore;
 use crate::{
-    artifact::recovered::{Part, PartId, RecoverySubject},
+    artifact::recovered::{Part, PartId, RecoverySubject, Terms},
     spec::{Ansible, Ready, RecoveryStage, names::VmName},
 };
 
@@ -21,8 +21,12 @@ pub struct Recover {
     pub run: Timestamp,
     /// How many parts the whole has, those that are done among them.
     pub parts: usize,
+    /// On which terms.
+    pub terms: Terms,
     /// The number of the declared step, from 1.
     pub step: usize,
+    /// What the declared step is, as a digest.
+    pub digest: String,
     /// When it comes.
     pub stage: RecoveryStage,
     /// What is done.
@@ -41,7 +45,12 @@ impl Recover {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Work {
     /// Removes a machine with its disks.
-    Remove(VmName),
+    Remove {
+        /// The machine.
+        vm: VmName,
+        /// What of it is removed.
+        remains: Remains,
+    },
     /// Makes a machine.
     Provision(VmName),
     /// Waits until programs can be run on a machine, and runs its playbook.
@@ -50,8 +59,8 @@ pub enum Work {
     Restore {
         /// What, and from where.
         restore: Restore,
-        /// What may be there already.
-        over: Over,
+        /// What becomes of data that is there.
+        existing: Existing,
     },
     /// Runs a playbook.
     Deploy(Ansible),
@@ -73,21 +82,33 @@ pub enum Work {
     },
 }
 
-/// What may be there, and be lost, when data is restored over its original.
+/// What is removed of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Over {
-    /// Nothing: where there is data it is a failure.
-    Nothing,
-    /// Whatever it is.
-    Anything,
+pub enum Remains {
+    /// All of it, also while it runs: a person said so by its name.
+    Everything,
+    /// What this very recovery left half made: where it runs it is a failure.
+    HalfMade,
+}
+
+/// What becomes of data that is there, when a backup is to be restored over its original.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Existing {
+    /// There should be none: where there is it is a failure.
+    Refused,
+    /// It stays, and nothing is restored; it is restored where there is none.
+    Kept,
+    /// It is lost: a person said so by the backup's name.
+    Replaced,
 }
 
 impl Work {
     /// What it is for.
     pub fn part(&self) -> Part {
         match self {
-            Work::Remove(_) => Part::Remove,
+            Work::Remove { .. } => Part::Remove,
             Work::Provision(_) => Part::Provision,
             Work::Configure(_) => Part::Configure,
             Work::Restore { .. } => Part::Restore,
@@ -96,10 +117,18 @@ impl Work {
         }
     }
 
-    /// The machine that it makes, changes or removes.
+    /// The machine that it makes, configures or removes: nothing else does so meanwhile.
+    pub fn made(&self) -> Option<&VmName> {
+        match self {
+            Work::Remove { vm, .. } | Work::Provision(vm) | Work::Configure(vm) => Some(vm),
+            _ => None,
+        }
+    }
+
+    /// The machine that it is about.
     pub fn machine(&self) -> Option<&VmName> {
         match self {
-            Work::Remove(vm) | Work::Provision(vm) | Work::Configure(vm) => Some(vm),
+            Work::Remove { vm, .. } | Work::Provision(vm) | Work::Configure(vm) => Some(vm),
             Work::Run { on, .. } => on.as_ref(),
             Work::Restore { .. } | Work::Deploy(_) | Work::Wait { .. } => None,
         }
@@ -109,9 +138,12 @@ impl Work {
 impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Work::Remove(vm) => write!(f, "remove machine {vm}"),
+            Work::Remove { vm, .. } => write!(f, "remove machine {vm}"),
             Work::Provision(vm) => write!(f, "make machine {vm}"),
             Work::Configure(vm) => write!(f, "configure machine {vm}"),
+            Work::Restore { restore, existing: Existing::Kept } => {
+                write!(f, "{restore}, unless there is data")
+            }
             Work::Restore { restore, .. } => restore.fmt(f),
             Work::Deploy(ansible) => write!(f, "run playbook {}", ansible.playbook),
             Work::Run { command, on, .. } => {

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     inventory::{Inventory, Machine, Observed},
-    plan::{Action, Plan, Step, StepId, action::Work},
+    plan::{
+        Action, Plan, Step, StepId,
+        action::{Remains, Work},
+    },
     spec::{
         Spec,
         names::{BackupName, FleetName, StoreName, VmName},
@@ -108,7 +111,14 @@ fn machines(plan: &Plan, inventory: &Inventory) -> Result<(), Malformed> {
     let mut removed: BTreeMap<&VmName, StepId> = BTreeMap::new();
     for (step, work) in of_machines {
         match work {
-            Work::Remove(vm) => drop(removed.insert(vm, step.id)),
+            Work::Remove { vm, remains } => {
+                let runs =
+                    matches!(inventory.machines.get(vm).and_then(Observed::known), Some(Machine::Running(_)));
+                if runs && *remains == Remains::HalfMade {
+                    return Err(Malformed::MachineIsThere { step: step.id, vm: vm.clone() });
+                }
+                removed.insert(vm, step.id);
+            }
             Work::Provision(vm) => {
                 let is_gone = inventory.machines.get(vm).and_then(Observed::known) == Some(&Machine::Gone);
                 let before = removed.remove(vm);

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use sha2::{Digest, Sha256};
+
 use super::CannotRecover;
 use crate::{
     artifact::recovered::RecoverySubject,
@@ -20,8 +22,17 @@ pub(super) struct Course {
 pub(super) struct CourseStep {
     pub(super) action: RecoveryAction,
     pub(super) stage: RecoveryStage,
+    /// By which it is known again.
+    pub(super) digest: String,
     /// The numbers of those that it waits for.
     pub(super) waits: BTreeSet<usize>,
+}
+
+impl CourseStep {
+    fn of(spec: &Spec, action: RecoveryAction, waits: BTreeSet<usize>) -> Self {
+        let digest = Sha256::digest(format!("{action:?}"));
+        Self { stage: action.stage(spec), digest: hex::encode(&digest[..16]), action, waits }
+    }
 }
 
 impl Course {
@@ -31,17 +42,11 @@ impl Course {
                 let declared = spec.recoveries.get(name);
                 let declared = declared.ok_or_else(|| CannotRecover::Undeclared(name.clone()))?;
                 let waits = declared.waits(spec);
-                let steps = declared.steps.iter().zip(waits).map(|(step, waits)| CourseStep {
-                    action: step.action.clone(),
-                    stage: step.action.stage(spec),
-                    waits,
-                });
-                steps.collect()
+                let steps = declared.steps.iter().zip(waits);
+                steps.map(|(step, waits)| CourseStep::of(spec, step.action.clone(), waits)).collect()
             }
             RecoverySubject::Vm(vm) if spec.vms.contains_key(vm) => {
-                let action = RecoveryAction::Rebuild(vm.clone());
-                let stage = action.stage(spec);
-                vec![CourseStep { action, stage, waits: BTreeSet::new() }]
+                vec![CourseStep::of(spec, RecoveryAction::Rebuild(vm.clone()), BTreeSet::new())]
             }
             RecoverySubject::Vm(vm) => {
                 return Err(CannotRecover::UndeclaredVm { subject: subject.clone(), vm: vm.clone() });

@@ -32,7 +32,9 @@ pub(super) fn restore(
     }
     let reached = reached(facts, &holdings);
     let goal = goal(request, &reached)?;
-    let takes_logs = matches!(request.to, Destination::Folder(_) | Destination::InPlace);
+    // A part goes through a private server: what is replayed there touches no original.
+    let is_part = !request.paths.is_empty();
+    let takes_logs = is_part || matches!(request.to, Destination::Folder(_) | Destination::InPlace);
     match (goal, &request.point) {
         (Some(goal), _) if takes_logs => Ok(Some(restore_to(request, &goal))),
         // The newest that can be restored there is the newest data.

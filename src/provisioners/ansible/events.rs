@@ -20,6 +20,8 @@ pub(super) struct Events {
     pub(super) failures: Vec<Failure>,
     /// Whether all hosts were told.
     pub(super) whole: bool,
+    /// Why some hosts can't be reached.
+    unreached: BTreeMap<String, String>,
     line: Vec<u8>,
     too_long: bool,
 }
@@ -53,6 +55,11 @@ enum Event {
 }
 
 impl Events {
+    /// For a run in which some hosts can't be reached.
+    pub(super) fn new(unreached: BTreeMap<String, String>) -> Self {
+        Self { unreached, ..Self::default() }
+    }
+
     /// Hears the next bytes.
     pub(super) fn hear(&mut self, bytes: &[u8], said: Said<'_>) {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -96,7 +103,10 @@ impl Events {
         }
     }
 
-    fn fail(&mut self, failure: Failure, said: Said<'_>) {
+    fn fail(&mut self, mut failure: Failure, said: Said<'_>) {
+        if let Some(why) = self.unreached.get(&failure.host) {
+            failure.why.clone_from(why);
+        }
         said(&failure.to_string());
         if self.failures.len() < MOST_FAILURES {
             self.failures.push(failure);

@@ -1,7 +1,6 @@
 //! The private folder of one run: everything that Ansible would otherwise look for in whoever's home it runs in.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, DirBuilder, OpenOptions, Permissions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
@@ -12,10 +11,8 @@ use std::{
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{
-    process::Program,
-    ssh::{self, Files, Login},
-};
+use super::Logins;
+use crate::{process::Program, ssh};
 
 /// How long a connection stays open that nothing uses, seconds.
 const IDLE: u32 = 30;
@@ -44,7 +41,7 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    pub(super) fn make(logins: &BTreeMap<String, (Login, Files)>, tree: &Path) -> io::Result<Self> {
+    pub(super) fn make(logins: &Logins, tree: &Path) -> io::Result<Self> {
         let private = Permissions::from_mode(0o700);
         let folder = tempfile::Builder::new().prefix("backstay-ansible-").permissions(private).tempdir()?;
         for inner in ["home", "plugins", "temporary"] {
@@ -54,7 +51,11 @@ impl Folder {
         let inventory = json!({ "all": { "hosts": hosts } }).to_string();
         let hosts_of_ssh: Vec<String> = logins.keys().cloned().collect();
         let mut connections = String::new();
-        for (number, (name, (login, files))) in logins.iter().enumerate() {
+        for (number, (name, login)) in logins.iter().enumerate() {
+            let Ok((login, files)) = login else {
+                connections += &format!("Host {name}\n  ProxyCommand false\n");
+                continue;
+            };
             // Of several values ssh takes the first: the tasks of a run share one connection to each machine.
             let socket = folder.path().join(format!("s{number}"));
             connections += &format!(

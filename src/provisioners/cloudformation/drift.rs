@@ -24,7 +24,7 @@ const LONGEST_VALUE: usize = 100;
 pub(super) enum Found {
     /// These do.
     Differ(Vec<StackResourceDrift>),
-    /// The server does not compare resources.
+    /// The server does not compare resources, or has not done so yet.
     NotTold,
     /// It was not found out.
     Unknown(String),
@@ -67,15 +67,11 @@ async fn compared(reach: &Reach, stack: &Stack, pace: Pace) -> Result<Found, Fai
         let begun = Instant::now();
         loop {
             match reach.drift_detection(&detection).await?.as_str() {
-                "DETECTION_COMPLETE" => break,
+                // What could not be compared is listed as that.
+                "DETECTION_COMPLETE" | "DETECTION_FAILED" => break,
                 "DETECTION_IN_PROGRESS" if begun.elapsed() < pace.drift => sleep(pace.poll).await,
-                "DETECTION_IN_PROGRESS" => {
-                    return Ok(Found::Unknown("the server did not find out in time".to_owned()));
-                }
-                // What could be compared was; the rest is not told of.
-                "DETECTION_FAILED" => {
-                    return Ok(Found::Unknown("the server could not compare every resource".to_owned()));
-                }
+                // It goes on meanwhile, and the next look finds what came of it.
+                "DETECTION_IN_PROGRESS" => return Ok(Found::NotTold),
                 other => return Err(Failure::Wrong(format!("a comparison is {}", plain(other)))),
             }
         }
@@ -97,6 +93,10 @@ fn is(drift: &StackResourceDrift, status: StackResourceDriftStatus) -> bool {
 }
 
 fn lines(drift: &StackResourceDrift) -> Vec<String> {
+    if is(drift, StackResourceDriftStatus::UnknownValue) {
+        let why = plain(drift.drift_status_reason().unwrap_or("the server could not compare it"));
+        return vec![format!("how {} differs from its stack is not known: {why}", named(drift))];
+    }
     let differences = drift.property_differences();
     if differences.is_empty() {
         return vec![format!("{} differs from its stack", named(drift))];
@@ -160,6 +160,9 @@ mod tests {
         assert_eq!(changed.changes(), [line]);
         let deleted = Found::Differ(vec![drift(StackResourceDriftStatus::Deleted)]);
         assert!(deleted.lost().unwrap().contains("i-1 was deleted"));
+        let unknown = Found::Differ(vec![drift(StackResourceDriftStatus::UnknownValue)]);
+        assert_eq!(unknown.lost(), None);
+        assert!(unknown.changes()[0].contains("is not known: the server could not compare it"));
         assert_eq!(Found::Unknown("why".to_owned()).changes().len(), 1);
         assert_eq!(Found::NotTold.changes(), Vec::<String>::new());
     }

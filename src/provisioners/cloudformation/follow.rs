@@ -28,7 +28,8 @@ pub(super) async fn follow(
                 if news == News::Some || known != now {
                     (heard, known) = (Instant::now(), now.to_owned());
                 }
-                for longest in [(heard, pace.quiet), (begun, pace.longest)].into_iter().filter_map(over) {
+                let over = [(heard, pace.quiet), (begun, pace.longest)].into_iter().find_map(over);
+                if let Some(longest) = over {
                     return Err(stuck(reach, &stack, id, trail, longest).await);
                 }
             }

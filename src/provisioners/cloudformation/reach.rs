@@ -145,7 +145,7 @@ impl Reach {
         Ok(answer.detection_status().map(|status| status.as_str().to_owned()).unwrap_or_default())
     }
 
-    /// The resources that differ.
+    /// The resources that differ, and those that the server could not compare.
     pub(super) async fn drifts(&self, id: &str) -> Result<Vec<StackResourceDrift>, Failure> {
         let mut found = Vec::new();
         let mut token = None;
@@ -156,6 +156,7 @@ impl Reach {
                 .stack_name(id)
                 .stack_resource_drift_status_filters(StackResourceDriftStatus::Modified)
                 .stack_resource_drift_status_filters(StackResourceDriftStatus::Deleted)
+                .stack_resource_drift_status_filters(StackResourceDriftStatus::UnknownValue)
                 .set_next_token(token);
             let page = asked.send().await?;
             found.extend(page.stack_resource_drifts.unwrap_or_default());

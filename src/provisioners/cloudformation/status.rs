@@ -92,15 +92,14 @@ pub(super) fn missing(resources: &[StackResource]) -> Option<String> {
     if resources.is_empty() {
         return Some("the stack holds no resources".to_owned());
     }
-    let missing = resources.iter().find_map(|resource| {
+    resources.iter().find_map(|resource| {
         let status = status_of(resource);
         match resource.physical_resource_id().filter(|id| !id.is_empty()) {
             None => Some(format!("{} was never made, though the stack says {status}", named(resource))),
             Some(_) if is_whole(status) => None,
             Some(_) => Some(format!("{} is {status}", named(resource))),
         }
-    });
-    missing
+    })
 }
 
 fn is_whole(status: &str) -> bool {

@@ -143,6 +143,22 @@ impl Disks {
         place(&made, &self.seed)
     }
 
+    /// Refuses a disk that a QEMU has open, also one that another hypervisor started: QEMU locks what it uses.
+    pub(super) async fn must_be_unused(&self) -> Result<(), ProvisionError> {
+        if !self.disk.exists() {
+            return Ok(());
+        }
+        let program = qemu_img()?.arguments(["info", "--output=json"]).argument(&self.disk).timeout(LONGEST);
+        match program.output(&[], MOST).await {
+            Err(error) if error.to_string().contains("lock") => Err(ProvisionError::stalled(format!(
+                "failed to remove {}: something has it open ({error}); where that is a domain of another hypervisor, remove it there",
+                self.disk.display()
+            ))),
+            // One that can't be read is of no use to anybody.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     /// Removes what is there of them.
     pub(super) fn remove(&self) -> Result<Vec<&Path>, ProvisionError> {
         let there = self.there()?;

@@ -112,6 +112,11 @@ impl Api {
         })
     }
 
+    /// As whom it asks.
+    pub(super) fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
     /// The server's version, as it says it.
     pub(super) async fn version(&self) -> Result<String, Failure> {
         let request = self.http.get(format!("{}/ping", self.base));

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
+use jiff::Timestamp;
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -29,11 +30,13 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Captures all that is declared.
 pub(super) async fn capture(
     source: &InfluxdbSource,
-    request: &CaptureRequest,
+    request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Captured, Failure> {
     let version = source.api.version().await?;
     rpc::answers(&source.rpc, ANSWER.min(request.stall)).await?;
+    // What was written before is in it, and of what was written since some may not be.
+    let began = request.now();
     let mut omitted = Vec::new();
     for database in source.declared().await? {
         let stage = Stage::new(&source.scratch).map_err(Failure::Stage)?;
@@ -44,18 +47,18 @@ pub(super) async fn capture(
     }
     sink.run(None).await?;
     sink.write(TRAILER.to_vec().into()).await?;
-    Ok(described(version, omitted, request))
+    Ok(described(version, omitted, began))
 }
 
 /// Each shard's memory is written out before the shard is read; the server leaves it out where it is writing it out already.
-fn described(version: String, mut omitted: Vec<String>, request: &CaptureRequest) -> Captured {
+fn described(version: String, mut omitted: Vec<String>, began: Timestamp) -> Captured {
     omitted.push("users and their passwords: the engine makes none of what it tells of them".to_owned());
     omitted.push(
         "points of a shard that was so busy that the server left out what it had in memory only".to_owned(),
     );
     let why = "shards are read one after another while points may come in: there is no one view to count in";
     Captured {
-        moment: Moment::At { time: request.now, position: None },
+        moment: Moment::At { time: began, position: None },
         details: Details {
             versions: BTreeMap::from([("server".to_owned(), version)]),
             counts: Counts::NotCaptured(why.to_owned()),
@@ -140,10 +143,10 @@ async fn watched(mut process: Process, folder: &Path, stall: Duration) -> Result
 async fn send(
     database: DatabaseName,
     stage: Stage,
-    request: &CaptureRequest,
+    request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Option<String>, Failure> {
-    let second = request.now.as_second();
+    let second = request.now().as_second();
     let sent = produce(sink, request.stall, move |feed| {
         portable::rename(stage.path())?;
         let proved = portable::prove(stage.path(), &database, || Ok(feed.alive()?))?;

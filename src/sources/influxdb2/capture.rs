@@ -39,16 +39,18 @@ const YOUNG: Duration = Duration::from_secs(3);
 /// Captures all that is declared.
 pub(super) async fn capture(
     source: &Influxdb2Source,
-    request: &CaptureRequest,
+    request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Captured, Failure> {
     let version = source.api.version().await?;
     let organization = source.api.organization().await?;
+    // What was written before is in it, and of what was written since some may not be.
+    let began = request.now();
     let work = Work {
         api: source.api.clone(),
         runtime: Handle::current(),
         stall: request.stall,
-        second: request.now.as_second(),
+        second: began.as_second(),
         scratch: source.scratch.clone(),
     };
     let declared = source.buckets.clone();
@@ -72,18 +74,18 @@ pub(super) async fn capture(
         let why = "only captures of all buckets hold the server's own databases";
         omitted.push(format!("users, tokens, dashboards, tasks and all else that is no bucket: {why}"));
     }
-    Ok(described(version, omitted, request))
+    Ok(described(version, omitted, began))
 }
 
 /// The points of a shard that are in memory only are written out before the shard is read; the server leaves them out where it
 /// is writing them out already.
-fn described(version: String, mut omitted: Vec<String>, request: &CaptureRequest) -> Captured {
+fn described(version: String, mut omitted: Vec<String>, began: Timestamp) -> Captured {
     omitted.push(
         "points of a shard that was so busy that the server left out what it had in memory only".to_owned(),
     );
     let why = "shards are read one after another while points may come in: there is no one view to count in";
     Captured {
-        moment: Moment::At { time: request.now, position: None },
+        moment: Moment::At { time: began, position: None },
         details: Details {
             versions: BTreeMap::from([("server".to_owned(), version)]),
             counts: Counts::NotCaptured(why.to_owned()),

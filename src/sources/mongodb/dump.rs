@@ -22,9 +22,10 @@ use crate::{
 /// Streams the declared databases into `sink`.
 pub(super) async fn capture(
     access: &Access,
-    request: &CaptureRequest,
+    request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Captured, Failure> {
+    let began = request.now();
     let found = Oplog::open(access).await?;
     let begin = match &found {
         Found::Oplog(oplog) => Some((oplog, oplog.settled().await?.stamp)),
@@ -51,7 +52,7 @@ pub(super) async fn capture(
             moment
         }
         // What was written before is in it, and of what was written since some may not be.
-        None => Moment::At { time: request.now, position: None },
+        None => Moment::At { time: began, position: None },
     };
     Ok(Captured {
         moment,
@@ -93,7 +94,7 @@ async fn to_one_moment(
     access: &Access,
     oplog: &Oplog<'_>,
     from: Timestamp,
-    request: &CaptureRequest,
+    request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
 ) -> Result<(Moment, u64), Failure> {
     let until = oplog.settled_after_reads(request.stall).await?.stamp;

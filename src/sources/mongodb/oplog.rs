@@ -38,6 +38,11 @@ pub(super) use replay::{must_be_replayable, over_original, to_folder};
 const DATABASE: &str = "local";
 const COLLECTION: &str = "oplog.rs";
 
+/// Why there is no oplog, where the user is to blame.
+pub(super) const UNREADABLE: &str = "the user may not read the oplog";
+/// Why there is none, where the server is.
+pub(super) const NO_MEMBER: &str = "the server is no member of a replica set and has no oplog";
+
 /// How long between two looks at what will be so soon.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -66,9 +71,7 @@ impl<'a> Oplog<'a> {
     /// The server's, if it has one that the user may read.
     pub async fn open(access: &'a Access) -> Result<Found<'a>, Failure> {
         match Self::found(access).await {
-            Err(failure) if failure.code() == Some(UNAUTHORIZED) => {
-                Ok(Found::Nothing("the user may not read the oplog"))
-            }
+            Err(failure) if failure.code() == Some(UNAUTHORIZED) => Ok(Found::Nothing(UNREADABLE)),
             found => found,
         }
     }
@@ -77,7 +80,7 @@ impl<'a> Oplog<'a> {
         let database = access.database(DATABASE);
         let listed = catalog::listed(&database, doc! { "name": COLLECTION }).await?;
         let Some(own) = listed.into_iter().next() else {
-            return Ok(Found::Nothing("the server is no member of a replica set and has no oplog"));
+            return Ok(Found::Nothing(NO_MEMBER));
         };
         let log = identity(access, own.uuid).await?;
         let oplog = Self { access, log };

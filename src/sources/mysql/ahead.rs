@@ -7,6 +7,7 @@
 //! ```
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
@@ -19,6 +20,7 @@ use tokio::io::AsyncReadExt;
 
 use super::{
     Failure,
+    binlog::is_of_this_log,
     walk::{Walk, Whole, close},
 };
 use crate::{
@@ -51,6 +53,13 @@ pub(super) struct Ahead {
     transactions: Vec<Gtid>,
 }
 
+/// The last transaction of each domain before a file and behind it, as the server tells them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Between {
+    pub before: BTreeMap<u32, Gtid>,
+    pub behind: BTreeMap<u32, Gtid>,
+}
+
 /// A file, as far as it is whole.
 #[derive(Debug)]
 pub(super) struct Kept {
@@ -75,7 +84,7 @@ impl Ahead {
     }
 
     fn in_stretch(folder: &Path, edge: &Edge) -> io::Result<Option<Self>> {
-        let Some(LogPosition::Binlog { server: Some(of), stem, number, offset }) =
+        let Some(LogPosition::Binlog { server: Some(of), stem, number, offset, .. }) =
             LogPosition::parse(&edge.position)
         else {
             return Ok(None);
@@ -84,22 +93,33 @@ impl Ahead {
             return Ok(None);
         }
         let listed = names(folder)?;
-        let mut files = Vec::new();
+        let mut files: Vec<Kept> = Vec::new();
         for number in number.. {
             let Some(name) = listed.iter().find(|name| parts(name) == Some((stem, number))) else { break };
             let Some(kept) = Kept::longest(folder, name)? else { break };
             let is_all = kept.is_all;
+            // A log that was reset numbers its files anew: its transactions tell that this one is not of it.
+            if files.last().is_some_and(|last| last.behind() != kept.whole.before) {
+                break;
+            }
             files.push(kept);
             if !is_all {
                 break;
             }
         }
-        let reaches_place = files.first().is_some_and(|first| first.whole.end >= offset);
-        let reaches_further = files.len() > 1 || files.first().is_some_and(|first| first.whole.end > offset);
+        let Some(first) = files.first() else { return Ok(None) };
+        let reaches_place = first.whole.end >= offset;
+        let reaches_further = files.len() > 1 || first.whole.end > offset;
         if !reaches_place || !reaches_further {
             return Ok(None);
         }
-        let transactions = up_to(&transactions(&edge.position), &files);
+        if !is_of_this_log(&edge.position, first.transactions_at(offset)?.as_deref()) {
+            return Ok(None);
+        }
+        let transactions = match files.last().and_then(Kept::behind) {
+            Some(behind) => behind.into_values().collect(),
+            None => up_to(&transactions(&edge.position), &files),
+        };
         Ok(Some(Self { server: of.to_owned(), files, transactions }))
     }
 
@@ -124,15 +144,44 @@ impl Ahead {
 }
 
 impl Kept {
-    /// What a reader has of a file that the server has closed with this size, if that is all of it.
-    pub(super) fn closed(spool: &Path, server: &str, file: &Entry) -> io::Result<Option<Self>> {
+    /// What a reader has of a file that the server has closed with this size, and that it has between these transactions, if that
+    /// is all of it.
+    pub(super) fn closed(
+        spool: &Path,
+        server: &str,
+        file: &Entry,
+        between: &Between,
+    ) -> io::Result<Option<Self>> {
         // An older stretch may be of a log that was reset since.
         let Some(folder) = spool::stretches(spool)?.into_iter().next() else { return Ok(None) };
         if origin(&folder).as_deref() != Some(server) {
             return Ok(None);
         }
         let kept = Self::longest(&folder, &file.name)?;
-        Ok(kept.filter(|kept| kept.is_all && kept.whole.end == file.size))
+        let is_between = |kept: &Self| {
+            kept.whole.before.as_ref() == Some(&between.before)
+                && kept.behind().as_ref() == Some(&between.behind)
+        };
+        Ok(kept.filter(|kept| kept.is_all && kept.whole.end == file.size).filter(is_between))
+    }
+
+    /// The last transaction of each domain behind what is whole of it, where it tells those before it.
+    fn behind(&self) -> Option<BTreeMap<u32, Gtid>> {
+        let before = self.whole.before.clone()?;
+        Some(before.into_iter().chain(self.whole.transactions.clone()).collect())
+    }
+
+    /// The last transaction of each domain before a place in it, as a server tells them; `None` where no event begins there, or it
+    /// does not tell those before it.
+    fn transactions_at(&self, place: u64) -> io::Result<Option<String>> {
+        let Some(mut all) = self.whole.before.clone() else { return Ok(None) };
+        let mut walk = Walk::begin();
+        look(&mut File::open(&self.path)?.take(place), &mut walk)?;
+        Ok(walk.transactions_at(place).map(|found| {
+            all.extend(found);
+            let gtids: Vec<String> = all.values().map(ToString::to_string).collect();
+            gtids.join(",")
+        }))
     }
 
     /// The one of the two that a file was read into of which more is whole.
@@ -153,16 +202,8 @@ impl Kept {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
-        let (mut walk, mut piece, mut read) = (Walk::begin(), vec![0; PIECE], 0);
-        while !walk.is_over() {
-            match file.read(&mut piece)? {
-                0 => break,
-                length => {
-                    walk.look(&piece[..length]);
-                    read += length as u64;
-                }
-            }
-        }
+        let mut walk = Walk::begin();
+        let read = look(&mut file, &mut walk)?;
         let written = file.metadata()?.modified().ok().and_then(timestamp);
         let whole = walk.whole().clone();
         let is_all = walk.is_whole() && whole.end == read;
@@ -203,6 +244,21 @@ impl Kept {
     }
 }
 
+/// Walks over what there is to read. Returns how much that was.
+fn look(file: &mut impl Read, walk: &mut Walk) -> io::Result<u64> {
+    let (mut piece, mut read) = (vec![0; PIECE], 0);
+    while !walk.is_over() {
+        match file.read(&mut piece)? {
+            0 => break,
+            length => {
+                walk.look(&piece[..length]);
+                read += length as u64;
+            }
+        }
+    }
+    Ok(read)
+}
+
 /// The transactions up to which files have come that begin with those at `from`; none where that does not tell any.
 fn up_to(from: &[Gtid], files: &[Kept]) -> Vec<Gtid> {
     if from.is_empty() {
@@ -211,7 +267,7 @@ fn up_to(from: &[Gtid], files: &[Kept]) -> Vec<Gtid> {
     let known = from.iter().map(|gtid| (gtid.domain, *gtid));
     let seen = files.iter().flat_map(|file| file.whole.transactions.clone());
     // What stands before the place at which the files go on is older, and comes before what is known there.
-    let mut all: std::collections::BTreeMap<u32, Gtid> = known.collect();
+    let mut all: BTreeMap<u32, Gtid> = known.collect();
     for (domain, gtid) in seen {
         let is_newer = all.get(&domain).is_none_or(|known| known.number < gtid.number);
         if is_newer {

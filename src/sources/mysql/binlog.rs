@@ -4,7 +4,7 @@
 //! program writes each file into a named pipe, so that nothing is staged on disk. What a reader has is taken from it; where the
 //! server can't be reached, or does not go on from the last artifact, that is all there is.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     ANSWER, Failure,
     access::Access,
-    ahead::{Ahead, Kept},
+    ahead::{Ahead, Between, Kept},
     reader::{blocking, unusable},
     session::Session,
 };
@@ -26,6 +26,7 @@ use crate::{
     artifact::{
         manifest::{Details, Edge, Moment},
         position::LogPosition,
+        until::{Gtid, transactions},
     },
     process::{ProcessError, Program},
     scratch,
@@ -43,12 +44,12 @@ const CHUNK: usize = 128 * 1024;
 /// still there, and says so by where it begins.
 pub(super) async fn capture(
     access: &Access,
-    request: &CaptureRequest,
+    request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Captured, Failure> {
     let missing = || Failure::Refused("it is not told where the last artifact ends".to_owned());
     let continues = request.continues.as_ref().ok_or_else(missing)?;
-    let reached = reach(access, continues, request.now).await;
+    let reached = reach(access, continues, request).await;
     let ahead = match &reached {
         Err(failure) if failure.may_pass() => ahead_of(request, continues).await?,
         Ok(reached) if reached.span.begins == Begins::WithWhatIsThere => ahead_of(request, continues).await?,
@@ -59,8 +60,8 @@ pub(super) async fn capture(
             ahead.send(sink).await?;
             (continues.clone(), until, ("log".to_owned(), "as a reader had received it".to_owned()))
         }
-        (None, Ok(Reached { version, span })) => {
-            stream_all(access, request, &span, sink).await?;
+        (None, Ok(Reached { version, span, between })) => {
+            stream_all(access, request, (&span, &between), sink).await?;
             (span.from, span.until, ("server".to_owned(), version))
         }
         (None, Err(failure)) => return Err(failure),
@@ -76,23 +77,47 @@ pub(super) async fn capture(
 struct Reached {
     version: String,
     span: Span,
+    /// What it tells of the transactions around each of the files, where a reader may have these.
+    between: BTreeMap<String, Between>,
 }
 
-async fn reach(access: &Access, continues: &Edge, now: Timestamp) -> Result<Reached, Failure> {
+async fn reach(access: &Access, continues: &Edge, request: &CaptureRequest<'_>) -> Result<Reached, Failure> {
     let mut session = Session::open(access, None, ANSWER)?;
     let version = session.one("SELECT VERSION()").await?;
     let server = session.server_identity().await?;
+    // What is committed before the file is closed stands in it or in one before.
+    let now = Session::clocks(access, request).await?.log_end();
     let mut files = closed(&mut session, server).await?;
-    if version.contains("MariaDB") {
-        files.transactions = transactions_before(&mut session, &files.active).await?;
+    let tells = version.contains("MariaDB");
+    if tells {
+        files.transactions = transactions_at(&mut session, &files, continues).await?;
     }
-    Ok(Reached { version, span: span(files, continues, now)? })
+    let span = span(files, continues, now)?;
+    let between = match request.spool {
+        Some(_) if tells => between(&mut session, &span).await?,
+        _ => BTreeMap::new(),
+    };
+    Ok(Reached { version, span, between })
+}
+
+/// Asks between which transactions the server has each of the files.
+async fn between(session: &mut Session, span: &Span) -> Result<BTreeMap<String, Between>, Failure> {
+    let of_each =
+        |position: &str| transactions(position).into_iter().map(|gtid| (gtid.domain, gtid)).collect();
+    let (mut all, mut behind) = (BTreeMap::new(), of_each(&span.until.position));
+    for file in span.files.iter().rev() {
+        let found = session.transactions_at(&file.name, FIRST).await?.unwrap_or_default();
+        let before: BTreeMap<u32, Gtid> = of_each(&format!("gtid {found}"));
+        all.insert(file.name.clone(), Between { before: before.clone(), behind });
+        behind = before;
+    }
+    Ok(all)
 }
 
 /// What a reader has behind the last artifact, and where that ends.
-async fn ahead_of(request: &CaptureRequest, continues: &Edge) -> Result<Option<(Ahead, Edge)>, Failure> {
+async fn ahead_of(request: &CaptureRequest<'_>, continues: &Edge) -> Result<Option<(Ahead, Edge)>, Failure> {
     let Some(spool) = request.spool.clone() else { return Ok(None) };
-    let (from, now) = (continues.clone(), request.now);
+    let (from, now) = (continues.clone(), request.now());
     blocking(move || {
         let ahead = Ahead::of_place(&spool, &from).map_err(unusable)?;
         Ok(ahead.and_then(|ahead| ahead.until(&from, now).map(|until| (ahead, until))))
@@ -103,13 +128,17 @@ async fn ahead_of(request: &CaptureRequest, continues: &Edge) -> Result<Option<(
 /// Streams the files, those from a reader that it has whole.
 async fn stream_all(
     access: &Access,
-    request: &CaptureRequest,
-    span: &Span,
+    request: &CaptureRequest<'_>,
+    (span, between): (&Span, &BTreeMap<String, Between>),
     sink: &mut dyn Sink,
 ) -> Result<(), Failure> {
     let pipes = scratch::folder().map_err(|error| Failure::Refused(error.to_string()))?;
     for file in &span.files {
-        match read_before(request, span, file).await? {
+        let kept = match between.get(&file.name) {
+            Some(between) => read_before(request, span, file, between).await?,
+            None => None,
+        };
+        match kept {
             Some(kept) => kept.send(sink).await?,
             None => stream(access, file, pipes.path(), request.stall, sink).await?,
         }
@@ -117,10 +146,15 @@ async fn stream_all(
     Ok(())
 }
 
-async fn read_before(request: &CaptureRequest, span: &Span, file: &Entry) -> Result<Option<Kept>, Failure> {
+async fn read_before(
+    request: &CaptureRequest<'_>,
+    span: &Span,
+    file: &Entry,
+    between: &Between,
+) -> Result<Option<Kept>, Failure> {
     let Some(spool) = request.spool.clone() else { return Ok(None) };
-    let (server, file) = (span.server.clone(), file.clone());
-    blocking(move || Kept::closed(&spool, &server, &file).map_err(unusable)).await
+    let (server, file, between) = (span.server.clone(), file.clone(), between.clone());
+    blocking(move || Kept::closed(&spool, &server, &file, &between).map_err(unusable)).await
 }
 
 /// The server's files.
@@ -131,8 +165,28 @@ struct Files {
     closed: Vec<Entry>,
     /// The one that is written.
     active: String,
-    /// The last transaction of each domain before it, where the server can tell.
-    transactions: Option<String>,
+    /// What the server tells of transactions; MariaDB does.
+    transactions: Transactions,
+}
+
+/// The last transaction of each domain before a place, as positions bear it; empty where nobody can tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Transactions {
+    /// Before the file that is written.
+    active: String,
+    /// Before the first event of each closed file that is asked for.
+    files: BTreeMap<String, String>,
+    /// At the place where the last artifact ends: `None` where it is not asked for, or the file is there no more.
+    last: Option<AtLast>,
+}
+
+/// What is found at the place where the last artifact ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum AtLast {
+    /// These were the last ones of their domains.
+    Behind(String),
+    /// No transaction ends there.
+    Nowhere,
 }
 
 /// Begins a new file, and lists those before it.
@@ -152,14 +206,59 @@ async fn closed(session: &mut Session, server: String) -> Result<Files, Failure>
         files.push(Entry { name: name.clone(), size });
     }
     let active = files.pop().ok_or_else(|| Failure::Answer("the server keeps no binary log".to_owned()))?;
-    Ok(Files { server, closed: files, active: active.name, transactions: None })
+    Ok(Files { server, closed: files, active: active.name, transactions: Transactions::default() })
 }
 
-/// MariaDB's documentation, "BINLOG_GTID_POS".
-async fn transactions_before(session: &mut Session, active: &str) -> Result<Option<String>, Failure> {
-    // A plain name: nothing in it could end the literal.
-    let answer = session.one(&format!("SELECT COALESCE(BINLOG_GTID_POS('{active}', {FIRST}), '')")).await?;
-    Ok(Some(answer).filter(|transactions| !transactions.is_empty()))
+/// Asks what the server finds at the beginnings of its files and where the last artifact ends.
+async fn transactions_at(
+    session: &mut Session,
+    files: &Files,
+    continues: &Edge,
+) -> Result<Transactions, Failure> {
+    let active = session.transactions_at(&files.active, FIRST).await?.unwrap_or_default();
+    let mut begins = BTreeMap::new();
+    let mut last = None;
+    let place = file_and_offset(&continues.position);
+    for file in &files.closed {
+        let is_last = place.as_ref().is_some_and(|(name, _)| *name == file.name);
+        // The log begins with one of these two.
+        if is_last || begins.is_empty() {
+            let begin = session.transactions_at(&file.name, FIRST).await?;
+            begins.insert(file.name.clone(), begin.unwrap_or_default());
+        }
+        if let Some((_, offset)) = place.as_ref().filter(|_| is_last) {
+            let found = session.transactions_at(&file.name, *offset).await?;
+            last = Some(found.map_or(AtLast::Nowhere, AtLast::Behind));
+        }
+    }
+    Ok(Transactions { active, files: begins, last })
+}
+
+/// The file and the offset of a place, as the server names them.
+pub(super) fn file_and_offset(position: &str) -> Option<(String, u64)> {
+    let LogPosition::Binlog { offset, .. } = LogPosition::parse(position)? else { return None };
+    let (file, _) = position.split(',').next()?.trim().rsplit_once(':')?;
+    Some((file.to_owned(), offset))
+}
+
+impl Transactions {
+    /// Whether the place where the last artifact ends is in this log, as far as transactions tell.
+    fn allow(&self, position: &str) -> bool {
+        match &self.last {
+            Some(AtLast::Behind(found)) => is_of_this_log(position, Some(found)),
+            Some(AtLast::Nowhere) => is_of_this_log(position, None),
+            None => true,
+        }
+    }
+}
+
+/// Whether a place is one of the log in which these transactions are `found` there, as far as it tells of any: a log that was
+/// reset numbers its files anew, and can have one of that name.
+pub(super) fn is_of_this_log(position: &str, found: Option<&str>) -> bool {
+    let told = transactions(position);
+    let found = found.map(|found| transactions(&format!("gtid {found}"))).unwrap_or_default();
+    let is_found = |one: &Gtid| found.contains(one);
+    told.iter().all(is_found)
 }
 
 /// What is captured.
@@ -184,9 +283,12 @@ enum Begins {
 /// The files since the last artifact. The log is complete up to `now`, for the file that is written now was begun later.
 fn span(files: Files, continues: &Edge, now: Timestamp) -> Result<Span, Failure> {
     let place = |file: &str, offset: u64| format!("{file}:{offset}, server {}", files.server);
-    let active = place(&files.active, FIRST);
-    let transactions = files.transactions.as_ref().map(|transactions| format!(", gtid {transactions}"));
-    let until = Edge { time: now, position: active.clone() + transactions.as_deref().unwrap_or_default() };
+    let known = |transactions: &str| match transactions {
+        "" => String::new(),
+        transactions => format!(", gtid {transactions}"),
+    };
+    let active = place(&files.active, FIRST) + &known(&files.transactions.active);
+    let until = Edge { time: now, position: active.clone() };
     let unreadable = |text: &str| Failure::Refused(format!("{text:?} is no place in a binary log"));
     let last = LogPosition::parse(&continues.position).ok_or_else(|| unreadable(&continues.position))?;
     let goes_on = |file: &Entry| {
@@ -198,9 +300,17 @@ fn span(files: Files, continues: &Edge, now: Timestamp) -> Result<Span, Failure>
         let begins = Begins::WhereTheLastEnds;
         return Ok(Span { server: files.server, files: Vec::new(), begins, from: continues.clone(), until });
     }
+    if !files.transactions.allow(&continues.position) {
+        // What it holds before now is of no use: no data is there that it could go on from.
+        let begins = Begins::WithWhatIsThere;
+        return Ok(Span { server: files.server, files: Vec::new(), begins, from: until.clone(), until });
+    }
     let first = files.closed.iter().position(goes_on);
     let captured = files.closed.get(first.unwrap_or(0)..).unwrap_or_default().to_vec();
-    let begins = captured.first().map_or(active, |file| place(&file.name, FIRST));
+    let begins = captured.first().map_or(active, |file| {
+        let before = files.transactions.files.get(&file.name);
+        place(&file.name, FIRST) + &known(before.map_or("", String::as_str))
+    });
     // Where the last artifact's end is gone, or was another server's, nobody knows since when the log is whole.
     let (time, how) = match first {
         Some(_) => (continues.time, Begins::WhereTheLastEnds),
@@ -299,7 +409,7 @@ mod tests {
             server: "s".to_owned(),
             closed: closed.iter().map(entry).collect(),
             active: active.to_owned(),
-            transactions: None,
+            transactions: Transactions::default(),
         }
     }
 
@@ -345,6 +455,35 @@ mod tests {
             ("bin.000001:4", &["bin.000001"], false),
         );
         check(&[], "bin.000002", "bin.000001:50", ("bin.000002:4", &[], false));
+    }
+
+    #[test]
+    fn a_log_does_not_go_on_where_transactions_tell_that_it_was_reset() {
+        let now: Timestamp = "2026-11-20T10:15:00Z".parse().unwrap();
+        let position = "bin.000002:300, gtid 0-7-90,3-7-1, server s".to_owned();
+        let edge = Edge { time: Timestamp::UNIX_EPOCH, position };
+        let at = |last: Option<AtLast>| {
+            let mut files = files(&[("bin.000001", 900), ("bin.000002", 600)], "bin.000003");
+            let begins = [("bin.000001", ""), ("bin.000002", "0-7-80")];
+            files.transactions = Transactions {
+                active: "0-7-200".to_owned(),
+                files: begins.map(|(name, before)| (name.to_owned(), before.to_owned())).into(),
+                last,
+            };
+            span(files, &edge, now).unwrap()
+        };
+        for found in ["0-7-90,3-7-1", "3-7-1,0-7-90"] {
+            let joined = at(Some(AtLast::Behind(found.to_owned())));
+            assert_eq!(joined.from.position, "bin.000002:4, server s, gtid 0-7-80");
+            assert_eq!((joined.from.time, joined.files.len()), (edge.time, 1));
+        }
+        let behind = |found: &str| Some(AtLast::Behind(found.to_owned()));
+        for found in [behind("0-7-12,3-7-1"), behind("0-8-90,3-7-1"), behind(""), Some(AtLast::Nowhere)] {
+            let apart = at(found.clone());
+            let until = Edge { time: now, position: "bin.000003:4, server s, gtid 0-7-200".to_owned() };
+            assert_eq!((apart.files.len(), apart.from, apart.until), (0, until.clone(), until), "{found:?}");
+        }
+        assert!(is_of_this_log("bin.000002:300, server s", None), "older artifacts tell of none");
     }
 
     #[test]

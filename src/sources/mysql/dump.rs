@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -11,46 +10,79 @@ use super::{
     access::Access,
     marks::{Marks, prologue},
     programs::Flavour,
+    rows::Rows,
     session::{Session, literal},
     view::{View, all_databases, tables},
 };
 use crate::{
     artifact::manifest::{Counts, Details, Moment},
     process::{Process, Program},
-    sources::{CaptureRequest, Captured, Sink},
+    sources::{CaptureRequest, Captured, Sink, two_clocks::TwoClocks},
+    spec::Part,
 };
 
 /// How long the server may be held still for the dump to open its view.
 const LONGEST_LOCK: Duration = Duration::from_secs(10);
 
-/// Dumps the declared databases into `sink`; `single` is the one that is dumped without its name.
+/// What is dumped of what is declared.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scope<'a> {
+    /// The one database, which is dumped without its name.
+    pub single: Option<&'a str>,
+    /// What alone of it.
+    pub part: Option<&'a Part>,
+}
+
+impl Scope<'_> {
+    fn tables(&self) -> &[String] {
+        self.part.map_or(&[], |part| &part.tables)
+    }
+}
+
+/// Dumps the declared databases into `sink`.
 pub(super) async fn capture(
     access: &Access,
-    single: Option<&str>,
-    request: &CaptureRequest,
+    scope: Scope<'_>,
+    request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Captured, Failure> {
-    let began = Instant::now();
-    let asked = Asked::of(access, single).await?;
+    let asked = Asked::of(access, scope.single).await?;
     if let Some(prologue) = &asked.prologue {
         sink.write(Bytes::from(prologue.clone())).await?;
     }
     let mut view = View::open(access, request.stall).await?;
-    let mut dump = asked.program(access, single, request.stall).start()?;
+    let mut dump = asked.program(access, scope, request.stall).start()?;
     dump.close_input();
-    let mut marks = Marks::default();
-    begin(&mut dump, &mut view, &mut marks, sink).await?;
-    // The view holds nothing that is newer: a log that is replayed over it goes on from there.
-    let moment = request.now.checked_add(began.elapsed()).unwrap_or(request.now);
+    let mut text = Text::default();
+    let clocks = Clocks { access, request };
+    let opened = begin(&mut dump, &mut view, &mut text, clocks, sink).await?;
     // A dump that fails does not wait for the counts.
-    let count = async { Ok(view.count(&asked.databases).await) };
-    let (counts, ()) = tokio::try_join!(count, stream(dump, &mut marks, sink))?;
-    if !marks.completed() {
+    let count = async {
+        match scope.part {
+            Some(part) => Ok(Counts::NotCaptured(format!("only {part} is dumped"))),
+            None => Ok(view.count(&asked.databases).await),
+        }
+    };
+    let (counts, opened) = tokio::try_join!(count, stream(dump, &mut text, opened, clocks, sink))?;
+    if !text.marks.completed() {
         return Err(Failure::Incomplete(
             "the dump ends without its closing line `-- Dump completed`".to_owned(),
         ));
     }
-    Ok(asked.captured(access, &view, counts, &marks, moment))
+    Ok(asked.captured(access, &view, counts, &text.marks, opened).await)
+}
+
+/// The controller's and the server's.
+#[derive(Clone, Copy)]
+struct Clocks<'a> {
+    access: &'a Access,
+    request: &'a CaptureRequest<'a>,
+}
+
+impl Clocks<'_> {
+    async fn read(self) -> Result<TwoClocks, Failure> {
+        Session::clocks(self.access, self.request).await
+    }
 }
 
 /// What is dumped, and what was found out about it before.
@@ -93,19 +125,18 @@ impl Asked {
         Ok(Self { server_version, server, databases, prologue, binary_log, notes })
     }
 
-    fn program(&self, access: &Access, single: Option<&str>, stall: Duration) -> Program {
+    fn program(&self, access: &Access, scope: Scope<'_>, stall: Duration) -> Program {
         let flavour = access.programs.flavour;
         let mut dump = access
             .dump(stall)
-            .arguments([
-                "--single-transaction",
-                "--quick",
-                "--routines",
-                "--triggers",
-                "--events",
-                "--hex-blob",
-            ])
+            .arguments(["--single-transaction", "--quick", "--triggers", "--hex-blob"])
+            // Rows are put together as they pass.
+            .argument("--skip-extended-insert")
             .arguments(["--default-character-set=utf8mb4", "--no-tablespaces"]);
+        if scope.tables().is_empty() {
+            // They belong to the database, and to none of its tables.
+            dump = dump.arguments(["--routines", "--events"]);
+        }
         if flavour == Flavour::MySql {
             dump = dump.argument("--set-gtid-purged=OFF");
         }
@@ -117,37 +148,41 @@ impl Asked {
             (true, Flavour::MySql) => dump.argument("--source-data=2"),
             (false, _) => dump,
         };
-        match single {
-            Some(name) => dump.arguments(["--", name]),
+        match scope.single {
+            Some(name) => dump.arguments(["--", name]).arguments(scope.tables()),
             None => dump.argument("--databases").argument("--").arguments(&self.databases),
         }
     }
 
-    /// The moment is the controller's: a server's clock that is off must not make artifacts look old or young.
-    fn captured(
+    /// The moment is the controller's, unless a log goes on from there: a server's clock that is off must not make artifacts
+    /// look old or young.
+    async fn captured(
         self,
         access: &Access,
         view: &View,
         counts: Counts,
         marks: &Marks,
-        moment: Timestamp,
+        opened: TwoClocks,
     ) -> Captured {
         let position = marks.position();
         let counts = view.vouch(counts, position.as_ref());
         let log = position.map(|p| format!("{}:{}", p.file, p.offset));
         let gtid = marks.gtid().map(|gtid| format!("gtid {gtid}"));
         let server = self.server.filter(|_| log.is_some()).map(|server| format!("server {server}"));
+        let (mut time, mut omitted) = (opened.ours, self.notes);
+        if server.is_some() {
+            opened.settled().await;
+            time = opened.time();
+            omitted.extend(opened.omitted());
+        }
         let position: Vec<String> = [log, gtid, server].into_iter().flatten().collect();
         let versions = [
             ("server".to_owned(), self.server_version),
             ("dump".to_owned(), access.programs.version.clone()),
         ];
         Captured {
-            moment: Moment::At {
-                time: moment,
-                position: (!position.is_empty()).then(|| position.join(", ")),
-            },
-            details: Details { versions: versions.into(), counts, omitted: self.notes, ..Details::default() },
+            moment: Moment::At { time, position: (!position.is_empty()).then(|| position.join(", ")) },
+            details: Details { versions: versions.into(), counts, omitted, ..Details::default() },
         }
     }
 }
@@ -179,37 +214,73 @@ async fn may_read_position(access: &Access) -> bool {
     false
 }
 
-/// Streams until the dump has opened its view, so that the server can go on.
+/// The text of a dump as it passes.
+#[derive(Debug, Default)]
+struct Text {
+    rows: Rows,
+    marks: Marks,
+}
+
+impl Text {
+    /// The next bytes, as they are stored.
+    fn pass(&mut self, bytes: &[u8]) -> Bytes {
+        let passed = self.rows.pass(bytes);
+        self.marks.look(&passed);
+        passed.into()
+    }
+}
+
+/// Streams until the dump has opened its view, so that the server can go on, and tells when it had. The view holds nothing that
+/// is newer: a log that is replayed over it goes on from there.
 async fn begin(
     dump: &mut Process,
     view: &mut View,
-    marks: &mut Marks,
+    text: &mut Text,
+    clocks: Clocks<'_>,
     sink: &mut dyn Sink,
-) -> Result<(), Failure> {
+) -> Result<Option<TwoClocks>, Failure> {
     let deadline = Instant::now() + LONGEST_LOCK;
-    while !marks.opened() {
+    let mut opened = None;
+    while opened.is_none() {
         let Ok(read) = timeout_at(deadline, dump.read()).await else {
-            return view.give_up("the dump did not open its view soon enough").await;
+            view.give_up("the dump did not open its view soon enough").await?;
+            break;
         };
-        match read? {
-            Some(bytes) => {
-                marks.look(&bytes);
-                // Before the sink, which may make us wait.
-                if marks.opened() {
-                    view.dump_opened().await?;
-                }
-                sink.write(bytes).await?;
-            }
-            None => return view.give_up("the dump ended before it opened its view").await,
+        let Some(bytes) = read? else {
+            view.give_up("the dump ended before it opened its view").await?;
+            break;
+        };
+        let bytes = text.pass(&bytes);
+        // Before the sink, which may make us wait.
+        if text.marks.opened() {
+            view.dump_opened().await?;
+            opened = Some(clocks.read().await?);
         }
-    }
-    Ok(())
-}
-
-async fn stream(mut dump: Process, marks: &mut Marks, sink: &mut dyn Sink) -> Result<(), Failure> {
-    while let Some(bytes) = dump.read().await? {
-        marks.look(&bytes);
         sink.write(bytes).await?;
     }
-    Ok(dump.finish().await?)
+    Ok(opened)
+}
+
+async fn stream(
+    mut dump: Process,
+    text: &mut Text,
+    mut opened: Option<TwoClocks>,
+    clocks: Clocks<'_>,
+    sink: &mut dyn Sink,
+) -> Result<TwoClocks, Failure> {
+    while let Some(bytes) = dump.read().await? {
+        let bytes = text.pass(&bytes);
+        if opened.is_none() && text.marks.opened() {
+            opened = Some(clocks.read().await?);
+        }
+        sink.write(bytes).await?;
+    }
+    let rest = Bytes::from(text.rows.end());
+    text.marks.look(&rest);
+    sink.write(rest).await?;
+    dump.finish().await?;
+    match opened {
+        Some(opened) => Ok(opened),
+        None => clocks.read().await,
+    }
 }

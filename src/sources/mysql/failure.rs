@@ -83,6 +83,11 @@ fn missing_grant(said: &str) -> Option<String> {
     Some(format!("grant what is missing: GRANT {privilege} ON *.* TO the user of this backup"))
 }
 
+/// Whether a server says that its disk is full (error 1021 of its documentation, "Disk full", or the system's 28).
+fn is_full(said: &str) -> bool {
+    ["No space left on device", "Disk full", "ERROR 1021"].iter().any(|part| said.contains(part))
+}
+
 impl Failure {
     /// Whether it may pass without anybody's doing, as that of a server that can't be reached.
     pub(super) fn may_pass(&self) -> bool {
@@ -114,6 +119,7 @@ impl Failure {
                     .with_hint("install the server's client programs (Debian: mariadb-client)")
             }
             Failure::Process(why) => {
+                let is_silent = matches!(why, ProcessError::Stalled { .. });
                 let said = without_grants(why.to_string());
                 if let Some(grant) = missing_grant(&said) {
                     error(Class::Stalled, said).with_hint(grant)
@@ -125,6 +131,11 @@ impl Failure {
                 } else if PACKETS.iter().any(|part| said.contains(part)) {
                     error(Class::Retry, said)
                         .with_hint("where it is the server's limit: SET GLOBAL max_allowed_packet = 1073741824")
+                } else if is_full(&said) {
+                    error(Class::Stalled, said).with_hint("make room on the server's disk")
+                } else if is_silent {
+                    error(Class::Retry, said)
+                        .with_hint("see that the server's disk has room: MariaDB waits for it without a word")
                 } else if said.contains("Unknown database") {
                     error(Class::Stalled, said).with_hint("check the declared databases")
                 } else {

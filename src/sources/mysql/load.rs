@@ -53,11 +53,9 @@ pub(super) async fn to_new_database(
     stream: Stream<'_>,
     name: &str,
 ) -> Result<String, Failure> {
-    let mut session = Session::open(access, None, ANSWER)?;
-    if exists(&mut session, name).await? {
-        return Err(Failure::Refused(format!("database {name} exists")));
-    }
+    must_be_new(access, name).await?;
     let dump = Begun::read(stream).await?;
+    let mut session = Session::open(access, None, ANSWER)?;
     session.rows(&format!("CREATE DATABASE {}{}", identifier(name), dump.defaults())).await?;
     match load(access, Some(name), dump, stream).await {
         Ok(()) => {
@@ -71,6 +69,19 @@ pub(super) async fn to_new_database(
             Err(failure)
         }
     }
+}
+
+/// Refuses the name of a database that is there.
+pub(super) async fn must_be_new(access: &Access, name: &str) -> Result<(), Failure> {
+    match exists(&mut Session::open(access, None, ANSWER)?, name).await? {
+        true => Err(Failure::Refused(format!("database {name} exists"))),
+        false => Ok(()),
+    }
+}
+
+/// Fails where the server can't be reached.
+pub(super) async fn must_answer(access: &Access) -> Result<(), Failure> {
+    Session::open(access, None, ANSWER)?.one("SELECT 1").await.map(drop)
 }
 
 /// Loads a dump over the databases that it was made of. Tables that it does not hold stay.

@@ -18,8 +18,6 @@ mod standing;
 
 use std::{ffi::OsString, path::Path};
 
-use tokio::time::Instant;
-
 use super::{ANSWER, Failure, access::Access, session::Session};
 use crate::{
     artifact::{
@@ -74,10 +72,9 @@ pub(super) async fn capture(
     access: &Access,
     copiers: &Copiers,
     data_dir: &Path,
-    request: &CaptureRequest,
+    request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Captured, Failure> {
-    let began = Instant::now();
     let base = base(request)?;
     let mut session = Session::open(access, None, ANSWER)?;
     let here = Here::of(&mut session, data_dir).await?;
@@ -92,17 +89,18 @@ pub(super) async fn capture(
     let told = stream(program.stall(request.stall), sink).await?;
     must_be_asked_for(&told, base.as_ref())?;
     // Whatever was committed before the program ended may be in the copy: a log that is replayed over it goes on from there.
-    let moment = request.now.checked_add(began.elapsed()).unwrap_or(request.now);
+    let end = Session::clocks(access, request).await?;
+    end.settled().await;
     let standing = here.standing(told);
     let versions = [("server".to_owned(), here.version), ("copy".to_owned(), copiers.version().await?)];
     Ok(Captured {
-        moment: Moment::At { time: moment, position: Some(standing.to_string()) },
-        details: Details { versions: versions.into(), ..Details::default() },
+        moment: Moment::At { time: end.time(), position: Some(standing.to_string()) },
+        details: Details { versions: versions.into(), omitted: end.omitted(), ..Details::default() },
     })
 }
 
 /// What only changes are asked of.
-fn base(request: &CaptureRequest) -> Result<Option<Standing>, Failure> {
+fn base(request: &CaptureRequest<'_>) -> Result<Option<Standing>, Failure> {
     let Some(continues) = request.continues.as_ref().filter(|_| request.kind != Kind::Full) else {
         return Ok(None);
     };

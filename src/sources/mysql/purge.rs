@@ -1,8 +1,13 @@
 //! What of the binary log may go: whole files that every store has.
 
-use super::{ANSWER, Failure, access::Access, session::Session};
+use super::{
+    ANSWER, Failure,
+    access::Access,
+    binlog::{file_and_offset, is_of_this_log},
+    session::Session,
+};
 use crate::{
-    artifact::{manifest::Edge, position::LogPosition},
+    artifact::{manifest::Edge, position::LogPosition, until::transactions},
     sources::entries::is_plain,
 };
 
@@ -12,6 +17,12 @@ pub(super) async fn purge(access: &Access, stored: &Edge) -> Result<String, Fail
     let server = session.server_identity().await?;
     let listed = files(&mut session).await?;
     let Some(first) = first_to_keep(&stored.position, &server, &listed) else { return Ok(String::new()) };
+    let (_, offset) = file_and_offset(&stored.position).unwrap_or_default();
+    if tells_transactions(&stored.position)
+        && !is_of_this_log(&stored.position, session.transactions_at(first, offset).await?.as_deref())
+    {
+        return Ok(String::new());
+    }
     let before = listed.len();
     session.rows(&format!("PURGE BINARY LOGS TO {}", name(first)?)).await?;
     // The server keeps files that it needs itself, for as long as it does.
@@ -21,6 +32,11 @@ pub(super) async fn purge(access: &Access, stored: &Edge) -> Result<String, Fail
         1 => Ok(format!("a binary log before {first} purged")),
         several => Ok(format!("{several} binary logs before {first} purged")),
     }
+}
+
+/// What MySQL's positions don't: it is not asked for them.
+fn tells_transactions(position: &str) -> bool {
+    !transactions(position).is_empty()
 }
 
 async fn files(session: &mut Session) -> Result<Vec<String>, Failure> {

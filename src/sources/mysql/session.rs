@@ -3,10 +3,14 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use super::{Failure, access::Access};
-use crate::process::Process;
+use super::{ANSWER, Failure, access::Access};
+use crate::{
+    process::Process,
+    sources::{CaptureRequest, two_clocks::TwoClocks},
+};
 
 /// The largest answer, bytes.
 const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
@@ -69,6 +73,28 @@ impl Session {
         let variables: BTreeSet<String> = rows.into_iter().map(|row| row.join("=")).collect();
         let digest = Sha256::digest(variables.into_iter().collect::<Vec<_>>().join("\n"));
         Ok(hex::encode(digest).chars().take(IDENTITY).collect())
+    }
+
+    /// Now, by both clocks, in a session of its own.
+    pub(super) async fn clocks(access: &Access, request: &CaptureRequest<'_>) -> Result<TwoClocks, Failure> {
+        // In UTC no hour comes twice.
+        let asked = "SET time_zone = '+00:00'; SELECT UNIX_TIMESTAMP(NOW(6))";
+        let seconds = Self::open(access, None, ANSWER)?.one(asked).await?;
+        let servers = seconds.parse().ok().and_then(|it| SignedDuration::try_from_secs_f64(it).ok());
+        let servers = servers.and_then(|it| Timestamp::UNIX_EPOCH.checked_add(it).ok());
+        let unreadable = || Failure::Answer(format!("the server's time can't be read: {seconds}"));
+        Ok(TwoClocks { servers: servers.ok_or_else(unreadable)?, ours: request.now() })
+    }
+
+    /// The last transaction of each domain before a place in the binary log (MariaDB's documentation, "BINLOG_GTID_POS"); `None`
+    /// where no transaction ends there.
+    pub(super) async fn transactions_at(
+        &mut self,
+        file: &str,
+        offset: u64,
+    ) -> Result<Option<String>, Failure> {
+        let query = format!("SELECT COALESCE(BINLOG_GTID_POS({}, {offset}), '?')", literal(file));
+        Ok(Some(self.one(&query).await?).filter(|found| found != "?"))
     }
 
     async fn ended(&mut self) -> Failure {

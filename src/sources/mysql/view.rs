@@ -8,7 +8,7 @@ use super::{
     marks::Position,
     session::{Session, identifier, literal},
 };
-use crate::artifact::manifest::Counts;
+use crate::{artifact::manifest::Counts, spec::Part};
 
 /// Databases that belong to the engine.
 const ENGINES_OWN: &str = "'information_schema', 'performance_schema', 'mysql', 'sys'";
@@ -165,6 +165,23 @@ pub(super) async fn tables(session: &mut Session, databases: &[String]) -> Resul
         Err(_) => Err(Failure::Answer("the server's list of tables can't be read".to_owned())),
     };
     rows.into_iter().map(table).collect()
+}
+
+/// Fails where a part of a server is not there.
+pub(super) async fn must_be_there(session: &mut Session, part: &Part) -> Result<(), Failure> {
+    let database = literal(&part.database);
+    let schemas = format!("SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = {database}");
+    if session.one(&schemas).await? == "0" {
+        return Err(Failure::Refused(format!("there was no database {} at that moment", part.database)));
+    }
+    let tables = format!("SELECT table_name FROM information_schema.tables WHERE table_schema = {database}");
+    let there: Vec<String> = session.rows(&tables).await?.into_iter().flatten().collect();
+    match part.tables.iter().find(|table| !there.contains(table)) {
+        Some(absent) => {
+            Err(Failure::Refused(format!("database {} had no table {absent} at that moment", part.database)))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Every database but the engine's own.

@@ -13,6 +13,10 @@ const MAGIC: &[u8; 4] = b"\xfebin";
 const HEADER: usize = 19;
 /// How much of an event's beginning is looked at, bytes: more than the text that ends a transaction takes.
 const HEAD: usize = 2048;
+/// And of one that lists transactions: more than any has domains and servers for.
+const LONGEST_LIST: usize = 1 << 20;
+/// How long a transaction is in a list, bytes.
+const LISTED: usize = 16;
 /// How long a checksum is, bytes.
 const CHECKSUM: u64 = 4;
 /// Where the flags of an event are, and the one that tells that the file is still written to (`LOG_EVENT_BINLOG_IN_USE_F`): it is
@@ -65,6 +69,8 @@ pub(super) struct Whole {
     pub seconds: u32,
     /// The last transaction of each domain.
     pub transactions: BTreeMap<u32, Gtid>,
+    /// The last one of each domain before the file, once that has told them.
+    pub before: Option<BTreeMap<u32, Gtid>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +140,13 @@ impl Walk {
         &self.whole
     }
 
+    /// The last transaction of each domain that the file tells of before this place; `None` where no event begins there.
+    pub(super) fn transactions_at(&self, place: u64) -> Option<BTreeMap<u32, Gtid>> {
+        let is_there = !self.is_over && self.seen == 0 && self.begins == place;
+        let open = self.transaction.map(|open| (open.domain, open));
+        is_there.then(|| self.whole.transactions.clone().into_iter().chain(open).collect())
+    }
+
     /// How long what is looked at is, as far as it has told.
     fn length(&self) -> u64 {
         match (self.begins, self.head.len()) {
@@ -144,8 +157,10 @@ impl Walk {
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        let had = self.head.len();
-        self.head.extend_from_slice(&bytes[..bytes.len().min(HEAD - had)]);
+        // The header comes by itself, and tells what follows.
+        let most = if self.head.get(4) == Some(&GTID_LIST_EVENT) { LONGEST_LIST } else { HEAD };
+        let kept = bytes.len().min(most.saturating_sub(self.head.len()));
+        self.head.extend_from_slice(&bytes[..kept]);
         let before = self.seen;
         self.seen += bytes.len() as u64;
         if self.begins == 0 {
@@ -222,6 +237,9 @@ impl Walk {
     /// What an event that has ended means to the group that it is in.
     fn group(&mut self) {
         let kind = self.head[4];
+        if kind == GTID_LIST_EVENT && self.whole.before.is_none() {
+            self.whole.before = self.list();
+        }
         let ends = match kind {
             GTID_EVENT => {
                 // Whatever was open before has ended with it.
@@ -263,6 +281,19 @@ impl Walk {
         if let Some(transaction) = self.transaction.take() {
             self.whole.transactions.insert(transaction.domain, transaction);
         }
+    }
+
+    /// The last transaction of each domain that a list tells: the last of a domain is its newest (MariaDB's documentation,
+    /// "GTID_LIST_EVENT").
+    fn list(&self) -> Option<BTreeMap<u32, Gtid>> {
+        let count = usize::try_from(number(&self.head, HEADER, 4) & 0x0FFF_FFFF).ok()?;
+        let listed = self.head.get(HEADER + 4..)?.get(..count.checked_mul(LISTED)?)?;
+        let gtids = listed.chunks_exact(LISTED).map(|one| Gtid {
+            domain: number(one, 0, 4) as u32,
+            server: number(one, 4, 4) as u32,
+            number: number(one, 8, 8),
+        });
+        Some(gtids.map(|gtid| (gtid.domain, gtid)).collect())
     }
 
     /// The text of a statement, where that is short.
@@ -399,6 +430,36 @@ mod tests {
         check(&file, (end, 25, Some(8)), true);
         let end = file.event(ROTATE_EVENT, &[0; 20], 26);
         check(&file, (end, 26, Some(8)), true);
+    }
+
+    #[test]
+    fn a_file_tells_the_transactions_before_it_and_at_each_of_its_places() {
+        let mut file = File::new(1);
+        let begins = file.0.len() as u64;
+        let mut list = 300_u32.to_le_bytes().to_vec();
+        let gtid = |domain: u32, server: u32, number: u64| Gtid { domain, server, number };
+        for listed in (0..298).map(|domain| gtid(domain, 7, 9)).chain([gtid(3, 9, 1), gtid(3, 8, 4)]) {
+            list.extend(listed.domain.to_le_bytes());
+            list.extend(listed.server.to_le_bytes());
+            list.extend(listed.number.to_le_bytes());
+        }
+        let listed = file.event(GTID_LIST_EVENT, &list, 10);
+        let end = file.transaction(5, 20);
+        for piece in [1, 7, 100_000] {
+            let walk = walked(&file.0, piece);
+            let before = walk.whole().before.clone().unwrap();
+            assert_eq!((before.len(), before[&3], before[&297]), (298, gtid(3, 8, 4), gtid(297, 7, 9)));
+            assert_eq!(walk.transactions_at(end), Some([(3, gtid(3, 7, 5))].into()));
+            assert_eq!(walk.transactions_at(listed), None);
+        }
+        for place in [4, begins, listed] {
+            let walk = walked(&file.0[..usize::try_from(place).unwrap()], 1000);
+            assert_eq!(walk.transactions_at(place), Some(BTreeMap::new()), "{place}");
+            let within = walked(&file.0[..usize::try_from(place + 1).unwrap()], 1000);
+            assert_eq!(within.transactions_at(place + 1), None, "{place}");
+        }
+        assert_eq!(File::new(1).0.len() as u64, begins);
+        assert_eq!(walked(&File::new(1).0, 1000).whole().before, None, "nothing is told");
     }
 
     #[test]

@@ -50,21 +50,37 @@ pub(super) async fn to_folder(stream: Stream<'_>, folder: &Path, name: &str) -> 
     to_file(stream, &folder.join(name)).await
 }
 
-/// Loads the archive of one database into a new one, which is removed again where that fails.
+/// Loads the archive of one database, or of tables in `schemas` of it, into a new one, which is removed again where that fails.
 pub(super) async fn to_new_database(
     access: &Access,
     owners: Owners,
     stream: Stream<'_>,
     name: &str,
+    schemas: &[String],
 ) -> Result<String, Failure> {
-    let mut session = Session::open(access, MAINTENANCE, ANSWER).await?;
-    if exists(&mut session, name).await? {
-        return Err(Failure::Refused(format!("database {name} exists")));
-    }
+    must_be_new(access, name).await?;
     let begun = Begun::read(stream, ARCHIVE).await?;
+    let mut session = Session::open(access, MAINTENANCE, ANSWER).await?;
     begun.create(&mut session, name).await?;
+    for schema in schemas {
+        let make = format!("CREATE SCHEMA IF NOT EXISTS {}", identifier(schema));
+        Session::open(access, name, ANSWER).await?.run(&make).await?;
+    }
     let restore = restore(access, owners, name);
     load_new(&mut session, restore, begun, stream, name).await
+}
+
+/// Refuses the name of a database that is there.
+pub(super) async fn must_be_new(access: &Access, name: &str) -> Result<(), Failure> {
+    match exists(&mut Session::open(access, MAINTENANCE, ANSWER).await?, name).await? {
+        true => Err(Failure::Refused(format!("database {name} exists"))),
+        false => Ok(()),
+    }
+}
+
+/// Fails where the server can't be reached.
+pub(super) async fn must_answer(access: &Access) -> Result<(), Failure> {
+    Session::open(access, MAINTENANCE, ANSWER).await.map(drop)
 }
 
 /// Loads the archive of one database over it, all or nothing. What the archive does not hold stays.

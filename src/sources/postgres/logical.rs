@@ -11,12 +11,14 @@ use super::{
     programs::Programs,
     roles,
     session::{Identity, MAINTENANCE, Session},
+    tables,
     view::{LOCK_WAIT, View, together},
 };
 use crate::{
-    artifact::manifest::{Details, Moment},
+    artifact::manifest::{Counts, Details, Moment},
     process::{Process, ProcessError, Program},
     sources::{CaptureRequest, Captured, Sink},
+    spec::Part,
 };
 
 /// The first line of the SQL of several databases.
@@ -31,11 +33,12 @@ const COMPLETED: &str = "-- PostgreSQL database dump complete\n";
 /// How much of the end of a dump may hold its last lines, bytes.
 const ENDING: usize = 4096;
 
-/// Captures one database.
+/// Captures one database, or only `part` of it.
 pub(super) async fn capture_one(
     access: &Access,
     name: &str,
-    request: &CaptureRequest,
+    part: Option<&Part>,
+    request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Captured, Failure> {
     let mut view = View::open(access, name, request.stall).await?;
@@ -44,22 +47,28 @@ pub(super) async fn capture_one(
     // Artifacts are compressed, and find what they share, by themselves.
     let dump =
         dump(access, programs, name, &view, request.stall).arguments(["--format=custom", "--compress=0"]);
+    let dump = dump.arguments(tables::selected(part));
     // The archive has no closing mark: a program that reads it to its end is the proof.
     let reader = Program::new(programs.path("pg_restore")).argument("--file=/dev/null").discard_output();
     let (mut dump, reader) = (dump.start()?, reader.stall(request.stall).start()?);
     dump.close_input();
-    let position = view.position.clone();
-    let count = async { Ok(view.count().await) };
+    let (time, position) = (request.now(), view.position.clone());
+    let count = async {
+        match part {
+            Some(part) => Ok(Counts::NotCaptured(format!("only {part} is dumped"))),
+            None => Ok(view.count().await),
+        }
+    };
     let (counts, ()) = tokio::try_join!(count, archive(dump, reader, sink))?;
     let omitted = "roles: a dump of one database holds none; several databases, all of them or method = \"physical\" do";
     let details = Details { omitted: vec![omitted.to_owned()], counts, ..details(server, programs) };
-    Ok(Captured { moment: Moment::At { time: request.now, position: Some(position) }, details })
+    Ok(Captured { moment: Moment::At { time, position: Some(position) }, details })
 }
 
 /// Captures several databases, or all that can be connected to.
 pub(super) async fn capture_several(
     access: &Access,
-    request: &CaptureRequest,
+    request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Captured, Failure> {
     let mut session = Session::open(access, MAINTENANCE, ANSWER).await?;
@@ -71,10 +80,10 @@ pub(super) async fn capture_several(
     };
     let roles = roles::capture(access, programs, server.superuser).await?;
     sink.write(Bytes::from(format!("{OPENING}{}", roles.sql))).await?;
-    let (mut position, mut counts) = (None, Vec::new());
+    let (mut first, mut counts) = (None, Vec::new());
     for name in &databases {
         let mut view = View::open(access, name, request.stall).await?;
-        position.get_or_insert_with(|| view.position.clone());
+        first.get_or_insert_with(|| (request.now(), view.position.clone()));
         // Whoever replaces a database must not be connected to it.
         sink.write(Bytes::from(format!("\\connect {MAINTENANCE}\n"))).await?;
         let mut dump = plain(access, programs, name, &view, request.stall).start()?;
@@ -85,7 +94,9 @@ pub(super) async fn capture_several(
     }
     sink.write(Bytes::from_static(CLOSING.as_bytes())).await?;
     let details = Details { omitted: roles.omitted, counts: together(counts), ..details(server, programs) };
-    Ok(Captured { moment: Moment::At { time: request.now, position }, details })
+    // They have a view each: what was written before the first of them is in all.
+    let (time, position) = first.map_or((request.now(), None), |(time, position)| (time, Some(position)));
+    Ok(Captured { moment: Moment::At { time, position }, details })
 }
 
 fn details(server: Identity, programs: &Programs) -> Details {

@@ -1,9 +1,6 @@
 //! A physical capture: the tar of `pg_basebackup`, with the write-ahead log that it needs and a manifest at its end.
 
-use std::time::{Duration, Instant};
-
 use bytes::Bytes;
-use jiff::Timestamp;
 
 use super::{
     ANSWER, Failure,
@@ -15,7 +12,7 @@ use super::{
 use crate::{
     artifact::manifest::{Counts, Details, Moment},
     process::Program,
-    sources::{CaptureRequest, Captured, Sink},
+    sources::{CaptureRequest, Captured, Sink, two_clocks::TwoClocks},
 };
 
 /// The first version whose base backups have a manifest.
@@ -30,10 +27,9 @@ const TRAILER: usize = 1024;
 /// Captures the whole cluster.
 pub(super) async fn capture(
     access: &Access,
-    request: &CaptureRequest,
+    request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Captured, Failure> {
-    let began = Instant::now();
     let mut session = Session::open_for_replication(access, ANSWER).await?;
     let server = Identity::ask(&mut session).await?;
     must_fit(&mut session, &server).await?;
@@ -46,61 +42,20 @@ pub(super) async fn capture(
         sink.write(bytes).await?;
     }
     backup.finish().await?;
-    let end = End { ours: request.now + began.elapsed(), servers: session.clock("SELECT 1").await? };
+    // The files are those of the end.
+    let end = TwoClocks { servers: session.clock("SELECT 1").await?, ours: request.now() };
     let log = LogRange::of(&ending).ok_or_else(|| {
         Failure::Incomplete("the base backup ends without its manifest and closing blocks".to_owned())
     })?;
     let position = format!("{}, begun at {}", wal::position(&mut session, &log.end).await?, log.start);
     let versions = [("server".to_owned(), server.version), ("dump".to_owned(), programs.version.clone())];
     let counts = Counts::NotCaptured("a copy of the cluster's files has no rows to count".to_owned());
-    if end.ahead() > AHEAD {
-        tracing::warn!(ahead = ?end.ahead(), "the server's clock is ahead of ours: set both right");
-    }
-    tokio::time::sleep(end.wait()).await;
+    end.settled().await;
     let details = Details { versions: versions.into(), counts, omitted: end.omitted(), ..Details::default() };
     Ok(Captured { moment: Moment::At { time: end.time(), position: Some(position) }, details })
 }
 
-/// How far a server's clock may be ahead for its time to be waited for.
-const AHEAD: Duration = Duration::from_secs(60);
-
-/// When the copy ended, by two clocks. The files are those of the end: what is earlier can't be reached from them, and what
-/// the server's log calls earlier bears the time of the server's clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct End {
-    ours: Timestamp,
-    servers: Timestamp,
-}
-
-impl End {
-    /// How far the server's clock is ahead.
-    fn ahead(self) -> Duration {
-        Duration::try_from(self.servers.duration_since(self.ours)).unwrap_or_default()
-    }
-
-    /// How long it takes until our clock shows the server's time: no artifact may be of the future.
-    fn wait(self) -> Duration {
-        if self.ahead() <= AHEAD { self.ahead() } else { Duration::ZERO }
-    }
-
-    fn time(self) -> Timestamp {
-        if self.ahead() <= AHEAD { self.ours.max(self.servers) } else { self.ours }
-    }
-
-    /// What can't be reached though the time of the copy says so.
-    fn omitted(self) -> Vec<String> {
-        let ahead = self.ahead();
-        if ahead <= AHEAD {
-            return Vec::new();
-        }
-        let ahead = humantime::format_duration(Duration::from_secs(ahead.as_secs()));
-        vec![format!(
-            "the first {ahead} of its log: the server's clock is that far ahead of ours; set both right"
-        )]
-    }
-}
-
-fn program(access: &Access, programs: &Programs, request: &CaptureRequest) -> Program {
+fn program(access: &Access, programs: &Programs, request: &CaptureRequest<'_>) -> Program {
     let backup = access.program(programs, "pg_basebackup", request.stall);
     let backup = backup.arguments(["--pgdata=-", "--format=tar", "--wal-method=fetch", "--checkpoint=fast"]);
     backup.arguments(["--manifest-checksums=SHA256", "--label=backstay"])
@@ -170,21 +125,6 @@ mod tests {
     const MANIFEST: &str = "{ \"Files\": [\n],\n\"WAL-Ranges\": [\n\
         { \"Timeline\": 2, \"Start-LSN\": \"0/2000028\", \"End-LSN\": \"0/2000100\" }\n],\n\
         \"Manifest-Checksum\": \"07ee\"}\n";
-
-    #[test]
-    fn a_copy_is_of_the_later_of_two_clocks_and_never_of_the_future() {
-        let end = |servers: &str| End {
-            ours: "2026-11-20T10:00:00Z".parse().unwrap(),
-            servers: servers.parse().unwrap(),
-        };
-        let behind = end("2026-11-20T09:00:00Z");
-        assert_eq!((behind.time(), behind.wait()), (behind.ours, Duration::ZERO));
-        let ahead = end("2026-11-20T10:00:03Z");
-        assert_eq!((ahead.time(), ahead.wait()), (ahead.servers, Duration::from_secs(3)));
-        let far = end("2026-11-20T11:00:00Z");
-        assert_eq!((far.time(), far.wait()), (far.ours, Duration::ZERO));
-        assert!(behind.omitted().is_empty() && ahead.omitted().is_empty() && !far.omitted().is_empty());
-    }
 
     #[test]
     fn the_range_of_the_log_is_read_off_a_whole_tar_only() {

@@ -25,7 +25,6 @@ mod span;
 mod walk;
 
 use bytes::Bytes;
-use jiff::Timestamp;
 
 use super::{ANSWER, Failure, access::Access, programs::Programs, session::Session};
 use crate::{
@@ -33,7 +32,7 @@ use crate::{
         manifest::{Details, Edge},
         position::WalPosition,
     },
-    sources::{CaptureRequest, Captured, Sink, entries::END},
+    sources::{CaptureRequest, Captured, Sink, entries::END, two_clocks::TwoClocks},
     spec::{LogFrom, SlotName},
 };
 use ahead::Ahead;
@@ -52,7 +51,7 @@ pub(super) use slot::kept;
 pub(super) async fn capture(
     access: &Access,
     from: &LogFrom,
-    request: &CaptureRequest,
+    request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Captured, Failure> {
     match from {
@@ -64,13 +63,13 @@ pub(super) async fn capture(
 async fn from_server(
     access: &Access,
     slot: &SlotName,
-    request: &CaptureRequest,
+    request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Captured, Failure> {
     let missing = || Failure::Refused("it is not told where the last artifact ends".to_owned());
     let continues = request.continues.as_ref().ok_or_else(missing)?;
     let place = Last::place(continues)?;
-    let reached = Reached::by(access, slot, continues, &place, request.now).await;
+    let reached = Reached::by(access, slot, continues, &place, request).await;
     let ahead = match &reached {
         Err(failure) if failure.may_pass() => ahead_of(request, continues).await?,
         Ok(reached) if reached.last.is_none() => ahead_of(request, continues).await?,
@@ -80,7 +79,7 @@ async fn from_server(
     let (span, details) = match (ahead, reached) {
         (Some(ahead), _) => {
             ahead.send(&place, &mut marks, sink).await?;
-            (ahead.span(continues, request.now), read_ahead())
+            (ahead.span(continues, request.now()), read_ahead())
         }
         (None, Ok(reached)) => {
             let span = reached.receive(access, request, &mut marks, sink).await?;
@@ -93,7 +92,7 @@ async fn from_server(
 }
 
 /// What a reader has behind the last artifact.
-async fn ahead_of(request: &CaptureRequest, continues: &Edge) -> Result<Option<Ahead>, Failure> {
+async fn ahead_of(request: &CaptureRequest<'_>, continues: &Edge) -> Result<Option<Ahead>, Failure> {
     let Some(spool) = request.spool.clone() else { return Ok(None) };
     let continues = continues.clone();
     blocking(move || Ahead::of_place(&spool, &continues)).await
@@ -123,7 +122,7 @@ impl<'a> Reached<'a> {
         slot: &SlotName,
         continues: &'a Edge,
         place: &'a WalPosition<'a>,
-        now: Timestamp,
+        request: &CaptureRequest<'_>,
     ) -> Result<Self, Failure> {
         let mut session = Session::open_for_replication(access, ANSWER).await?;
         let origin = Origin::ask(&mut session).await?;
@@ -131,7 +130,7 @@ impl<'a> Reached<'a> {
         let last = Last::in_log_of(&origin.log, continues, place);
         origin::must_be_able_to_switch(&mut session, &origin.server.role).await?;
         let slot = Slot::take(&mut session, slot, last.map(|last| last.lsn())).await?;
-        let end = end(&mut session, &origin.log, now).await?;
+        let end = end(&mut session, &origin.log, request).await?;
         let last = last.filter(|last| last.lsn() <= end.lsn);
         Ok(Self { origin, programs, last, slot, end })
     }
@@ -140,7 +139,7 @@ impl<'a> Reached<'a> {
     async fn receive(
         &self,
         access: &Access,
-        request: &CaptureRequest,
+        request: &CaptureRequest<'_>,
         marks: &mut Marks,
         sink: &mut dyn Sink,
     ) -> Result<Span, Failure> {
@@ -154,7 +153,7 @@ impl<'a> Reached<'a> {
                 (Ok(()), _) => return Ok(span),
                 // What the server dropped meanwhile is behind what the reader has: the log ends there.
                 (Err(Failure::Gone(_)), Some(read)) => {
-                    span = read.span(&span.from, request.now);
+                    span = read.span(&span.from, request.now());
                     return Ok(span);
                 }
                 (Err(Failure::Gone(_)), None) => {}
@@ -169,7 +168,7 @@ impl<'a> Reached<'a> {
     /// Takes the first segments from what a reader has of them.
     async fn read_before(
         &self,
-        request: &CaptureRequest,
+        request: &CaptureRequest<'_>,
         span: &Span,
         marks: &mut Marks,
         sink: &mut dyn Sink,
@@ -187,12 +186,11 @@ impl<'a> Reached<'a> {
 /// is none.
 const MARK: &str = "SELECT pg_catalog.pg_current_xact_id()";
 
-/// Ends the segment that is written now: what was committed before `now` stands before that end.
-async fn end(session: &mut Session, log: &Log, now: Timestamp) -> Result<End, Failure> {
-    let time = session.clock(MARK).await?;
+/// Ends the segment that is written now: what was committed before stands before that end.
+async fn end(session: &mut Session, log: &Log, request: &CaptureRequest<'_>) -> Result<End, Failure> {
+    let now = TwoClocks { ours: request.now(), servers: session.clock(MARK).await? };
     let [lsn] = session.row("SELECT pg_catalog.pg_switch_wal()").await?;
-    // What the server commits bears the time of its own clock. Where that is behind, its log does not reach up to ours.
-    Ok(End { time: now.min(time), lsn: log.segments.end_of(segment::lsn(&lsn)?) })
+    Ok(End { time: now.log_end(), lsn: log.segments.end_of(segment::lsn(&lsn)?) })
 }
 
 /// Nobody was there to tell the server's version.

@@ -21,6 +21,11 @@ impl Identity {
             .ok_or_else(|| Failure::Unexpected("the server does not tell its version".to_owned()))
     }
 
+    /// The major number of the version of Redis that it is; of another engine nothing is known.
+    pub(super) fn release(&self) -> Option<u32> {
+        self.version.strip_prefix("Redis ")?.split('.').next()?.parse().ok()
+    }
+
     fn read(info: &str) -> Option<Self> {
         let value = |key: &str| {
             info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(str::trim_end)
@@ -37,13 +42,14 @@ impl Identity {
         })
     }
 
-    /// When the data was as it is in `rdb`, by the clock that says `now` at a moment after this identity was asked for.
-    /// A server that is saving already may send that file: it is older than the question, and must not count as newer.
-    pub(super) fn moment_of(&self, rdb: &Rdb, now: Timestamp) -> Timestamp {
+    /// When the data was as it is in `rdb`, by the clock that said `asked` before this identity was asked for, and `began` when
+    /// the server began to send. One that is saving already may send that file: it is older than the question, and must not
+    /// count as newer.
+    pub(super) fn moment_of(&self, rdb: &Rdb, asked: Timestamp, began: Timestamp) -> Timestamp {
         let age = self.clock.zip(rdb.saved_at()).and_then(|(clock, saved)| clock.checked_sub(saved));
         match age.filter(|age| *age > 0) {
-            Some(age) => now.checked_sub(SignedDuration::from_secs(age)).unwrap_or(now),
-            None => now,
+            Some(age) => asked.checked_sub(SignedDuration::from_secs(age)).unwrap_or(asked),
+            None => began,
         }
     }
 }
@@ -74,11 +80,12 @@ mod tests {
         };
         let server = Identity::read(INFO).unwrap();
         // The controller's clock is not the server's.
-        let now: Timestamp = "2020-01-01T00:01:00Z".parse().unwrap();
-        let moment = |ctime| server.moment_of(&saved(ctime), now).to_string();
-        assert_eq!(moment("1700000060"), "2020-01-01T00:01:00Z");
-        assert_eq!(moment("1700000065"), "2020-01-01T00:01:00Z");
+        let [asked, began]: [Timestamp; 2] =
+            ["2020-01-01T00:01:00Z", "2020-01-01T00:01:07Z"].map(|text| text.parse().unwrap());
+        let moment = |ctime| server.moment_of(&saved(ctime), asked, began).to_string();
+        assert_eq!(moment("1700000060"), "2020-01-01T00:01:07Z");
+        assert_eq!(moment("1700000065"), "2020-01-01T00:01:07Z");
         assert_eq!(moment("1700000000"), "2020-01-01T00:00:00Z");
-        assert_eq!(moment("no number"), "2020-01-01T00:01:00Z");
+        assert_eq!(moment("no number"), "2020-01-01T00:01:07Z");
     }
 }

@@ -2,11 +2,13 @@
 //! Redis, `src/replication.c` (`syncCommand`, `readSyncBulkPayload`).
 
 use bytes::Bytes;
+use jiff::Timestamp;
 
 use super::{
     Failure,
     connection::{Connection, Line, unexpected},
 };
+use crate::clock::Clock;
 
 /// The length of the mark that follows a file that is sent as it is made, bytes.
 const MARK: usize = 40;
@@ -15,6 +17,7 @@ const MARK: usize = 40;
 pub(super) struct Resync {
     connection: Connection,
     position: String,
+    began: Timestamp,
     rest: Rest,
 }
 
@@ -30,7 +33,7 @@ enum Rest {
 
 impl Resync {
     /// Asks for the file and waits until it begins. The server may have to save it first.
-    pub(super) async fn begin(mut connection: Connection) -> Result<Self, Failure> {
+    pub(super) async fn begin(mut connection: Connection, clock: &dyn Clock) -> Result<Self, Failure> {
         can(&mut connection, ["capa", "eof"]).await?;
         // From Redis 7 on, the server ends the transfer with the file instead of going on to replicate.
         can(&mut connection, ["rdb-only", "1"]).await?;
@@ -39,17 +42,24 @@ impl Resync {
             Line::Refused(said) => return Err(Failure::Answer(said)),
             Line::Counted(_) => return Err(unexpected("PSYNC")),
         };
+        // The server answers once it has forked, or is about to: what it saves is of that moment.
+        let began = clock.now();
         let rest = match connection.line().await? {
             Line::Counted(announced) => Rest::read(&announced).ok_or_else(|| unexpected("PSYNC"))?,
             Line::Refused(said) => return Err(Failure::Answer(said)),
             Line::Fine(_) => return Err(unexpected("PSYNC")),
         };
-        Ok(Self { connection, position, rest })
+        Ok(Self { connection, position, began, rest })
     }
 
     /// The replication's id and offset of the moment that the file holds.
     pub(super) fn position(&self) -> String {
         self.position.clone()
+    }
+
+    /// When the server had begun.
+    pub(super) fn began(&self) -> Timestamp {
+        self.began
     }
 
     /// The next bytes of the file; `None` once the server has sent all of it.
@@ -122,6 +132,7 @@ mod tests {
     use tokio::io::{AsyncWriteExt, copy, duplex, sink, split};
 
     use super::*;
+    use crate::clock::SystemClock;
 
     const MARKER: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -138,7 +149,8 @@ mod tests {
         };
         let listen = async { copy(&mut asked, &mut sink()).await };
         let receive = async {
-            let mut resync = Resync::begin(Connection::over(Box::new(ours), Duration::from_secs(5))).await?;
+            let connection = Connection::over(Box::new(ours), Duration::from_secs(5));
+            let mut resync = Resync::begin(connection, &SystemClock).await?;
             let mut all = Vec::new();
             while let Some(bytes) = resync.next().await? {
                 all.extend_from_slice(&bytes);

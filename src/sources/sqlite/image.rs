@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::{BufWriter, Read, Seek, Write},
     path::Path,
+    time::Instant,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -19,12 +20,13 @@ use crate::{
 /// The size of the pieces that are handed on, bytes.
 const CHUNK: usize = 128 * 1024;
 
-/// Feeds the image of the database at `path`, and tells what is in it.
-pub(super) fn send(path: &Path, scratch: &Path, feed: &Feed) -> Result<Details, Failure> {
+/// Feeds the image of the database at `path`, and tells what is in it, and when it was as it is.
+pub(super) fn send(path: &Path, scratch: &Path, feed: &Feed) -> Result<(Details, Instant), Failure> {
     let mut connection = open_to_read(path)?;
     let view = connection.transaction()?;
     // A transaction that has read nothing has no view yet.
     let user_version: i64 = view.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let opened = Instant::now();
     let journal: String = view.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
     let details = Details {
         versions: BTreeMap::from([
@@ -42,7 +44,7 @@ pub(super) fn send(path: &Path, scratch: &Path, feed: &Feed) -> Result<Details, 
         view.finish()?;
         send_copy(&mut copy, feed)?;
     }
-    Ok(details)
+    Ok((details, opened))
 }
 
 /// The rows of each table that holds rows of its own; those of virtual tables are in such tables.

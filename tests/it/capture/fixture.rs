@@ -305,7 +305,11 @@ impl Source for Script<'_> {
         "agama.sql".to_owned()
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
         let closed = |_| failure("the stream is no longer read");
         for (run, bytes) in &self.runs {
             let run = match run {
@@ -324,7 +328,7 @@ impl Source for Script<'_> {
             End::Late(clock) => clock.advance(Span::new().hours(48)),
             End::Whole => {}
         }
-        let moment = Moment::At { time: request.now, position: None };
+        let moment = Moment::At { time: request.now(), position: None };
         Ok(Captured { moment, details: Details::default() })
     }
 

@@ -3,6 +3,7 @@ use std::{path::Path, time::Duration};
 use async_trait::async_trait;
 use backstay::{
     artifact::{ArtifactId, Kind, manifest::Moment},
+    clock::ManualClock,
     git::{StoredTips, Tips, tips_position},
     sources::{
         CaptureRequest, Captured, Place, Run, RunKey, Sink, SinkClosed, Source, SourceError, git::GitSource,
@@ -32,10 +33,10 @@ async fn captured(
     kind: Kind,
     prerequisites: Option<Tips>,
 ) -> Result<(Captured, Vec<u8>), SourceError> {
-    let now = "2026-11-20T01:00:00Z".parse().unwrap();
+    let clock = ManualClock::new("2026-11-20T01:00:00Z".parse().unwrap());
     let request = CaptureRequest {
         kind,
-        now,
+        clock: &clock,
         base_started: None,
         continues: None,
         stall: Duration::from_secs(60),

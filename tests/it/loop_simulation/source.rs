@@ -69,7 +69,12 @@ impl Source for MemorySource {
         "data".to_owned()
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
+        let now = request.now();
         let (pieces, fails_after) = self.with(|data| (data.pieces.clone(), data.fails_after));
         for (n, piece) in pieces.iter().enumerate() {
             if fails_after == Some(n) {
@@ -81,8 +86,8 @@ impl Source for MemorySource {
                 sink.write(bytes).await.map_err(|_| self.failed("dump"))?;
             }
         }
-        self.with(|data| data.captured.entry(request.now).or_default().push(pieces.concat()));
-        Ok(Captured { moment: Moment::At { time: request.now, position: None }, details: Details::default() })
+        self.with(|data| data.captured.entry(now).or_default().push(pieces.concat()));
+        Ok(Captured { moment: Moment::At { time: now, position: None }, details: Details::default() })
     }
 
     async fn restore(

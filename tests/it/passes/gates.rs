@@ -171,7 +171,11 @@ impl Source for GatedSource {
         self.inner.stream_name()
     }
 
-    async fn capture(&self, request: &CaptureRequest, sink: &mut dyn Sink) -> Result<Captured, SourceError> {
+    async fn capture(
+        &self,
+        request: &CaptureRequest<'_>,
+        sink: &mut dyn Sink,
+    ) -> Result<Captured, SourceError> {
         self.gates.pass(&self.name).await;
         self.inner.capture(request, sink).await
     }

@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use backstay::{
     apply::executor::Outcome,
-    artifact::recovered::RecoverySubject,
+    artifact::recovered::{RecoverySubject, Terms},
     drivers::{Drivers, Refusal, Registry},
     git::{Mirror, Tips},
     inventory::{Machine, MachineAddress, Running},
@@ -19,7 +19,6 @@ use backstay::{
         action::SandboxKind,
         drill,
         recovery::{Begin, Request},
-        restore::Point,
     },
     provisioners::{ProvisionError, Provisioner, Remote, Said},
     reconcile::{Ask, Controller, Ending, Pass},
@@ -177,10 +176,7 @@ async fn captured() -> (Fleet, Controller, Arc<Ground>) {
 fn site(begin: Begin) -> Ask {
     Ask::Recover(Box::new(Request {
         subject: RecoverySubject::Recovery("site".parse().unwrap()),
-        point: Point::Latest,
-        from: None,
-        replace: BTreeSet::new(),
-        restore: BTreeSet::new(),
+        terms: Terms::default(),
         begin,
     }))
 }
@@ -205,7 +201,7 @@ async fn a_site_that_is_lost_comes_back_also_where_it_is_cut_off_in_between() {
 
     *ground.refuses.lock().unwrap() = true;
     fleet.later(Duration::from_secs(60));
-    let cut_off = apply(&controller, &site(Begin::Anew)).await.unwrap();
+    let cut_off = apply(&controller, &site(Begin::First)).await.unwrap();
     assert_eq!(cut_off.ending(), Ending::Partial);
     assert!(concerns(&cut_off).contains(&Concern::RecoveryUnfinished), "{:?}", cut_off.status.conditions);
     let told = Report::of(&cut_off.plan, &cut_off.outcomes, None).unwrap();
@@ -238,7 +234,7 @@ async fn data_that_is_there_is_not_restored_over_and_the_recovery_says_so() {
     let (fleet, controller, ground) = captured().await;
     fleet.sell(5);
     *ground.machine.lock().unwrap() = None;
-    let refused = apply(&controller, &site(Begin::Anew)).await.unwrap();
+    let refused = apply(&controller, &site(Begin::First)).await.unwrap();
     let why = refused.outcomes.values().find_map(|outcome| match outcome {
         Outcome::Failed(failure) => Some(failure.message.clone()),
         _ => None,
@@ -251,7 +247,10 @@ async fn data_that_is_there_is_not_restored_over_and_the_recovery_says_so() {
     assert_eq!(again.ending(), Ending::Partial);
     assert_eq!(rows(&fleet), 15);
     let Ask::Recover(request) = site(Begin::Resume) else { unreachable!() };
-    let meant = Request { restore: BTreeSet::from(["shop".parse().unwrap()]), ..*request };
+    let meant = Request {
+        terms: Terms { restore: BTreeSet::from(["shop".parse().unwrap()]), ..Terms::default() },
+        ..*request
+    };
     all_done(&apply(&controller, &Ask::Recover(Box::new(meant))).await.unwrap());
     assert_eq!(rows(&fleet), 10);
 }
@@ -260,7 +259,7 @@ async fn data_that_is_there_is_not_restored_over_and_the_recovery_says_so() {
 async fn what_a_recovery_would_make_is_told_before_it_is_made() {
     let (_fleet, controller, ground) = captured().await;
     *ground.machine.lock().unwrap() = None;
-    let pass = controller.plan(&site(Begin::Anew), &Default::default()).await.unwrap();
+    let pass = controller.plan(&site(Begin::First), &Default::default()).await.unwrap();
     let previews = controller.previews(&pass.plan).await.unwrap();
     let told: Vec<_> = previews.into_values().collect();
     assert_eq!(told, [Ok(vec!["a machine in memory".to_owned()])]);

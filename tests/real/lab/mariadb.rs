@@ -48,8 +48,16 @@ impl MariaDb {
         Self::start_with(&["--log-bin=bin", "--binlog-format=ROW", "--lower-case-table-names=1"])
     }
 
+    /// A server whose files are in `folder`.
+    pub fn start_in(folder: TempDir) -> Self {
+        Self::made(folder, &["--log-bin=bin", "--binlog-format=ROW"])
+    }
+
     fn start_with(options: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        Self::made(tempfile::tempdir().expect("a temporary folder can be made"), options)
+    }
+
+    fn made(folder: TempDir, options: &[&str]) -> Self {
         let data = folder.path().join("data");
         let mut install = Command::new("mariadb-install-db");
         install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
@@ -71,6 +79,28 @@ impl MariaDb {
             ));
         }
         lab
+    }
+
+    /// A server with other names of binary log files that replicates from this one, by global transaction ids.
+    pub fn replica(&self) -> Self {
+        let options = ["--log-bin=relief", "--binlog-format=ROW", "--log-slave-updates", "--server-id=8"];
+        let replica = Self::start_with(&options);
+        replica.sql("RESET MASTER; SET GLOBAL gtid_slave_pos = ''");
+        self.sql("CREATE USER replica@'127.0.0.1'; GRANT REPLICATION SLAVE ON *.* TO replica@'127.0.0.1'");
+        let from = format!("MASTER_HOST = '127.0.0.1', MASTER_PORT = {}, MASTER_USER = 'replica'", self.port);
+        // Accounts are there already.
+        replica.sql(&format!(
+            "SET GLOBAL replicate_wild_do_table = 'shop.%'; \
+             CHANGE MASTER TO {from}, MASTER_USE_GTID = slave_pos; START SLAVE"
+        ));
+        replica
+    }
+
+    /// Waits until it has all that `primary` has, and takes over.
+    pub fn take_over_from(&self, primary: &MariaDb) {
+        let wanted = primary.sql("SELECT @@gtid_binlog_pos");
+        assert_eq!(self.sql(&format!("SELECT MASTER_GTID_WAIT('{wanted}', 60)")), "0");
+        self.sql("STOP SLAVE; RESET SLAVE ALL");
     }
 
     /// A server on the data folder that `folder` holds, with accounts as they are there.
@@ -218,6 +248,15 @@ impl MariaDb {
 
     /// Databases as root sees them, over the socket, to restore to.
     pub fn root(&self, databases: &[&str]) -> MysqlSource {
+        self.as_root(databases, BinaryLogs::Left)
+    }
+
+    /// All databases as root sees them, with binary logs that are purged once they are stored.
+    pub fn purging(&self) -> MysqlSource {
+        self.as_root(&[], BinaryLogs::Purged)
+    }
+
+    fn as_root(&self, databases: &[&str], binary_logs: BinaryLogs) -> MysqlSource {
         let server = spec::Server {
             host: String::new(),
             port: None,
@@ -227,10 +266,7 @@ impl MariaDb {
             databases: databases.iter().map(|name| name.to_string()).collect(),
             tls: Tls::Default,
         };
-        MysqlSource::new(
-            spec::Mysql { server, method: MysqlMethod::Logical, binary_logs: BinaryLogs::Left },
-            None,
-        )
+        MysqlSource::new(spec::Mysql { server, method: MysqlMethod::Logical, binary_logs }, None)
     }
 }
 

@@ -35,7 +35,11 @@ pub struct Postgres {
 
 impl Postgres {
     pub fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        Self::start_in(tempfile::tempdir().expect("a temporary folder can be made"))
+    }
+
+    /// A cluster whose files are in `folder`.
+    pub fn start_in(folder: TempDir) -> Self {
         owned(folder.path());
         let data = folder.path().join("data");
         let mut init = program("initdb");

@@ -20,7 +20,7 @@ use crate::{
 /// behind it, and says so by where it begins.
 pub(in super::super) async fn capture(
     access: &Access,
-    request: &CaptureRequest,
+    request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Captured, Failure> {
     let missing = || Failure::Refused("it is not told where the last artifact ends".to_owned());
@@ -70,7 +70,7 @@ impl<'a> Begin<'a> {
         oplog: &'a Oplog<'a>,
         continues: &Edge,
         settled: Settled,
-        request: &CaptureRequest,
+        request: &CaptureRequest<'_>,
     ) -> Result<Self, Failure> {
         let Some(last) = last(&oplog.log, continues)? else { return Ok(Begin::WithNow) };
         must_have_come_to(last, settled.stamp)?;

@@ -76,12 +76,8 @@ async fn seen(session: &mut Session, place: &Position) -> Result<Seen, Failure> 
         let is_purged = listed.first().is_some_and(|first| is_before(&place.file, first));
         return Ok(if is_purged { Seen::Nothing } else { Seen::Otherwise });
     }
-    let file = super::super::session::literal(&place.file);
-    let query = format!("SELECT COALESCE(BINLOG_GTID_POS({file}, {}), '?')", place.offset);
-    Ok(match session.one(&query).await?.as_str() {
-        "?" => Seen::Otherwise,
-        gtid => Seen::Gtid(gtid.to_owned()),
-    })
+    let found = session.transactions_at(&place.file, place.offset).await?;
+    Ok(found.map_or(Seen::Otherwise, Seen::Gtid))
 }
 
 /// Whether a file of a binary log comes before another of the same log.

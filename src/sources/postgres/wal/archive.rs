@@ -39,7 +39,7 @@ const BACKUP: &str = ".backup";
 /// Captures what the server has archived since `request.continues`.
 pub(super) async fn capture(
     access: &Access,
-    request: &CaptureRequest,
+    request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Captured, Failure> {
     let missing = || Failure::Refused("it is not told where the last artifact ends".to_owned());
@@ -67,7 +67,7 @@ pub(super) async fn capture(
         Err(failure) if failure.may_pass() => {
             let Some(ahead) = ahead_of(request, continues).await? else { return Err(failure) };
             ahead.send(&place, &mut marks, sink).await?;
-            (ahead.span(continues, request.now), read_ahead())
+            (ahead.span(continues, request.now()), read_ahead())
         }
         Err(failure) => return Err(failure),
     };
@@ -76,12 +76,12 @@ pub(super) async fn capture(
 }
 
 /// Has the server end its segment.
-async fn ended(access: &Access, request: &CaptureRequest) -> Result<(Origin, End), Failure> {
+async fn ended(access: &Access, request: &CaptureRequest<'_>) -> Result<(Origin, End), Failure> {
     let mut session = Session::open_for_replication(access, ANSWER).await?;
     let origin = Origin::ask(&mut session).await?;
     access.installed.for_server(origin.server.major)?;
     origin::must_be_able_to_switch(&mut session, &origin.server.role).await?;
-    let end = end(&mut session, &origin.log, request.now).await?;
+    let end = end(&mut session, &origin.log, request).await?;
     Ok((origin, end))
 }
 
@@ -110,12 +110,12 @@ fn span_of(
     last: Option<Last<'_>>,
     end: End,
     continues: &Edge,
-    request: &CaptureRequest,
+    request: &CaptureRequest<'_>,
 ) -> Span {
     match last.filter(|_| ahead.log.system == log.system && ahead.whole().end >= log.segments.number(end.lsn))
     {
         Some(last) => Span::from_last(log, last, end),
-        None => ahead.span(continues, request.now),
+        None => ahead.span(continues, request.now()),
     }
 }
 

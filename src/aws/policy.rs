@@ -1,0 +1,32 @@
+//! Statements of an access key's policy.
+
+use serde_json::json;
+
+/// The statement that allows `actions` on `resource`, and nothing else ("IAM JSON policy elements").
+pub(crate) fn allowing(actions: &[&str], resource: &str) -> String {
+    json!({ "Effect": "Allow", "Action": actions, "Resource": resource }).to_string()
+}
+
+/// The partition that a region is in, as it stands in the names of resources ("Amazon Resource Names").
+pub(crate) fn partition(region: &str) -> &'static str {
+    match region {
+        region if region.starts_with("cn-") => "aws-cn",
+        region if region.starts_with("us-gov-") => "aws-us-gov",
+        _ => "aws",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_allows_what_is_named_and_no_more() {
+        let statement = allowing(&["s3:GetObject"], "arn:aws:s3:::uploads/*");
+        assert_eq!(
+            statement,
+            r#"{"Action":["s3:GetObject"],"Effect":"Allow","Resource":"arn:aws:s3:::uploads/*"}"#
+        );
+        assert_eq!((partition("cn-north-1"), partition("eu-north-1")), ("aws-cn", "aws"));
+    }
+}
