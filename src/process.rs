@@ -34,6 +34,7 @@ use tokio::{
 use crate::secrets::Secret;
 
 pub use error::{Exit, ProcessError, Said};
+pub use group::saved;
 use group::{Ending, Group};
 pub use private_file::PrivateFile;
 use tail::Tail;

@@ -6,7 +6,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::Exit;
-use crate::{apply::executor::Halt, reconcile::Controller};
+use crate::{apply::executor::Halt, process, reconcile::Controller};
 
 /// Threads of a command, on however small a machine.
 const LEAST_THREADS: usize = 2;
@@ -24,7 +24,10 @@ pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
         .enable_all()
         .build()
         .context("failed to start the threads that work needs")?;
-    runtime.block_on(work)
+    let done = runtime.block_on(work);
+    // Until here nothing waits for what was interrupted in the middle of its work.
+    runtime.block_on(process::saved());
+    done
 }
 
 /// Asks work to stop cleanly at SIGINT and SIGTERM, and tells which one came.

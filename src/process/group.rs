@@ -1,9 +1,19 @@
 //! A process group that never outlives its owner.
 
-use std::{io, process::ExitStatus, time::Duration};
+use std::{io, process::ExitStatus, sync::LazyLock, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{process::Child, runtime::Handle};
+use tokio_util::task::TaskTracker;
+
+/// Groups that were given up, and save what they have before they end.
+static SAVING: LazyLock<TaskTracker> = LazyLock::new(TaskTracker::new);
+
+/// Waits until every program has ended that was interrupted when it was given up; each has its grace for that.
+pub async fn saved() {
+    SAVING.close();
+    SAVING.wait().await;
+}
 
 /// How a group is asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,8 +103,12 @@ impl Drop for Group {
             return;
         }
         // Without a runtime, or when the runtime goes before the grace has passed, dropping the leader kills at once.
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(leader.end(self.grace, self.ending));
+        let Ok(runtime) = Handle::try_current() else { return };
+        let end = leader.end(self.grace, self.ending);
+        match self.ending {
+            Ending::Terminated => drop(runtime.spawn(end)),
+            // What is interrupted has something to save.
+            Ending::Interrupted => drop(SAVING.spawn_on(end, &runtime)),
         }
     }
 }

@@ -161,7 +161,7 @@ fn lasts(
     }
     let made = PartId { step: number + 1, part: Part::Provision };
     if matches!(action, RecoveryAction::Rebuild(_))
-        && !measured.told.get(&made).is_some_and(|it| it.outcome == RecoveredOutcome::Done)
+        && measured.told.get(&made).is_none_or(|it| it.outcome != RecoveredOutcome::Done)
     {
         return None;
     }

@@ -116,11 +116,14 @@ fn planned(world: &World, request: &Request) -> Plan {
 }
 
 fn recovers(plan: &Plan) -> Vec<&Recover> {
-    let of_step = |action| match action {
-        &Action::Recover(ref recover) => Some(recover.as_ref()),
+    plan.steps.iter().filter_map(|step| recover_of(&step.action)).collect()
+}
+
+fn recover_of(action: &Action) -> Option<&Recover> {
+    match action {
+        Action::Recover(recover) => Some(recover),
         _ => None,
-    };
-    plan.steps.iter().filter_map(|step| of_step(&step.action)).collect()
+    }
 }
 
 fn works(plan: &Plan) -> Vec<String> {

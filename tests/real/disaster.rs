@@ -42,7 +42,8 @@ const PLAYBOOK: &str = r#"
   gather_facts: false
   tasks:
     - name: Install MariaDB and InfluxDB
-      shell: apt-get install --yes --no-download /srv/packages/*.deb
+      # The first time some come before what they need to be unpacked.
+      shell: dpkg -i --skip-same-version /srv/packages/*.deb || dpkg -i --skip-same-version /srv/packages/*.deb
       args: { creates: /usr/sbin/mariadbd }
       environment: { DEBIAN_FRONTEND: noninteractive }
     - name: Let the backup server reach MariaDB
@@ -119,7 +120,7 @@ impl Site {
     fn fill_the_safe(&self) {
         let made = backstay::keys::identity::generate(jiff::Timestamp::now());
         secret(&self.path("safe/identity.txt"), &made.file);
-        fs::write(self.path("safe/recipient"), made.recipient.to_string()).unwrap();
+        fs::write(self.path("safe/recipient"), &made.recipient).unwrap();
         secret(&self.path("safe/password"), PASSWORD);
         run(Command::new("ssh-keygen").args([
             "-q",

@@ -169,7 +169,9 @@ mod tests {
                 subject: RecoverySubject::Vm(name.parse().unwrap()),
                 run: jiff::Timestamp::from_second(run).unwrap(),
                 parts: 2,
+                terms: Default::default(),
                 step: 1,
+                digest: String::new(),
                 stage: RecoveryStage::Machines,
                 work: work(name.parse().unwrap()),
             }))
