@@ -352,6 +352,7 @@ async fn capture_once(dir: &Path, arguments: &[String]) {
         expected: None,
         now,
         stall: STALL,
+        spool: None,
     };
     let source = FileSource(dir.join("stream"));
     let means =

@@ -115,6 +115,7 @@ async fn bundle(mirror: &Mirror, known: Option<Tips>) -> (Captured, Vec<u8>) {
         base_started: None,
         continues: None,
         stall: Duration::from_secs(60),
+        spool: None,
     };
     let mut sink = Memory::default();
     let source = GitSource::new(mirror.path().to_owned(), known);

@@ -44,6 +44,7 @@ mod trace;
 mod validate;
 mod verify;
 mod wake;
+mod wal;
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -142,6 +143,8 @@ enum Command {
     Approve(approve::Approve),
     Kit(kit::Kit),
     Hook(hook::Hook),
+    WalPush(wal::WalPush),
+    WalFetch(wal::WalFetch),
     Wake(wake::Wake),
     Schema(schema::Schema),
     Completions(completions::Completions),
@@ -191,6 +194,8 @@ fn run_command(command: Command, choice: Choice<'_>, terminal: &Terminal) -> any
         Command::Approve(command) => command.run(&choice.one()?, terminal),
         Command::Kit(command) => command.run(&choice.one()?, terminal),
         Command::Hook(command) => command.run(choice, terminal),
+        Command::WalPush(command) => command.run(&choice.one()?, terminal),
+        Command::WalFetch(command) => command.run(&choice.one()?),
         Command::Wake(command) => command.run(choice, terminal),
         Command::Schema(command) => command.run(terminal),
         Command::Completions(command) => command.run(terminal),

@@ -51,6 +51,8 @@ pub struct Config {
     pub sandboxes: PathBuf,
     /// How much is done at a time.
     pub bounds: Bounds,
+    /// How logs are read as they are written.
+    pub readers: Readers,
     /// What a commit may make this host do.
     pub allow: Allow,
 }
@@ -103,6 +105,28 @@ pub struct Bounds {
     pub per_store: Option<usize>,
 }
 
+/// How logs are read as they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// They are.
+    On {
+        /// The most that is kept of one backup's log until every store has it, bytes.
+        max_spool: u64,
+    },
+    /// They are captured at their slots only.
+    Off,
+}
+
+impl Readers {
+    /// The most that is kept of one backup's log; `None` where nothing is read ahead.
+    pub fn most(self) -> Option<u64> {
+        match self {
+            Readers::On { max_spool } => Some(max_spool),
+            Readers::Off => None,
+        }
+    }
+}
+
 /// A configuration that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -131,6 +155,8 @@ pub enum ConfigError {
 const DEFAULT_POLL: Duration = Duration::from_secs(60);
 /// The branch that is desired unless the configuration says otherwise.
 const DEFAULT_BRANCH: &str = "main";
+/// See [`Readers`].
+const DEFAULT_SPOOL: u64 = 10 << 30;
 /// See [`Allow::delete_share`].
 const DEFAULT_DELETE_SHARE: f64 = 0.5;
 
@@ -229,12 +255,22 @@ fn lower(mirror: schema::Config, url: RepoUrl, folder: &Path, file: PathBuf) -> 
         },
         schedules: schedules::schedules_of(mirror.schedules.unwrap_or_default(), folder),
         bounds: bounds_of(&mirror.bounds.unwrap_or_default()),
+        readers: readers_of(&mirror.readers.unwrap_or_default()),
         allow: allow_of(mirror.allow.unwrap_or_default(), folder)?,
     })
 }
 
 fn bounds_of(mirror: &schema::Bounds) -> Bounds {
     Bounds { steps: mirror.steps.map(usize::from), per_store: mirror.per_store.map(usize::from) }
+}
+
+fn readers_of(mirror: &schema::Readers) -> Readers {
+    match mirror.enabled {
+        Some(false) => Readers::Off,
+        Some(true) | None => {
+            Readers::On { max_spool: mirror.max_spool.as_ref().map_or(DEFAULT_SPOOL, |size| size.0.0) }
+        }
+    }
 }
 
 fn webhooks_of(mirror: schema::Webhooks, folder: &Path) -> Option<BTreeMap<Forge, HostSecret>> {
@@ -359,6 +395,8 @@ user = "backstay"
 on_failure = "alert@%n.service"
 [bounds]
 steps = 4
+[readers]
+max_spool = "2GiB"
 [allow]
 read = ["/srv", "/etc/ansible"]
 write = ["/srv/restore"]
@@ -399,6 +437,7 @@ delete_share = 0.25
         let on_failure = Some("alert@%n.service".to_owned());
         assert_eq!(config.schedules, Schedules::Systemd { host, on_failure });
         assert_eq!(config.bounds, Bounds { steps: Some(4), per_store: None });
+        assert_eq!(config.readers, Readers::On { max_spool: 2 << 30 });
         assert_eq!(config.keys.trusted.len(), 1);
         assert_eq!(config.allow.read, [PathBuf::from("/srv"), PathBuf::from("/etc/ansible")]);
         assert_eq!(config.allow.secrets[1].secret, Allowed::Variable("OFFSITE".to_owned()));
@@ -411,6 +450,10 @@ delete_share = 0.25
         let config = parse("state_dir = \"/s\"\nrepo.url = \"/r\"\nkeys.dir = \"/k\"\n").unwrap();
         assert_eq!((config.repo.branch.as_str(), config.repo.path.as_str()), ("main", ""));
         assert_eq!((config.repo.poll, config.http), (DEFAULT_POLL, None));
+        assert_eq!(config.readers.most(), Some(DEFAULT_SPOOL));
+        let off =
+            parse("state_dir = \"/s\"\nrepo.url = \"/r\"\nkeys.dir = \"/k\"\nreaders.enabled = false\n");
+        assert_eq!(off.unwrap().readers.most(), None);
         assert_eq!(config.allow, allow_of(schema::Allow::default(), Path::new("/")).unwrap());
         assert!(
             config.allow.read.is_empty() && config.allow.secrets.is_empty() && config.allow.run.is_empty()

@@ -24,6 +24,7 @@ use crate::{
     apply::executor::{Halt, Listener},
     observe::Freshness,
     plan::manual,
+    readers::Readers,
     reconcile::{Ask, Controller, Keep as Kept, Line, OpenError, Pass, PassError, Reply, Terms, Wanted},
     spec::names::FleetName,
     state::StateError,
@@ -105,7 +106,10 @@ async fn run_by(
     let queue = Queue::new(Pace::default(), Instant::now());
     let (tell, rounds) = mpsc::unbounded_channel();
     let line = Arc::new(Line::telling(tell));
-    let mut run = Run { open, controller, audience, board, queue, line, rounds, latest: None, pass: None };
+    let told = board.clone();
+    let readers = Readers::new(Arc::new(move |backup, reader| told.reads(backup, reader)));
+    let mut run =
+        Run { open, controller, audience, board, queue, line, rounds, readers, latest: None, pass: None };
     let ended = run.until_stopped(events).await;
     page.stop.cancel();
     Ok(ended)
@@ -161,6 +165,8 @@ struct Run {
     /// What a pass under way, or else the next one, is to hear.
     line: Arc<Line>,
     rounds: mpsc::UnboundedReceiver<Result<Pass, PassError>>,
+    /// What reads logs as they are written.
+    readers: Readers,
     /// The last round of the pass under way.
     latest: Option<Pass>,
     pass: Option<Running>,
@@ -269,11 +275,18 @@ impl Run {
         self.board.shows(shown, self.controller.now());
         match result {
             Ok(pass) => {
+                self.follow(&pass);
                 self.close(pass.looks);
                 self.latest = Some(pass);
             }
             Err(_) => self.audience.passed(&result),
         }
+    }
+
+    /// Has those logs read as they are written for which the revision in force says so.
+    fn follow(&mut self, pass: &Pass) {
+        let means = self.controller.readers();
+        self.readers.follow(&pass.readers, &means);
     }
 
     /// Tells the audience of what came of earlier looks than the one of this number.
@@ -290,6 +303,9 @@ impl Run {
         }
         self.close(result.as_ref().map_or(0, |pass| pass.looks));
         self.latest = None;
+        if let Ok(pass) = &result {
+            self.follow(pass);
+        }
         self.audience.passed(&result);
         self.heed_failures(&result);
         let Some(Running { began, failed, .. }) = self.pass.take() else { return };
@@ -319,8 +335,9 @@ impl Run {
 
     /// Ends the pass under way, and cleans up after what it had begun.
     async fn stop(&mut self) {
+        self.pass.iter().for_each(|pass| pass.halt.stop.cancel());
+        self.readers.stop().await;
         let Some(mut pass) = self.pass.take() else { return };
-        pass.halt.stop.cancel();
         if let Err(error) = (&mut pass.task).await {
             tracing::error!(%error, "the pass under way ended badly; the next one cleans up after it");
         }

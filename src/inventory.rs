@@ -4,6 +4,7 @@ mod chronicle;
 mod drills;
 mod kept_log;
 mod lineage;
+mod log_reader;
 mod machines;
 mod made;
 mod recoveries;
@@ -33,6 +34,7 @@ pub use chronicle::{Chronicle, Healed, InForce, Ruling};
 pub use drills::DrillHistory;
 pub use kept_log::{KeptLog, LogRisk, LogSeen, WalStatus};
 pub use lineage::lineage;
+pub use log_reader::{LogReader, ReaderState};
 pub use machines::{Machine, MachineAddress, Running};
 pub use made::{Made, MirrorMade, StoreMade};
 pub use recoveries::{RecoveryHistory, RecoveryRun};
@@ -97,6 +99,8 @@ pub struct Inventory {
     pub made: Made,
     /// What servers keep of their logs until that is captured.
     pub kept_logs: BTreeMap<BackupName, LogSeen>,
+    /// How the readers of logs are that run on this host, or did, by the folders of their backups.
+    pub readers: BTreeMap<FolderName, LogReader>,
     /// Every declared machine.
     pub machines: BTreeMap<VmName, Observed<Machine>>,
 }

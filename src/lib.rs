@@ -54,6 +54,7 @@ pub mod stores;
 
 // Shell: drives the core and the drivers.
 pub mod apply;
+pub mod archive;
 pub mod chance;
 pub mod clock;
 pub mod committed;
@@ -66,6 +67,7 @@ pub mod keys;
 pub mod kit;
 pub mod observe;
 pub mod progress;
+pub mod readers;
 pub mod reconcile;
 pub mod records;
 pub mod render;

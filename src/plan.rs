@@ -22,6 +22,7 @@ mod machines;
 pub mod manual;
 mod orphans;
 pub mod part;
+pub mod readers;
 pub mod recovery;
 pub mod restore;
 mod retention;

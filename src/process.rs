@@ -79,6 +79,8 @@ enum Output {
 #[derive(Debug)]
 pub struct Program {
     path: PathBuf,
+    /// What it is called, where another program starts it.
+    called: Option<String>,
     arguments: Vec<OsString>,
     environment: BTreeMap<OsString, OsString>,
     folder: Option<PathBuf>,
@@ -96,6 +98,7 @@ impl Program {
         let inherited = INHERITED.iter().filter_map(|name| Some(((*name).into(), env::var_os(name)?)));
         Self {
             path: path.into(),
+            called: None,
             arguments: Vec::new(),
             environment: inherited.collect(),
             folder: None,
@@ -170,6 +173,21 @@ impl Program {
         self
     }
 
+    /// Has the program end at once when this process does, also where that is killed and can't end it: for programs that have no
+    /// end of their own. Of what the program itself started nothing is said.
+    ///
+    /// # Errors
+    /// [`ProcessError::Missing`] where the host has no `setpriv` (util-linux), by which that is done (prctl(2),
+    /// `PR_SET_PDEATHSIG`).
+    pub fn dies_with_us(mut self) -> Result<Self, ProcessError> {
+        let watcher = find(&["setpriv"], &search_path())?;
+        self.called = Some(self.name());
+        let path = std::mem::replace(&mut self.path, watcher);
+        let before = ["--pdeathsig", "KILL", "--"].map(OsString::from).into_iter().chain([path.into()]);
+        self.arguments.splice(0..0, before);
+        Ok(self)
+    }
+
     /// Has the program asked to end by SIGINT, as from a keyboard: for programs whose helpers must live until they have ended.
     pub fn interrupted(mut self) -> Self {
         self.ending = Ending::Interrupted;
@@ -221,6 +239,9 @@ impl Program {
     }
 
     fn name(&self) -> String {
+        if let Some(called) = &self.called {
+            return called.clone();
+        }
         self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy().into_owned()
     }
 

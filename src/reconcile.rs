@@ -9,6 +9,7 @@ mod ask;
 mod departed;
 pub mod desired;
 mod events;
+mod fetch_wal;
 mod hand;
 mod in_force;
 mod line;
@@ -62,6 +63,7 @@ use crate::{
         heal,
         manual::{self, CannotCapture},
         part::Part,
+        readers,
         recovery::{self, CannotRecover},
         restore::{self, CannotRestore},
         verify,
@@ -75,6 +77,7 @@ pub use approve::{ApproveError, ApprovePlanError, Approved, PlanApprovals, Word}
 pub use ask::{Ask, Keep, Terms};
 pub use departed::Departure;
 use desired::{Desired, NothingInForce};
+pub use fetch_wal::{FetchError, Fetched as FetchedFile};
 use hand::Hand;
 use line::News;
 pub use line::{Line, Reply, Wanted};
@@ -254,6 +257,16 @@ impl Controller {
     /// What it goes by.
     pub fn clock(&self) -> Arc<dyn Clock> {
         self.clock.clone()
+    }
+
+    /// What its readers of logs work with.
+    pub fn readers(&self) -> crate::readers::Means {
+        crate::readers::Means {
+            drivers: self.drivers.clone(),
+            clock: self.clock.clone(),
+            spools: self.state.readers(),
+            most: self.config.readers.most(),
+        }
     }
 
     /// The time that it goes by.
@@ -438,7 +451,8 @@ impl Controller {
         let revisions = self.revisions(desired);
         let status = Status::of(spec, inventory, &limits, left, revisions, now);
         let next_due = plan::next_due(spec, inventory, &limits, now);
-        Pass::of(begun, desired, status, next_due)
+        let readers = readers::readers(spec, inventory, &limits, now);
+        Pass::of(begun, desired, status, readers, next_due)
     }
 }
 

@@ -18,6 +18,7 @@ pub mod postgres;
 pub mod redis;
 pub mod s3;
 pub mod selection;
+mod spool;
 pub mod sqlite;
 mod two_clocks;
 
@@ -45,7 +46,9 @@ use crate::{
     spec::Part,
     stores::Class,
 };
+pub use entries::log_file;
 use selection::Selection;
+pub use spool::{ARCHIVE, Progress, Read, Reading, Witness, close_archive, open_archive};
 
 /// Data that can be captured as one stream of bytes and restored from it.
 ///
@@ -86,6 +89,17 @@ pub trait Source: Send + Sync {
     /// what is there now came of it.
     async fn goes_on_from(&self, _base: &Edge) -> Result<GoesOn, SourceError> {
         Ok(GoesOn::No("it has no increments of its own".to_owned()))
+    }
+
+    /// Reads the log as the server writes it into the reading's spool, from where the spool ends, until it is told to stop. Whatever
+    /// ends it before is an error. What it leaves behind proves itself: whoever takes it from there looks at all of it.
+    async fn read_log(&self, _reading: &Reading<'_>) -> Result<Read, SourceError> {
+        Err(SourceError::misplaced(&self.stream_name(), "nothing reads its log as it is written"))
+    }
+
+    /// Removes what a spool holds of the log up to `stored`, which every store of the backup has.
+    async fn trim_spool(&self, _spool: &Path, _stored: &Edge) -> Result<(), SourceError> {
+        Ok(())
     }
 
     /// Tells that every store of the backup has the log up to `stored`: the source may let go of it. Returns what it did, for
@@ -211,6 +225,8 @@ pub struct CaptureRequest<'a> {
     pub continues: Option<Edge>,
     /// Silence of a producer that counts as a failure.
     pub stall: Duration,
+    /// For logs: the folder in which a reader of this backup's log puts what it reads, whether there is one or not.
+    pub spool: Option<PathBuf>,
 }
 
 impl CaptureRequest<'_> {

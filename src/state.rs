@@ -121,6 +121,16 @@ impl StateDir {
         self.root.join("timetable")
     }
 
+    /// What readers of logs have read ahead, a folder for each backup.
+    pub fn readers(&self) -> PathBuf {
+        Self::readers_in(&self.root)
+    }
+
+    /// The same, of a state directory that is not to be made where it is missing.
+    pub fn readers_in(root: &Path) -> PathBuf {
+        root.join("readers")
+    }
+
     /// Where a running controller takes requests.
     pub fn socket(&self) -> PathBuf {
         Self::socket_in(&self.root)

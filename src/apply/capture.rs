@@ -19,7 +19,7 @@ mod sink;
 mod trail;
 mod written;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -65,6 +65,8 @@ pub struct CaptureOrder {
     pub now: Timestamp,
     /// Silence of a producer that counts as a failure.
     pub stall: Duration,
+    /// The folder of the backup's reader of logs, whether there is one or not.
+    pub spool: Option<PathBuf>,
 }
 
 /// The [`CaptureOrder::stall`] of captures whose declaration says nothing of it.
@@ -200,6 +202,7 @@ async fn read_source(
         base_started: base.map(|base| base.manifest.started),
         continues: order.capture.continues.clone(),
         stall: order.stall,
+        spool: order.spool.clone(),
     };
     let captured = means.source.capture(&request, &mut sink).await;
     match (sink.state(), captured) {

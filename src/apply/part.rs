@@ -206,6 +206,7 @@ async fn pour(
         base_started: None,
         continues: None,
         stall: capture::STALL,
+        spool: None,
     };
     let (pieces, written) = mpsc::channel(WAITING);
     let take = async {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -45,6 +46,8 @@ pub struct World {
     pub stores: BTreeMap<StoreName, Result<Look, String>>,
     /// The prefixes of mirrors that this host allows.
     pub mirrors: Vec<String>,
+    /// The folder in which readers of logs have theirs.
+    pub spools: PathBuf,
     /// Where sources and schedules come from.
     pub drivers: Arc<dyn Registry>,
     /// The infra repo on this host.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::spec::{
     Recipient,
     schema::schema_of,
-    values::{Address, InnerPath, Length, LocalPath, SshKey, Text, Word},
+    values::{Address, InnerPath, Length, LocalPath, Size, SshKey, Text, Word},
 };
 
 pub(super) static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(schema_of::<Config>);
@@ -34,6 +34,8 @@ pub(super) struct Config {
     pub drills: Option<Drills>,
     /// How much is done at a time.
     pub bounds: Option<Bounds>,
+    /// How logs are read as they are written, by `backstay run`.
+    pub readers: Option<Readers>,
     /// What a commit may make this host do; everything else is refused.
     pub allow: Option<Allow>,
 }
@@ -86,6 +88,16 @@ pub(super) struct Bounds {
     /// Steps at a time that use one store. Default: 6; with several fleets in one process 4.
     #[schemars(range(min = 1, max = 1000))]
     pub per_store: Option<u16>,
+}
+
+/// How logs are read as they are written.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Readers {
+    /// Whether they are. Default: `true`.
+    pub enabled: Option<bool>,
+    /// The most that is kept in `state_dir` of one backup's log until every store has it. Default: `10GiB`.
+    pub max_spool: Option<Text<Size>>,
 }
 
 /// The infra repo.

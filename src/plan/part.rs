@@ -114,6 +114,10 @@ impl Part {
                 let ours = whole.kept_logs.iter().filter(|(name, _)| self.has(name));
                 ours.map(|(name, seen)| (name.clone(), seen.clone())).collect()
             },
+            readers: {
+                let ours = whole.readers.iter().filter(|(folder, _)| self.has(&moved.backup(folder)));
+                ours.map(|(folder, reader)| (folder.clone(), reader.clone())).collect()
+            },
             machines: BTreeMap::new(),
         }
     }

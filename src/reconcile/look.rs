@@ -8,13 +8,14 @@ use crate::{
         push::{PushError, PushMirror},
         revision,
     },
-    inventory::Interrupted,
+    inventory::{Interrupted, LogReader},
     observe::{Freshness, InfraSight, Sight, machines, observe, seen::Seen, stores::Look},
     provisioners::Provisioner,
+    readers,
     sources::Source,
     spec::{
         Spec,
-        names::{BackupName, StoreName, VmName},
+        names::{BackupName, FolderName, StoreName, VmName},
     },
     state::{Before, StateError},
     templates::Templates,
@@ -62,6 +63,15 @@ impl Controller {
             logs: self.logs(spec).await,
         };
         *seen = observe(&sight, std::mem::take(seen), freshness, self.clock.now()).await;
+        seen.inventory.readers = self.seen_readers();
+    }
+
+    /// How the readers of logs are, where this host is to have any.
+    pub(super) fn seen_readers(&self) -> BTreeMap<FolderName, LogReader> {
+        match self.config.readers.most() {
+            Some(_) => readers::seen(&self.state.readers()),
+            None => BTreeMap::new(),
+        }
     }
 
     /// Sources whose servers keep their logs for us.

@@ -10,7 +10,7 @@ use crate::{
     apply::executor::Outcome,
     diagnostic::Diagnostic,
     git::Revision,
-    plan::{Action, Plan, Step, StepId},
+    plan::{Action, Plan, Step, StepId, readers::Readers},
     status::{Overall, Status},
     stores::Class,
 };
@@ -47,6 +47,8 @@ pub struct Pass {
     pub status: Status,
     /// The next moment at which time alone gives a pass something to do.
     pub next_due: Option<Timestamp>,
+    /// Which logs are to be read as they are written.
+    pub readers: Readers,
     /// How often it has looked anew. Of rounds with the same number the last one tells all that the others told.
     pub looks: u32,
 }
@@ -125,7 +127,13 @@ impl Pass {
     }
 
     /// The pass that came of what was begun.
-    pub(super) fn of(begun: Begun, desired: &Desired, status: Status, next_due: Option<Timestamp>) -> Self {
+    pub(super) fn of(
+        begun: Begun,
+        desired: &Desired,
+        status: Status,
+        readers: Readers,
+        next_due: Option<Timestamp>,
+    ) -> Self {
         let Begun { extent, unreachable, plan, outcomes, unrecorded, looks, .. } = begun;
         Self {
             extent,
@@ -138,6 +146,7 @@ impl Pass {
             unrecorded,
             status,
             next_due,
+            readers,
             looks,
         }
     }

@@ -23,6 +23,7 @@ use crate::{
         executor::Effects,
         world::{Announcements, World},
     },
+    archive,
     artifact::record::Event,
     git::stored::StoredTips,
     inventory::{Interrupted, Inventory, Observed, StoreInventory},
@@ -81,6 +82,9 @@ impl Controller {
         };
         let desired = UnderWay::meanwhile(&mut pass.execution, self.desired()).await?;
         self.keep_in_force(&desired)?;
+        for fault in archive::keep(&self.state.readers(), &desired.spec) {
+            tracing::error!(%fault, "a server's log is not archived here");
+        }
         if let Some(before) = pass.desired.clone().filter(|before| before.revision.id != desired.revision.id)
         {
             pass.withdraw();
@@ -267,6 +271,7 @@ impl Controller {
             deletions: Announcements::of(plan, &desired.spec.moved),
             stores: self.looks(&desired.spec).await,
             mirrors: self.config.allow.mirrors.clone(),
+            spools: self.state.readers(),
             drivers: self.drivers.clone(),
             mirror: self.mirror.clone(),
             tips: StoredTips::new(self.state.root()),

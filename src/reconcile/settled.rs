@@ -9,8 +9,9 @@ use super::{
     under_way::UnderWay,
 };
 use crate::{
+    inventory::{LogReader, ReaderState},
     observe::{Freshness, armed},
-    spec::names::StoreName,
+    spec::names::{FolderName, StoreName},
     status::Status,
 };
 
@@ -76,6 +77,9 @@ impl Controller {
             return false;
         }
         let seen = self.seen.lock().await;
+        if !is_unchanged(&self.seen_readers(), &seen.inventory.readers) {
+            return false;
+        }
         let scheduler = self.drivers.scheduler(&settled.desired.spec.fleet);
         seen.is_all_fresh(freshness, now)
             && seen.listing_times() == settled.listed
@@ -94,6 +98,13 @@ impl Controller {
         });
         *lock(&self.settled) = settled.filter(|_| matches!(ask, Ask::Everything));
     }
+}
+
+/// Whether readers are as they were, and all of them read: of one that does not, time alone makes a condition.
+fn is_unchanged(now: &BTreeMap<FolderName, LogReader>, before: &BTreeMap<FolderName, LogReader>) -> bool {
+    let as_before =
+        |(one, before): (&LogReader, &LogReader)| one.state == ReaderState::Up && one.stands_as(before);
+    now.keys().eq(before.keys()) && now.values().zip(before.values()).all(as_before)
 }
 
 /// When the first objective that holds is breached unless something is done.

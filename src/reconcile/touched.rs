@@ -11,7 +11,7 @@ use super::{
 use crate::{
     inventory::Inventory,
     observe::seen::Seen,
-    plan::{self, Plan, part::Part},
+    plan::{self, Plan, part::Part, readers::readers},
     status::{Status, StoreState},
 };
 
@@ -96,6 +96,8 @@ impl Controller {
         let of_part = Status::of(&spec, &inventory, &limits, left, self.revisions(desired), now);
         let next_due = plan::next_due(&spec, &inventory, &limits, now);
         let next_due = next_due.into_iter().chain(before.pass.next_due).min();
-        Pass::of(begun, desired, of_part.beside(&before.pass.status, part), next_due)
+        // Whom a reader is for, all that is declared says.
+        let readers = readers(&desired.spec, &seen.inventory, &self.limits(desired), now);
+        Pass::of(begun, desired, of_part.beside(&before.pass.status, part), readers, next_due)
     }
 }

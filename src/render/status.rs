@@ -8,7 +8,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use super::{Palette, WIDEST, bytes, duration, moment, short_revision, told};
 use crate::{
     artifact::drill::Drilled,
-    inventory::{Machine, Observed},
+    inventory::{LogReader, Machine, Observed, ReaderState},
     plan::due::SlotState,
     spec::names::{BackupName, DrillName, StoreName},
     status::{
@@ -75,12 +75,31 @@ fn moments(out: &mut String, backup: &BackupStatus, zone: &TimeZone) {
         let _ =
             writeln!(out, "log that its server keeps: {} {limit}, by slot {}", bytes(kept.bytes), kept.slot);
     }
+    if let Some(reader) = &backup.log_reader {
+        let _ = writeln!(out, "{}", reads(reader, zone));
+    }
     for schedule in &backup.schedules {
         if let Some(next) = schedule.next {
             let _ = writeln!(out, "next {}: {}", schedule.kind, moment(next, zone));
         }
     }
     out.push('\n');
+}
+
+/// How the log is read as it is written.
+fn reads(reader: &LogReader, zone: &TimeZone) -> String {
+    let spool = bytes(reader.spool_bytes);
+    match (reader.state, reader.complete) {
+        (ReaderState::Up, Some(at)) => {
+            format!("log read as it is written: all up to {}, {spool} in the spool", moment(at, zone))
+        }
+        (ReaderState::Up, None) => {
+            format!("log read as it is written: not all that there is yet, {spool} in the spool")
+        }
+        (ReaderState::Down | ReaderState::Full, _) => {
+            format!("log not read since {}, {spool} in the spool", moment(reader.since, zone))
+        }
+    }
 }
 
 fn heading(status: &Status, palette: Palette) -> String {

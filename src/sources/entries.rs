@@ -7,7 +7,7 @@ use std::{
 };
 
 use tar::{EntryType, Header};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::aside::Aside;
 
@@ -113,6 +113,31 @@ pub(super) async fn skip(stream: &mut (dyn AsyncRead + Send + Unpin), length: u6
     }
 }
 
+/// Writes the file of this name in the stream of a log to `to`, and reads no further; tells whether there is one.
+///
+/// # Errors
+/// Where the stream fails or is no log's, or `to` can't be written.
+pub async fn log_file(
+    stream: &mut (dyn AsyncRead + Send + Unpin),
+    name: &str,
+    to: &mut (dyn AsyncWrite + Send + Unpin),
+) -> io::Result<bool> {
+    let broken = |error: EntryError| match error {
+        EntryError::Stream(error) => error,
+        other => io::Error::new(io::ErrorKind::InvalidData, other.to_string()),
+    };
+    while let Some(entry) = Entry::read(stream).await.map_err(broken)? {
+        if entry.name != name {
+            skip(stream, entry.size + entry.padding() as u64).await.map_err(broken)?;
+            continue;
+        }
+        let copied = tokio::io::copy(&mut stream.take(entry.size), to).await?;
+        to.flush().await?;
+        return if copied == entry.size { Ok(true) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+    }
+    Ok(false)
+}
+
 /// Whether a name is one of a file in a folder, and no option.
 pub(super) fn is_plain(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
@@ -125,6 +150,24 @@ pub(super) fn is_plain(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn one_file_is_taken_out_of_a_log() {
+        let mut log = Vec::new();
+        for (name, content) in [("one", &b"first"[..]), ("two", &[7; 600])] {
+            let entry = Entry { name: name.to_owned(), size: content.len() as u64 };
+            log.extend(entry.header().unwrap());
+            log.extend(content);
+            log.resize(log.len() + entry.padding(), 0);
+        }
+        log.extend(END);
+        let mut taken = Vec::new();
+        assert!(log_file(&mut log.as_slice(), "two", &mut taken).await.unwrap());
+        assert_eq!(taken, [7; 600]);
+        assert!(!log_file(&mut log.as_slice(), "three", &mut Vec::new()).await.unwrap());
+        assert!(log_file(&mut &log[..1300], "two", &mut Vec::new()).await.is_err(), "it is cut short");
+        assert!(log_file(&mut &b"nothing"[..], "two", &mut Vec::new()).await.is_err());
+    }
 
     #[tokio::test]
     async fn entries_are_read_back_and_nothing_but_plain_names_is() {

@@ -5,6 +5,7 @@
 //! view (the moment of the dump, and a session that sees it) · dump (the stream) · marks (what its text proves)
 //! rows (statements whose borders a change does not move) · load (the way back) · physical (the files, and their way back)
 //! binlog (the log) · purge (what of it may go) · replay (its way back) · accounts (what of that is about them)
+//! reader (the log as it is written) · ahead (what a reader has) · walk (how far that is whole)
 //! ```
 //!
 //! The dump reads in one transaction. The rows of each table are counted by a second session, whose transaction is
@@ -13,6 +14,7 @@
 
 mod access;
 mod accounts;
+mod ahead;
 mod binlog;
 mod dump;
 mod events;
@@ -24,18 +26,21 @@ mod needs;
 mod physical;
 mod programs;
 mod purge;
+mod reader;
 mod replay;
 mod rows;
 mod session;
 mod view;
+mod walk;
 
-use std::{collections::BTreeSet, ffi::OsString, time::Duration};
+use std::{collections::BTreeSet, ffi::OsString, path::Path, time::Duration};
 
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{
-    CaptureRequest, Captured, GoesOn, Holds, Lack, Place, Probe, Replay, Restored, Sink, Source, SourceError,
+    CaptureRequest, Captured, GoesOn, Holds, Lack, Place, Probe, Read, Reading, Replay, Restored, Sink,
+    Source, SourceError,
 };
 use crate::{
     artifact::{
@@ -275,6 +280,17 @@ impl Source for MysqlSource {
         };
         let asked = async { physical::goes_on_from(&self.access().await?, data_dir, base).await };
         asked.await.map_err(|failure| failure.explain("look into the files of", self.subject()))
+    }
+
+    async fn read_log(&self, reading: &Reading<'_>) -> Result<Read, SourceError> {
+        let read = async { reader::read(&self.access().await?, reading).await };
+        read.await.map_err(|failure| failure.explain("read the log of", self.subject()))
+    }
+
+    async fn trim_spool(&self, spool: &Path, stored: &Edge) -> Result<(), SourceError> {
+        let (spool, stored) = (spool.to_owned(), stored.clone());
+        let trimmed = reader::blocking(move || ahead::trim(&spool, &stored).map_err(reader::unusable)).await;
+        trimmed.map_err(|failure| failure.explain("trim the spool of", self.subject()))
     }
 
     async fn log_is_stored(&self, stored: &Edge) -> Result<String, SourceError> {

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::{
-    Drill, DrillSubject, MysqlMethod, PostgresMethod, Recovery, RecoveryAction, Source, Spec, StorePlace,
-    Unmakeable,
+    Drill, DrillSubject, LogFrom, MysqlMethod, PostgresMethod, Recovery, RecoveryAction, Source, Spec,
+    StorePlace, Unmakeable,
     names::{BackupName, DrillName, RecoveryName, StoreName, VmName},
 };
 use crate::artifact::Kind;
@@ -158,7 +158,17 @@ impl Source {
 
     /// Whether the server keeps its log for us until it is captured.
     pub fn has_slot(&self) -> bool {
-        matches!(self, Source::Postgres(postgres) if postgres.method != PostgresMethod::Logical)
+        matches!(self, Source::Postgres(it) if matches!(it.method, PostgresMethod::Physical { log: LogFrom::Slot(_), .. }))
+    }
+
+    /// Whether the server archives its log for us.
+    pub fn has_archive(&self) -> bool {
+        matches!(self, Source::Postgres(it) if matches!(it.method, PostgresMethod::Physical { log: LogFrom::Archive, .. }))
+    }
+
+    /// Whether its log can be read as it is written.
+    pub fn has_readable_log(&self) -> bool {
+        self.has_slot() || matches!(self, Source::Mysql(_))
     }
 
     /// Whether increments hold only what changed since the data that they build on, so that a restore of one requires that

@@ -113,11 +113,20 @@ pub enum PostgresMethod {
     Logical,
     /// The files of the whole cluster.
     Physical {
-        /// What keeps its log on the server until it is captured.
-        slot: SlotName,
+        /// How its log comes.
+        log: LogFrom,
         /// Where the server keeps its files on the controller's host, if it is that host's: what a restore in place replaces.
         data_dir: Option<PathBuf>,
     },
+}
+
+/// How the log of a PostgreSQL cluster comes to its captures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogFrom {
+    /// It is received from the server, on which this slot keeps it until it is stored.
+    Slot(SlotName),
+    /// The server archives it, by `backstay wal-push`.
+    Archive,
 }
 
 /// InfluxDB 1.x.

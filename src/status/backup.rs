@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     artifact::{ArtifactId, Depth, Kind},
-    inventory::{KeptLog, StoredArtifact, StoredBackup, Stretch, Window, stretches, windows},
+    inventory::{KeptLog, LogReader, StoredArtifact, StoredBackup, Stretch, Window, stretches, windows},
     plan::{
         Action, Plan,
         due::{self, Dueness},
@@ -42,6 +42,9 @@ pub struct BackupStatus {
     /// What its server keeps of its log until that is captured, as far as that can be seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept_log: Option<KeptLog>,
+    /// The reader of its log, where one runs on this host or did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_reader: Option<LogReader>,
     /// How old that moment is, seconds.
     pub age_seconds: Option<i64>,
     /// The most data, in time, that may be lost; and whether that holds.
@@ -196,11 +199,19 @@ fn of(facts: &Facts<'_>, name: &BackupName, pending: &Pending<'_>) -> BackupStat
         rto_seconds: declared.and_then(|backup| backup.policy.rto).map(|rto| rto.as_secs()),
         newest,
         kept_log: facts.inventory.kept_logs.get(name).and_then(|seen| seen.found.known()?.clone()),
+        log_reader: declared.and_then(|backup| log_reader(facts, backup)),
         windows: stretches(reached.iter().map(|(_, window)| window)),
         schedules: declared.map(|backup| due::assess(facts, backup)).unwrap_or_default(),
         successes: successes(facts.now, &holdings),
         stores: stores(facts, name, pending),
     }
+}
+
+/// The reader of a log that is declared: what is left of another one says nothing.
+fn log_reader(facts: &Facts<'_>, backup: &Backup) -> Option<LogReader> {
+    let folder = facts.spec.moved.folder(&backup.name);
+    let is_read = backup.policy.schedules.contains_key(&Kind::Log) && backup.source.has_readable_log();
+    facts.inventory.readers.get(&folder).filter(|_| is_read).cloned()
 }
 
 /// The newest data, or the newest log that goes on from some without a gap.

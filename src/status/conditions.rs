@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
     words::{count, duration},
 };
 use crate::{
-    inventory::{KeptLog, LogRisk, Machine, Observed},
+    inventory::{KeptLog, LogRisk, Machine, Observed, ReaderState},
     plan::due::SlotState,
     spec::{
         approvals::FILE,
@@ -80,6 +81,8 @@ pub enum Concern {
     Overdue,
     /// What a server keeps of its log until that is captured goes, has gone, or may fill its disk.
     LogAtRisk,
+    /// A log is not read as it is written.
+    LogReaderDown,
     /// A slot of a drill has passed, and none was made.
     DrillOverdue,
     /// Something declared can't be done here.
@@ -129,6 +132,7 @@ impl Concern {
             | Concern::SlowRecovery
             | Concern::Overdue
             | Concern::LogAtRisk
+            | Concern::LogReaderDown
             | Concern::DrillOverdue
             | Concern::CannotRun
             | Concern::RtoAtRisk
@@ -166,6 +170,7 @@ impl Concern {
             Concern::SlowRecovery => "slow-recovery",
             Concern::Overdue => "overdue",
             Concern::LogAtRisk => "log-at-risk",
+            Concern::LogReaderDown => "log-reader-down",
             Concern::DrillOverdue => "drill-overdue",
             Concern::CannotRun => "cannot-run",
             Concern::RtoAtRisk => "rto-at-risk",
@@ -189,6 +194,7 @@ pub(super) fn of(status: &Status) -> Vec<Condition> {
     stores(status, &mut found);
     for (name, backup) in &status.backups {
         of_backup(name, backup, &mut found);
+        of_reader(name, backup, status.at, &mut found);
     }
     for (name, drill) in &status.drills {
         of_drill(name, drill, &mut found);
@@ -460,6 +466,30 @@ fn of_backup(name: &BackupName, backup: &BackupStatus, found: &mut Vec<Condition
         if stored.missing > 0 {
             say(Concern::CopiesMissing, format!("{store} lacks {}", count(stored.missing, "copy", "copies")));
         }
+    }
+}
+
+/// How long a reader may rest before that is worth saying, where no objective is shorter.
+const READERS_REST: Duration = Duration::from_secs(300);
+
+/// A reader that has not read for too long, or has no room.
+fn of_reader(name: &BackupName, backup: &BackupStatus, now: Timestamp, found: &mut Vec<Condition>) {
+    let Some(reader) = &backup.log_reader else { return };
+    let rpo = backup.objective.as_ref().map(|objective| Duration::from_secs(objective.seconds));
+    let patience = rpo.map_or(READERS_REST, |rpo| rpo.min(READERS_REST));
+    let rests = now.duration_since(reader.since).unsigned_abs();
+    let is_said = match reader.state {
+        ReaderState::Up => false,
+        ReaderState::Down => rests > patience,
+        ReaderState::Full => true,
+    };
+    if is_said {
+        let why = reader.why.as_deref().unwrap_or("nobody knows why");
+        let message = format!(
+            "its log has not been read as it is written since {:.0}: {why}; what is written since its last slot would go with its server",
+            reader.since
+        );
+        found.push(condition(Concern::LogReaderDown, format!("backup.{name}"), message));
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the loop last knew, for everybody to see.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -16,7 +17,7 @@ use prometheus_client::{
 };
 use serde::Serialize;
 
-use crate::status::Status;
+use crate::{inventory::LogReader, status::Status};
 
 /// Where the loop pins what it knows.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Board {
     /// A loop that began no pass for so long is stuck.
     patience: Duration,
     pinned: Mutex<Pinned>,
+    /// How the readers of logs are, by backup: they go on between passes.
+    readers: Mutex<BTreeMap<String, LogReader>>,
     durations: Histogram,
     looks: Family<Cause, Counter>,
 }
@@ -83,7 +86,22 @@ impl Board {
     pub fn new(patience: Duration) -> Self {
         // From 10 ms to some 12 hours.
         let durations = Histogram::new(exponential_buckets(0.01, 4.0, 12));
-        Self { patience, pinned: Mutex::default(), durations, looks: Family::default() }
+        let (pinned, readers, looks) = (Mutex::default(), Mutex::default(), Family::default());
+        Self { patience, pinned, readers, durations, looks }
+    }
+
+    /// How the reader of a backup's log is; `None` once it has none.
+    pub fn reads(&self, backup: &str, reader: Option<&LogReader>) {
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        match reader {
+            Some(reader) => drop(readers.insert(backup.to_owned(), reader.clone())),
+            None => drop(readers.remove(backup)),
+        }
+    }
+
+    /// How the readers of logs are, by backup.
+    pub(super) fn readers(&self) -> BTreeMap<String, LogReader> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A pass is begun for all of `causes`.

@@ -3,6 +3,8 @@
 mod recovery;
 mod several;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -13,7 +15,7 @@ use prometheus_client::{
 pub(super) use self::several::Several;
 use super::{Board, Webhooks};
 use crate::{
-    inventory::KeptLog,
+    inventory::{KeptLog, LogReader, ReaderState},
     plan::due::Dueness,
     spec::names::BackupName,
     status::{BackupStatus, Status},
@@ -76,6 +78,7 @@ pub(super) fn text(board: &Board, webhooks: &Webhooks, now: Timestamp) -> Result
     if let Some(status) = board.status() {
         register(&mut registry, &status, now);
     }
+    readers(&mut registry, &board.readers(), now);
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)
@@ -202,6 +205,27 @@ fn kept_logs<'a>(registry: &mut Registry, all: impl Iterator<Item = (&'a BackupN
     registry.register("postgres_slot_limit_bytes", "The most that it keeps", limits);
 }
 
+/// How the readers of logs are.
+fn readers(registry: &mut Registry, all: &BTreeMap<String, LogReader>, now: Timestamp) {
+    let family = Family::<Labels, Gauge>::default;
+    let (up, lags, bytes) = (family(), family(), family());
+    for (backup, reader) in all {
+        let labels = Labels { backup: Some(backup.clone()), ..Labels::default() };
+        up.get_or_create(&labels).set(i64::from(reader.state == ReaderState::Up));
+        bytes.get_or_create(&labels).set(i64::try_from(reader.spool_bytes).unwrap_or(i64::MAX));
+        if let Some(complete) = reader.complete {
+            lags.get_or_create(&labels).set(now.duration_since(complete).as_secs());
+        }
+    }
+    registry.register("log_reader_up", "Whether the log is read as it is written", up);
+    registry.register(
+        "log_reader_lag_seconds",
+        "How long ago the reader was last seen to have all that the server had",
+        lags,
+    );
+    registry.register("log_reader_spool_bytes", "What is read of the log and not in every store yet", bytes);
+}
+
 fn seconds_of(backup: &BackupStatus) -> impl Iterator<Item = (&'static str, u64)> {
     let rpo = backup.objective.as_ref().map(|objective| ("rpo", objective.seconds));
     rpo.into_iter().chain(backup.rto_seconds.map(|seconds| ("rto", seconds)))
@@ -268,6 +292,32 @@ fn interval(due: &Dueness) -> i64 {
 mod tests {
     use super::*;
     use crate::inventory::WalStatus;
+
+    #[test]
+    fn a_reader_is_up_or_not_and_its_lag_grows_with_time() {
+        let reader = |state, complete: Option<&str>| LogReader {
+            state,
+            since: Timestamp::UNIX_EPOCH,
+            why: None,
+            complete: complete.map(|at| at.parse().unwrap()),
+            seen: Timestamp::UNIX_EPOCH,
+            spool_bytes: 7,
+        };
+        let all = BTreeMap::from([
+            ("orders".to_owned(), reader(ReaderState::Up, Some("2026-11-20T10:00:00Z"))),
+            ("shop".to_owned(), reader(ReaderState::Down, None)),
+        ]);
+        let mut registry = Registry::with_prefix("backstay");
+        readers(&mut registry, &all, "2026-11-20T10:00:09Z".parse().unwrap());
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        let value = |line: &str| text.lines().find_map(|found| found.strip_prefix(line).map(str::to_owned));
+        let of = |what: &str, backup: &str| {
+            value(&format!("backstay_log_reader_{what}{{backup=\"{backup}\",store=\"\",kind=\"\"}} "))
+        };
+        assert_eq!((of("up", "orders"), of("up", "shop")), (Some("1".into()), Some("0".into())), "{text}");
+        assert_eq!((of("lag_seconds", "orders"), of("lag_seconds", "shop")), (Some("9".into()), None));
+    }
 
     #[test]
     fn a_slot_without_a_limit_has_none_in_the_metrics() {

@@ -78,6 +78,7 @@ pub fn request() -> CaptureRequest<'static> {
         base_started: None,
         continues: None,
         stall: Duration::from_secs(120),
+        spool: None,
     }
 }
 

@@ -258,7 +258,13 @@ fn logs_every_15_minutes_cannot_keep_an_rpo_of_15_minutes() {
 fn a_log_needs_data_that_it_can_go_on_from() {
     let policy = "[policy.nightly]\nfull = \"0 1 * * *\"\nlog = { every = \"5m\" }\n";
     let of = |source: &str| SOUND.replace("sqlite = { path = \"/srv/agama.db\" }", source) + policy;
-    let cases: [(&str, &[&str]); 13] = [
+    let cases: [(&str, &[&str]); 16] = [
+        ("postgres = { host = \"db\", method = \"physical\", log_from = \"archive\" }", &[]),
+        ("postgres = { host = \"db\", log_from = \"archive\" }", &["no-log", "log-from-without-log"]),
+        (
+            "postgres = { host = \"db\", method = \"physical\", log_from = \"archive\", slot = \"ours\" }",
+            &["slot-with-archive"],
+        ),
         ("mongodb = { host = \"db\" }", &[]),
         ("mongodb = { host = \"db\", databases = [\"a\"] }", &["log-of-some"]),
         ("postgres = { host = \"db\", method = \"physical\", data_dir = \"/srv/pg\" }", &[]),

@@ -260,6 +260,7 @@ impl World {
             interrupted: self.interrupted.clone(),
             made: self.made.clone(),
             kept_logs: self.kept_logs.clone(),
+            readers: BTreeMap::new(),
             machines: self.machines.clone(),
         }
     }

@@ -13,6 +13,7 @@ pub mod mongodb;
 pub mod moto;
 pub mod postgres;
 pub mod proxy;
+pub mod reader;
 pub mod redis;
 pub mod s3;
 pub mod sshd;

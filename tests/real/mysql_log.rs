@@ -19,7 +19,7 @@ use backstay::{
 };
 use jiff::Timestamp;
 
-fn till(server: &MariaDb) {
+pub fn till(server: &MariaDb) {
     server.sql(
         "CREATE DATABASE shop; CREATE TABLE shop.sale (id INT PRIMARY KEY AUTO_INCREMENT, what VARCHAR(20))",
     );
@@ -28,22 +28,22 @@ fn till(server: &MariaDb) {
     sell(server, "before the dump");
 }
 
-fn sell(server: &MariaDb, what: &str) {
+pub fn sell(server: &MariaDb, what: &str) {
     server.sql(&format!("INSERT INTO shop.sale (what) VALUES ('{what}')"));
 }
 
-fn sold(server: &MariaDb) -> String {
+pub fn sold(server: &MariaDb) -> String {
     server.sql("SELECT GROUP_CONCAT(what ORDER BY id) FROM shop.sale")
 }
 
-fn end(captured: &Captured) -> Edge {
+pub fn end(captured: &Captured) -> Edge {
     match &captured.moment {
         Moment::At { time, position } => Edge { time: *time, position: position.clone().unwrap() },
         Moment::Window { until, .. } => until.clone(),
     }
 }
 
-fn from(captured: &Captured) -> &Edge {
+pub fn from(captured: &Captured) -> &Edge {
     match &captured.moment {
         Moment::Window { from, .. } => from,
         Moment::At { .. } => panic!("no window"),
@@ -57,7 +57,7 @@ async fn log(source: &dyn Source, continues: Edge) -> (Vec<u8>, Captured) {
     (sink.stream(), captured)
 }
 
-async fn replayed(server: &MariaDb, stream: &[u8], place: &Place, replay: &Replay) {
+pub async fn replayed(server: &MariaDb, stream: &[u8], place: &Place, replay: &Replay) {
     let mut stream = stream;
     server.root(&[]).replay(&mut stream, place, replay).await.expect("the log is replayed");
     assert!(stream.is_empty(), "its stream is read to the end");

@@ -58,14 +58,14 @@ pub fn end(captured: &Captured) -> Edge {
     }
 }
 
-fn from(captured: &Captured) -> &Edge {
+pub fn from(captured: &Captured) -> &Edge {
     match &captured.moment {
         Moment::Window { from, .. } => from,
         Moment::At { .. } => panic!("no window"),
     }
 }
 
-fn asked(continues: Edge) -> CaptureRequest<'static> {
+pub fn asked(continues: Edge) -> CaptureRequest<'static> {
     CaptureRequest { kind: Kind::Log, continues: Some(continues), ..request() }
 }
 
@@ -76,7 +76,7 @@ pub async fn log(source: &dyn Source, continues: Edge) -> (Vec<u8>, Captured) {
 }
 
 /// The base and the logs that follow it, restored to a folder up to `until`, and a server started on it.
-async fn brought_back(
+pub async fn brought_back(
     source: &dyn Source,
     base: &(Collected, Captured),
     logs: &[Vec<u8>],
@@ -378,7 +378,7 @@ async fn a_receiver_that_is_silent_is_stopped() {
 }
 
 /// Writes so many whole segments of 16 MiB.
-fn write_segments(server: &Postgres, number: usize) {
+pub fn write_segments(server: &Postgres, number: usize) {
     for _ in 0..number {
         server.sql("postgres", "SELECT pg_logical_emit_message(false, 'x', repeat('x', 15000000))");
         server.sql("postgres", "SELECT pg_switch_wal()");

@@ -115,6 +115,7 @@ impl World {
             expected: self.length_before(capture).await,
             now: self.clock.now(),
             stall: capture::STALL,
+            spool: Some(self.spools.join(self.spec.moved.folder(&capture.backup).as_str())),
         })
     }
 
@@ -149,6 +150,10 @@ impl World {
         let folder = self.spec.moved.folder(&capture.backup);
         let stored: Option<Vec<_>> = declared.stores.iter().map(|store| self.seen(store, &folder)).collect();
         let edge = logged_everywhere(&stored?, self.clock.now())?;
+        if let Err(error) = source.trim_spool(&self.spools.join(folder.as_str()), &edge).await {
+            // It is tried again with every log; what is there too long is told when the spool is full.
+            tracing::warn!(backup = %capture.backup, %error, "what every store has is still in the spool");
+        }
         match source.log_is_stored(&edge).await {
             Ok(did) => Some(did).filter(|did| !did.is_empty()),
             Err(error) => Some(format!("warning: {error}")),

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::{Change, Draft, Weight, words};
 use crate::spec::{
-    BinaryLogs, Dynamodb, Etcd, Mysql, MysqlMethod, PostgresMethod, Redis, S3, SecretRef, Server, Sftp,
-    Source, StorePlace, Tls,
+    BinaryLogs, Dynamodb, Etcd, LogFrom, Mysql, MysqlMethod, PostgresMethod, Redis, S3, SecretRef, Server,
+    Sftp, Source, StorePlace, Tls,
 };
 
 /// The keys of a declared place or source and their values, and the secrets that it refers to.
@@ -85,9 +85,12 @@ pub fn source(source: &Source) -> Traits {
             let mut traits = server(&postgres.server);
             match &postgres.method {
                 PostgresMethod::Logical => traits.values.push(("method", words::plain("logical"))),
-                PostgresMethod::Physical { slot, data_dir } => {
+                PostgresMethod::Physical { log, data_dir } => {
                     traits.values.push(("method", words::plain("physical")));
-                    traits.values.push(("slot", words::plain(slot.as_str())));
+                    traits.values.push(match log {
+                        LogFrom::Slot(slot) => ("slot", words::plain(slot.as_str())),
+                        LogFrom::Archive => ("log_from", words::plain("archive")),
+                    });
                     let data_dir = data_dir.as_ref().map(|path| words::plain(&path.to_string_lossy()));
                     traits.values.extend(data_dir.map(|path| ("data_dir", path)));
                 }

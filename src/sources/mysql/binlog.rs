@@ -1,7 +1,8 @@
 //! The log: every binary log file that the server has closed since the last artifact, read over the replication protocol.
 //!
 //! The server is told to begin a new file, so that what came before is closed and has its final size. The server's own
-//! program writes each file into a named pipe, so that nothing is staged on disk.
+//! program writes each file into a named pipe, so that nothing is staged on disk. What a reader has is taken from it; where the
+//! server can't be reached, or does not go on from the last artifact, that is all there is.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -14,7 +15,13 @@ use tokio::{
     time::timeout,
 };
 
-use super::{ANSWER, Failure, access::Access, session::Session};
+use super::{
+    ANSWER, Failure,
+    access::Access,
+    ahead::{Ahead, Between, Kept},
+    reader::{blocking, unusable},
+    session::Session,
+};
 use crate::{
     artifact::{
         manifest::{Details, Edge, Moment},
@@ -42,25 +49,112 @@ pub(super) async fn capture(
 ) -> Result<Captured, Failure> {
     let missing = || Failure::Refused("it is not told where the last artifact ends".to_owned());
     let continues = request.continues.as_ref().ok_or_else(missing)?;
+    let reached = reach(access, continues, request).await;
+    let ahead = match &reached {
+        Err(failure) if failure.may_pass() => ahead_of(request, continues).await?,
+        Ok(reached) if reached.span.begins == Begins::WithWhatIsThere => ahead_of(request, continues).await?,
+        _ => None,
+    };
+    let (from, until, version) = match (ahead, reached) {
+        (Some((ahead, until)), _) => {
+            ahead.send(sink).await?;
+            (continues.clone(), until, ("log".to_owned(), "as a reader had received it".to_owned()))
+        }
+        (None, Ok(Reached { version, span, between })) => {
+            stream_all(access, request, (&span, &between), sink).await?;
+            (span.from, span.until, ("server".to_owned(), version))
+        }
+        (None, Err(failure)) => return Err(failure),
+    };
+    sink.write(Bytes::from_static(&END)).await?;
+    Ok(Captured {
+        moment: Moment::Window { from, until, named: Vec::new() },
+        details: Details { versions: [version].into(), ..Details::default() },
+    })
+}
+
+/// A server that answers, and closed its file.
+struct Reached {
+    version: String,
+    span: Span,
+    /// What it tells of the transactions around each of the files, where a reader may have these.
+    between: BTreeMap<String, Between>,
+}
+
+async fn reach(access: &Access, continues: &Edge, request: &CaptureRequest<'_>) -> Result<Reached, Failure> {
     let mut session = Session::open(access, None, ANSWER)?;
     let version = session.one("SELECT VERSION()").await?;
     let server = session.server_identity().await?;
     // What is committed before the file is closed stands in it or in one before.
     let now = Session::clocks(access, request).await?.log_end();
     let mut files = closed(&mut session, server).await?;
-    if version.contains("MariaDB") {
+    let tells = version.contains("MariaDB");
+    if tells {
         files.transactions = transactions_at(&mut session, &files, continues).await?;
     }
     let span = span(files, continues, now)?;
+    let between = match request.spool {
+        Some(_) if tells => between(&mut session, &span).await?,
+        _ => BTreeMap::new(),
+    };
+    Ok(Reached { version, span, between })
+}
+
+/// Asks between which transactions the server has each of the files.
+async fn between(session: &mut Session, span: &Span) -> Result<BTreeMap<String, Between>, Failure> {
+    let of_each =
+        |position: &str| transactions(position).into_iter().map(|gtid| (gtid.domain, gtid)).collect();
+    let (mut all, mut behind) = (BTreeMap::new(), of_each(&span.until.position));
+    for file in span.files.iter().rev() {
+        let found = session.transactions_at(&file.name, FIRST).await?.unwrap_or_default();
+        let before: BTreeMap<u32, Gtid> = of_each(&format!("gtid {found}"));
+        all.insert(file.name.clone(), Between { before: before.clone(), behind });
+        behind = before;
+    }
+    Ok(all)
+}
+
+/// What a reader has behind the last artifact, and where that ends.
+async fn ahead_of(request: &CaptureRequest<'_>, continues: &Edge) -> Result<Option<(Ahead, Edge)>, Failure> {
+    let Some(spool) = request.spool.clone() else { return Ok(None) };
+    let (from, now) = (continues.clone(), request.now());
+    blocking(move || {
+        let ahead = Ahead::of_place(&spool, &from).map_err(unusable)?;
+        Ok(ahead.and_then(|ahead| ahead.until(&from, now).map(|until| (ahead, until))))
+    })
+    .await
+}
+
+/// Streams the files, those from a reader that it has whole.
+async fn stream_all(
+    access: &Access,
+    request: &CaptureRequest<'_>,
+    (span, between): (&Span, &BTreeMap<String, Between>),
+    sink: &mut dyn Sink,
+) -> Result<(), Failure> {
     let pipes = scratch::folder().map_err(|error| Failure::Refused(error.to_string()))?;
     for file in &span.files {
-        stream(access, file, pipes.path(), request.stall, sink).await?;
+        let kept = match between.get(&file.name) {
+            Some(between) => read_before(request, span, file, between).await?,
+            None => None,
+        };
+        match kept {
+            Some(kept) => kept.send(sink).await?,
+            None => stream(access, file, pipes.path(), request.stall, sink).await?,
+        }
     }
-    sink.write(Bytes::from_static(&END)).await?;
-    Ok(Captured {
-        moment: Moment::Window { from: span.from, until: span.until, named: Vec::new() },
-        details: Details { versions: [("server".to_owned(), version)].into(), ..Details::default() },
-    })
+    Ok(())
+}
+
+async fn read_before(
+    request: &CaptureRequest<'_>,
+    span: &Span,
+    file: &Entry,
+    between: &Between,
+) -> Result<Option<Kept>, Failure> {
+    let Some(spool) = request.spool.clone() else { return Ok(None) };
+    let (server, file, between) = (span.server.clone(), file.clone(), between.clone());
+    blocking(move || Kept::closed(&spool, &server, &file, &between).map_err(unusable)).await
 }
 
 /// The server's files.
@@ -170,9 +264,20 @@ pub(super) fn is_of_this_log(position: &str, found: Option<&str>) -> bool {
 /// What is captured.
 #[derive(Debug, PartialEq, Eq)]
 struct Span {
+    /// Whose files they are.
+    server: String,
     files: Vec<Entry>,
+    begins: Begins,
     from: Edge,
     until: Edge,
+}
+
+/// Where a log begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begins {
+    WhereTheLastEnds,
+    /// Where the last artifact ends is not in the server's log, or not any more.
+    WithWhatIsThere,
 }
 
 /// The files since the last artifact. The log is complete up to `now`, for the file that is written now was begun later.
@@ -192,11 +297,13 @@ fn span(files: Files, continues: &Edge, now: Timestamp) -> Result<Span, Failure>
         begin.is_some_and(|begin| begin <= last) && end.is_some_and(|end| last <= end)
     };
     if LogPosition::parse(&active).as_ref() == Some(&last) {
-        return Ok(Span { files: Vec::new(), from: continues.clone(), until });
+        let begins = Begins::WhereTheLastEnds;
+        return Ok(Span { server: files.server, files: Vec::new(), begins, from: continues.clone(), until });
     }
     if !files.transactions.allow(&continues.position) {
         // What it holds before now is of no use: no data is there that it could go on from.
-        return Ok(Span { files: Vec::new(), from: until.clone(), until });
+        let begins = Begins::WithWhatIsThere;
+        return Ok(Span { server: files.server, files: Vec::new(), begins, from: until.clone(), until });
     }
     let first = files.closed.iter().position(goes_on);
     let captured = files.closed.get(first.unwrap_or(0)..).unwrap_or_default().to_vec();
@@ -205,8 +312,12 @@ fn span(files: Files, continues: &Edge, now: Timestamp) -> Result<Span, Failure>
         place(&file.name, FIRST) + &known(before.map_or("", String::as_str))
     });
     // Where the last artifact's end is gone, or was another server's, nobody knows since when the log is whole.
-    let time = if first.is_some() { continues.time } else { now };
-    Ok(Span { files: captured, from: Edge { time, position: begins }, until })
+    let (time, how) = match first {
+        Some(_) => (continues.time, Begins::WhereTheLastEnds),
+        None => (now, Begins::WithWhatIsThere),
+    };
+    let from = Edge { time, position: begins };
+    Ok(Span { server: files.server, files: captured, begins: how, from, until })
 }
 
 /// Streams one file, which must have exactly the size that the server told.

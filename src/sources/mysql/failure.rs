@@ -89,6 +89,15 @@ fn is_full(said: &str) -> bool {
 }
 
 impl Failure {
+    /// Whether it may pass without anybody's doing, as that of a server that can't be reached.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Failure::Process(ProcessError::Missing { .. } | ProcessError::Start { .. }) => false,
+            Failure::Process(why) => !why.to_string().contains("Access denied"),
+            _ => false,
+        }
+    }
+
     /// Why, for people.
     pub(super) fn reason(self) -> String {
         self.explain("", String::new()).reason

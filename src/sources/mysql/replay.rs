@@ -294,17 +294,16 @@ pub(super) async fn to_folder(stream: Stream<'_>, folder: &Path, replay: &Replay
     while let Some(entry) = Entry::read(stream).await? {
         match part(&entry, replay)?.filter(|_| !is_reached) {
             Some(part) => {
-                let path = logs.join(&entry.name);
-                // Artifacts overlap where one began before the last one's end was known: the file is the same.
-                if path.exists() {
-                    skip(stream, entry.size).await?;
-                } else {
-                    entry.extract(stream, &path).await?;
+                let (name, is_there) = place_for(&entry, &logs);
+                let path = logs.join(&name);
+                match is_there {
+                    IsThere::Yes => skip(stream, entry.size).await?,
+                    IsThere::No => entry.extract(stream, &path).await?,
                 }
                 let end = part.up_to().map(|up_to| end_of(up_to, &path)).transpose()?.flatten();
                 is_reached = end.is_some();
                 let end = end.map(|offset| format!("--stop-position={offset}"));
-                commands.push_str(&command(&entry, part.limits().into_iter().chain(end)));
+                commands.push_str(&command(&name, part.limits().into_iter().chain(end)));
             }
             None => skip(stream, entry.size).await?,
         }
@@ -331,12 +330,33 @@ fn end_of(mut up_to: UpTo, path: &Path) -> Result<Option<u64>, Failure> {
     }
 }
 
-fn command(entry: &Entry, limits: impl Iterator<Item = String>) -> String {
+/// Whether a file was put beside the dump before.
+enum IsThere {
+    Yes,
+    No,
+}
+
+/// The name that a file gets beside the dump. Artifacts overlap where one began before the last one's end was known, and the file is
+/// the same; or where one ended before the server had closed the file, and then there are two.
+fn place_for(entry: &Entry, logs: &Path) -> (String, IsThere) {
+    let names = std::iter::once(entry.name.clone()).chain((2..).map(|n| format!("{}-{n}", entry.name)));
+    for name in names {
+        match logs.join(&name).metadata() {
+            Ok(found) if found.len() == entry.size => return (name, IsThere::Yes),
+            Ok(_) => {}
+            Err(_) => return (name, IsThere::No),
+        }
+    }
+    // Names have no end.
+    (entry.name.clone(), IsThere::No)
+}
+
+fn command(name: &str, limits: impl Iterator<Item = String>) -> String {
     let quoted: Vec<String> = limits.map(|limit| format!("'{}'", limit.replace('\'', r"'\''"))).collect();
     // A file of its own between the two: a pipe would hide a failure of the first.
     format!(
         "TZ=UTC mariadb-binlog --no-defaults {} {LOGS}/{} >replay.sql\nmariadb \"$@\" --binary-mode <replay.sql\nrm replay.sql\n",
         quoted.join(" "),
-        entry.name
+        name
     )
 }

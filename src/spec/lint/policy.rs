@@ -9,8 +9,8 @@ use super::{Lint, objective::HORIZON_START};
 use crate::{
     artifact::Kind,
     spec::{
-        Backup, BinaryLogs, CatchUp, Mysql, Policy, Postgres, PostgresMethod, Retention, Schedule, Server,
-        Source,
+        Backup, BinaryLogs, CatchUp, LogFrom, Mysql, Policy, Postgres, PostgresMethod, Retention, Schedule,
+        Server, Source,
         places::{Path, path},
     },
 };
@@ -135,8 +135,10 @@ impl Lint<'_> {
         let lowered = self.lowered;
         let mut taken = BTreeMap::new();
         for backup in lowered.spec.backups.values() {
-            let Source::Postgres(Postgres { server, method: PostgresMethod::Physical { slot, .. } }) =
-                &backup.source
+            let Source::Postgres(Postgres {
+                server,
+                method: PostgresMethod::Physical { log: LogFrom::Slot(slot), .. },
+            }) = &backup.source
             else {
                 continue;
             };

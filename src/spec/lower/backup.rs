@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{Lower, below, line, show, store::secret, word};
 use crate::spec::{
-    Backup, BinaryLogs, ClientCertificate, Dynamodb, Etcd, Files, Influxdb, Influxdb2, Login, Mongodb, Mysql,
-    MysqlMethod, Policy, Postgres, PostgresMethod, Redis, SelfHeal, Server, SlotName, Source, Tls,
+    Backup, BinaryLogs, ClientCertificate, Dynamodb, Etcd, Files, Influxdb, Influxdb2, LogFrom, Login,
+    Mongodb, Mysql, MysqlMethod, Policy, Postgres, PostgresMethod, Redis, SelfHeal, Server, SlotName, Source,
+    Tls,
     names::{BackupName, INFRA, PolicyName},
     places::{Path, path},
     schema,
@@ -132,13 +133,29 @@ impl Lower<'_> {
     }
 
     fn postgres(&mut self, at: &Path, name: &BackupName, postgres: schema::Postgres) -> Option<Postgres> {
-        let schema::Postgres { host, port, socket, user, password, databases, tls, method, slot, data_dir } =
-            postgres;
+        let schema::Postgres {
+            host,
+            port,
+            socket,
+            user,
+            password,
+            databases,
+            tls,
+            method,
+            slot,
+            log_from,
+            data_dir,
+        } = postgres;
         let has_data_dir = data_dir.is_some();
         let method = match method {
             None | Some(schema::Method::Logical) => PostgresMethod::Logical,
             Some(schema::Method::Physical) => PostgresMethod::Physical {
-                slot: slot.clone().map_or_else(|| SlotName::of(name), |Text(slot)| slot),
+                log: match log_from {
+                    None | Some(schema::LogFrom::Slot) => {
+                        LogFrom::Slot(slot.clone().map_or_else(|| SlotName::of(name), |Text(slot)| slot))
+                    }
+                    Some(schema::LogFrom::Archive) => LogFrom::Archive,
+                },
                 data_dir: data_dir.map(|data_dir| data_dir.0.0),
             },
         };
@@ -146,6 +163,15 @@ impl Lower<'_> {
             let message = "a data folder is replaced by a physical capture only".to_owned();
             let hint = "remove it, or use method = \"physical\"";
             self.error("data-dir-without-physical", &below(at, ["data_dir"]), message, hint);
+        }
+        if method == PostgresMethod::Logical && log_from.is_some() {
+            let message = "a log goes on from physical captures only".to_owned();
+            let hint = "remove it, or use method = \"physical\"";
+            self.error("log-from-without-log", &below(at, ["log_from"]), message, hint);
+        }
+        if log_from == Some(schema::LogFrom::Archive) && slot.is_some() {
+            let message = "a log that comes from the server's archive has no slot".to_owned();
+            self.error("slot-with-archive", &below(at, ["slot"]), message, "remove it, or `log_from`");
         }
         if method == PostgresMethod::Logical && slot.is_some() {
             let message = "a slot keeps the log, which goes on from physical captures only".to_owned();

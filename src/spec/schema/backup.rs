@@ -161,9 +161,22 @@ pub struct Postgres {
     /// The replication slot that keeps the log on the server until it is captured; with `method = "physical"`. Default:
     /// `backstay_` and the backup's name.
     pub slot: Option<Text<SlotName>>,
+    /// How the log comes to its captures, with `method = "physical"`: from the server by a replication `slot`, or from its
+    /// `archive`, by `archive_command = 'backstay wal-push NAME %p'` on the controller's host. Default: `slot`.
+    pub log_from: Option<LogFrom>,
     /// The server's data folder, where that is on the controller's host: what `restore --in-place` replaces; with
     /// `method = "physical"`. The host's `allow.write` must cover it.
     pub data_dir: Option<Text<AbsolutePath>>,
+}
+
+/// How the log of a PostgreSQL cluster comes to its captures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFrom {
+    /// From the server, on which a replication slot keeps it.
+    Slot,
+    /// From where the server archives it.
+    Archive,
 }
 
 /// What is captured of a database server.

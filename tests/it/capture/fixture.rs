@@ -106,6 +106,7 @@ impl Lab {
             expected: None,
             now: start(),
             stall: STALL,
+            spool: None,
         }
     }
 

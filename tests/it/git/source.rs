@@ -40,6 +40,7 @@ async fn captured(
         base_started: None,
         continues: None,
         stall: Duration::from_secs(60),
+        spool: None,
     };
     let mut sink = Memory::default();
     let captured = GitSource::new(mirror.to_owned(), prerequisites).capture(&request, &mut sink).await?;

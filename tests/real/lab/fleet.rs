@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::Write,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::{fs::OpenOptionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -19,6 +19,8 @@ pub struct Fleet {
     secrets: Vec<(PathBuf, String)>,
     /// What was added to the configuration.
     more: String,
+    /// The user that it belongs to and runs as, if not the one that runs the test.
+    user: Option<u32>,
 }
 
 impl Fleet {
@@ -28,7 +30,7 @@ impl Fleet {
         let made = Command::new(env!("CARGO_BIN_EXE_backstay")).arg("init").arg(&folder).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let config = fs::read_to_string(folder.join("backstay.toml")).unwrap();
-        Self { root, config, secrets: Vec::new(), more: String::new() }
+        Self { root, config, secrets: Vec::new(), more: String::new(), user: None }
     }
 
     /// Adds to the host's configuration, in the place of what was added before.
@@ -64,8 +66,33 @@ impl Fleet {
     /// The program with these arguments, not started yet.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_backstay"));
-        command.args(arguments).arg("--config").arg(self.folder().join("backstay.toml"));
+        command.args(arguments).arg("--config").arg(self.config_file());
+        self.as_its_user(&mut command);
         command
+    }
+
+    /// The host's configuration.
+    pub fn config_file(&self) -> PathBuf {
+        self.folder().join("backstay.toml")
+    }
+
+    /// From now on all of it is a user's, and run by that user.
+    pub fn give_to(&mut self, user: u32) {
+        self.user = Some(user);
+        self.hand_over();
+    }
+
+    fn hand_over(&self) {
+        if let Some(user) = self.user {
+            let mut chown = Command::new("chown");
+            super::run(chown.args(["-R", &format!("{user}:{user}")]).arg(self.root.path()));
+        }
+    }
+
+    fn as_its_user(&self, command: &mut Command) {
+        if let Some(user) = self.user {
+            command.uid(user).gid(user).env("HOME", self.root.path()).current_dir(self.root.path());
+        }
     }
 
     fn write_config(&self) {
@@ -90,6 +117,18 @@ impl Fleet {
         assert!(self.secrets.is_empty(), "what secrets allow is written with it");
         self.config = self.config.replace("\nread = [", &format!("\nread = [\"{}\", ", folder.display()));
         fs::write(self.folder().join("backstay.toml"), &self.config).unwrap();
+    }
+
+    /// Has its daemon listen on any free port: those of several tests run at once.
+    pub fn listen_anywhere(&mut self) {
+        let line = self.config.lines().find(|line| line.starts_with("listen = ")).unwrap().to_owned();
+        self.config = self.config.replace(&line, "listen = \"127.0.0.1:0\"");
+        self.write_config();
+    }
+
+    /// The controller's state directory.
+    pub fn state(&self) -> PathBuf {
+        self.folder().join("state")
     }
 
     fn folder(&self) -> PathBuf {
@@ -142,7 +181,10 @@ impl Fleet {
 
     fn git(&self, arguments: &[&str]) {
         let repo: &Path = &self.folder().join("infra");
-        let run = Command::new("git").arg("-C").arg(repo).args(arguments).output().unwrap();
+        self.hand_over();
+        let mut git = Command::new("git");
+        self.as_its_user(git.arg("-C").arg(repo).args(arguments));
+        let run = git.output().unwrap();
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     }
 
@@ -155,8 +197,8 @@ impl Fleet {
     pub fn expect_with(&self, secrets: &[(&str, String)], arguments: &[&str], code: i32) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_backstay"));
         command.envs(secrets.iter().map(|(name, value)| (name, value)));
-        let config = self.folder().join("backstay.toml");
-        let run = command.args(arguments).arg("--config").arg(config).output().unwrap();
+        self.as_its_user(command.args(arguments).arg("--config").arg(self.config_file()));
+        let run = command.output().unwrap();
         let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
         assert_eq!(run.status.code(), Some(code), "backstay {arguments:?}\n{out}\n{err}");
         for (_, secret) in &self.secrets {

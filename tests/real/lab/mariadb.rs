@@ -225,6 +225,15 @@ impl MariaDb {
         )
     }
 
+    /// All databases, by way of another port.
+    pub fn source_at(&self, port: u16) -> MysqlSource {
+        let server = spec::Server { port: Some(port), ..self.over_tcp(&[]) };
+        MysqlSource::new(
+            spec::Mysql { server, method: MysqlMethod::Logical, binary_logs: BinaryLogs::Left },
+            Some(Secret::new(PASSWORD.to_owned())),
+        )
+    }
+
     fn over_tcp(&self, databases: &[&str]) -> spec::Server {
         spec::Server {
             host: "127.0.0.1".to_owned(),

@@ -11,7 +11,7 @@ use std::{
 use backstay::{
     secrets::Secret,
     sources::postgres::PostgresSource,
-    spec::{self, PostgresMethod, SlotName, Tls},
+    spec::{self, LogFrom, PostgresMethod, SlotName, Tls},
 };
 use jiff::Timestamp;
 use tempfile::TempDir;
@@ -25,7 +25,7 @@ pub const PASSWORD: &str = r#"s3cr#t:"quoted" \back\slash 'x' $HOME %d ä"#;
 pub const USER: &str = "backup";
 
 /// The user that owns the cluster: the server refuses to run as root.
-const OWNER: u32 = 65534;
+pub const OWNER: u32 = 65534;
 
 pub struct Postgres {
     folder: TempDir,
@@ -171,7 +171,8 @@ impl Postgres {
     /// The whole cluster that is at this port, or was.
     pub fn cluster_at(port: u16, data_dir: Option<&Path>) -> PostgresSource {
         let slot = SlotName::of(&"cluster".parse().unwrap());
-        let method = PostgresMethod::Physical { slot, data_dir: data_dir.map(Path::to_owned) };
+        let log = LogFrom::Slot(slot);
+        let method = PostgresMethod::Physical { log, data_dir: data_dir.map(Path::to_owned) };
         let postgres = spec::Postgres { server: Self::server_at(port), method };
         PostgresSource::new(postgres, Some(Secret::new(PASSWORD.to_owned())))
     }
@@ -226,6 +227,11 @@ fn program(name: &str) -> Command {
         command.uid(OWNER).gid(OWNER);
     }
     command
+}
+
+/// Lets the server's user look into a folder.
+pub fn open_to_all(folder: &Path) {
+    owned(folder);
 }
 
 fn owned(folder: &Path) {

@@ -24,6 +24,11 @@ impl Tmpfs {
         self.0.path()
     }
 
+    /// Makes it larger: so many bytes in all.
+    pub fn grow(&self, size: u64) {
+        run(privileged("mount").args(["-o", &format!("remount,size={size}")]).arg(self.path()));
+    }
+
     /// Makes it read-only.
     pub fn forbid_writing(&self) {
         run(privileged("mount").args(["-o", "remount,ro"]).arg(self.path()));

@@ -12,10 +12,16 @@ use crate::{
 /// The first version that limits what a slot keeps.
 const OLDEST: u32 = 13;
 
-/// The origin of a log.
+/// The origin of a log: a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Origin {
     pub server: Identity,
+    pub log: Log,
+}
+
+/// Whose log it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Log {
     /// The cluster's identifier.
     pub system: String,
     pub history: History,
@@ -41,9 +47,11 @@ impl Origin {
         }
         let segments = Segments::of_size(&size)?;
         let (system, history) = identify(session).await?;
-        Ok(Self { server, system, history, segments })
+        Ok(Self { server, log: Log { system, history, segments } })
     }
+}
 
+impl Log {
     /// A place in this log.
     pub(super) fn place(&self, lsn: Lsn) -> WalPosition<'_> {
         WalPosition { lsn, system: Some(&self.system), history: self.history.at(lsn) }
@@ -81,7 +89,7 @@ async fn identify(session: &mut Session) -> Result<(String, History), Failure> {
 }
 
 /// The lines of a history: a timeline, where it was left, and why (`timeline.c`, "readTimeLineHistory").
-fn ancestors(content: &str) -> Result<Vec<(u32, Lsn)>, Failure> {
+pub(super) fn ancestors(content: &str) -> Result<Vec<(u32, Lsn)>, Failure> {
     let unreadable =
         |line: &str| Failure::Answer(format!("the history of the timeline can't be read: {line:?}"));
     let lines = content.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));

@@ -9,13 +9,11 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
-use tokio::io::AsyncReadExt;
-
 use super::{
     Failure,
+    files::send,
     marks::Marks,
-    origin::Origin,
+    origin::Log,
     segment::{HEADER, HISTORY, is_file},
 };
 use crate::{
@@ -32,8 +30,6 @@ use crate::{
 /// How much is on disk at a time, bytes; at least a segment.
 const AT_A_TIME: u64 = 64 * 1024 * 1024;
 
-const CHUNK: usize = 128 * 1024;
-
 /// What the server says of a segment that it has no more.
 const REMOVED: &str = "has already been removed";
 
@@ -42,7 +38,7 @@ const REMOVED: &str = "has already been removed";
 pub(super) struct Receiver<'a> {
     pub access: &'a Access,
     pub programs: &'a Programs,
-    pub origin: &'a Origin,
+    pub log: &'a Log,
     /// From where on the server keeps its log for us.
     pub keeps: Lsn,
     /// How long a few segments may take.
@@ -60,7 +56,7 @@ impl Receiver<'_> {
         marks: &mut Marks,
         sink: &mut dyn Sink,
     ) -> Result<(), Failure> {
-        let step = usize::try_from((AT_A_TIME / self.origin.segments.size()).max(1)).unwrap_or(1);
+        let step = usize::try_from((AT_A_TIME / self.log.segments.size()).max(1)).unwrap_or(1);
         let mut histories = Vec::new();
         for first in segments.clone().step_by(step) {
             let few = first..segments.end.min(first + step as u64);
@@ -78,7 +74,7 @@ impl Receiver<'_> {
     }
 
     async fn run(&self, few: &Range<u64>, folder: &Path) -> Result<(), ProcessError> {
-        let Origin { segments, history, .. } = self.origin;
+        let Log { segments, history, .. } = self.log;
         // The program goes on with the segment of which it finds a part.
         let part = segments.name(history.at(segments.begin(few.start)).timeline, few.start);
         let mut options = OpenOptions::new();
@@ -98,7 +94,7 @@ impl Receiver<'_> {
     fn gone(&self, first: u64, error: ProcessError) -> Failure {
         let said = error.to_string();
         let has_failed = matches!(error, ProcessError::Failed { .. });
-        let was_kept = self.origin.segments.number(self.keeps) <= first;
+        let was_kept = self.log.segments.number(self.keeps) <= first;
         if said.contains(REMOVED) || (has_failed && !was_kept) { Failure::Gone(said) } else { error.into() }
     }
 
@@ -117,7 +113,8 @@ impl Receiver<'_> {
         for name in names {
             let path = folder.join(&name);
             let size = path.metadata().map_err(unusable)?.len();
-            send(&path, &Entry { name: name.clone(), size }, |_| (), sink).await?;
+            send(&path, &Entry { name: name.clone(), size }, size, |_| (), sink).await?;
+            std::fs::remove_file(&path).map_err(unusable)?;
             sent.push(name);
         }
         Ok(())
@@ -130,7 +127,7 @@ impl Receiver<'_> {
         marks: &mut Marks,
         sink: &mut dyn Sink,
     ) -> Result<(), Failure> {
-        let Origin { segments, history, system, .. } = self.origin;
+        let Log { segments, history, system } = self.log;
         let name = segments.file(number, history);
         let path = folder.join(&name);
         let missing =
@@ -144,32 +141,9 @@ impl Receiver<'_> {
                 "what was received as segment {name} is not that segment"
             )));
         }
-        send(&path, &Entry { name, size }, |bytes| marks.look(bytes), sink).await
+        send(&path, &Entry { name, size }, size, |bytes| marks.look(bytes), sink).await?;
+        std::fs::remove_file(&path).map_err(unusable)
     }
-}
-
-/// Sends a file, looked at as it passes, and removes it.
-async fn send(
-    path: &Path,
-    entry: &Entry,
-    mut look: impl FnMut(&[u8]) + Send,
-    sink: &mut dyn Sink,
-) -> Result<(), Failure> {
-    sink.write(Bytes::from(entry.header()?)).await?;
-    let mut file = tokio::fs::File::open(path).await.map_err(unusable)?;
-    let mut left = entry.size;
-    while left > 0 {
-        let mut piece = BytesMut::with_capacity(CHUNK);
-        let read = file.read_buf(&mut piece).await.map_err(unusable)? as u64;
-        left = left
-            .checked_sub(read)
-            .filter(|_| read > 0)
-            .ok_or_else(|| Failure::Incomplete(format!("{} changed while it was read", entry.name)))?;
-        look(&piece);
-        sink.write(piece.freeze()).await?;
-    }
-    sink.write(Bytes::from(vec![0; entry.padding()])).await?;
-    std::fs::remove_file(path).map_err(unusable)
 }
 
 fn unusable(error: io::Error) -> Failure {

@@ -18,12 +18,13 @@ pub(super) struct Segments {
 impl Segments {
     /// Of the size that a server tells: 1 MiB to 1 GiB.
     pub(super) fn of_size(text: &str) -> Result<Self, Failure> {
-        let size = text
-            .parse::<u64>()
-            .ok()
-            .filter(|size| size.is_power_of_two() && (1 << 20..=1 << 30).contains(size));
-        let size = size.ok_or_else(|| Failure::Answer(format!("segments of {text} bytes can't be")))?;
-        Ok(Self { size })
+        let segments = text.parse().ok().and_then(Self::of_bytes);
+        segments.ok_or_else(|| Failure::Answer(format!("segments of {text} bytes can't be")))
+    }
+
+    /// Of the size, bytes, that a segment's own first page tells.
+    pub(super) fn of_bytes(size: u64) -> Option<Self> {
+        (size.is_power_of_two() && (1 << 20..=1 << 30).contains(&size)).then_some(Self { size })
     }
 
     pub(super) fn size(self) -> u64 {
@@ -83,6 +84,17 @@ pub(super) fn is_file(name: &str) -> bool {
     }
 }
 
+/// The timeline and the number of the segment that a file's name tells.
+pub(super) fn parts(name: &str, segments: Segments) -> Option<(u32, u64)> {
+    let hex = |range| u64::from_str_radix(name.get(range)?, 16).ok();
+    let in_a_log = (1 << 32) / segments.size;
+    let (timeline, high, low) = (hex(0..8)?, hex(8..16)?, hex(16..24)?);
+    (is_file(name) && low < in_a_log).then_some((u32::try_from(timeline).ok()?, high * in_a_log + low))
+}
+
+/// How the names of segments end that are not complete yet.
+pub(super) const PARTIAL: &str = ".partial";
+
 /// How the names of histories end.
 pub(super) const HISTORY: &str = ".history";
 
@@ -107,6 +119,11 @@ mod tests {
         assert_eq!(segments.end_of(Lsn(0x3000000)), Lsn(0x3000000));
         assert_eq!(segments.between(Lsn(0x2FFFFFF), Lsn(0x5000000)), 2..5);
         assert_eq!(Segments::of_size("1048576").unwrap().name(1, 0x1001), "000000010000000100000001");
+        for number in [3, 0xFF, 0x100, 0x1_0000] {
+            assert_eq!(parts(&segments.name(2, number), segments), Some((2, number)));
+        }
+        assert_eq!(parts("000000010000000000000100", segments), None, "no segment of 16 MiB is called that");
+        assert_eq!(parts("0000000A.history", segments), None);
         for bad in ["0", "16", "16777217", "16MB"] {
             assert!(Segments::of_size(bad).is_err(), "{bad}");
         }

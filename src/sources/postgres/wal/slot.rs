@@ -41,6 +41,16 @@ impl Slot {
     }
 }
 
+/// From where on the server keeps its log for the slot, which is made where there is none; `None` where the server has dropped some
+/// of it, which the next capture sees to.
+pub(super) async fn keeps(session: &mut Session, name: &SlotName) -> Result<Option<Lsn>, Failure> {
+    match State::ask(session, name).await? {
+        State::Keeps(from) => Ok(Some(from)),
+        State::Lost => Ok(None),
+        State::Absent => create(session, name).await.map(|slot| Some(slot.keeps)),
+    }
+}
+
 /// What is there of a slot.
 enum State {
     Absent,

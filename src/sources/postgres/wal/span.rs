@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use jiff::Timestamp;
 
-use super::{Failure, origin::Origin};
+use super::{Failure, origin::Log};
 use crate::artifact::{
     manifest::{Edge, Moment},
     position::{LogPosition, Lsn, WalPosition},
@@ -31,19 +31,19 @@ pub(super) struct Span {
 
 impl Span {
     /// From where the last artifact ends.
-    pub(super) fn from_last(origin: &Origin, last: Last<'_>, end: End) -> Self {
-        Self::new(origin, last.place.lsn, last.edge.clone(), end)
+    pub(super) fn from_last(log: &Log, last: Last<'_>, end: End) -> Self {
+        Self::new(log, last.place.lsn, last.edge.clone(), end)
     }
 
     /// From what the server still has: nobody knows since when the log is whole, but that it is from now on.
-    pub(super) fn from_slot(origin: &Origin, keeps: Lsn, end: End) -> Self {
-        let from = Edge { time: end.time, position: origin.position(keeps) };
-        Self::new(origin, keeps, from, end)
+    pub(super) fn from_slot(log: &Log, keeps: Lsn, end: End) -> Self {
+        let from = Edge { time: end.time, position: log.position(keeps) };
+        Self::new(log, keeps, from, end)
     }
 
-    fn new(origin: &Origin, begin: Lsn, from: Edge, end: End) -> Self {
-        let until = Edge { time: end.time.max(from.time), position: origin.position(end.lsn) };
-        Self { segments: origin.segments.between(begin, end.lsn), from, until }
+    fn new(log: &Log, begin: Lsn, from: Edge, end: End) -> Self {
+        let until = Edge { time: end.time.max(from.time), position: log.position(end.lsn) };
+        Self { segments: log.segments.between(begin, end.lsn), from, until }
     }
 
     pub(super) fn moment(self, named: Vec<NamedPoint>) -> Moment {
@@ -68,8 +68,8 @@ impl<'a> Last<'a> {
     }
 
     /// If it is in the server's log: of another cluster, or on a timeline that was left, it is not.
-    pub(super) fn in_log_of(origin: &Origin, edge: &'a Edge, place: &'a WalPosition<'a>) -> Option<Self> {
-        let is_in_log = place.system == Some(origin.system.as_str()) && origin.history.has(place);
+    pub(super) fn in_log_of(log: &Log, edge: &'a Edge, place: &'a WalPosition<'a>) -> Option<Self> {
+        let is_in_log = place.system == Some(log.system.as_str()) && log.history.has(place);
         is_in_log.then_some(Self { edge, place })
     }
 

@@ -1,0 +1,512 @@
+//! How far a binary log file is whole: event by event, each proved by its place, its length and its checksum; and how far of that
+//! its transactions have ended (MariaDB's documentation, "Binlog Event Checksums", "Event Header", "GTID_EVENT" and
+//! "FORMAT_DESCRIPTION_EVENT"). Pure.
+
+use std::collections::BTreeMap;
+
+use crc_fast::{CrcAlgorithm, Digest};
+
+use crate::artifact::until::Gtid;
+
+const MAGIC: &[u8; 4] = b"\xfebin";
+/// How long an event's header is, bytes.
+const HEADER: usize = 19;
+/// How much of an event's beginning is looked at, bytes: more than the text that ends a transaction takes.
+const HEAD: usize = 2048;
+/// And of one that lists transactions: more than any has domains and servers for.
+const LONGEST_LIST: usize = 1 << 20;
+/// How long a transaction is in a list, bytes.
+const LISTED: usize = 16;
+/// How long a checksum is, bytes.
+const CHECKSUM: u64 = 4;
+/// Where the flags of an event are, and the one that tells that the file is still written to (`LOG_EVENT_BINLOG_IN_USE_F`): it is
+/// taken back when the file is closed, and no checksum covers it.
+const FLAGS: usize = 17;
+const IN_USE: u8 = 1;
+/// Where in the file that flag is.
+const IN_USE_AT: u64 = MAGIC.len() as u64 + FLAGS as u64;
+
+const QUERY_EVENT: u8 = 2;
+const STOP_EVENT: u8 = 3;
+const ROTATE_EVENT: u8 = 4;
+const FORMAT_DESCRIPTION_EVENT: u8 = 15;
+const XID_EVENT: u8 = 16;
+const XA_PREPARE_EVENT: u8 = 38;
+const BINLOG_CHECKPOINT_EVENT: u8 = 161;
+const GTID_EVENT: u8 = 162;
+const GTID_LIST_EVENT: u8 = 163;
+const START_ENCRYPTION_EVENT: u8 = 164;
+
+/// Set where one statement is all of a group, and nothing ends it (`FL_STANDALONE`).
+const STANDALONE: u8 = 1;
+/// What ends a group of statements that is no transaction of an engine.
+const ENDS: [&[u8]; 4] = [b"COMMIT", b"ROLLBACK", b"XA COMMIT", b"XA ROLLBACK"];
+
+/// Walks over the events of a file, from its beginning.
+#[derive(Debug)]
+pub(super) struct Walk {
+    /// Where the event begins that is looked at.
+    begins: u64,
+    /// As much of its beginning as is kept.
+    head: Vec<u8>,
+    /// How much of it was seen.
+    seen: u64,
+    checksums: Checksums,
+    sum: Option<Sum>,
+    group: Group,
+    /// The transaction of the group that is open.
+    transaction: Option<Gtid>,
+    whole: Whole,
+    is_over: bool,
+}
+
+/// What of a file has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Whole {
+    /// Behind the last group of events that did.
+    pub end: u64,
+    /// When that was written, by the server's clock, seconds since the Unix epoch.
+    pub seconds: u32,
+    /// The last transaction of each domain.
+    pub transactions: BTreeMap<u32, Gtid>,
+    /// The last one of each domain before the file, once that has told them.
+    pub before: Option<BTreeMap<u32, Gtid>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Checksums {
+    /// The first event tells.
+    Untold,
+    None,
+    Crc32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Group {
+    None,
+    OneStatement,
+    Open,
+}
+
+/// The checksum of an event that goes by.
+struct Sum {
+    digest: Digest,
+    told: [u8; CHECKSUM as usize],
+}
+
+impl std::fmt::Debug for Sum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sum").field("told", &self.told).finish_non_exhaustive()
+    }
+}
+
+impl Walk {
+    pub(super) fn begin() -> Self {
+        Self {
+            begins: 0,
+            head: Vec::with_capacity(HEAD),
+            seen: 0,
+            checksums: Checksums::Untold,
+            sum: None,
+            group: Group::None,
+            transaction: None,
+            whole: Whole::default(),
+            is_over: false,
+        }
+    }
+
+    /// Looks at the next bytes of the file.
+    pub(super) fn look(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && !self.is_over {
+            let wanted = self.length().saturating_sub(self.seen).max(1);
+            let (now, later) = bytes.split_at(usize::try_from(wanted).unwrap_or(usize::MAX).min(bytes.len()));
+            self.take(now);
+            bytes = later;
+        }
+    }
+
+    /// Whether something was seen that is no event.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Whether nothing was begun that has not ended.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.is_over && self.seen == 0 && self.group == Group::None
+    }
+
+    /// What has ended.
+    pub(super) fn whole(&self) -> &Whole {
+        &self.whole
+    }
+
+    /// The last transaction of each domain that the file tells of before this place; `None` where no event begins there.
+    pub(super) fn transactions_at(&self, place: u64) -> Option<BTreeMap<u32, Gtid>> {
+        let is_there = !self.is_over && self.seen == 0 && self.begins == place;
+        let open = self.transaction.map(|open| (open.domain, open));
+        is_there.then(|| self.whole.transactions.clone().into_iter().chain(open).collect())
+    }
+
+    /// How long what is looked at is, as far as it has told.
+    fn length(&self) -> u64 {
+        match (self.begins, self.head.len()) {
+            (0, _) => MAGIC.len() as u64,
+            (_, HEADER..) => number(&self.head, 9, 4),
+            _ => HEADER as u64,
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        // The header comes by itself, and tells what follows.
+        let most = if self.head.get(4) == Some(&GTID_LIST_EVENT) { LONGEST_LIST } else { HEAD };
+        let kept = bytes.len().min(most.saturating_sub(self.head.len()));
+        self.head.extend_from_slice(&bytes[..kept]);
+        let before = self.seen;
+        self.seen += bytes.len() as u64;
+        if self.begins == 0 {
+            if self.seen == MAGIC.len() as u64 {
+                self.is_over = self.head != MAGIC;
+                self.go_on();
+            }
+            return;
+        }
+        if before < HEADER as u64 && self.seen == HEADER as u64 {
+            self.begin_event();
+        } else if before >= HEADER as u64 {
+            let length = self.length();
+            if let Some(sum) = &mut self.sum {
+                sum.take(bytes, before, length);
+            }
+        }
+        if !self.is_over && self.seen >= HEADER as u64 && self.seen == self.length() {
+            self.end_event();
+        }
+    }
+
+    /// The header is complete.
+    fn begin_event(&mut self) {
+        let (length, told) = (self.length(), number(&self.head, 13, 4));
+        let is_first = self.begins == MAGIC.len() as u64;
+        let end = self.begins + length;
+        if length < HEADER as u64
+            || told != end & u64::from(u32::MAX)
+            || is_first != (self.head[4] == FORMAT_DESCRIPTION_EVENT)
+        {
+            self.is_over = true;
+            return;
+        }
+        let has_sum = is_first || self.checksums == Checksums::Crc32;
+        if has_sum && length < HEADER as u64 + CHECKSUM {
+            self.is_over = true;
+            return;
+        }
+        self.sum = has_sum.then(|| {
+            let mut sum = Sum { digest: Digest::new(CrcAlgorithm::Crc32IsoHdlc), told: [0; 4] };
+            let mut header: Vec<u8> = self.head[..HEADER].to_vec();
+            if is_first {
+                header[FLAGS] &= !IN_USE;
+            }
+            sum.take(&header, 0, length);
+            sum
+        });
+    }
+
+    fn end_event(&mut self) {
+        let is_first = self.checksums == Checksums::Untold;
+        if is_first {
+            // Behind the lengths of all events' headers stands which checksums there are, and then this event's own.
+            let kind = usize::try_from(self.seen - CHECKSUM - 1).ok().and_then(|at| self.head.get(at));
+            self.checksums = match kind {
+                Some(0) => Checksums::None,
+                Some(1) => Checksums::Crc32,
+                _ => {
+                    self.is_over = true;
+                    return;
+                }
+            };
+        }
+        let sum = self.sum.take().filter(|_| self.checksums == Checksums::Crc32);
+        if sum.is_some_and(|sum| !sum.agrees()) {
+            self.is_over = true;
+            return;
+        }
+        self.group();
+        self.go_on();
+    }
+
+    /// What an event that has ended means to the group that it is in.
+    fn group(&mut self) {
+        let kind = self.head[4];
+        if kind == GTID_LIST_EVENT && self.whole.before.is_none() {
+            self.whole.before = self.list();
+        }
+        let ends = match kind {
+            GTID_EVENT => {
+                // Whatever was open before has ended with it.
+                self.ended(self.begins);
+                let is_one = self.head.get(HEADER + 12).is_some_and(|flags| flags & STANDALONE != 0);
+                self.group = if is_one { Group::OneStatement } else { Group::Open };
+                self.transaction = Some(Gtid {
+                    domain: number(&self.head, HEADER + 8, 4) as u32,
+                    server: number(&self.head, 5, 4) as u32,
+                    number: number(&self.head, HEADER, 8),
+                });
+                return;
+            }
+            STOP_EVENT
+            | ROTATE_EVENT
+            | FORMAT_DESCRIPTION_EVENT
+            | BINLOG_CHECKPOINT_EVENT
+            | GTID_LIST_EVENT
+            | START_ENCRYPTION_EVENT
+            | XID_EVENT
+            | XA_PREPARE_EVENT => true,
+            QUERY_EVENT => match self.group {
+                Group::OneStatement | Group::None => true,
+                Group::Open => {
+                    self.statement().is_some_and(|text| ENDS.iter().any(|end| text.starts_with(end)))
+                }
+            },
+            _ => self.group == Group::None,
+        };
+        if ends {
+            self.ended(self.begins + self.seen);
+            self.whole.seconds = number(&self.head, 0, 4) as u32;
+        }
+    }
+
+    fn ended(&mut self, end: u64) {
+        self.group = Group::None;
+        self.whole.end = end;
+        if let Some(transaction) = self.transaction.take() {
+            self.whole.transactions.insert(transaction.domain, transaction);
+        }
+    }
+
+    /// The last transaction of each domain that a list tells: the last of a domain is its newest (MariaDB's documentation,
+    /// "GTID_LIST_EVENT").
+    fn list(&self) -> Option<BTreeMap<u32, Gtid>> {
+        let count = usize::try_from(number(&self.head, HEADER, 4) & 0x0FFF_FFFF).ok()?;
+        let listed = self.head.get(HEADER + 4..)?.get(..count.checked_mul(LISTED)?)?;
+        let gtids = listed.chunks_exact(LISTED).map(|one| Gtid {
+            domain: number(one, 0, 4) as u32,
+            server: number(one, 4, 4) as u32,
+            number: number(one, 8, 8),
+        });
+        Some(gtids.map(|gtid| (gtid.domain, gtid)).collect())
+    }
+
+    /// The text of a statement, where that is short.
+    fn statement(&self) -> Option<&[u8]> {
+        let (schema, status) = (number(&self.head, HEADER + 8, 1), number(&self.head, HEADER + 11, 2));
+        let begin = usize::try_from(HEADER as u64 + 13 + status + schema + 1).ok()?;
+        let is_kept = self.seen == self.head.len() as u64;
+        self.head.get(begin..).filter(|_| is_kept)
+    }
+
+    fn go_on(&mut self) {
+        self.begins += self.seen;
+        self.seen = 0;
+        self.head.clear();
+    }
+}
+
+impl Sum {
+    /// Takes bytes that stand `at` so much behind the beginning of an event of this length.
+    fn take(&mut self, bytes: &[u8], at: u64, length: u64) {
+        let covered = usize::try_from((length - CHECKSUM).saturating_sub(at)).unwrap_or(usize::MAX);
+        let (covered, told) = bytes.split_at(covered.min(bytes.len()));
+        self.digest.update(covered);
+        for (place, byte) in told.iter().enumerate() {
+            let place = (at + (covered.len() + place) as u64).saturating_sub(length - CHECKSUM);
+            if let Some(slot) = usize::try_from(place).ok().and_then(|place| self.told.get_mut(place)) {
+                *slot = *byte;
+            }
+        }
+    }
+
+    fn agrees(self) -> bool {
+        self.digest.finalize() == u64::from(u32::from_le_bytes(self.told))
+    }
+}
+
+/// Takes back the flag that tells that a file is still written to, in bytes that stand `at` this place of it.
+pub(super) fn close(bytes: &mut [u8], at: u64) {
+    let place = IN_USE_AT.checked_sub(at).and_then(|place| usize::try_from(place).ok());
+    if let Some(flags) = place.and_then(|place| bytes.get_mut(place)) {
+        *flags &= !IN_USE;
+    }
+}
+
+fn number(bytes: &[u8], at: usize, length: usize) -> u64 {
+    bytes.iter().skip(at).take(length).rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct File(Vec<u8>);
+
+    impl File {
+        fn new(checksums: u8) -> Self {
+            let mut file = Self(MAGIC.to_vec());
+            let mut body = vec![4; 80];
+            body.push(checksums);
+            file.event(FORMAT_DESCRIPTION_EVENT, &body, 1);
+            file
+        }
+
+        fn event(&mut self, kind: u8, body: &[u8], seconds: u32) -> u64 {
+            let length = HEADER + body.len() + 4;
+            let mut event = seconds.to_le_bytes().to_vec();
+            event.extend([kind, 7, 0, 0, 0]);
+            event.extend(u32::try_from(length).unwrap().to_le_bytes());
+            event.extend(u32::try_from(self.0.len() + length).unwrap().to_le_bytes());
+            event.extend([0, 0]);
+            event.extend(body);
+            let mut digest = Digest::new(CrcAlgorithm::Crc32IsoHdlc);
+            digest.update(&event);
+            event.extend(u32::try_from(digest.finalize()).unwrap().to_le_bytes());
+            self.0.extend(event);
+            self.0.len() as u64
+        }
+
+        fn gtid(&mut self, number: u64, flags: u8) {
+            let mut body = number.to_le_bytes().to_vec();
+            body.extend([3, 0, 0, 0, flags, 0, 0, 0, 0, 0, 0]);
+            self.event(GTID_EVENT, &body, 10);
+        }
+
+        fn query(&mut self, text: &str, seconds: u32) -> u64 {
+            let mut body = vec![0; 13];
+            (body[8], body[11]) = (4, 2);
+            body.extend([9, 9]);
+            body.extend(b"shop\0");
+            body.extend(text.as_bytes());
+            self.event(QUERY_EVENT, &body, seconds)
+        }
+
+        fn transaction(&mut self, number: u64, seconds: u32) -> u64 {
+            self.gtid(number, 0);
+            self.event(23, &[1; 5000], seconds);
+            self.event(XID_EVENT, &[0; 8], seconds)
+        }
+    }
+
+    fn walked(bytes: &[u8], piece: usize) -> Walk {
+        let mut walk = Walk::begin();
+        bytes.chunks(piece).for_each(|piece| walk.look(piece));
+        walk
+    }
+
+    fn check(file: &File, expect: (u64, u32, Option<u64>), is_whole: bool) {
+        for piece in [1, 7, 100_000] {
+            let walk = walked(&file.0, piece);
+            let last = walk.whole().transactions.get(&3).map(|gtid| gtid.number);
+            assert_eq!((walk.whole().end, walk.whole().seconds, last), expect, "by {piece}");
+            assert_eq!(walk.is_whole(), is_whole, "by {piece}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_whole_up_to_its_last_group_that_has_ended() {
+        let mut file = File::new(1);
+        let end = file.transaction(5, 20);
+        check(&file, (end, 20, Some(5)), true);
+        file.gtid(6, 0);
+        check(&file, (end, 20, Some(5)), false);
+        file.event(23, &[2; 100], 21);
+        check(&file, (end, 20, Some(5)), false);
+        let end = file.event(XID_EVENT, &[0; 8], 22);
+        check(&file, (end, 22, Some(6)), true);
+        file.gtid(7, STANDALONE);
+        let end = file.query("CREATE TABLE t (a INT)", 23);
+        check(&file, (end, 23, Some(7)), true);
+        file.gtid(8, 0);
+        file.query("INSERT INTO myisam VALUES (1)", 24);
+        check(&file, (end, 23, Some(7)), false);
+        let end = file.query("COMMIT", 25);
+        check(&file, (end, 25, Some(8)), true);
+        let end = file.event(ROTATE_EVENT, &[0; 20], 26);
+        check(&file, (end, 26, Some(8)), true);
+    }
+
+    #[test]
+    fn a_file_tells_the_transactions_before_it_and_at_each_of_its_places() {
+        let mut file = File::new(1);
+        let begins = file.0.len() as u64;
+        let mut list = 300_u32.to_le_bytes().to_vec();
+        let gtid = |domain: u32, server: u32, number: u64| Gtid { domain, server, number };
+        for listed in (0..298).map(|domain| gtid(domain, 7, 9)).chain([gtid(3, 9, 1), gtid(3, 8, 4)]) {
+            list.extend(listed.domain.to_le_bytes());
+            list.extend(listed.server.to_le_bytes());
+            list.extend(listed.number.to_le_bytes());
+        }
+        let listed = file.event(GTID_LIST_EVENT, &list, 10);
+        let end = file.transaction(5, 20);
+        for piece in [1, 7, 100_000] {
+            let walk = walked(&file.0, piece);
+            let before = walk.whole().before.clone().unwrap();
+            assert_eq!((before.len(), before[&3], before[&297]), (298, gtid(3, 8, 4), gtid(297, 7, 9)));
+            assert_eq!(walk.transactions_at(end), Some([(3, gtid(3, 7, 5))].into()));
+            assert_eq!(walk.transactions_at(listed), None);
+        }
+        for place in [4, begins, listed] {
+            let walk = walked(&file.0[..usize::try_from(place).unwrap()], 1000);
+            assert_eq!(walk.transactions_at(place), Some(BTreeMap::new()), "{place}");
+            let within = walked(&file.0[..usize::try_from(place + 1).unwrap()], 1000);
+            assert_eq!(within.transactions_at(place + 1), None, "{place}");
+        }
+        assert_eq!(File::new(1).0.len() as u64, begins);
+        assert_eq!(walked(&File::new(1).0, 1000).whole().before, None, "nothing is told");
+    }
+
+    #[test]
+    fn wherever_a_file_is_cut_only_whole_groups_count() {
+        let mut file = File::new(1);
+        let mut ends = vec![0, file.0.len() as u64];
+        for number in 1..6 {
+            ends.push(file.transaction(number, 20));
+        }
+        for cut in 0..file.0.len() {
+            let walk = walked(&file.0[..cut], 4096);
+            let end = ends.iter().rev().find(|end| **end <= cut as u64).copied().unwrap();
+            assert_eq!(walk.whole().end, end, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn what_was_changed_or_is_no_binary_log_is_not_whole() {
+        let mut file = File::new(1);
+        let end = file.transaction(1, 20);
+        let at = file.0.len() + 2000;
+        file.transaction(2, 21);
+        let mut changed = file.0.clone();
+        changed[at] ^= 1;
+        let walk = walked(&changed, 999);
+        assert_eq!((walk.whole().end, walk.is_over()), (end, true));
+        let mut elsewhere = file.0[..end as usize].to_vec();
+        elsewhere.extend(&file.0[4..]);
+        assert_eq!(walked(&elsewhere, 999).whole().end, end, "an event that stands in another place");
+        for nonsense in [&b"nothing"[..], &[0; 100], b"\xfebin\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"] {
+            assert_eq!(walked(nonsense, 5).whole().end, 0);
+        }
+    }
+
+    #[test]
+    fn the_flag_of_a_file_in_use_is_no_damage_and_is_taken_back() {
+        let mut file = File::new(1);
+        let end = file.transaction(1, 20);
+        let closed = file.0.clone();
+        file.0[usize::try_from(IN_USE_AT).unwrap()] |= IN_USE;
+        check(&file, (end, 20, Some(1)), true);
+        let (first, second) = file.0.split_at_mut(10);
+        close(first, 0);
+        close(second, 10);
+        assert_eq!(file.0, closed);
+        let mut without = File::new(0);
+        let end = without.transaction(1, 20);
+        check(&without, (end, 20, Some(1)), true);
+    }
+}
