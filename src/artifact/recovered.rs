@@ -109,6 +109,10 @@ pub struct Recovered {
     pub run: Timestamp,
     /// How many parts the whole has.
     pub parts: usize,
+    /// Which of the plans of it this belongs to, the last of which decides whether the whole is done.
+    pub attempt: Timestamp,
+    /// How many parts that plan does.
+    pub left: usize,
     /// Which.
     pub id: PartId,
     /// What the declared step was, as a digest: where that is another, so is the part.

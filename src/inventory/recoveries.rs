@@ -72,9 +72,12 @@ impl RecoveryRun {
         self.told.values().filter(|it| it.outcome == RecoveredOutcome::Done).count()
     }
 
-    /// Whether everything succeeded.
+    /// Whether everything succeeded that the last plan of it did: what an earlier one did counts where that left it out, and
+    /// nothing counts that was done of a step which is declared otherwise since.
     pub fn is_whole(&self) -> bool {
-        self.done() >= self.parts
+        let Some(last) = self.told.values().max_by_key(|it| it.attempt) else { return false };
+        let of_last = self.told.values().filter(|it| it.attempt == last.attempt);
+        of_last.filter(|it| it.outcome == RecoveredOutcome::Done).count() >= last.left
     }
 
     /// When the last of its parts ended.

@@ -217,6 +217,8 @@ pub(super) fn machine(spec: &Spec, vm: &Vm, run: Timestamp) -> Vec<Recover> {
         subject: subject.clone(),
         run,
         parts,
+        attempt: run,
+        left: parts,
         terms: Terms::default(),
         step: 1,
         digest: digest.clone(),
@@ -291,6 +293,12 @@ impl Laying<'_> {
             let after: BTreeSet<StepId> = waits.flatten().copied().collect();
             let works = works.remove(number).unwrap_or_default();
             ends.insert(*number, self.step(*number, works, parts, &remade, after, draft));
+        }
+        let left = draft.steps.len();
+        for step in &mut draft.steps {
+            if let Action::Recover(recover) = &mut step.action {
+                recover.left = left;
+            }
         }
         Ok(())
     }
@@ -438,6 +446,8 @@ impl Laying<'_> {
                 subject: self.request.subject.clone(),
                 run: self.begun.run,
                 parts,
+                attempt: self.facts.now,
+                left: 0,
                 terms: self.begun.terms.clone(),
                 step: number + 1,
                 digest: digest.clone(),

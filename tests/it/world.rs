@@ -386,6 +386,8 @@ impl World {
             subject: recover.subject.clone(),
             run: recover.run,
             parts: recover.parts,
+            attempt: recover.attempt,
+            left: recover.left,
             id: recover.id(),
             step: recover.digest.clone(),
             place: recover.work.made().map(|vm| (vm.clone(), self.spec.vms[vm].provision.place())),

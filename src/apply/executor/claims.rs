@@ -169,6 +169,8 @@ mod tests {
                 subject: RecoverySubject::Vm(name.parse().unwrap()),
                 run: jiff::Timestamp::from_second(run).unwrap(),
                 parts: 2,
+                attempt: jiff::Timestamp::UNIX_EPOCH,
+                left: 2,
                 terms: Default::default(),
                 step: 1,
                 digest: String::new(),

@@ -54,6 +54,8 @@ impl World {
             subject: recover.subject.clone(),
             run: recover.run,
             parts: recover.parts,
+            attempt: recover.attempt,
+            left: recover.left,
             id: recover.id(),
             step: recover.digest.clone(),
             place: recover

@@ -21,6 +21,10 @@ pub struct Recover {
     pub run: Timestamp,
     /// How many parts the whole has, those that are done among them.
     pub parts: usize,
+    /// When this plan of it was made: the whole is done once all of the last one is.
+    pub attempt: Timestamp,
+    /// How many parts this plan does.
+    pub left: usize,
     /// On which terms.
     pub terms: Terms,
     /// The number of the declared step, from 1.
