@@ -25,7 +25,8 @@ use crate::{
         Sandbox, SandboxError,
         folder::FolderSandbox,
         home::Home,
-        mariadb::MariadbSandbox,
+        influxdb::{Doors, InfluxdbSandbox},
+        mariadb::{self as mariadb_sandbox, MariadbFilesSandbox, MariadbSandbox},
         postgres::{self as postgres_sandbox, ClusterSandbox, PostgresSandbox},
     },
     schedulers::{
@@ -96,6 +97,11 @@ pub trait Registry: Send + Sync {
     /// What runs playbooks.
     fn configurer(&self) -> Result<Box<dyn Configurer>, Refusal> {
         Err(Refusal::NotBuilt("playbooks".to_owned()))
+    }
+
+    /// Whether a commit may have this host run a program, as it spells it.
+    fn may_run(&self, program: &str) -> Result<(), Refusal> {
+        Err(Refusal::NotBuilt(format!("the program {program} on this host")))
     }
 
     /// What runs the programs on this host that it allows.
@@ -311,6 +317,16 @@ impl Drivers {
         kept.collect()
     }
 
+    /// Drills whose checks run a program that this host does not allow.
+    fn refused_checks(&self, spec: &Spec) -> Vec<(String, Result<(), Refusal>)> {
+        let of_drill = |(name, drill): (_, &spec::Drill)| {
+            let programs = drill.checks.iter().filter_map(spec::DrillCheck::program);
+            let refused = programs.map(|program| self.may_run(program)).find(Result::is_err)?;
+            Some((format!("drill.{name}"), refused))
+        };
+        spec.drills.iter().filter_map(of_drill).collect()
+    }
+
     fn command(&self, host: &Host) -> schedulers::Command {
         let running = || std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/bin/backstay"));
         schedulers::Command {
@@ -424,14 +440,21 @@ impl Registry for Drivers {
     }
 
     async fn sandbox(&self, kind: SandboxKind, declared: &spec::Source) -> Result<Box<dyn Sandbox>, Refusal> {
-        let home = Home::make(&self.config.sandboxes)?;
+        let (home, mode) = (Home::make(&self.config.sandboxes)?, self.config.isolation);
         Ok(match (kind, declared) {
             (SandboxKind::Mariadb, spec::Source::Mysql(mysql)) => {
-                let server = in_sandbox(&mysql.server, MariadbSandbox::socket(&home), "root");
-                let (method, binary_logs) = (spec::MysqlMethod::Logical, spec::BinaryLogs::Left);
-                let inner = spec::Mysql { server, method, binary_logs };
+                let socket = mariadb_sandbox::socket(&home);
+                let inner = dumped(in_sandbox(&mysql.server, socket, mariadb_sandbox::ROOT));
                 let source = MysqlSource::new(inner.clone(), None);
-                Box::new(MariadbSandbox::new(home, Box::new(source), spec::Source::Mysql(inner)))
+                Box::new(MariadbSandbox::new(home, Box::new(source), spec::Source::Mysql(inner), mode))
+            }
+            (SandboxKind::MariadbFiles, spec::Source::Mysql(mysql)) => {
+                let socket = mariadb_sandbox::socket(&home);
+                let inner = dumped(in_sandbox(&mysql.server, socket, MariadbFilesSandbox::USER));
+                let inspector = MysqlSource::new(inner, None);
+                // The files are unpacked without asking their server anything.
+                let loader = MysqlSource::new(mysql.clone(), None);
+                Box::new(MariadbFilesSandbox::new(home, Box::new(loader), Box::new(inspector), mode))
             }
             (SandboxKind::Postgres, spec::Source::Postgres(declared)) => {
                 let socket = postgres_sandbox::socket(&home);
@@ -440,36 +463,55 @@ impl Registry for Drivers {
                 let source = logical(server.clone()).without_owners();
                 let inner = spec::Postgres { server, method: spec::PostgresMethod::Logical };
                 let inner = spec::Source::Postgres(inner);
-                Box::new(PostgresSandbox::new(home, Box::new(first), Box::new(source), inner))
+                Box::new(PostgresSandbox::new(home, Box::new(first), Box::new(source), inner, mode))
             }
             (SandboxKind::PostgresCluster, spec::Source::Postgres(declared)) => {
                 let socket = postgres_sandbox::socket(&home);
-                let asks = |user: &str| -> Box<dyn Source> {
+                let asks = |user: &str| -> (String, Box<dyn Source>) {
                     let server = in_sandbox(&declared.server, socket.clone(), user);
-                    Box::new(logical(spec::Server { databases: Vec::new(), ..server }))
+                    (user.to_owned(), Box::new(logical(spec::Server { databases: Vec::new(), ..server })))
                 };
                 let own = declared.server.user.as_deref();
                 let asking = std::iter::once("postgres").chain(own).map(asks).collect();
                 // The files of a cluster are unpacked without asking its server anything.
                 let loader = PostgresSource::new(declared.clone(), None);
                 let loader = loader.keep_data_folder("a drill touches nothing but its sandbox");
-                Box::new(ClusterSandbox::new(home, Box::new(loader), asking))
+                Box::new(ClusterSandbox::new(home, Box::new(loader), asking, mode))
+            }
+            (SandboxKind::Influxdb, spec::Source::Influxdb(declared)) => {
+                let doors = Doors::new()?;
+                let server = spec::Server {
+                    host: "127.0.0.1".to_owned(),
+                    port: Some(doors.http),
+                    user: Some(Doors::USER.to_owned()),
+                    password: None,
+                    tls: spec::Tls::Default,
+                    ..declared.server.clone()
+                };
+                let inner = spec::Influxdb { server, rpc_port: doors.rpc, ..declared.clone() };
+                let source =
+                    InfluxdbSource::new(inner, Some(doors.password.clone()), home.path().to_owned())?;
+                Box::new(InfluxdbSandbox::new(home, Box::new(source), doors, mode))
             }
             (SandboxKind::Sqlite, declared @ spec::Source::Sqlite { path }) => {
                 let loader = SqliteSource::new(path.clone(), self.scratch.clone());
                 let restored = FolderSandbox::files_of(&home).join(loader.stream_name());
                 let inspector = SqliteSource::new(restored, self.scratch.clone());
-                let sandbox = FolderSandbox::new(home, Box::new(loader), declared.clone());
+                let sandbox = FolderSandbox::new(home, Box::new(loader), declared.clone(), mode);
                 Box::new(sandbox.asking(Box::new(inspector)))
             }
             (SandboxKind::Folder, declared) => {
-                Box::new(FolderSandbox::new(home, self.source(declared).await?, declared.clone()))
+                Box::new(FolderSandbox::new(home, self.source(declared).await?, declared.clone(), mode))
             }
             (kind, declared) => {
                 let what = format!("sandboxes of kind {kind:?} for sources of kind `{}`", declared.kind());
                 return Err(Refusal::NotBuilt(what));
             }
         })
+    }
+
+    fn may_run(&self, program: &str) -> Result<(), Refusal> {
+        Ok(self.allow.check_run(program)?)
     }
 
     fn here(&self) -> Result<Box<dyn Remote>, Refusal> {
@@ -502,7 +544,7 @@ impl Registry for Drivers {
             spec.stores.iter().map(|(name, store)| (format!("store.{name}"), self.permit_store(store)));
         let backups =
             spec.backups.iter().map(|(name, backup)| (format!("backup.{name}"), self.permit(&backup.source)));
-        let all = stores.chain(backups).chain(self.refused_machines(spec));
+        let all = stores.chain(backups).chain(self.refused_machines(spec)).chain(self.refused_checks(spec));
         let refused = all.filter_map(|(resource, permitted)| match permitted {
             Ok(()) | Err(Refusal::NotBuilt(_)) => None,
             Err(refusal) => Some(CannotRun { resource, why: refusal.to_string() }),
@@ -522,6 +564,11 @@ fn in_sandbox(declared: &spec::Server, socket: PathBuf, user: &str) -> spec::Ser
         databases: declared.databases.clone(),
         tls: spec::Tls::Default,
     }
+}
+
+/// What is loaded into, or asked on, a server of MariaDB.
+fn dumped(server: spec::Server) -> spec::Mysql {
+    spec::Mysql { server, method: spec::MysqlMethod::Logical, binary_logs: spec::BinaryLogs::Left }
 }
 
 fn logical(server: spec::Server) -> PostgresSource {

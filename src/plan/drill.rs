@@ -22,7 +22,7 @@ use crate::{
     artifact::{ArtifactId, Depth, Kind, until::Until},
     inventory::{DrillHistory, Inventory, Stretch, stretches, windows},
     spec::{
-        self, Backup, DrillHow, DrillPoint, DrillSubject, Schedule, Source, Spec,
+        self, Backup, DrillHow, DrillPoint, DrillSubject, MysqlMethod, Schedule, Source, Spec,
         names::{BackupName, DrillName, StoreName},
     },
 };
@@ -218,7 +218,7 @@ impl Subject<'_> {
     fn replays(&self) -> bool {
         match &self.backup.source {
             _ if self.how == DrillHow::ByHand => false,
-            Source::Mysql(mysql) => mysql.server.databases.is_empty(),
+            Source::Mysql(mysql) => mysql.method == MysqlMethod::Logical && mysql.server.databases.is_empty(),
             source => SandboxKind::of(source) == SandboxKind::PostgresCluster,
         }
     }

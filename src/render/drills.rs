@@ -6,7 +6,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use jiff::tz::TimeZone;
 
 use super::{Palette, WIDEST, duration, moment};
-use crate::artifact::drill::{DrillOutcome, DrillReport, Drilled, Verdict};
+use crate::artifact::drill::{DrillOutcome, DrillReport, Drilled, Isolation, Verdict};
 
 /// A drill: how it ended, what it restored, how long it took, and each check with what was expected and found.
 pub fn text(report: &DrillReport, zone: &TimeZone, palette: Palette) -> String {
@@ -26,6 +26,9 @@ pub fn text(report: &DrillReport, zone: &TimeZone, palette: Palette) -> String {
     if let Some(took) = report.drilled.rto_seconds {
         let _ = writeln!(out, "  usable after {}", seconds(took));
     }
+    if let Some(isolation) = report.drilled.isolation {
+        let _ = writeln!(out, "  sandbox kept apart by {}", apart(isolation));
+    }
     let took: Vec<String> = stages
         .iter()
         .map(|it| {
@@ -39,6 +42,15 @@ pub fn text(report: &DrillReport, zone: &TimeZone, palette: Palette) -> String {
         let _ = writeln!(out, "\n{}", findings(report, palette).trim_fmt());
     }
     out
+}
+
+fn apart(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::Bubblewrap => "bubblewrap",
+        Isolation::Files => "bubblewrap, with this host's network",
+        Isolation::Network => "a network of its own; install bubblewrap for more",
+        Isolation::None => "its settings and its user only; install bubblewrap for more",
+    }
 }
 
 fn seconds(number: u64) -> String {

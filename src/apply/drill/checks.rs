@@ -1,0 +1,114 @@
+//! The checks of a drill: the engine's own, and those that are declared. Each is a finding, whatever comes of it.
+
+mod command;
+pub(super) mod counts;
+mod file;
+
+use super::{
+    Means, Order,
+    reach::{self, Addresses},
+};
+use crate::{
+    artifact::drill::{Finding, Verdict},
+    sandboxes::Sandbox,
+    sources::{Condition, Examined, Source},
+    spec::{DrillCheck, Endpoint},
+};
+
+/// The most faults that a finding names.
+const MOST_NAMED: usize = 5;
+
+/// What the engine itself says of all that was restored, whatever is declared.
+pub(super) async fn by_the_engine(inspector: &dyn Source) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for examined in inspector.examine().await {
+        findings.push(match &examined.condition {
+            // A server that a check brings down is no server that could have gone on.
+            Condition::Unknown(why) if inspector.probe().await.is_err() => Finding {
+                found: format!("the server did not live through it: {why}"),
+                verdict: Verdict::Failed,
+                ..told(&examined)
+            },
+            _ => told(&examined),
+        });
+    }
+    findings
+}
+
+fn told(examined: &Examined) -> Finding {
+    let (found, verdict) = match &examined.condition {
+        Condition::Sound(what) => (what.clone(), Verdict::Passed),
+        Condition::Damaged(faults) => (named(faults), Verdict::Failed),
+        Condition::Unknown(why) => (why.clone(), Verdict::CouldNotRun),
+    };
+    let (check, expected) = (examined.by.to_owned(), "no fault".to_owned());
+    Finding { check, expected, found, verdict }
+}
+
+/// Makes a check that is declared.
+pub(super) async fn declared(
+    check: &DrillCheck,
+    order: &Order<'_>,
+    sandbox: &mut dyn Sandbox,
+    means: &Means<'_>,
+) -> Finding {
+    match check {
+        DrillCheck::Counts => counts::counts(order, sandbox, means).await,
+        DrillCheck::Sql { sql: asked, database, expect }
+        | DrillCheck::Influxql { influxql: asked, database, expect } => {
+            match sandbox.inspector().ask(database.as_deref(), asked).await {
+                Ok(answer) => found(check, expect.to_string(), answer.clone(), expect.allows(&answer)),
+                Err(error) => found(check, expect.to_string(), error.to_string(), false),
+            }
+        }
+        DrillCheck::File { path, min_bytes, sha256 } => {
+            file::file(check, sandbox.files(), path, (*min_bytes, sha256.clone())).await
+        }
+        DrillCheck::Command(command) => command::run(check, command, sandbox).await,
+        DrillCheck::Http(_) | DrillCheck::Tcp(_) => reach::reach(check, &Nowhere).await,
+    }
+}
+
+/// In a sandbox nothing listens.
+struct Nowhere;
+
+#[async_trait::async_trait]
+impl Addresses for Nowhere {
+    async fn of(&self, _: &Endpoint) -> Result<std::net::SocketAddr, String> {
+        Err("nothing listens in a sandbox".to_owned())
+    }
+}
+
+pub(super) fn found(check: &DrillCheck, expected: String, found: String, holds: bool) -> Finding {
+    let verdict = if holds { Verdict::Passed } else { Verdict::Failed };
+    Finding { check: check.to_string(), expected, found, verdict }
+}
+
+pub(super) fn unmade(check: &DrillCheck, expected: String, why: String) -> Finding {
+    Finding { check: check.to_string(), expected, found: why, verdict: Verdict::CouldNotRun }
+}
+
+/// The first of many, and how many more there are.
+fn named(all: &[String]) -> String {
+    let more = match all.len().saturating_sub(MOST_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{}{more}", all.iter().take(MOST_NAMED).cloned().collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_examined_is_no_pass_and_what_is_damaged_is_named() {
+        let verdict = |condition| told(&Examined { by: "CHECK TABLE", condition }).verdict;
+        assert_eq!(verdict(Condition::Sound("2 tables".into())), Verdict::Passed);
+        assert_eq!(verdict(Condition::Unknown("no such program".into())), Verdict::CouldNotRun);
+        let faults: Vec<String> = (1..=7).map(|n| format!("fault {n}")).collect();
+        let damaged = told(&Examined { by: "CHECK TABLE", condition: Condition::Damaged(faults) });
+        assert_eq!(damaged.verdict, Verdict::Failed);
+        assert_eq!(damaged.found, "fault 1, fault 2, fault 3, fault 4, fault 5 and 2 more");
+    }
+}
