@@ -3,6 +3,7 @@
 
 mod machines;
 mod permits;
+mod sandboxes;
 
 use std::{
     collections::BTreeMap,
@@ -21,14 +22,7 @@ use crate::{
     inventory::Running,
     plan::{CannotRun, action::SandboxKind, cannot_run},
     provisioners::{Configurer, Provisioner, Remote, here::HereRemote},
-    sandboxes::{
-        Sandbox, SandboxError,
-        folder::FolderSandbox,
-        home::Home,
-        influxdb::{Doors, InfluxdbSandbox},
-        mariadb::{self as mariadb_sandbox, MariadbFilesSandbox, MariadbSandbox},
-        postgres::{self as postgres_sandbox, ClusterSandbox, PostgresSandbox},
-    },
+    sandboxes::Sandbox,
     schedulers::{
         self, Scheduler,
         controller::Timetable,
@@ -168,12 +162,6 @@ impl From<SecretError> for Refusal {
 
 impl From<SourceError> for Refusal {
     fn from(error: SourceError) -> Self {
-        Refusal::Settings(error.to_string())
-    }
-}
-
-impl From<SandboxError> for Refusal {
-    fn from(error: SandboxError) -> Self {
         Refusal::Settings(error.to_string())
     }
 }
@@ -440,74 +428,7 @@ impl Registry for Drivers {
     }
 
     async fn sandbox(&self, kind: SandboxKind, declared: &spec::Source) -> Result<Box<dyn Sandbox>, Refusal> {
-        let (home, mode) = (Home::make(&self.config.sandboxes)?, self.config.isolation);
-        Ok(match (kind, declared) {
-            (SandboxKind::Mariadb, spec::Source::Mysql(mysql)) => {
-                let socket = mariadb_sandbox::socket(&home);
-                let inner = dumped(in_sandbox(&mysql.server, socket, mariadb_sandbox::ROOT));
-                let source = MysqlSource::new(inner.clone(), None);
-                Box::new(MariadbSandbox::new(home, Box::new(source), spec::Source::Mysql(inner), mode))
-            }
-            (SandboxKind::MariadbFiles, spec::Source::Mysql(mysql)) => {
-                let socket = mariadb_sandbox::socket(&home);
-                let inner = dumped(in_sandbox(&mysql.server, socket, MariadbFilesSandbox::USER));
-                let inspector = MysqlSource::new(inner, None);
-                // The files are unpacked without asking their server anything.
-                let loader = MysqlSource::new(mysql.clone(), None);
-                Box::new(MariadbFilesSandbox::new(home, Box::new(loader), Box::new(inspector), mode))
-            }
-            (SandboxKind::Postgres, spec::Source::Postgres(declared)) => {
-                let socket = postgres_sandbox::socket(&home);
-                let server = in_sandbox(&declared.server, socket, postgres_sandbox::SUPERUSER);
-                let first = logical(spec::Server { databases: Vec::new(), ..server.clone() });
-                let source = logical(server.clone()).without_owners();
-                let inner = spec::Postgres { server, method: spec::PostgresMethod::Logical };
-                let inner = spec::Source::Postgres(inner);
-                Box::new(PostgresSandbox::new(home, Box::new(first), Box::new(source), inner, mode))
-            }
-            (SandboxKind::PostgresCluster, spec::Source::Postgres(declared)) => {
-                let socket = postgres_sandbox::socket(&home);
-                let asks = |user: &str| -> (String, Box<dyn Source>) {
-                    let server = in_sandbox(&declared.server, socket.clone(), user);
-                    (user.to_owned(), Box::new(logical(spec::Server { databases: Vec::new(), ..server })))
-                };
-                let own = declared.server.user.as_deref();
-                let asking = std::iter::once("postgres").chain(own).map(asks).collect();
-                // The files of a cluster are unpacked without asking its server anything.
-                let loader = PostgresSource::new(declared.clone(), None);
-                let loader = loader.keep_data_folder("a drill touches nothing but its sandbox");
-                Box::new(ClusterSandbox::new(home, Box::new(loader), asking, mode))
-            }
-            (SandboxKind::Influxdb, spec::Source::Influxdb(declared)) => {
-                let doors = Doors::new()?;
-                let server = spec::Server {
-                    host: "127.0.0.1".to_owned(),
-                    port: Some(doors.http),
-                    user: Some(Doors::USER.to_owned()),
-                    password: None,
-                    tls: spec::Tls::Default,
-                    ..declared.server.clone()
-                };
-                let inner = spec::Influxdb { server, rpc_port: doors.rpc, ..declared.clone() };
-                let source =
-                    InfluxdbSource::new(inner, Some(doors.password.clone()), home.path().to_owned())?;
-                Box::new(InfluxdbSandbox::new(home, Box::new(source), doors, mode))
-            }
-            (SandboxKind::Sqlite, declared @ spec::Source::Sqlite { path }) => {
-                let loader = SqliteSource::new(path.clone(), self.scratch.clone());
-                let restored = FolderSandbox::files_of(&home).join(loader.stream_name());
-                let inspector = SqliteSource::new(restored, self.scratch.clone());
-                let sandbox = FolderSandbox::new(home, Box::new(loader), declared.clone(), mode);
-                Box::new(sandbox.asking(Box::new(inspector)))
-            }
-            (SandboxKind::Folder, declared) => {
-                Box::new(FolderSandbox::new(home, self.source(declared).await?, declared.clone(), mode))
-            }
-            (kind, declared) => {
-                let what = format!("sandboxes of kind {kind:?} for sources of kind `{}`", declared.kind());
-                return Err(Refusal::NotBuilt(what));
-            }
-        })
+        self.sandbox_of(kind, declared).await
     }
 
     fn may_run(&self, program: &str) -> Result<(), Refusal> {
@@ -551,26 +472,4 @@ impl Registry for Drivers {
         });
         refused.chain(self.kept_data(spec)).chain(self.not_held(spec)).collect()
     }
-}
-
-/// The declared databases on the server of a sandbox.
-fn in_sandbox(declared: &spec::Server, socket: PathBuf, user: &str) -> spec::Server {
-    spec::Server {
-        host: String::new(),
-        port: None,
-        socket: Some(socket),
-        user: Some(user.to_owned()),
-        password: None,
-        databases: declared.databases.clone(),
-        tls: spec::Tls::Default,
-    }
-}
-
-/// What is loaded into, or asked on, a server of MariaDB.
-fn dumped(server: spec::Server) -> spec::Mysql {
-    spec::Mysql { server, method: spec::MysqlMethod::Logical, binary_logs: spec::BinaryLogs::Left }
-}
-
-fn logical(server: spec::Server) -> PostgresSource {
-    PostgresSource::new(spec::Postgres { server, method: spec::PostgresMethod::Logical }, None)
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! home (the folder) · confinement (whose programs, and behind which walls) · server (a server of it)
-//! folder · influxdb · mariadb · postgres (the drivers)
+//! folder · influxdb · mariadb · postgres · redis (the drivers)
 //! ```
 
 mod confinement;
@@ -11,6 +11,7 @@ pub mod home;
 pub mod influxdb;
 pub mod mariadb;
 pub mod postgres;
+pub mod redis;
 mod server;
 
 use std::path::Path;
@@ -54,8 +55,8 @@ pub trait Sandbox: Send + Sync {
     /// How many bytes there must be free for a stream of so many.
     fn room_for(&self, stream: u64) -> u64;
 
-    /// How many bytes of memory must be there for its server.
-    fn memory(&self) -> u64 {
+    /// How many bytes of memory must be there for its server, with a stream of so many.
+    fn memory_for(&self, _stream: u64) -> u64 {
         0
     }
 

@@ -29,7 +29,7 @@ pub(super) fn must_suffice(
     sandbox: &dyn Sandbox,
     beside: u64,
 ) -> Result<(), String> {
-    memory_must_suffice(sandbox.memory(), available())?;
+    memory_must_suffice(sandbox.memory_for(length(manifests.iter())), available())?;
     let streams = length(manifests.iter().chain(logs));
     let (needed, place) = (sandbox.room_for(streams).saturating_add(beside), sandbox.folder());
     let free = rustix::fs::statvfs(place).map(|found| found.f_bavail.saturating_mul(found.f_frsize));

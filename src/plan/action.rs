@@ -261,6 +261,8 @@ pub enum SandboxKind {
     MariadbFiles,
     /// A server of InfluxDB 1.x, into which databases are loaded.
     Influxdb,
+    /// A server of Redis on the restored file.
+    Redis,
     /// A server of PostgreSQL, into which databases are loaded.
     Postgres,
     /// A server of PostgreSQL on the restored files of a cluster.
@@ -280,6 +282,7 @@ impl SandboxKind {
                 PostgresMethod::Physical { .. } => SandboxKind::PostgresCluster,
             },
             Source::Influxdb(_) => SandboxKind::Influxdb,
+            Source::Redis(_) => SandboxKind::Redis,
             Source::Sqlite { .. } => SandboxKind::Sqlite,
             _ => SandboxKind::Folder,
         }

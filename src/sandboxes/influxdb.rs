@@ -92,15 +92,17 @@ impl InfluxdbSandbox {
     /// Settings by which it sends nothing away, computes nothing of its own accord, and removes nothing that is old.
     fn write_settings(&self) -> io::Result<std::path::PathBuf> {
         let path = self.home.join("influxdb.conf");
-        let (root, Doors { http, rpc, .. }) = (self.home.path().display(), &self.doors);
+        let Doors { http, rpc, .. } = &self.doors;
+        let place = |name: &str| serde_json::Value::from(self.home.join(name).to_string_lossy()).to_string();
+        let (meta, data, wal) = (place("meta"), place("data"), place("wal"));
         let idle = ["retention", "continuous_queries", "subscriber", "monitor", "shard-precreation"];
         let idle = idle.map(|part| match part {
             "monitor" => "[monitor]\nstore-enabled = false\n".to_owned(),
             part => format!("[{part}]\nenabled = false\n"),
         });
         let text = format!(
-            "reporting-disabled = true\nbind-address = \"127.0.0.1:{rpc}\"\n[meta]\ndir = \"{root}/meta\"\n\
-             [data]\ndir = \"{root}/data\"\nwal-dir = \"{root}/wal\"\nquery-log-enabled = false\n\
+            "reporting-disabled = true\nbind-address = \"127.0.0.1:{rpc}\"\n[meta]\ndir = {meta}\n\
+             [data]\ndir = {data}\nwal-dir = {wal}\nquery-log-enabled = false\n\
              [http]\nbind-address = \"127.0.0.1:{http}\"\nauth-enabled = true\nlog-enabled = false\n{}",
             idle.concat()
         );
@@ -146,7 +148,7 @@ impl Sandbox for InfluxdbSandbox {
         stream.saturating_mul(3).saturating_add(256 << 20)
     }
 
-    fn memory(&self) -> u64 {
+    fn memory_for(&self, _stream: u64) -> u64 {
         MEMORY
     }
 

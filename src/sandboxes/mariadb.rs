@@ -85,7 +85,7 @@ impl Sandbox for MariadbSandbox {
         stream.saturating_mul(3).saturating_add(256 << 20)
     }
 
-    fn memory(&self) -> u64 {
+    fn memory_for(&self, _stream: u64) -> u64 {
         POOL + BESIDE_POOL
     }
 

@@ -135,7 +135,7 @@ impl Sandbox for PostgresSandbox {
         stream.saturating_mul(3).saturating_add(256 << 20)
     }
 
-    fn memory(&self) -> u64 {
+    fn memory_for(&self, _stream: u64) -> u64 {
         MEMORY
     }
 
@@ -205,7 +205,7 @@ impl Sandbox for ClusterSandbox {
         stream.saturating_add(stream / 5).saturating_add(256 << 20)
     }
 
-    fn memory(&self) -> u64 {
+    fn memory_for(&self, _stream: u64) -> u64 {
         MEMORY
     }
 

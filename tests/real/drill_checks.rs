@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use backstay::sources::{Condition, Source};
 use serde_json::Value;
 
 use crate::{
@@ -74,6 +75,20 @@ fn a_table_and_an_index_that_were_damaged_before_a_cluster_was_captured_fail_its
     assert!(faults.contains("sale_pkey") && faults.contains("item"), "{faults}");
     assert_gone(place.path());
     assert!(processes_of(place.path()).is_empty());
+}
+
+#[tokio::test]
+async fn without_its_program_a_cluster_could_not_be_looked_at() {
+    let server = Postgres::start();
+    let examined = |source: backstay::sources::postgres::PostgresSource| async move {
+        source.examine().await.pop().unwrap().condition
+    };
+    let with = examined(server.root(&[])).await;
+    assert!(matches!(with, Condition::Sound(_)), "{with:?}");
+    let programs = postgres::fake("pg_dump", "exec $REAL \"$@\"");
+    let without = examined(server.root(&[]).search_path(programs.path())).await;
+    let Condition::Unknown(why) = without else { panic!("{without:?}") };
+    assert!(why.contains("pg_amcheck: no such program"), "{why}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod drill;
 mod drill_checks;
 mod drill_influxdb;
 mod drill_isolation;
+mod drill_redis;
 mod dynamodb;
 mod dynamodb_job;
 mod etcd;

@@ -99,7 +99,58 @@ fn named(all: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
+    use tokio::io::AsyncRead;
+
     use super::*;
+    use crate::{
+        sources::{CaptureRequest, Captured, Place, Probe, Restored, Sink, SourceError},
+        stores::Class,
+    };
+
+    /// A server whose check came to no end, and that answers afterwards or does not.
+    struct Broken {
+        answer: Result<Probe, SourceError>,
+    }
+
+    #[async_trait]
+    impl Source for Broken {
+        async fn probe(&self) -> Result<Probe, SourceError> {
+            self.answer.clone()
+        }
+
+        fn stream_name(&self) -> String {
+            "broken".to_owned()
+        }
+
+        async fn capture(&self, _: &CaptureRequest<'_>, _: &mut dyn Sink) -> Result<Captured, SourceError> {
+            unreachable!("nothing is captured")
+        }
+
+        async fn restore(
+            &self,
+            _: &mut (dyn AsyncRead + Send + Unpin),
+            _: &Place,
+        ) -> Result<Restored, SourceError> {
+            unreachable!("nothing is restored")
+        }
+
+        async fn examine(&self) -> Vec<Examined> {
+            vec![Examined { by: "CHECK TABLE", condition: Condition::Unknown("lost connection".into()) }]
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_a_check_brings_down_fails_and_one_that_answers_could_not_be_checked() {
+        let gone = SourceError::new("probe", "it", Class::Retry, "it is gone");
+        for (answer, verdict) in
+            [(Ok(Probe { version: "1".into() }), Verdict::CouldNotRun), (Err(gone), Verdict::Failed)]
+        {
+            let findings = by_the_engine(&Broken { answer }).await;
+            assert_eq!(findings[0].verdict, verdict, "{findings:?}");
+            assert!(findings[0].found.contains("lost connection"), "{findings:?}");
+        }
+    }
 
     #[test]
     fn what_could_not_be_examined_is_no_pass_and_what_is_damaged_is_named() {
