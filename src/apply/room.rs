@@ -65,7 +65,7 @@ fn available_in(meminfo: &str) -> Option<u64> {
 fn memory_must_suffice(needed: u64, available: Option<u64>) -> Result<(), String> {
     match available {
         Some(available) if available < needed => Err(format!(
-            "its server needs {} of memory, and {} are available; free some, or let another host make this drill",
+            "its server needs {} of memory, and {} are available; free some, or do this on another host",
             bytesize::ByteSize(needed),
             bytesize::ByteSize(available)
         )),

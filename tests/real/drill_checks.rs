@@ -86,6 +86,13 @@ async fn without_its_program_a_cluster_could_not_be_looked_at() {
     let examined = |source: backstay::sources::postgres::PostgresSource| async move {
         source.examine().await.pop().unwrap().condition
     };
+    // What the database minds is no affair of the check's.
+    server.sql(
+        "postgres",
+        "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$",
+    );
+    server.sql("postgres", "CREATE EVENT TRIGGER guard ON ddl_command_start EXECUTE FUNCTION refuse()");
+    server.sql("postgres", "ALTER DATABASE postgres SET default_transaction_read_only = on");
     let with = examined(server.root(&[])).await;
     assert!(matches!(with, Condition::Sound(_)), "{with:?}");
     let programs = postgres::fake("pg_dump", "exec $REAL \"$@\"");

@@ -31,6 +31,9 @@ if touch /usr/lib/backstay-mark 2>/dev/null; then echo "the system is written to
 echo "nothing is reached"
 "#;
 
+/// A user without rights.
+const NOBODY: u32 = 65534;
+
 fn program(folder: &TempDir, name: &str, script: &str) -> PathBuf {
     let path = folder.path().join(name);
     fs::write(&path, script).unwrap();
@@ -82,6 +85,27 @@ fn a_program_behind_walls_reaches_its_data_and_neither_network_nor_host() {
     assert_eq!(json["drills"][0]["isolation"], "none");
     assert_gone(place.path());
     assert!(fleet.stored_records().contains("\"isolation\""));
+}
+
+#[test]
+fn a_controller_without_rights_walls_its_programs_in_as_well() {
+    let (place, own) = (sandboxes(), sandboxes());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let secret = program(&own, "secret", "everybody may read this");
+    let check = program(&own, "trespass", TRESPASS);
+    let mut fleet = ledger(&place, &check, &[secret.to_str().unwrap(), &port]);
+    if rustix::process::geteuid().is_root() {
+        // What was made in it as root is no affair of the user's.
+        fs::remove_dir_all(place.path()).unwrap();
+        fs::create_dir(place.path()).unwrap();
+        std::os::unix::fs::chown(place.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+        fleet.give_to(NOBODY);
+    }
+    let json = told(&fleet.expect(&["drill", "trial", "-o", "json"], 0));
+    assert_eq!(json["drills"][0]["findings"][0]["found"], "exit status 0: nothing is reached");
+    assert_eq!(json["drills"][0]["isolation"], "bubblewrap");
+    assert_gone(place.path());
 }
 
 #[test]

