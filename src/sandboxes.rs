@@ -74,6 +74,16 @@ pub trait Sandbox: Send + Sync {
         Vec::new()
     }
 
+    /// Makes ready for logs to be replayed over what was loaded.
+    async fn await_logs(&mut self) -> Result<(), SandboxError> {
+        Ok(())
+    }
+
+    /// Who replays logs, and where.
+    fn replayer(&self) -> (&dyn Source, Place) {
+        (self.loader(), self.place())
+    }
+
     /// Starts what only runs on restored data, and has come to the moment that was asked for when it returns.
     async fn start(&mut self) -> Result<(), SandboxError> {
         Ok(())

@@ -179,11 +179,7 @@ impl Run {
             if counts_before { Some(checks::counts::counts(order, sandbox, means).await) } else { None };
         let checked = checking.elapsed();
         if !order.logs.is_empty() {
-            let logs = Logs { manifests: order.logs, until: order.until };
-            let replay =
-                restore::replay_logs(order.manifests, logs, folder, sandbox.loader(), &place, keys, progress);
-            let replayed = self.timed(Stage::Replay, replay).await;
-            replayed.map_err(|error| Halted::of(error, "its log could not be replayed"))?;
+            self.timed(Stage::Replay, replay(order, sandbox, means)).await?;
         }
         let starting = Instant::now();
         let started = sandbox.start().await;
@@ -232,6 +228,15 @@ impl Run {
             last.milliseconds = last.milliseconds.saturating_add(milliseconds(by));
         }
     }
+}
+
+async fn replay(order: &Order<'_>, sandbox: &mut dyn Sandbox, means: &Means<'_>) -> Result<(), Halted> {
+    sandbox.await_logs().await?;
+    let logs = Logs { manifests: order.logs, until: order.until };
+    let (source, place) = sandbox.replayer();
+    let (folder, keys, progress) = (means.folder, means.keys, means.progress);
+    let replayed = restore::replay_logs(order.manifests, logs, folder, source, &place, keys, progress).await;
+    replayed.map(drop).map_err(|error| Halted::of(error, "its log could not be replayed"))
 }
 
 fn milliseconds(length: Duration) -> u64 {

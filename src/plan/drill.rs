@@ -218,7 +218,7 @@ impl Subject<'_> {
     fn replays(&self) -> bool {
         match &self.backup.source {
             _ if self.how == DrillHow::ByHand => false,
-            Source::Mysql(mysql) => mysql.method == MysqlMethod::Logical && mysql.server.databases.is_empty(),
+            Source::Mysql(mysql) => mysql.method != MysqlMethod::Logical || mysql.server.databases.is_empty(),
             source => SandboxKind::of(source) == SandboxKind::PostgresCluster,
         }
     }

@@ -140,6 +140,48 @@ fn the_files_of_a_mariadb_server_are_drilled_and_a_table_that_was_damaged_before
 }
 
 #[test]
+fn the_files_of_a_mariadb_server_are_drilled_to_the_second_that_is_asked_for() {
+    let server = MariaDb::start();
+    server.let_files_be_copied();
+    server.sql(
+        "GRANT REPLICATION SLAVE, BINLOG ADMIN ON *.* TO backup@'127.0.0.1'; CREATE DATABASE shop;
+         CREATE TABLE shop.sale (what TEXT); INSERT INTO shop.sale VALUES ('in the full')",
+    );
+    let place = sandboxes();
+    let mut fleet = fleet_in(&place);
+    fleet.may_read(&server.data_dir());
+    let (port, password, data_dir) = (server.port(), fleet.secret(mariadb::PASSWORD), server.data_dir());
+    let source = format!(
+        "policy = \"transactional\"\nmysql = {{ host = \"127.0.0.1\", port = {port}, user = \"{}\", password = {password}, \
+         method = \"physical\", data_dir = \"{}\" }}\n[policy.transactional]\nrpo = \"1h\"\nfull = \"0 1 * * 0\"\n\
+         incremental = \"0 1 * * *\"\nlog = {{ every = \"15m\" }}",
+        mariadb::USER,
+        data_dir.display()
+    );
+    let sales = "{ sql = \"select group_concat(what order by what) from shop.sale\", \
+                 equals = \"in the full,in the increment,in the log\" }, \
+                 { sql = \"select count(*) from mysql.user where user = 'app'\", equals = \"1\" }";
+    fleet.declare("shop", &format!("{source}\n{}", drill(sales)));
+    fleet.expect(&["backup", "shop"], 0);
+    server.sql("INSERT INTO shop.sale VALUES ('in the increment')");
+    fleet.expect(&["backup", "shop", "--kind", "incremental"], 0);
+    server.sql("INSERT INTO shop.sale VALUES ('in the log'); CREATE USER app@'%'");
+    let second = server.next_second().to_string();
+    server.sql("DROP TABLE shop.sale; DROP USER app@'%'");
+    fleet.expect(&["backup", "shop", "--kind", "log"], 0);
+    let json = told(&fleet.expect(&["drill", "trial", "--at", &second, "-o", "json"], 0));
+    assert_eq!(verdicts(&json), ["passed"; 3], "{json:#}");
+    assert_eq!(json["drills"][0]["isolation"], "bubblewrap");
+    let stages = json["drills"][0]["stages"].as_array().unwrap();
+    assert!(stages.iter().any(|stage| stage["stage"] == "replay"), "{json:#}");
+    // The newest moment is after the table was dropped.
+    let json = told(&fleet.expect(&["drill", "trial", "-o", "json"], 7));
+    assert_eq!(verdicts(&json), ["passed", "failed", "failed"], "{json:#}");
+    assert_gone(place.path());
+    assert!(processes_of(place.path()).is_empty());
+}
+
+#[test]
 fn a_database_of_sqlite_whose_index_or_references_are_wrong_fails_its_drill() {
     let place = sandboxes();
     let fleet = fleet_in(&place);
