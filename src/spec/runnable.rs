@@ -110,11 +110,6 @@ impl Spec {
         if let Some(cannot) = self::backup(backup).filter(|cannot| cannot.kind.is_none()) {
             return Some(cannot.why);
         }
-        if let Source::Mysql(mysql) = &backup.source
-            && mysql.method != MysqlMethod::Logical
-        {
-            return Some("this build has no sandbox for the files of a server of MariaDB".to_owned());
-        }
         drill.checks.iter().find_map(|check| match check.unmakeable(&backup.source)? {
             Unmakeable::Here(why) => Some(why),
             // The validator refuses it.

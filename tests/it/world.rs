@@ -433,6 +433,7 @@ impl World {
             rpo_seconds: None,
             rto_seconds: None,
             bytes: 0,
+            isolation: None,
             sealed: None,
         }
     }
