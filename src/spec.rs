@@ -14,7 +14,7 @@ pub mod moves;
 pub mod names;
 pub mod parse;
 mod part;
-mod places;
+pub mod places;
 mod recovery;
 pub mod retention;
 mod runnable;

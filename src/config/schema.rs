@@ -36,8 +36,19 @@ pub(super) struct Config {
     pub bounds: Option<Bounds>,
     /// How logs are read as they are written, by `backstay run`.
     pub readers: Option<Readers>,
+    /// Where runbooks are kept up to date. Default: nowhere.
+    pub runbook: Option<Runbook>,
     /// What a commit may make this host do; everything else is refused.
     pub allow: Option<Allow>,
+}
+
+/// Where runbooks are kept up to date.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Runbook {
+    /// The branch of the infra repo that they are committed and pushed to, which nobody else may write; never `repo.branch`.
+    #[schemars(required)]
+    pub branch: Option<Text<Word>>,
 }
 
 /// Where schedules are armed.
