@@ -27,6 +27,7 @@ mod sources;
 mod stores;
 pub(crate) mod suggest;
 pub mod suspension;
+pub mod traffic;
 pub(crate) mod values;
 mod walk;
 pub mod window;
@@ -56,6 +57,7 @@ pub use slot_name::SlotName;
 pub use sources::*;
 pub use stores::*;
 pub use suspension::Suspension;
+pub use traffic::Traffic;
 pub use window::Window;
 
 /// Everything that one revision declares.
@@ -75,6 +77,8 @@ pub struct Spec {
     pub vms: BTreeMap<VmName, Vm>,
     /// Ordered recoveries.
     pub recoveries: BTreeMap<RecoveryName, Recovery>,
+    /// What leads users to one site or another.
+    pub traffic: BTreeMap<TrafficName, Traffic>,
     /// Scheduled restore tests.
     pub drills: BTreeMap<DrillName, Drill>,
     /// Backups that were declared once and whose artifacts may go.
@@ -96,6 +100,7 @@ impl Spec {
             infra: None,
             vms: BTreeMap::new(),
             recoveries: BTreeMap::new(),
+            traffic: BTreeMap::new(),
             drills: BTreeMap::new(),
             orphans: BTreeMap::new(),
             moved: Moves::default(),

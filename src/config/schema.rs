@@ -228,6 +228,8 @@ pub(super) struct Allow {
     /// What machines may be made by: hypervisors by their URIs (`qemu:///system`), regions of clouds
     /// (`cloudformation:eu-north-1`). Whoever may make machines there may read and change what is there.
     pub machines: Option<Vec<Text<Word>>>,
+    /// Zones of DNS whose records recoveries may switch.
+    pub traffic: Option<Vec<Text<Word>>>,
     /// Programs that secrets, hooks and recovery steps may start.
     pub run: Option<Vec<Text<Word>>>,
     /// The largest share of a backup's artifacts in a store that may go within 24 hours. Default: 0.5.

@@ -5,11 +5,13 @@
 //! ```text
 //! fetch, bring, load   a backup out of a store and into its source
 //! reach                machines: ssh, playbooks, and waiting for what must be there
+//! switch               traffic
 //! ```
 //!
 //! What makes a machine tells its own lines: [`MadeByHand`].
 
 pub mod reach;
+pub mod switch;
 
 use std::fmt;
 

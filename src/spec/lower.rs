@@ -8,6 +8,7 @@ mod moved;
 mod recovery;
 mod store;
 mod suspension;
+mod traffic;
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -55,6 +56,7 @@ pub fn lower(
         infra,
         vm,
         recovery,
+        traffic,
         drill,
         orphan,
         moved,
@@ -69,6 +71,7 @@ pub fn lower(
         infra: infra.map(|infra| lower.infra(infra)),
         vms: lower.all(vm, |lower, name, it| lower.vm(name, it)),
         recoveries: lower.all(recovery, |lower, name, it| lower.recovery(name, it)),
+        traffic: lower.all(traffic, |lower, name, it| lower.traffic(name, it)),
         drills: lower.all(drill, |lower, name, it| lower.drill(name, it)),
         suspensions: lower.all(suspend, |lower, name, it| lower.suspension(name, it, &fleet.time_zone)),
         moved: lower.moves(moved),

@@ -178,6 +178,7 @@ impl Reading {
                 "backup" => insert(&mut declaration.backup, name, value),
                 "vm" => insert(&mut declaration.vm, name, value),
                 "recovery" => insert(&mut declaration.recovery, name, value),
+                "traffic" => insert(&mut declaration.traffic, name, value),
                 "drill" => insert(&mut declaration.drill, name, value),
                 "suspend" => insert(&mut declaration.suspend, name, value),
                 "moved" => insert(&mut declaration.moved, name, value),

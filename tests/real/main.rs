@@ -58,3 +58,4 @@ mod s3_source_job;
 mod schedulers;
 mod sftp;
 mod terraform;
+mod traffic;

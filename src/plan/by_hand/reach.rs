@@ -3,7 +3,8 @@
 use super::{Hand, Line, Prepared, mysql_connection, postgres_connection};
 use crate::spec::{
     Ansible, Ready, SecretRef, Source, Spec, Ssh, Vm,
-    names::{BackupName, RecoveryName, VmName},
+    names::{BackupName, RecoveryName, TrafficName, VmName},
+    traffic::Side,
 };
 
 /// Stands for the checkout of the infra repo.
@@ -30,6 +31,11 @@ impl Folders {
     /// What a machine is made of.
     pub fn machine(&self, vm: &VmName) -> String {
         format!("{}.files/{vm}", self.recovery)
+    }
+
+    /// What leads traffic to a side.
+    pub fn switch(&self, traffic: &TrafficName, to: Side) -> String {
+        format!("{}.nsupdate/{traffic}-{to}", self.recovery)
     }
 
     /// The key that a machine must prove itself with.

@@ -8,6 +8,7 @@ use crate::{
         by_hand::{
             self, Hand, Line, MadeByHand, Place,
             reach::{self, Folders},
+            switch,
         },
     },
     spec::names::VmName,
@@ -24,6 +25,7 @@ pub(super) fn of(work: &Work, sources: &Sources<'_>, folders: &Folders) -> MadeB
         Work::Run { command, on: None, .. } => vec![Hand::Type(Line::of(command.iter().cloned()))],
         Work::Run { command, on: Some(vm), .. } => vec![Hand::Type(reach::program(vm, command, folders))],
         Work::Wait { until, .. } => reach::wait(spec, until),
+        Work::Switch { traffic, to, .. } => return switch::by_hand(spec, traffic, *to, folders),
         Work::Restore { restore, .. } => restored(restore, sources),
     };
     MadeByHand { files: Vec::new(), hands }
