@@ -174,8 +174,9 @@ impl Mirror {
     pub async fn fetch(&self) -> Result<Fetched, MirrorError> {
         let _alone = self.alone().await?;
         let theirs = self.ask().await?.without(self.left_out.as_deref());
-        let left_out = self.left_out.clone();
-        self.work(move |repo| forget(repo, left_out.as_deref())).await?;
+        if let Some(left_out) = self.left_out.clone() {
+            self.work(move |repo| forget(repo, &left_out)).await?;
+        }
         let ours = self.work(|repo| Tips::below(repo, &UPSTREAM)).await?;
         if theirs == ours {
             let tips = self.tips().await?;
@@ -334,8 +335,7 @@ fn unreadable(line: &str) -> String {
 }
 
 /// Forgets a reference that is not mirrored any more.
-fn forget(repo: &Repository, reference: Option<&str>) -> Result<(), git2::Error> {
-    let Some(reference) = reference else { return Ok(()) };
+fn forget(repo: &Repository, reference: &str) -> Result<(), git2::Error> {
     let incoming = reference.replacen("refs/", INCOMING, 1);
     for name in [reference, &incoming] {
         match repo.find_reference(name) {

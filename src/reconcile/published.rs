@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use sha2::{Digest as _, Sha256};
 
 use super::{Ask, Controller, Pass, Survey, desired::Desired, lock};
-use crate::{git::WrittenBranch, render::runbook::Shelf};
+use crate::{git::WrittenBranch, render::runbook::Shelf, templates::Templates};
 
 /// How long rendering may take.
 const RENDERING: Duration = Duration::from_secs(60);
@@ -21,18 +21,26 @@ impl Controller {
         if !matches!(ask, Ask::Everything) || !has_readers {
             return pass;
         }
-        let inventory = self.seen.lock().await.inventory.clone();
-        let (spec, limits) = (desired.spec.clone(), self.limits(desired));
-        let survey = Survey { spec, inventory, limits, pass };
-        let runbooks = self.runbooks_of(&survey, desired, &[]).await;
-        let shelf = Arc::new(Shelf::of(runbooks, self.templates(desired).await));
-        let unpublished = match &survey.pass.unreachable {
+        let (pass, shelf) = match desired.spec.recoveries.is_empty() {
+            true => (pass, Shelf::of(Vec::new(), Ok(Templates::default()))),
+            false => self.shelf(desired, pass).await,
+        };
+        let shelf = Arc::new(shelf);
+        let unpublished = match &pass.unreachable {
             Some(why) if self.config.runbook_branch.is_some() => Some(why.clone()),
             _ => self.publish(&shelf, desired).await.err(),
         };
         lock(&self.unpublished).clone_from(&unpublished);
-        let pass = survey.pass;
         Pass { status: pass.status.published(unpublished), runbooks: Some(shelf), ..pass }
+    }
+
+    /// The runbooks as things stand after a pass, beside it.
+    async fn shelf(&self, desired: &Desired, pass: Pass) -> (Pass, Shelf) {
+        let inventory = self.seen.lock().await.inventory.clone();
+        let (spec, limits) = (desired.spec.clone(), self.limits(desired));
+        let survey = Survey { spec, inventory, limits, pass };
+        let runbooks = self.runbooks_of(&survey, desired, &[]).await;
+        (survey.pass, Shelf::of(runbooks, self.templates(desired).await))
     }
 
     /// Brings the runbooks to their branch, where one is named and they are others than the last time.
