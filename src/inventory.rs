@@ -8,6 +8,7 @@ mod log_reader;
 mod machines;
 mod made;
 mod recoveries;
+mod rehearsals;
 mod rules;
 mod windows;
 
@@ -25,7 +26,7 @@ use crate::{
     },
     spec::{
         Cadence, Moves, Spec, Suspension,
-        names::{BackupName, FolderName, StoreName, VmName},
+        names::{BackupName, DrillName, FolderName, StoreName, VmName},
         suspension::Scope,
     },
 };
@@ -38,6 +39,7 @@ pub use log_reader::{LogReader, ReaderState};
 pub use machines::{Machine, MachineAddress, Running};
 pub use made::{Made, MirrorMade, StoreMade};
 pub use recoveries::{RecoveryHistory, RecoveryRun};
+pub use rehearsals::RehearsalHistory;
 pub use rules::{DefaultLock, LockMode, StoreRules, Versioning};
 pub use windows::{Stretch, Window, logged_everywhere, stretches, windows};
 
@@ -103,6 +105,8 @@ pub struct Inventory {
     pub readers: BTreeMap<FolderName, LogReader>,
     /// Every declared machine.
     pub machines: BTreeMap<VmName, Observed<Machine>>,
+    /// The machines that the drills of recoveries make, by the names of the declared ones: there is none unless one is under way.
+    pub stand_ins: BTreeMap<DrillName, BTreeMap<VmName, Observed<Machine>>>,
 }
 
 impl Inventory {

@@ -21,7 +21,10 @@ use async_trait::async_trait;
 use crate::{
     inventory::{Machine, Running},
     plan::by_hand::MadeByHand,
-    spec::{Vm, names::VmName},
+    spec::{
+        Vm,
+        names::{DrillName, VmName},
+    },
     stores::Class,
 };
 
@@ -72,6 +75,8 @@ pub struct Play<'a> {
     pub inventory: Option<&'a str>,
     /// The machines that are there.
     pub machines: &'a BTreeMap<VmName, (Vm, Running)>,
+    /// The drill that it is run for, which reaches nothing but those machines: this host neither.
+    pub drill: Option<&'a DrillName>,
 }
 
 /// What a playbook did on one host.

@@ -2,6 +2,8 @@
 
 mod drills;
 mod recovery;
+mod rehearsal;
+mod site;
 mod transfers;
 mod upkeep;
 

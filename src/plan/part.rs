@@ -119,6 +119,7 @@ impl Part {
                 ours.map(|(folder, reader)| (folder.clone(), reader.clone())).collect()
             },
             machines: BTreeMap::new(),
+            stand_ins: BTreeMap::new(),
         }
     }
 

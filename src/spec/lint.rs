@@ -6,6 +6,7 @@ mod machines;
 mod objective;
 mod policy;
 mod recovery;
+mod rehearsals;
 
 use super::{
     lower::Lowered,
@@ -33,6 +34,7 @@ pub fn lint(lowered: &Lowered, names: &Names, places: &Places) -> Vec<Diagnostic
     lint.copies_for_others_need_an_identity();
     lint.recoveries_can_be_ordered();
     lint.drills_can_check();
+    lint.recoveries_can_be_drilled();
     lint.machines_can_be_reached();
     lint.orphans_are_not_declared();
     lint.all_can_run_here();

@@ -10,7 +10,7 @@ use humantime::format_duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 
-use super::{FORMAT, Status, estimate::Estimate};
+use super::{FORMAT, Status, Tried, estimate::Estimate};
 use crate::{
     diagnostic::{Diagnostic, Location},
     spec::{
@@ -35,7 +35,11 @@ pub struct Measured {
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 struct MeasuredDrill {
-    backup: BackupName,
+    /// What it tries: one of the two.
+    #[serde(default)]
+    backup: Option<BackupName>,
+    #[serde(default)]
+    recovery: Option<RecoveryName>,
     last: Option<Taken>,
     last_passed: Option<Timestamp>,
     estimate: Option<Estimate>,
@@ -90,8 +94,12 @@ impl Measured {
     /// What a status tells.
     pub fn of(status: &Status) -> Self {
         let drill = |drill: &super::DrillStatus| MeasuredDrill {
-            backup: drill.backup.clone(),
-            last: drill.last.as_ref().map(|it| Taken { began: it.began, rto_seconds: it.rto_seconds }),
+            backup: drill.backup().cloned(),
+            recovery: match &drill.tried {
+                Tried::Backup(_) => None,
+                Tried::Recovery(recovery) => Some(recovery.clone()),
+            },
+            last: drill.last.as_ref().map(|it| Taken { began: it.began(), rto_seconds: it.rto_seconds() }),
             last_passed: drill.last_passed,
             estimate: drill.estimate,
         };
@@ -113,7 +121,14 @@ impl Measured {
         spec: &'a Spec,
         name: &'a BackupName,
     ) -> impl Iterator<Item = &'a MeasuredDrill> {
-        self.drills.values().filter(move |drill| now(spec, &drill.backup) == name)
+        self.drills
+            .values()
+            .filter(move |drill| drill.backup.as_ref().is_some_and(|it| now(spec, it) == name))
+    }
+
+    /// The drills of a whole recovery.
+    fn drills_of_recovery<'a>(&'a self, name: &'a RecoveryName) -> impl Iterator<Item = &'a MeasuredDrill> {
+        self.drills.values().filter(move |drill| drill.recovery.as_ref() == Some(name))
     }
 
     /// Whether the controller knew the backup: what is new can't have been tried.
@@ -190,6 +205,17 @@ fn of_backup(spec: &Spec, name: &BackupName, backup: &Backup, measured: &Measure
 
 fn of_recovery(spec: &Spec, name: &RecoveryName, recovery: &Recovery, measured: &Measured) -> Option<Doubt> {
     let (rto, seen) = (recovery.rto(spec)?, measured.recoveries.get(name)?);
+    let drilled = measured.drills_of_recovery(name).filter_map(|drill| drill.last.as_ref());
+    let drilled = drilled.filter_map(|it| Some((it.began, it.rto_seconds?))).max();
+    if let Some((began, took)) = drilled.filter(|(_, took)| *took > rto.as_secs()) {
+        let message = format!(
+            "the drill of {} of recovery `{name}` took {}; its RTO is {}",
+            day(began),
+            length(took),
+            format_duration(rto)
+        );
+        return Some(Doubt { code: "rto-missed-in-drill", message, hint: SLOW });
+    }
     let last = seen.last_whole.as_ref().and_then(|whole| Some((whole.began, whole.seconds?)));
     if let Some((began, took)) = last.filter(|(_, took)| *took > rto.as_secs()) {
         let message = format!(
@@ -203,13 +229,14 @@ fn of_recovery(spec: &Spec, name: &RecoveryName, recovery: &Recovery, measured: 
     if let Some(estimate) = &seen.estimate {
         return at_risk(&format!("recovery `{name}`"), estimate, rto);
     }
-    last.is_none().then(|| Doubt {
+    let has_passed = measured.drills_of_recovery(name).any(|drill| drill.last_passed.is_some());
+    (last.is_none() && !has_passed).then(|| Doubt {
         code: "never-drilled",
         message: format!(
-            "recovery `{name}` never came to its end: nobody knows whether its RTO of {} holds",
+            "recovery `{name}` never came to its end, nor did a drill of it: nobody knows whether its RTO of {} holds",
             format_duration(rto)
         ),
-        hint: "rehearse it where nothing is lost by it: backstay rebuild --recovery NAME",
+        hint: "declare a [drill.NAME] of it: recovery = \"NAME\"",
     })
 }
 

@@ -11,6 +11,7 @@ mod moved;
 mod published;
 mod reading;
 mod recovery;
+mod rehearsal;
 mod rounds;
 mod saying;
 mod scheduled;

@@ -262,6 +262,7 @@ impl World {
             kept_logs: self.kept_logs.clone(),
             readers: BTreeMap::new(),
             machines: self.machines.clone(),
+            stand_ins: BTreeMap::new(),
         }
     }
 
@@ -373,6 +374,9 @@ impl World {
             }
             Action::Restore(_) => {}
             Action::Recover(recover) => self.recovered(recover, RecoveredOutcome::Done),
+            Action::Rehearse(_) | Action::ClearAway { .. } => {
+                panic!("no drill of a recovery is planned here")
+            }
             Action::Drill(drill) => {
                 let drilled = self.drilled(drill, DrillOutcome::Passed);
                 self.stores.get_mut(&drill.store).unwrap().records.add_drilled(&drilled);
@@ -502,6 +506,7 @@ pub fn brief(action: &Action) -> String {
         Action::Push { mirror } => format!("push {mirror}"),
         Action::Restore(r) => format!("restore {} {}", r.backup, r.store),
         Action::Drill(d) => format!("drill {} {}", d.drill, d.store),
+        Action::Rehearse(_) | Action::ClearAway { .. } => action.to_string(),
         Action::Recover(recover) => match &recover.work {
             action::Work::Restore { restore, .. } => format!("restore {}", restore.backup),
             work => work.to_string(),

@@ -49,7 +49,16 @@ impl NameServer {
         let mut named = Command::new("/usr/sbin/named");
         named.args(["-f", "-c", &path("named.conf"), "-L", &path("log")]);
         let mut server = Server::start(&mut named);
-        server.wait_for_port(port);
+        // It listens before it has its zone.
+        let question =
+            ["-r", "@127.0.0.1", "-p", &port.to_string(), "+short", "+time=1", "example.org", "SOA"]
+                .map(str::to_owned);
+        server.wait_until("it has its zone", || {
+            Command::new("dig")
+                .args(&question)
+                .output()
+                .is_ok_and(|told| told.stdout.starts_with(b"ns1.example.org."))
+        });
         Self { folder, port, _server: server }
     }
 

@@ -74,6 +74,7 @@ impl Limits {
             | Action::Repair { .. }
             | Action::Restore(_)
             | Action::Drill(_)
+            | Action::Rehearse(_)
             | Action::Recover(_) => self.transfer,
             Action::Verify { .. } => self.check,
             _ => self.short,
@@ -102,7 +103,8 @@ impl Length {
             | Action::Copy { .. }
             | Action::Repair { .. }
             | Action::Restore(_)
-            | Action::Drill(_) => Length::Long,
+            | Action::Drill(_)
+            | Action::Rehearse(_) => Length::Long,
             Action::Recover(recover) if matches!(recover.work, Work::Restore { .. }) => Length::Long,
             Action::Verify { depth: Depth::Data | Depth::Plaintext, .. } => Length::Long,
             _ => Length::Short,

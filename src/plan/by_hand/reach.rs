@@ -237,6 +237,7 @@ mod tests {
                 inventory: None,
             }),
             on_loss: OnLoss::Report,
+            stands_for: None,
         };
         let mut spec = Spec::of(fleet);
         spec.vms.insert(vm.name.clone(), vm);
