@@ -105,6 +105,7 @@ fn stored(world: &mut World) -> Inventory {
         kept_logs: Default::default(),
         readers: Default::default(),
         machines: Default::default(),
+        stand_ins: Default::default(),
     }
 }
 

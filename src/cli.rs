@@ -23,6 +23,7 @@ mod init;
 mod keygen;
 mod kit;
 mod list;
+mod measured;
 mod names;
 mod plan;
 mod post;

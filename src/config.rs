@@ -56,6 +56,8 @@ pub struct Config {
     pub bounds: Bounds,
     /// How logs are read as they are written.
     pub readers: Readers,
+    /// The branch of the infra repo that runbooks are kept up to date on; `None` keeps them on none.
+    pub runbook_branch: Option<String>,
     /// What a commit may make this host do.
     pub allow: Allow,
 }
@@ -197,6 +199,9 @@ impl Config {
         for (key, hint) in mirror.repo.iter().flat_map(idle_keys) {
             single.error(["repo", key], format!("`repo.{key}` has no effect"), hint);
         }
+        if let Some((message, hint)) = unfit_branch(&mirror) {
+            single.error(["runbook", "branch"], message, hint);
+        }
         for key in mirror.schedules.iter().flat_map(schedules::misplaced) {
             let message = format!("`schedules.{key}` means nothing to this scheduler");
             single.error(["schedules", key], message, "take it out, or set `schedules.scheduler`");
@@ -265,6 +270,10 @@ fn lower(mirror: schema::Config, url: RepoUrl, folder: &Path, file: PathBuf) -> 
         schedules: schedules::schedules_of(mirror.schedules.unwrap_or_default(), folder),
         bounds: bounds_of(&mirror.bounds.unwrap_or_default()),
         readers: readers_of(&mirror.readers.unwrap_or_default()),
+        runbook_branch: match mirror.runbook {
+            Some(runbook) => Some(runbook.branch?.0.0),
+            None => None,
+        },
         allow: allow_of(mirror.allow.unwrap_or_default(), folder)?,
     })
 }
@@ -300,6 +309,21 @@ fn webhooks_of(mirror: schema::Webhooks, folder: &Path) -> Option<BTreeMap<Forge
     ];
     let present = declared.into_iter().filter_map(|(forge, webhook)| Some((forge, webhook?)));
     present.map(|(forge, webhook)| Some((forge, secret(webhook)?))).collect()
+}
+
+/// Why runbooks can't be written to the branch that is named, and what to do.
+fn unfit_branch(mirror: &schema::Config) -> Option<(String, &'static str)> {
+    let Text(Word(branch)) = mirror.runbook.as_ref()?.branch.as_ref()?;
+    let declared = mirror.repo.as_ref().and_then(|repo| repo.branch.as_ref());
+    let declared = declared.map_or(DEFAULT_BRANCH, |branch| &branch.0.0);
+    // Hosts whose file systems know no case keep branches as files.
+    if branch.eq_ignore_ascii_case(declared) {
+        let message = "`runbook.branch` is the branch that declares what is desired".to_owned();
+        return Some((message, "name a branch of its own, such as `runbooks`"));
+    }
+    let is_name = git2::Reference::is_valid_name(&format!("refs/heads/{branch}")) && !branch.starts_with('-');
+    let message = format!("`runbook.branch` is not the name of a branch: `{}`", branch.escape_debug());
+    (!is_name).then_some((message, "such as `runbooks`"))
 }
 
 /// What must be signed; nothing, where nobody is named who could.
@@ -353,6 +377,7 @@ fn allow_of(allow: schema::Allow, folder: &Path) -> Option<Allow> {
         write: paths(allow.write),
         secrets: allow.secrets.unwrap_or_default().into_iter().map(allowance).collect::<Option<_>>()?,
         mirrors: words(allow.mirrors).map(|url| against(folder, &url)).collect(),
+        traffic: allow.traffic.unwrap_or_default().into_iter().map(|zone| zone.0.0).collect(),
         machines: words(allow.machines).collect(),
         run: words(allow.run).collect(),
         delete_share: allow.delete_share.unwrap_or(DEFAULT_DELETE_SHARE),

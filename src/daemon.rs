@@ -312,6 +312,9 @@ impl Run {
         if !failed {
             self.queue.settled();
         }
+        if let Some(runbooks) = result.as_ref().ok().and_then(|pass| pass.runbooks.clone()) {
+            self.board.shelve(runbooks);
+        }
         let now = self.controller.now();
         let due = result.as_ref().ok().and_then(|pass| pass.next_due).map(|due| due.duration_since(now));
         self.queue.due_in(due.map(|due| Duration::try_from(due).unwrap_or_default()), Instant::now());

@@ -36,7 +36,7 @@ use crate::{
         postgres::PostgresSource, redis::RedisSource, s3::S3Source, sqlite::SqliteSource,
     },
     spec::{
-        self, SecretRef, Spec, StorePlace,
+        self, SecretRef, Spec, StorePlace, Traffic,
         names::{FleetName, StoreName},
     },
     state::StateDir,
@@ -50,6 +50,7 @@ use crate::{
         whole::WholeStore,
     },
     templates::Templates,
+    traffic::{Switch, dns::DnsSwitch},
 };
 use permits::{dynamodb_host, host_of, host_of_url, s3_host};
 
@@ -106,6 +107,11 @@ pub trait Registry: Send + Sync {
     /// What runs programs on a declared machine that runs.
     async fn remote(&self, _vm: &spec::Vm, _running: &Running) -> Result<Box<dyn Remote>, Refusal> {
         Err(Refusal::NotBuilt("programs on machines".to_owned()))
+    }
+
+    /// What leads users by a declared record.
+    async fn switch(&self, _traffic: &Traffic) -> Result<Box<dyn Switch>, Refusal> {
+        Err(Refusal::NotBuilt("traffic".to_owned()))
     }
 
     /// The infra repo itself, as a source: bundles on top of `prerequisites`.
@@ -456,6 +462,13 @@ impl Registry for Drivers {
         self.ssh(vm, running).await
     }
 
+    async fn switch(&self, traffic: &Traffic) -> Result<Box<dyn Switch>, Refusal> {
+        self.permit_traffic(traffic)?;
+        let secret = self.resolver.resolve(&traffic.dns.secret, &traffic.dns.server).await?;
+        let switch = DnsSwitch::new(traffic.clone(), secret);
+        Ok(Box::new(switch.map_err(|error| Refusal::Settings(error.to_string()))?))
+    }
+
     fn infra(&self, mirror: &Mirror, prerequisites: Option<Tips>) -> Box<dyn Source> {
         Box::new(GitSource::new(mirror.path().to_owned(), prerequisites))
     }
@@ -465,7 +478,15 @@ impl Registry for Drivers {
             spec.stores.iter().map(|(name, store)| (format!("store.{name}"), self.permit_store(store)));
         let backups =
             spec.backups.iter().map(|(name, backup)| (format!("backup.{name}"), self.permit(&backup.source)));
-        let all = stores.chain(backups).chain(self.refused_machines(spec)).chain(self.refused_checks(spec));
+        let traffic = spec
+            .traffic
+            .iter()
+            .map(|(name, traffic)| (format!("traffic.{name}"), self.permit_traffic(traffic)));
+        let all = stores
+            .chain(backups)
+            .chain(traffic)
+            .chain(self.refused_machines(spec))
+            .chain(self.refused_checks(spec));
         let refused = all.filter_map(|(resource, permitted)| match permitted {
             Ok(()) | Err(Refusal::NotBuilt(_)) => None,
             Err(refusal) => Some(CannotRun { resource, why: refusal.to_string() }),

@@ -5,6 +5,7 @@
 //!  │        ├─────▶ verify              who signed it, and whether that counts
 //!  │        ├─────▶ bundle, unbundle    the repo's own backup as a stream, and back
 //!  │        └─────▶ push                the same to Git servers, usable at once
+//!  ├─written                            a branch that the controller itself writes: its runbooks
 //!  └─watch                              wakes the loop when a local repository's references change
 //! ```
 //!
@@ -24,6 +25,7 @@ pub mod unbundle;
 pub mod url;
 pub mod verify;
 pub mod watch;
+pub mod written;
 
 pub use history::Lost;
 pub use mirror::{Fetched, Mirror, MirrorError};
@@ -34,3 +36,4 @@ pub use tips::{Tips, tips_position};
 pub use url::RepoUrl;
 pub use verify::{Mode, Policy, Trust};
 pub use watch::Watch;
+pub use written::{WriteError, Written, WrittenBranch};

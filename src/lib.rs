@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The *core* (`adopt`, `artifact`, `diagnostic`, `spec`, `inventory`, `drift`, `plan`) is pure and synchronous: time and
-//! randomness come in as values. *Drivers* (`sources`, `stores`, `schedulers`, `sandboxes`, `provisioners`) touch the outside world
+//! randomness come in as values. *Drivers* (`sources`, `stores`, `schedulers`, `sandboxes`, `provisioners`, `traffic`) touch the outside world
 //! behind one trait a family; what those of S3 share is in `aws`. The *shell* observes, asks the core for a plan, and applies it.
 //!
 //! # Invariants
@@ -51,6 +51,7 @@ pub mod secrets;
 pub mod sources;
 pub mod ssh;
 pub mod stores;
+pub mod traffic;
 
 // Shell: drives the core and the drivers.
 pub mod apply;

@@ -20,6 +20,7 @@ use async_trait::async_trait;
 
 use crate::{
     inventory::{Machine, Running},
+    plan::by_hand::MadeByHand,
     spec::{
         Vm,
         names::{DrillName, VmName},
@@ -36,6 +37,8 @@ pub type Said<'a> = &'a (dyn Fn(&str) + Send + Sync);
 /// - [`Provisioner::observe`] changes nothing. It answers [`Machine::Gone`] only where whoever would know says so: an answer that
 ///   can't be had is an error, never a machine that is gone.
 /// - [`Provisioner::preview`] changes nothing that lasts, and tells everything that [`Provisioner::up`] would do.
+/// - [`Provisioner::by_hand`] asks nobody: what it tells rests on what is declared alone. It holds no secret, and whoever types it
+///   gets a machine that this provisioner knows for its own, as far as its state is anywhere but on this host.
 /// - [`Provisioner::up`] makes a machine where there is none; where something of it is there already it is an error, and nothing is
 ///   changed. It returns once the machine runs. What fails half-way is an error that says what is left; `down` removes that.
 /// - [`Provisioner::down`] removes the machine with its own disks, and nothing else: never a base image, a network, or another's. It
@@ -48,6 +51,9 @@ pub trait Provisioner: Send + Sync {
 
     /// What making it would do, a line for each part.
     async fn preview(&self) -> Result<Vec<String>, ProvisionError>;
+
+    /// How a person makes it without Backstay, with files that lie in `folder`.
+    fn by_hand(&self, folder: &str) -> Result<MadeByHand, ProvisionError>;
 
     /// Makes it.
     async fn up(&self, said: Said<'_>) -> Result<Running, ProvisionError>;

@@ -19,6 +19,7 @@ mod memory;
 mod pass;
 mod previews;
 mod probe;
+mod published;
 mod rounds;
 mod runbook;
 pub mod saved;
@@ -31,6 +32,7 @@ mod trust;
 mod under_way;
 
 use std::{
+    collections::BTreeMap,
     ops::ControlFlow,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -43,7 +45,7 @@ use crate::{
         executor::{Bounds, Halt, Listener},
         journal::{Journal, JournalError},
     },
-    artifact::Depth,
+    artifact::{ArtifactId, Depth},
     chance::{Chance, SystemChance},
     clock::{Clock, SystemClock},
     config::{Config, ConfigError},
@@ -84,6 +86,7 @@ pub use line::{Line, Reply, Wanted};
 use pass::{Begun, only};
 pub use pass::{Ending, Extent, Pass};
 pub use probe::{Answer, Probed};
+use published::ShelfDigest;
 use saved::Stale;
 pub use saying::{Recorded, SayError, Saying};
 use settled::{Prelude, Settled};
@@ -114,6 +117,12 @@ pub struct Controller {
     contact: Mutex<Contact>,
     /// Whose signatures count, by the files of the host as they were read last.
     trust: Mutex<Option<Arc<Trust>>>,
+    /// The runbooks that are on their branch, as far as this process put them there.
+    published: Mutex<Option<ShelfDigest>>,
+    /// Why those of now are not.
+    unpublished: Mutex<Option<String>>,
+    /// The names of the streams of artifacts that runbooks tell of: they never change.
+    streams: Mutex<BTreeMap<ArtifactId, String>>,
 }
 
 /// What an answer to which revision is in force rests on.
@@ -198,6 +207,10 @@ impl Controller {
         let keys = &config.keys;
         let keys = Arc::new(Keys::load_or_create(&keys.dir, &keys.trusted, keys.identity.as_deref())?);
         let mirror = Mirror::open(state.root(), config.repo.url.clone(), &config.repo.branch)?;
+        let mirror = match &config.runbook_branch {
+            Some(branch) => mirror.leaving_out(branch),
+            None => mirror,
+        };
         let drivers = Drivers::new(config.clone(), keys.identities().to_vec(), &state);
         Ok(Self {
             cache: open_cache(&state, &keys),
@@ -210,6 +223,9 @@ impl Controller {
             settled: Mutex::default(),
             contact: Mutex::new(state.contact()),
             trust: Mutex::default(),
+            published: Mutex::default(),
+            unpublished: Mutex::default(),
+            streams: Mutex::default(),
             config,
             state,
             keys,
@@ -363,6 +379,12 @@ impl Controller {
                 pass.refuse(error);
             }
             if pass.is_over() {
+                let round = match (round, &pass.desired) {
+                    (Ok(round), Some(desired)) if !halt.stop.is_cancelled() => {
+                        Ok(controller.with_runbooks(ask, desired, round).await)
+                    }
+                    (round, _) => round,
+                };
                 controller.settle(ask, &pass, &round).await;
                 return round;
             }

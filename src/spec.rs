@@ -15,7 +15,7 @@ pub mod moves;
 pub mod names;
 pub mod parse;
 mod part;
-mod places;
+pub mod places;
 mod recovery;
 pub mod retention;
 mod runnable;
@@ -29,6 +29,7 @@ mod stand_ins;
 mod stores;
 pub(crate) mod suggest;
 pub mod suspension;
+pub mod traffic;
 pub(crate) mod values;
 mod walk;
 pub mod window;
@@ -60,6 +61,7 @@ pub use sources::*;
 pub use stand_ins::*;
 pub use stores::*;
 pub use suspension::Suspension;
+pub use traffic::Traffic;
 pub use window::Window;
 
 /// Everything that one revision declares.
@@ -79,6 +81,8 @@ pub struct Spec {
     pub vms: BTreeMap<VmName, Vm>,
     /// Ordered recoveries.
     pub recoveries: BTreeMap<RecoveryName, Recovery>,
+    /// What leads users to one site or another.
+    pub traffic: BTreeMap<TrafficName, Traffic>,
     /// Scheduled restore tests.
     pub drills: BTreeMap<DrillName, Drill>,
     /// Backups that were declared once and whose artifacts may go.
@@ -100,6 +104,7 @@ impl Spec {
             infra: None,
             vms: BTreeMap::new(),
             recoveries: BTreeMap::new(),
+            traffic: BTreeMap::new(),
             drills: BTreeMap::new(),
             orphans: BTreeMap::new(),
             moved: Moves::default(),

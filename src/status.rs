@@ -9,6 +9,7 @@ pub mod drifted;
 mod drill;
 pub mod estimate;
 pub mod explain;
+pub mod measured;
 mod recovery;
 mod store;
 pub mod words;
@@ -105,6 +106,9 @@ pub struct Revisions {
     /// Whether a newer one would have been seen.
     #[serde(skip_serializing_if = "Contact::is_unknown")]
     pub contact: Contact,
+    /// Why the runbooks on their branch are not those of now, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unpublished: Option<String>,
     /// The kind of that reason.
     pub hold: Option<Hold>,
     /// The newest commits that a rewritten branch has lost, while it is held for that.
@@ -201,6 +205,13 @@ impl Status {
         self.drills.clone_from(&before.drills);
         self.machines.clone_from(&before.machines);
         self.recoveries.clone_from(&before.recoveries);
+        self.concluded()
+    }
+
+    /// The same, once the runbooks were brought to their branch, or could not be for this reason.
+    #[must_use]
+    pub fn published(mut self, unpublished: Option<String>) -> Self {
+        self.revisions.unpublished = unpublished;
         self.concluded()
     }
 

@@ -1,9 +1,10 @@
-//! What the controller shows over HTTP: `/healthz`, `/metrics`, `/api/status`; and `/hooks/`, where it is told to look.
+//! What the controller shows over HTTP: `/healthz`, `/metrics`, `/api/status`, `/runbooks/`; and `/hooks/`, where it is told to look.
 //! Reads what the loop pinned to the [`Board`], and never a driver.
 
 pub mod board;
 pub mod fleets;
 mod metrics;
+mod runbooks;
 mod server;
 pub mod webhooks;
 
@@ -70,6 +71,8 @@ pub async fn serve(listener: TcpListener, shown: Shown, stop: CancellationToken)
         .route("/healthz", get(health))
         .route("/metrics", get(metrics))
         .route("/api/status", get(status))
+        .route("/runbooks/", get(runbooks::index))
+        .route("/runbooks/{*path}", get(runbooks::paper))
         .route("/hooks/{forge}", post(hook))
         .layer(DefaultBodyLimit::max(webhooks::LARGEST_BODY))
         .with_state(shown);

@@ -56,6 +56,8 @@ pub enum Part {
     Start,
     /// Something is waited for.
     Verify,
+    /// Users are led elsewhere.
+    Switch,
 }
 
 impl Part {
@@ -68,6 +70,7 @@ impl Part {
             Part::Restore => "restore",
             Part::Start => "start",
             Part::Verify => "verify",
+            Part::Switch => "switch",
         }
     }
 }

@@ -14,15 +14,20 @@ use super::{
     controller,
     exit::Exit,
     fleet::Choice,
+    measured,
     post::{Host, Post},
     terminal::Terminal,
 };
 use crate::{
     clock::{Clock, SystemClock},
     plan::review::{self, Gone, Review, Side, Verdict},
-    reconcile::Terms,
+    reconcile::{Survey, Terms},
     render::review::{self as render, Named, Told, markdown},
-    spec::parse::{Parsed, parse},
+    spec::{
+        parse::{Parsed, parse},
+        places::Places,
+    },
+    status::measured::Measured,
 };
 
 /// Two revisions to compare.
@@ -46,6 +51,10 @@ pub(super) struct Comparison {
     /// Also name the artifacts that would go, by what the stores hold; asks them by the controller's configuration
     #[arg(long, requires = "against")]
     actual: bool,
+    /// Also tell what `backstay status -o json` of the controller, in this file (`-`: stdin), puts in doubt: an RTO that a drill
+    /// missed, one at risk, what was never tried; with --actual the controller itself is asked
+    #[arg(long, value_name = "FILE", requires = "against", conflicts_with = "actual")]
+    measured: Option<PathBuf>,
     /// Also post it: a commit status, and one comment of the merge request, kept up to date [default: auto]
     ///
     /// The host, repository, commit and merge request are what the CI's variables tell, and `BACKSTAY_FORGE_API`,
@@ -134,10 +143,19 @@ impl Comparison {
     }
 
     fn told(&self, sides: Sides, choice: Choice<'_>) -> anyhow::Result<Told> {
-        let (before, after) = (base(&sides.base.1), parse(&sides.head.1));
-        let now = SystemClock.now();
-        let review = review::review(side(&before), side(&after), now);
-        let gone = if self.actual { Some(actually_gone(&before, &after, &choice.one()?)?) } else { None };
+        let (mut before, mut after) = (base(&sides.base.1), parse(&sides.head.1));
+        let survey = if self.actual { surveyed(&before, &after, &choice.one()?)? } else { None };
+        let measured = match &self.measured {
+            Some(file) => Some(measured::read(file)?),
+            None => survey.as_ref().map(|survey| Measured::of(&survey.pass.status)),
+        };
+        if let Some(measured) = &measured {
+            measured::must_be_of(measured, &after)?;
+            [&mut before, &mut after].into_iter().for_each(|side| measured::tell(side, measured));
+        }
+        let review = review::review(side(&before), side(&after), SystemClock.now());
+        let gone =
+            self.actual.then(|| survey.map(|survey| gone(&before, &after, &survey)).unwrap_or_default());
         Ok(Told { against: sides.base.0, revision: sides.head.0, review, gone })
     }
 
@@ -176,7 +194,13 @@ struct Sides {
 /// A base without any file declares nothing, which is no fault of it.
 fn base(files: &Files) -> Parsed {
     if files.is_empty() {
-        Parsed { spec: None, approvals: Vec::new(), templates: BTreeMap::new(), diagnostics: Vec::new() }
+        Parsed {
+            spec: None,
+            approvals: Vec::new(),
+            templates: BTreeMap::new(),
+            places: Places::default(),
+            diagnostics: Vec::new(),
+        }
     } else {
         parse(files)
     }
@@ -186,8 +210,9 @@ fn side(parsed: &Parsed) -> Side<'_> {
     Side { spec: parsed.spec.as_ref(), diagnostics: &parsed.diagnostics }
 }
 
-fn actually_gone(before: &Parsed, after: &Parsed, config: &Path) -> anyhow::Result<Vec<Gone>> {
-    let (Some(before), Some(after)) = (&before.spec, &after.spec) else { return Ok(Vec::new()) };
+/// What the controller of the fleet sees; `None` where there are no two sound revisions.
+fn surveyed(before: &Parsed, after: &Parsed, config: &Path) -> anyhow::Result<Option<Survey>> {
+    let (Some(_), Some(after)) = (&before.spec, &after.spec) else { return Ok(None) };
     let controller = controller::open(config)?;
     let survey = controller::block_on(async { Ok(controller.survey(&Terms::default()).await?) })?;
     if survey.spec.fleet.name != after.fleet.name {
@@ -198,5 +223,10 @@ fn actually_gone(before: &Parsed, after: &Parsed, config: &Path) -> anyhow::Resu
             after.fleet.name
         );
     }
-    Ok(review::gone(before, after, &survey.inventory, &survey.limits, survey.pass.plan.at))
+    Ok(Some(survey))
+}
+
+fn gone(before: &Parsed, after: &Parsed, survey: &Survey) -> Vec<Gone> {
+    let (Some(before), Some(after)) = (&before.spec, &after.spec) else { return Vec::new() };
+    review::gone(before, after, &survey.inventory, &survey.limits, survey.pass.plan.at)
 }

@@ -16,7 +16,7 @@ use crate::{
 /// Write the runbook of each declared recovery
 ///
 /// From the same plan that `rebuild` would run were every machine gone: when to use it, whom to call, the order, and every command by
-/// hand. To stdout as Markdown, or with --out into files. Templates of the infra repo (templates/runbook.md.tera,
+/// hand. To stdout as Markdown, or with --out into files, with those that the commands read beside them. Templates of the infra repo (templates/runbook.md.tera,
 /// templates/runbook.html.tera) take the place of those that are built in.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  backstay runbook --out runbooks --as html")]
@@ -88,13 +88,21 @@ impl Make {
         terminal: &Terminal,
     ) -> anyhow::Result<Exit> {
         let format = Format::from(self.format);
-        std::fs::create_dir_all(out).with_context(|| format!("failed to make {}", out.display()))?;
         for runbook in runbooks {
             let path = out.join(format!("{}.{}", runbook.name, format.ending()));
-            let document = runbook.render(format, templates)?;
-            std::fs::write(&path, document).with_context(|| format!("failed to write {}", path.display()))?;
+            write(&path, &runbook.render(format, templates)?)?;
+            for (name, content) in runbook.files() {
+                write(&out.join(name), content)?;
+            }
             terminal.note(&format!("{} {}", terminal.stderr.good("✓"), path.display()));
         }
         Ok(Exit::Done)
     }
+}
+
+/// Writes a file over one that is there, with the folders that it lies in.
+fn write(path: &Path, content: &str) -> anyhow::Result<()> {
+    let failed = || format!("failed to write {}", path.display());
+    path.parent().map_or(Ok(()), std::fs::create_dir_all).with_context(failed)?;
+    std::fs::write(path, content).with_context(failed)
 }

@@ -10,6 +10,7 @@ use super::{
     checkout::Checkout,
     declaration::{Outside, outside},
     exit::Exit,
+    measured,
     terminal::Terminal,
 };
 use crate::{
@@ -36,6 +37,10 @@ pub(super) struct Validate {
     /// What the findings look like [default: as --output says]
     #[arg(long, value_enum)]
     format: Option<Format>,
+    /// Also warn of what `backstay status -o json` of the controller, in this file (`-`: stdin), puts in doubt: an RTO that a drill
+    /// missed, one at risk, what was never tried
+    #[arg(long, value_name = "FILE")]
+    measured: Option<PathBuf>,
     /// What makes the command fail
     #[arg(long, value_enum, default_value_t = FailOn::Error)]
     fail_on: FailOn,
@@ -86,7 +91,12 @@ impl Validate {
             terminal.error(&self.not_a_declaration(&outside));
             return Ok(Exit::NoInput);
         }
-        let parsed = parse(&files);
+        let mut parsed = parse(&files);
+        if let Some(file) = &self.measured {
+            let measured = measured::read(file)?;
+            measured::must_be_of(&measured, &parsed)?;
+            measured::tell(&mut parsed, &measured);
+        }
         let templates = match commit {
             None => checkout.templates()?,
             Some(commit) => checkout.templates_of(commit)?,

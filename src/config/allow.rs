@@ -17,6 +17,8 @@ pub struct Allow {
     pub mirrors: Vec<String>,
     /// What machines may be made by: hypervisors by their URIs, and regions of clouds (`cloudformation:eu-north-1`).
     pub machines: Vec<String>,
+    /// Zones of DNS whose records recoveries may switch.
+    pub traffic: Vec<String>,
     /// Programs that secrets, hooks and recovery steps may start.
     pub run: Vec<String>,
     /// The largest share of a backup's artifacts in a store that may go within 24 hours, in 0..=1.
@@ -30,7 +32,7 @@ pub struct Allow {
      controller's configuration"
 )]
 pub struct Refusal {
-    /// What a commit wants: `read`, `write`, `push to`, `make machines by`, `run`.
+    /// What a commit wants: `read`, `write`, `push to`, `make machines by`, `switch records of`, `run`.
     pub verb: &'static str,
     /// Of what.
     pub what: String,
@@ -73,6 +75,16 @@ impl Allow {
         listed.then_some(()).ok_or_else(|| Refusal::new("make machines by", maker, "machines"))
     }
 
+    /// Whether recoveries may switch records of `zone`.
+    ///
+    /// # Errors
+    /// A refusal that names the line to add.
+    pub fn check_traffic(&self, zone: &str) -> Result<(), Refusal> {
+        let is_zone = |allowed: &String| allowed.trim_end_matches('.').eq_ignore_ascii_case(zone);
+        let listed = self.traffic.iter().any(is_zone);
+        listed.then_some(()).ok_or_else(|| Refusal::new("switch records of", zone, "traffic"))
+    }
+
     /// Whether `program`, as a declaration spells it, may be started.
     ///
     /// # Errors
@@ -100,6 +112,7 @@ mod tests {
             secrets: Vec::new(),
             mirrors: Vec::new(),
             machines: Vec::new(),
+            traffic: Vec::new(),
             run: vec!["pass".into()],
             delete_share: 0.5,
         }

@@ -36,8 +36,19 @@ pub(super) struct Config {
     pub bounds: Option<Bounds>,
     /// How logs are read as they are written, by `backstay run`.
     pub readers: Option<Readers>,
+    /// Where runbooks are kept up to date. Default: nowhere.
+    pub runbook: Option<Runbook>,
     /// What a commit may make this host do; everything else is refused.
     pub allow: Option<Allow>,
+}
+
+/// Where runbooks are kept up to date.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Runbook {
+    /// The branch of the infra repo that they are committed and pushed to, which nobody else may write; never `repo.branch`.
+    #[schemars(required)]
+    pub branch: Option<Text<Word>>,
 }
 
 /// Where schedules are armed.
@@ -231,6 +242,8 @@ pub(super) struct Allow {
     /// What machines may be made by: hypervisors by their URIs (`qemu:///system`), regions of clouds
     /// (`cloudformation:eu-north-1`). Whoever may make machines there may read and change what is there.
     pub machines: Option<Vec<Text<Word>>>,
+    /// Zones of DNS whose records recoveries may switch.
+    pub traffic: Option<Vec<Text<Word>>>,
     /// Programs that secrets, hooks and recovery steps may start.
     pub run: Option<Vec<Text<Word>>>,
     /// The largest share of a backup's artifacts in a store that may go within 24 hours. Default: 0.5.

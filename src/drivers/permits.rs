@@ -62,6 +62,12 @@ impl Drivers {
         }
     }
 
+    /// Whether recoveries may switch a record, with its key.
+    pub(super) fn permit_traffic(&self, traffic: &spec::Traffic) -> Result<(), Refusal> {
+        self.allow.check_traffic(&traffic.dns.zone)?;
+        Ok(self.resolver.permit(&traffic.dns.secret, &traffic.dns.server)?)
+    }
+
     fn permit_password(&self, server: &spec::Server) -> Result<(), Refusal> {
         match &server.password {
             Some(password) => Ok(self.resolver.permit(password, host_of(server))?),

@@ -3,7 +3,7 @@
 //! `refs/heads/*` and `refs/tags/*` are as upstream has them. A tip that its branch or tag no longer reaches, since it
 //! was force-pushed or deleted, stays under `refs/backstay/old/<id>` (the full id, so that no two tips can meet under
 //! one name). `refs/backstay/incoming/*` is what was fetched last and not settled yet: a crash between the two loses
-//! nothing. HEAD names the watched branch.
+//! nothing. HEAD names the watched branch. A branch that the controller itself writes is left out.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -39,6 +39,8 @@ pub struct Mirror {
     path: PathBuf,
     upstream: RepoUrl,
     branch: String,
+    /// The reference that is not mirrored.
+    left_out: Option<String>,
     git: Git,
 }
 
@@ -143,7 +145,13 @@ impl Mirror {
         }
         let repo = prepare(&path).map_err(|e| open(e.message().to_owned()))?;
         repo.set_head(&head).map_err(|e| open(e.message().to_owned()))?;
-        Ok(Self { path, upstream, branch: branch.to_owned(), git })
+        Ok(Self { path, upstream, branch: branch.to_owned(), left_out: None, git })
+    }
+
+    /// The same, without a branch that the controller itself writes: what it holds is made from the rest.
+    #[must_use]
+    pub fn leaving_out(self, branch: &str) -> Self {
+        Self { left_out: Some(format!("refs/heads/{branch}")), ..self }
     }
 
     /// The bare repository's folder.
@@ -165,7 +173,10 @@ impl Mirror {
     /// without starting any process.
     pub async fn fetch(&self) -> Result<Fetched, MirrorError> {
         let _alone = self.alone().await?;
-        let theirs = self.ask().await?;
+        let theirs = self.ask().await?.without(self.left_out.as_deref());
+        if let Some(left_out) = self.left_out.clone() {
+            self.work(move |repo| forget(repo, &left_out)).await?;
+        }
         let ours = self.work(|repo| Tips::below(repo, &UPSTREAM)).await?;
         if theirs == ours {
             let tips = self.tips().await?;
@@ -251,6 +262,8 @@ impl Mirror {
         arguments.extend(fixed);
         arguments.push(OsStr::new(self.upstream.as_str()));
         arguments.extend(refspecs.iter().map(OsStr::new));
+        let left_out = self.left_out.as_ref().map(|reference| format!("^{reference}"));
+        arguments.extend(left_out.iter().map(OsStr::new));
         self.git.run(&arguments, FETCH_LIMIT).await.map_err(|e| self.unreachable(e))?;
         Ok(())
     }
@@ -286,7 +299,7 @@ pub(super) fn git_dir_argument(path: &Path) -> OsString {
 }
 
 /// Opens the bare repository at `path`, which is made and configured if need be.
-fn prepare(path: &Path) -> Result<Repository, git2::Error> {
+pub(super) fn prepare(path: &Path) -> Result<Repository, git2::Error> {
     let repo = match Repository::open_bare(path) {
         Err(error) if error.code() == git2::ErrorCode::NotFound => Repository::init_opts(
             path,
@@ -319,6 +332,18 @@ pub(super) fn parse_listing(listed: &[u8], prefixes: &[&str]) -> Result<Tips, St
 
 fn unreadable(line: &str) -> String {
     format!("git ls-remote printed `{}`", line.escape_debug())
+}
+
+/// Forgets a reference that is not mirrored any more.
+fn forget(repo: &Repository, reference: &str) -> Result<(), git2::Error> {
+    let incoming = reference.replacen("refs/", INCOMING, 1);
+    for name in [reference, &incoming] {
+        match repo.find_reference(name) {
+            Err(error) if error.code() == git2::ErrorCode::NotFound => {}
+            found => found?.delete()?,
+        }
+    }
+    Ok(())
 }
 
 /// Moves branches and tags to where they were fetched, after every tip that would be lost is kept.

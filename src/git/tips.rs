@@ -68,6 +68,15 @@ impl Tips {
         self.0.is_empty()
     }
 
+    /// The same without one reference.
+    #[must_use]
+    pub fn without(mut self, reference: Option<&str>) -> Self {
+        if let Some(reference) = reference {
+            self.0.remove(reference);
+        }
+        self
+    }
+
     /// Every reference but HEAD, by name.
     pub fn references(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().filter(|(name, _)| *name != HEAD).map(|(name, id)| (name.as_str(), id.as_str()))

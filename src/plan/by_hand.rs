@@ -1,6 +1,17 @@
-//! What a person types to do by hand what a restore does: with the recovery kit and the engines' own programs, without Backstay.
+//! What a person types to do by hand what a recovery does: with the recovery kit and the engines' own programs, without Backstay.
 //!
 //! The same lines stand in runbooks and are run by drills: as text for a shell, and as programs that are started without one.
+//!
+//! ```text
+//! fetch, bring, load   a backup out of a store and into its source
+//! reach                machines: ssh, playbooks, and waiting for what must be there
+//! switch               traffic
+//! ```
+//!
+//! What makes a machine tells its own lines: [`MadeByHand`].
+
+pub mod reach;
+pub mod switch;
 
 use std::fmt;
 
@@ -12,13 +23,34 @@ use crate::{
     },
 };
 
-/// A program with its arguments, its input from a file where one is named.
+/// A program with its arguments, its input from a file and its output into one where they are named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     /// The program and its arguments.
     pub program: Vec<String>,
     /// The file that it reads.
     pub input: Option<String>,
+    /// The file that it writes, over one that is there.
+    pub output: Option<String>,
+}
+
+impl Line {
+    /// A program with its arguments.
+    pub fn of<W: Into<String>>(words: impl IntoIterator<Item = W>) -> Self {
+        Self { program: words.into_iter().map(Into::into).collect(), input: None, output: None }
+    }
+
+    /// The same, reading a file.
+    #[must_use]
+    pub fn reading(self, file: impl Into<String>) -> Self {
+        Self { input: Some(file.into()), ..self }
+    }
+
+    /// The same, writing a file.
+    #[must_use]
+    pub fn writing(self, file: impl Into<String>) -> Self {
+        Self { output: Some(file.into()), ..self }
+    }
 }
 
 /// `mariadb --user=root shop < out/01-shop.sql`
@@ -26,7 +58,8 @@ impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words: Vec<String> = self.program.iter().map(|word| quoted(word)).collect();
         f.write_str(&words.join(" "))?;
-        self.input.as_ref().map_or(Ok(()), |file| write!(f, " < {}", quoted(file)))
+        self.input.as_ref().map_or(Ok(()), |file| write!(f, " < {}", quoted(file)))?;
+        self.output.as_ref().map_or(Ok(()), |file| write!(f, " > {}", quoted(file)))
     }
 }
 
@@ -44,16 +77,50 @@ fn quoted(word: &str) -> String {
 pub enum Hand {
     /// This is typed.
     Type(Line),
+    /// This is typed again and again until it succeeds.
+    Await(Line),
     /// This is to be known or done first.
     Know(String),
 }
 
+/// As it is typed in a shell, or read.
+impl fmt::Display for Hand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Hand::Type(line) => line.fmt(f),
+            Hand::Await(line) => write!(f, "until {line}; do sleep {AGAIN}; done"),
+            Hand::Know(text) => f.write_str(text),
+        }
+    }
+}
+
+/// How long is waited before a line is typed again, seconds.
+const AGAIN: u32 = 5;
+
+/// A file that what is typed reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// Where it must lie, from the folder in which is typed.
+    pub path: String,
+    /// What it must hold.
+    pub content: String,
+}
+
+/// How something is made by hand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MadeByHand {
+    /// The files that are needed for it. None holds a secret.
+    pub files: Vec<Prepared>,
+    /// What is typed, in this order.
+    pub hands: Vec<Hand>,
+}
+
 fn line<const N: usize>(program: [&str; N]) -> Line {
-    Line { program: program.map(str::to_owned).into(), input: None }
+    Line::of(program)
 }
 
 fn typed(program: Vec<String>, input: Option<&str>) -> Hand {
-    Hand::Type(Line { program, input: input.map(str::to_owned) })
+    Hand::Type(Line { input: input.map(str::to_owned), ..Line::of(program) })
 }
 
 /// Where what is needed lies.
@@ -268,13 +335,7 @@ mod tests {
         };
         let mysql = Mysql { server, method: MysqlMethod::Logical, binary_logs: BinaryLogs::Left };
         let hands = load(&Source::Mysql(mysql), &["out/01-a b.sql".to_owned()], "out");
-        let lines: Vec<String> = hands
-            .iter()
-            .map(|hand| match hand {
-                Hand::Type(line) => line.to_string(),
-                Hand::Know(text) => text.clone(),
-            })
-            .collect();
+        let lines: Vec<String> = hands.iter().map(ToString::to_string).collect();
         let connection = "mariadb --user=backup --host=pavroto-2 --port=3306 --password";
         assert_eq!(
             lines,

@@ -173,10 +173,11 @@ fn rest(spec: &Spec) -> impl PartialEq + '_ {
         infra,
         vms,
         recoveries,
+        traffic,
         drills,
         orphans,
         moved: _,
         suspensions,
     } = spec;
-    (fleet, stores, infra, vms, recoveries, drills, orphans, suspensions)
+    (fleet, stores, infra, vms, recoveries, traffic, drills, orphans, suspensions)
 }

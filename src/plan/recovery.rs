@@ -22,7 +22,7 @@ use crate::{
     artifact::recovered::{Part, PartId, RecoveredOutcome, RecoverySubject, Terms},
     inventory::{Inventory, Machine, Observed, RecoveryHistory, RecoveryRun},
     spec::{
-        RecoveryAction, Spec, Vm,
+        RecoveryAction, Spec, SwitchStep, Vm,
         names::{BackupName, RecoveryName, VmName},
     },
 };
@@ -248,6 +248,7 @@ fn can_run(facts: &Facts<'_>, course: &Course, subject: &RecoverySubject) -> Res
     let resources = course.steps.iter().filter_map(|step| match &step.action {
         RecoveryAction::Rebuild(vm) => Some(format!("vm.{vm}")),
         RecoveryAction::Restore(backup) => Some(format!("backup.{backup}")),
+        RecoveryAction::Switch(switch) => Some(format!("traffic.{}", switch.traffic)),
         RecoveryAction::Deploy(..) | RecoveryAction::Run(_) | RecoveryAction::Wait(_) => None,
     });
     let whole = match subject {
@@ -374,6 +375,11 @@ impl Laying<'_> {
             }
             RecoveryAction::Wait(wait) => {
                 vec![Work::Wait { until: wait.until.clone(), within: wait.timeout }]
+            }
+            RecoveryAction::Switch(SwitchStep { traffic, to, .. }) => {
+                let declared = self.facts.spec.traffic.get(traffic);
+                let values = declared.map(|declared| declared.values(*to).clone()).unwrap_or_default();
+                vec![Work::Switch { traffic: traffic.clone(), to: *to, values }]
             }
         })
     }

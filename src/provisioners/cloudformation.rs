@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! wanted (what is declared, and whose it is) · reach (the calls) · status, events (what answers mean; pure)
-//! follow (an operation to its end) · preview (a change set) · drift (how resources differ)
+//! by_hand (the same without Backstay; pure) · follow (an operation to its end) · preview (a change set) · drift (how resources differ)
 //! ```
 //!
 //! A stack bears tags that tell whose it is. One without them is never touched, whatever its name.
 
+mod by_hand;
 mod drift;
 mod events;
 mod failure;
@@ -25,6 +26,7 @@ use super::{ProvisionError, Provisioner, Said};
 use crate::{
     aws::{self, CloudformationOptions},
     inventory::{Machine, Running},
+    plan::by_hand::MadeByHand,
 };
 use events::Trail;
 use failure::Failure;
@@ -57,6 +59,7 @@ impl Default for Pace {
 #[derive(Clone, Debug)]
 pub struct CloudformationProvisioner {
     reach: Reach,
+    endpoint: Option<String>,
     wanted: Wanted,
     pace: Pace,
 }
@@ -69,7 +72,7 @@ impl CloudformationProvisioner {
     pub fn new(options: CloudformationOptions, wanted: Wanted) -> Result<Self, ProvisionError> {
         let client = aws::cloudformation(&options);
         let client = client.map_err(|fault| Failure::Aws(fault).explain("use", &wanted))?;
-        Ok(Self { reach: Reach::new(client), wanted, pace: Pace::default() })
+        Ok(Self { reach: Reach::new(client), endpoint: options.endpoint, wanted, pace: Pace::default() })
     }
 
     /// The same, followed at another pace.
@@ -209,6 +212,10 @@ impl Provisioner for CloudformationProvisioner {
 
     async fn preview(&self) -> Result<Vec<String>, ProvisionError> {
         self.previewed().await.map_err(|failure| failure.explain("preview", &self.wanted))
+    }
+
+    fn by_hand(&self, folder: &str) -> Result<MadeByHand, ProvisionError> {
+        Ok(by_hand::made(&self.wanted, self.endpoint.as_deref(), folder))
     }
 
     async fn up(&self, said: Said<'_>) -> Result<Running, ProvisionError> {

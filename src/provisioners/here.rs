@@ -67,6 +67,7 @@ mod tests {
             secrets: Vec::new(),
             mirrors: Vec::new(),
             machines: Vec::new(),
+            traffic: Vec::new(),
             run: vec!["echo".into(), "false".into()],
             delete_share: 0.5,
         };

@@ -9,6 +9,7 @@
 //! key that a machine proves itself with is made for it, handed to it by cloud-init, and its public half kept in the metadata: so
 //! the first connection to it is pinned already.
 
+mod by_hand;
 mod disks;
 mod domain;
 mod keys;
@@ -34,6 +35,7 @@ use self::{
 use super::{ProvisionError, Provisioner, Said};
 use crate::{
     inventory::{Machine, MachineAddress, Running},
+    plan::by_hand::MadeByHand,
     process::PrivateFile,
     spec::{Libvirt, Vm, names::FleetName},
     templates::{
@@ -387,6 +389,10 @@ impl Provisioner for LibvirtProvisioner {
             ),
             "start it, and wait for its address".to_owned(),
         ])
+    }
+
+    fn by_hand(&self, folder: &str) -> Result<MadeByHand, ProvisionError> {
+        by_hand::made(self, folder)
     }
 
     async fn up(&self, said: Said<'_>) -> Result<Running, ProvisionError> {

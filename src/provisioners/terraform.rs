@@ -3,12 +3,13 @@
 //!
 //! ```text
 //! workshop (a private folder with the module, one user at a time) · commands (how the program is run)
-//! plan (what its JSON means; pure)
+//! plan (what its JSON means; pure) · by_hand (the same without Backstay; pure)
 //! ```
 //!
 //! What knows of a machine is the module's state alone. Where that is lost with this host, a second machine would be made beside
 //! the first: so a module keeps its state in a backend, or its declaration says that the loss is taken.
 
+mod by_hand;
 mod commands;
 mod plan;
 mod workshop;
@@ -20,6 +21,7 @@ use async_trait::async_trait;
 use super::{ProvisionError, Provisioner, Said};
 use crate::{
     inventory::{Machine, Running},
+    plan::by_hand::MadeByHand,
     spec::{
         self, TerraformState,
         names::{FleetName, VmName},
@@ -171,6 +173,10 @@ impl Provisioner for TerraformProvisioner {
         self.previewed().await.map_err(|failure| self.explain(failure, "preview"))
     }
 
+    fn by_hand(&self, folder: &str) -> Result<MadeByHand, ProvisionError> {
+        Ok(by_hand::made(&self.module, folder))
+    }
+
     async fn up(&self, said: Said<'_>) -> Result<Running, ProvisionError> {
         self.made(said).await.map_err(|failure| self.explain(failure, "make"))
     }
@@ -237,6 +243,11 @@ fn flat(text: &str) -> String {
     let plain: String =
         text.chars().map(|c| if c.is_control() || "╷│╵".contains(c) { ' ' } else { c }).collect();
     plain.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The file that a module's template renders to, by what it is.
+fn file_of(body: &str) -> &'static str {
+    if body.trim_start().starts_with('{') { "main.tf.json" } else { "main.tf" }
 }
 
 /// The module's variables, in the program's own file of them.

@@ -1,6 +1,9 @@
 //! What came of a pass.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -11,6 +14,7 @@ use crate::{
     diagnostic::Diagnostic,
     git::Revision,
     plan::{Action, Plan, Step, StepId, readers::Readers},
+    render::runbook::Shelf,
     status::{Overall, Status},
     stores::Class,
 };
@@ -49,6 +53,8 @@ pub struct Pass {
     pub next_due: Option<Timestamp>,
     /// Which logs are to be read as they are written.
     pub readers: Readers,
+    /// The runbooks as things stand afterwards, where somebody reads them.
+    pub runbooks: Option<Arc<Shelf>>,
     /// How often it has looked anew. Of rounds with the same number the last one tells all that the others told.
     pub looks: u32,
 }
@@ -147,6 +153,7 @@ impl Pass {
             status,
             next_due,
             readers,
+            runbooks: None,
             looks,
         }
     }

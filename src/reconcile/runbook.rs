@@ -1,8 +1,8 @@
 //! Runbooks of what is declared, as things stand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Controller, PassError, Survey, Terms};
+use super::{Controller, PassError, Survey, Terms, desired::Desired, lock};
 use crate::{
     artifact::{
         ArtifactId,
@@ -14,10 +14,12 @@ use crate::{
     plan::{
         Action, Plan,
         action::Work,
+        by_hand::{MadeByHand, reach::Folders},
         recovery::{self, Begin, Request},
     },
+    provisioners::Provisioner,
     render::runbook::{Runbook, Sources},
-    spec::names::RecoveryName,
+    spec::names::{RecoveryName, VmName},
     templates::Templates,
 };
 
@@ -29,50 +31,85 @@ impl Controller {
         terms: &Terms,
     ) -> Result<(Vec<Runbook>, Result<Templates, String>), PassError> {
         let survey = self.survey(terms).await?;
-        let templates = self.templates(&*self.desired().await?).await;
+        let desired = self.desired().await?;
+        Ok((self.runbooks_of(&survey, &desired, names).await, self.templates(&desired).await))
+    }
+
+    /// The runbooks of these recoveries, or of all where none is named, as a survey shows things.
+    pub(super) async fn runbooks_of(
+        &self,
+        survey: &Survey,
+        desired: &Desired,
+        names: &[RecoveryName],
+    ) -> Vec<Runbook> {
+        if survey.spec.recoveries.is_empty() {
+            return Vec::new();
+        }
+        let provisioners = self.machines(desired).await;
         let wanted =
             survey.spec.recoveries.iter().filter(|(name, _)| names.is_empty() || names.contains(name));
-        let mut runbooks = Vec::new();
+        let (mut runbooks, mut told) = (Vec::new(), Vec::new());
         for (name, declared) in wanted {
-            let plan = when_all_is_lost(&survey, name);
-            let (previews, streams) = match &plan {
-                Ok(plan) => (self.previews(plan).await?, self.streams(&survey, plan).await),
-                Err(_) => Default::default(),
+            let plan = when_all_is_lost(survey, name);
+            let streams = match &plan {
+                Ok(plan) => self.streams(survey, plan).await,
+                Err(_) => BTreeMap::new(),
             };
+            told.extend(streams.keys().copied());
+            let machines = by_hand(&provisioners, &Folders::of(name));
             let history = survey.inventory.recovery_history(&RecoverySubject::Recovery(name.clone()));
             let sources = Sources {
                 spec: &survey.spec,
                 revision: &survey.limits.revision,
                 status: &survey.pass.status,
                 plan: plan.as_ref().map_err(Clone::clone),
-                previews: &previews,
+                machines: &machines,
                 streams: &streams,
                 measured: history.last_whole().map(|(_, run)| run),
             };
             runbooks.push(Runbook::of(name, declared, &sources));
         }
-        Ok((runbooks, templates))
+        let told: BTreeSet<ArtifactId> = told.into_iter().collect();
+        lock(&self.streams).retain(|id, _| told.contains(id));
+        runbooks
     }
 
     /// The names of the streams of what a plan restores, as far as they can be read.
     async fn streams(&self, survey: &Survey, plan: &Plan) -> BTreeMap<ArtifactId, String> {
-        let looks = self.looks(&survey.spec).await;
         let mut streams = BTreeMap::new();
+        let looks = self.looks(&survey.spec).await;
         for step in &plan.steps {
             let Action::Recover(recover) = &step.action else { continue };
             let Work::Restore { restore, .. } = &recover.work else { continue };
             let Some(Ok(look)) = looks.get(&restore.store) else { continue };
             let folder = look.folder(&survey.spec.moved.folder(&restore.backup));
             for id in &restore.artifacts {
+                if let Some(stream) = lock(&self.streams).get(id) {
+                    streams.insert(*id, stream.clone());
+                    continue;
+                }
                 if let Ok(read) = committed::read(&folder, *id, &self.keys).await
                     && let Content::Segments(segments) = read.manifest.content
                 {
+                    lock(&self.streams).insert(*id, segments.stream.clone());
                     streams.insert(*id, segments.stream);
                 }
             }
         }
         streams
     }
+}
+
+/// How each machine is made by hand.
+fn by_hand(
+    provisioners: &BTreeMap<VmName, Result<Box<dyn Provisioner>, String>>,
+    folders: &Folders,
+) -> BTreeMap<VmName, Result<MadeByHand, String>> {
+    let made = |name: &VmName, provisioner: &Result<Box<dyn Provisioner>, String>| {
+        let folder = folders.machine(name);
+        provisioner.as_ref().map_err(Clone::clone)?.by_hand(&folder).map_err(|error| error.to_string())
+    };
+    provisioners.iter().map(|(name, provisioner)| (name.clone(), made(name, provisioner))).collect()
 }
 
 /// What a recovery would do were every machine gone.

@@ -88,8 +88,11 @@ impl Controller {
 
     /// Takes note of what a pass left.
     pub(super) async fn settle(&self, ask: &Ask, pass: &UnderWay<'_>, ended: &Result<Pass, PassError>) {
-        let left_nothing =
-            |pass: &&Pass| pass.status.pending == 0 && pass.try_again().is_none() && !pass.has_blind_spots();
+        let left_nothing = |pass: &&Pass| {
+            pass.status.pending == 0 && pass.try_again().is_none() && !pass.has_blind_spots()
+                // What could not be published is tried again.
+                && pass.status.revisions.unpublished.is_none()
+        };
         let listed = self.seen.lock().await.listing_times();
         let settled = ended.as_ref().ok().filter(left_nothing).and_then(|ended| {
             let desired = pass.desired.clone()?;

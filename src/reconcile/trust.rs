@@ -57,6 +57,7 @@ impl Controller {
             signer: desired.signer.clone(),
             newest: desired.newest().map(str::to_owned),
             refused: desired.obstacle.as_ref().map(ToString::to_string),
+            unpublished: lock(&self.unpublished).clone(),
             hold,
             lost,
             contact: lock(&self.contact).clone(),

@@ -1,6 +1,8 @@
 //! Runbooks: a document for each recovery, from the same plan that the executor would run were every machine gone.
 
+mod by_hand;
 mod drawing;
+mod shelf;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,16 +14,21 @@ use crate::{
     inventory::RecoveryRun,
     plan::{
         Action, Plan, Step,
-        action::{Recover, Restore, Work},
-        by_hand::{self, Hand, Line, Place},
+        action::Recover,
+        by_hand::{
+            Hand, MadeByHand, Prepared,
+            reach::{self, Folders},
+        },
     },
     spec::{
-        Ansible, Contact, Ready, Recovery, RecoveryAction, Spec,
-        names::{BackupName, RecoveryName},
+        Contact, Recovery, RecoveryAction, Spec,
+        names::{BackupName, RecoveryName, VmName},
     },
     status::Status,
     templates::{TemplateError, Templates},
 };
+
+pub use shelf::Shelf;
 
 /// The kinds of document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +67,8 @@ pub struct Sources<'a> {
     pub status: &'a Status,
     /// The plan of the recovery; or why it can't be made now.
     pub plan: Result<&'a Plan, String>,
-    /// What making each machine would do.
-    pub previews: &'a recovery::Previews,
+    /// How each machine is made by hand, with files in its folder of [`Folders`]; or why that can't be told.
+    pub machines: &'a BTreeMap<VmName, Result<MadeByHand, String>>,
     /// The names of the streams of artifacts.
     pub streams: &'a BTreeMap<ArtifactId, String>,
     /// The last time that the recovery came to its end.
@@ -75,7 +82,6 @@ pub struct Runbook {
     pub name: RecoveryName,
     fleet: String,
     revision: String,
-    made: String,
     when: String,
     contacts: Vec<ContactLine>,
     rto: Option<String>,
@@ -84,6 +90,10 @@ pub struct Runbook {
     command: String,
     resume: String,
     cannot: Option<String>,
+    /// The checkout of the infra repo, by the name that stands for it.
+    infra: &'static str,
+    /// What all steps need.
+    files: Vec<FileLines>,
     steps: Vec<StepLine>,
     objectives: Vec<ObjectiveLine>,
     mermaid: String,
@@ -106,13 +116,39 @@ struct StepLine {
     what: String,
     after: Vec<u32>,
     expected: Option<String>,
+    files: Vec<FileLines>,
     by_hand: Vec<HandLine>,
+}
+
+/// A file that what is typed reads.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct FileLines {
+    path: String,
+    content: String,
+    /// What stands around it in Markdown: longer than any such row in it.
+    fence: String,
+}
+
+impl From<Prepared> for FileLines {
+    fn from(Prepared { path, content }: Prepared) -> Self {
+        let longest = content.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+        Self { path, fence: "`".repeat(longest.max(2) + 1), content }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct HandLine {
     text: String,
     is_command: bool,
+}
+
+impl From<Hand> for HandLine {
+    fn from(hand: Hand) -> Self {
+        match hand {
+            Hand::Know(text) => Self { text, is_command: false },
+            typed => Self { text: typed.to_string(), is_command: true },
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -127,7 +163,7 @@ struct ObjectiveLine {
 impl Runbook {
     /// The runbook of a recovery.
     pub fn of(name: &RecoveryName, declared: &Recovery, sources: &Sources<'_>) -> Self {
-        let (spec, status) = (sources.spec, sources.status);
+        let (spec, status, folders) = (sources.spec, sources.status, Folders::of(name));
         let recovery = status.recoveries.get(name);
         let seconds = |seconds: u64| duration(Duration::from_secs(seconds));
         let last = recovery.and_then(|it| it.last_whole.as_ref());
@@ -136,7 +172,6 @@ impl Runbook {
             name: name.clone(),
             fleet: spec.fleet.name.to_string(),
             revision: short_revision(sources.revision).to_owned(),
-            made: moment(status.at, &status.zone),
             when: declared.description.clone().unwrap_or_else(|| "What it names is lost".to_owned()),
             contacts: contacts(spec, declared),
             rto: declared.rto(spec).map(duration),
@@ -147,11 +182,19 @@ impl Runbook {
             resume: format!("{command} --resume"),
             command,
             cannot: sources.plan.as_ref().err().cloned(),
-            steps: sources.plan.as_ref().map(|plan| steps(plan, sources)).unwrap_or_default(),
+            infra: reach::INFRA,
+            files: reach::files(spec, &folders).into_iter().map(FileLines::from).collect(),
+            steps: sources.plan.as_ref().map(|plan| steps(plan, sources, &folders)).unwrap_or_default(),
             objectives: objectives(spec, declared, status),
             mermaid: sources.plan.as_ref().map(|plan| recovery::diagram(plan)).unwrap_or_default(),
             svg: sources.plan.as_ref().map(|plan| drawing::svg(plan)).unwrap_or_default(),
         }
+    }
+
+    /// The files that its lines name, by their paths from the folder of the document: they hold no secret.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
+        let of_steps = self.steps.iter().flat_map(|step| &step.files);
+        self.files.iter().chain(of_steps).map(|file| (file.path.as_str(), file.content.as_str()))
     }
 
     /// The document, by the infra repo's template where it has one.
@@ -202,16 +245,17 @@ fn objectives(spec: &Spec, declared: &Recovery, status: &Status) -> Vec<Objectiv
     restored(declared).filter_map(line).collect()
 }
 
-fn steps(plan: &Plan, sources: &Sources<'_>) -> Vec<StepLine> {
+fn steps(plan: &Plan, sources: &Sources<'_>, folders: &Folders) -> Vec<StepLine> {
     let of_step = |step: &Step| match &step.action {
-        Action::Recover(recover) => Some(step_line(step, recover, sources)),
+        Action::Recover(recover) => Some(step_line(step, recover, sources, folders)),
         _ => None,
     };
     plan.steps.iter().filter_map(of_step).collect()
 }
 
-fn step_line(step: &Step, recover: &Recover, sources: &Sources<'_>) -> StepLine {
+fn step_line(step: &Step, recover: &Recover, sources: &Sources<'_>, folders: &Folders) -> StepLine {
     let id: PartId = recover.id();
+    let MadeByHand { files, hands } = by_hand::of(&recover.work, sources, folders);
     let last = sources.measured.and_then(|run| run.told.get(&id));
     StepLine {
         number: step.id.0 + 1,
@@ -219,88 +263,7 @@ fn step_line(step: &Step, recover: &Recover, sources: &Sources<'_>) -> StepLine 
         what: recover.work.to_string(),
         after: step.after.iter().map(|id| id.0 + 1).collect(),
         expected: last.map(|it| recovery::lasted(it.milliseconds)),
-        by_hand: by_hand(step, &recover.work, sources),
+        files: files.into_iter().map(FileLines::from).collect(),
+        by_hand: hands.into_iter().map(HandLine::from).collect(),
     }
-}
-
-fn by_hand(step: &Step, work: &Work, sources: &Sources<'_>) -> Vec<HandLine> {
-    let know = |text: String| vec![HandLine { text, is_command: false }];
-    let hands = match work {
-        Work::Provision(vm) | Work::Remove { vm, .. } => {
-            // Of one that is there its maker tells nothing.
-            let told = match sources.previews.get(&step.id) {
-                Some(Ok(lines)) => lines.clone(),
-                Some(Err(_)) | None => Vec::new(),
-            };
-            let told = told.into_iter().map(|text| HandLine { text, is_command: false });
-            return know(format!("machine {vm}, from its template")).into_iter().chain(told).collect();
-        }
-        Work::Configure(vm) => match sources.spec.vms.get(vm).and_then(|vm| vm.ansible.as_ref()) {
-            Some(ansible) => vec![Hand::Type(playbook(ansible))],
-            None => vec![Hand::Know(format!("see that ssh reaches {vm}"))],
-        },
-        Work::Deploy(ansible) => vec![Hand::Type(playbook(ansible))],
-        Work::Run { command, on: None, .. } => {
-            vec![Hand::Type(Line { program: command.clone(), input: None })]
-        }
-        Work::Run { command, on: Some(vm), .. } => {
-            // ssh hands the words on to a shell there: what is typed is quoted once more.
-            let remote = Line { program: command.clone(), input: None }.to_string();
-            vec![Hand::Type(Line { program: vec!["ssh".into(), vm.to_string(), remote], input: None })]
-        }
-        Work::Wait { until: Ready::Http(url), .. } => {
-            let program = ["curl", "--fail", "--silent", "--show-error", url].map(str::to_owned).into();
-            vec![Hand::Type(Line { program, input: None })]
-        }
-        Work::Wait { until, .. } => vec![Hand::Know(format!("see that {until}"))],
-        Work::Restore { restore, .. } => restored_by_hand(restore, sources),
-    };
-    hands
-        .into_iter()
-        .map(|hand| match hand {
-            Hand::Type(line) => HandLine { text: line.to_string(), is_command: true },
-            Hand::Know(text) => HandLine { text, is_command: false },
-        })
-        .collect()
-}
-
-fn playbook(ansible: &Ansible) -> Line {
-    let inventory = ansible.inventory.iter().flat_map(|path| ["--inventory".to_owned(), path.clone()]);
-    let limit = ansible.limit.iter().flat_map(|limit| ["--limit".to_owned(), limit.clone()]);
-    let words = ["ansible-playbook".to_owned()].into_iter().chain(inventory).chain(limit);
-    Line { program: words.chain([ansible.playbook.clone()]).collect(), input: None }
-}
-
-fn restored_by_hand(restore: &Restore, sources: &Sources<'_>) -> Vec<Hand> {
-    let spec = sources.spec;
-    let (Some(backup), Some(store)) = (spec.backups.get(&restore.backup), spec.stores.get(&restore.store))
-    else {
-        return Vec::new();
-    };
-    let Some(point) = restore.artifacts.last() else { return Vec::new() };
-    let (fleet, folder) = (&spec.fleet.name, spec.moved.folder(&restore.backup));
-    let out = format!("out-{folder}");
-    let place = Place {
-        script: "restore.sh".to_owned(),
-        signers: "allowed_signers".to_owned(),
-        identity: "identity.txt".to_owned(),
-        store: "STORE".to_owned(),
-        out: out.clone(),
-    };
-    let named = |(number, id): (usize, &ArtifactId)| {
-        let stream = sources.streams.get(id).map_or("FILE", String::as_str);
-        format!("{out}/{:02}-{stream}", number + 1)
-    };
-    let files: Vec<String> = restore.artifacts.iter().enumerate().map(named).collect();
-    let mut hands = by_hand::fetch(&store.place, fleet, &folder, "STORE");
-    hands.push(Hand::Type(by_hand::bring(&place, fleet, &folder, *point)));
-    if !restore.logs.is_empty() {
-        hands.push(Hand::Know(format!(
-            "this brings back the data of {point}; its {} logs are brought out by the same command, and replayed as \
-             docs/any-second.md says",
-            restore.logs.len()
-        )));
-    }
-    hands.extend(by_hand::load(&backup.source, &files, &format!("{out}-restored")));
-    hands
 }

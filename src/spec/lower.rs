@@ -9,6 +9,7 @@ mod recovery;
 mod rehearsals;
 mod store;
 mod suspension;
+mod traffic;
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -56,6 +57,7 @@ pub fn lower(
         infra,
         vm,
         recovery,
+        traffic,
         drill,
         orphan,
         moved,
@@ -70,6 +72,7 @@ pub fn lower(
         infra: infra.map(|infra| lower.infra(infra)),
         vms: lower.all(vm, |lower, name, it| lower.vm(name, it)),
         recoveries: lower.all(recovery, |lower, name, it| lower.recovery(name, it)),
+        traffic: lower.all(traffic, |lower, name, it| lower.traffic(name, it)),
         drills: lower.all(drill, |lower, name, it| lower.drill(name, it)),
         suspensions: lower.all(suspend, |lower, name, it| lower.suspension(name, it, &fleet.time_zone)),
         moved: lower.moves(moved),

@@ -94,6 +94,8 @@ names! {
     SuspensionName,
     /// The name of a `[drill.NAME]`.
     DrillName,
+    /// The name of a `[traffic.NAME]`.
+    TrafficName,
 }
 
 impl BackupName {

@@ -31,6 +31,8 @@ pub struct Parsed {
     pub approvals: Vec<Approval>,
     /// Where each machine names its template, for those who have the templates.
     pub templates: BTreeMap<VmName, Location>,
+    /// Where every key stands, for rules that need more than the declaration.
+    pub places: Places,
     /// Every fault and warning, in the order of files and places.
     pub diagnostics: Vec<Diagnostic>,
 }
@@ -53,6 +55,7 @@ pub fn parse(files: &BTreeMap<String, Vec<u8>>) -> Parsed {
         templates: named_templates(&lowered.spec, &places),
         spec: sound.then_some(lowered.spec),
         approvals: approvals.unwrap_or_default(),
+        places,
         diagnostics,
     }
 }
@@ -175,6 +178,7 @@ impl Reading {
                 "backup" => insert(&mut declaration.backup, name, value),
                 "vm" => insert(&mut declaration.vm, name, value),
                 "recovery" => insert(&mut declaration.recovery, name, value),
+                "traffic" => insert(&mut declaration.traffic, name, value),
                 "drill" => insert(&mut declaration.drill, name, value),
                 "suspend" => insert(&mut declaration.suspend, name, value),
                 "moved" => insert(&mut declaration.moved, name, value),

@@ -4,7 +4,7 @@ use std::{cmp::Ordering, collections::BTreeSet, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ansible, Cadence, DrillCheck, Rehearsal, Source, Spec, names::*};
+use super::{Ansible, Cadence, DrillCheck, Rehearsal, Source, Spec, names::*, traffic::Side};
 
 /// An ordered plan that rebuilds machines and restores data.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +77,8 @@ pub enum RecoveryAction {
     Run(RunStep),
     /// Waits until something holds.
     Wait(WaitStep),
+    /// Leads users elsewhere.
+    Switch(SwitchStep),
 }
 
 impl RecoveryAction {
@@ -95,13 +97,20 @@ impl RecoveryAction {
             RecoveryAction::Deploy(_, stage) => *stage,
             RecoveryAction::Run(run) => run.stage,
             RecoveryAction::Wait(wait) => wait.stage,
+            RecoveryAction::Switch(switch) => switch.stage.or(Some(RecoveryStage::Traffic)),
         };
         declared.unwrap_or(RecoveryStage::Applications)
     }
 
     /// Whether it comes in the order of its declaration: what is run may rest on what was run before.
     fn is_ordered(&self) -> bool {
-        matches!(self, RecoveryAction::Deploy(..) | RecoveryAction::Run(_) | RecoveryAction::Wait(_))
+        matches!(
+            self,
+            RecoveryAction::Deploy(..)
+                | RecoveryAction::Run(_)
+                | RecoveryAction::Wait(_)
+                | RecoveryAction::Switch(_)
+        )
     }
 }
 
@@ -114,6 +123,17 @@ pub struct RunStep {
     pub on: Option<VmName>,
     /// How long it may take.
     pub timeout: Duration,
+    /// The stage that is declared.
+    pub stage: Option<RecoveryStage>,
+}
+
+/// Traffic that a recovery leads elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwitchStep {
+    /// Which.
+    pub traffic: TrafficName,
+    /// Where to.
+    pub to: Side,
     /// The stage that is declared.
     pub stage: Option<RecoveryStage>,
 }

@@ -10,6 +10,7 @@ mod policy;
 mod recovery;
 mod secret;
 mod store;
+mod traffic;
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -30,11 +31,12 @@ pub use machines::{
 };
 pub use policy::{CadenceForm, CatchUp, Keep, Policy, Verify, Window, default_grace};
 pub use recovery::{
-    Drill, DrillCheck, DrillCounts, DrillHow, DrillPoint, Recovery, RecoveryStage, RecoveryStep, StandIn,
-    StandInSsh, WaitFor,
+    Drill, DrillCheck, DrillCounts, DrillHow, DrillPoint, Recovery, RecoveryStage, RecoveryStep, Side,
+    StandIn, StandInSsh, WaitFor,
 };
 pub use secret::Secret;
 pub use store::{ALERT_AT, Addressing, Azblob, Budget, Gcs, Local, S3, Sftp, Store};
+pub use traffic::{DynamicDns, RecordKind, Traffic, TsigAlgorithm};
 
 /// What an infra repo declares: every `*.toml` of its declaration folder together, in any order.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -70,6 +72,10 @@ pub struct Declaration {
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "name" }))]
     pub recovery: BTreeMap<String, Recovery>,
+    /// Records of DNS that recoveries may switch from one site to another, by name.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "format": "name" }))]
+    pub traffic: BTreeMap<String, Traffic>,
     /// Scheduled restore tests, by name.
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "name" }))]

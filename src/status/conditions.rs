@@ -97,6 +97,8 @@ pub enum Concern {
     Drifted,
     /// A store is nearly full.
     NearlyFull,
+    /// The runbooks on their branch are not those of now.
+    RunbooksUnpublished,
     /// A store costs nearly what it may.
     NearBudget,
     /// Copies are still to be made.
@@ -140,6 +142,7 @@ impl Concern {
             | Concern::MachineDrifted
             | Concern::Drifted => Overall::Partial,
             Concern::NearlyFull
+            | Concern::RunbooksUnpublished
             | Concern::NearBudget
             | Concern::CopiesMissing
             | Concern::ApprovalVoid
@@ -178,6 +181,7 @@ impl Concern {
             Concern::MachineDrifted => "machine-drifted",
             Concern::Drifted => "drifted",
             Concern::NearlyFull => "nearly-full",
+            Concern::RunbooksUnpublished => "runbooks-unpublished",
             Concern::NearBudget => "near-budget",
             Concern::CopiesMissing => "copies-missing",
             Concern::ApprovalVoid => "approval-void",
@@ -339,6 +343,10 @@ fn revisions(status: &Status, found: &mut Vec<Condition>) {
             silent.since, silent.reason
         );
         found.push(condition(Concern::InfraUnreachable, "infra".to_owned(), message));
+    }
+    if let Some(why) = &status.revisions.unpublished {
+        let message = format!("the runbooks on their branch are not those of now: {why}");
+        found.push(condition(Concern::RunbooksUnpublished, "runbooks".to_owned(), message));
     }
     if let Some(why) = &status.revisions.refused {
         let concern = match status.revisions.hold {

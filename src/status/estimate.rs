@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::artifact::drill::Drilled;
 
@@ -20,7 +20,7 @@ const AHEAD: SignedDuration = SignedDuration::from_hours(30 * 24);
 const NEAR: f64 = 0.8;
 
 /// How long recovery would take.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// Now, seconds.
     pub seconds: u64,

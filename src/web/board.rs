@@ -17,7 +17,7 @@ use prometheus_client::{
 };
 use serde::Serialize;
 
-use crate::{inventory::LogReader, status::Status};
+use crate::{inventory::LogReader, render::runbook::Shelf, status::Status};
 
 /// Where the loop pins what it knows.
 #[derive(Debug)]
@@ -40,6 +40,7 @@ pub(super) struct Cause {
 #[derive(Clone, Debug, Default)]
 struct Pinned {
     status: Option<Arc<Status>>,
+    runbooks: Option<Arc<Shelf>>,
     running_since: Option<Timestamp>,
     last: Option<LastPass>,
 }
@@ -139,6 +140,16 @@ impl Board {
     /// How everything stood after the last pass that came about.
     pub fn status(&self) -> Option<Arc<Status>> {
         self.pinned().status.clone()
+    }
+
+    /// The runbooks are these from now on.
+    pub fn shelve(&self, runbooks: Arc<Shelf>) {
+        self.pinned().runbooks = Some(runbooks);
+    }
+
+    /// The runbooks as things stood after the last pass that made them.
+    pub fn runbooks(&self) -> Option<Arc<Shelf>> {
+        self.pinned().runbooks.clone()
     }
 
     /// How long passes took.

@@ -121,6 +121,8 @@ pub async fn serve(listener: TcpListener, fleets: Arc<Fleets>, listen: SocketAdd
         .route("/fleets/{fleet}/healthz", get(health_of))
         .route("/fleets/{fleet}/metrics", get(metrics_of))
         .route("/fleets/{fleet}/api/status", get(status_of))
+        .route("/fleets/{fleet}/runbooks/", get(runbooks_of))
+        .route("/fleets/{fleet}/runbooks/{*path}", get(runbook_of))
         .route("/fleets/{fleet}/hooks/{forge}", post(hook_of))
         .layer(DefaultBodyLimit::max(webhooks::LARGEST_BODY))
         .with_state(Door { fleets, listen });
@@ -212,6 +214,14 @@ async fn metrics_of(State(door): State<Door>, Path(fleet): Path<String>) -> Resp
 
 async fn status_of(State(door): State<Door>, Path(fleet): Path<String>) -> Response {
     door.answer(&fleet, super::status).await
+}
+
+async fn runbooks_of(State(door): State<Door>, Path(fleet): Path<String>) -> Response {
+    door.answer(&fleet, super::runbooks::index).await
+}
+
+async fn runbook_of(State(door): State<Door>, Path((fleet, path)): Path<(String, String)>) -> Response {
+    door.answer(&fleet, |shown| super::runbooks::paper(shown, Path(path))).await
 }
 
 /// Why a fleet rests is for its operators, and not for whoever may post here.

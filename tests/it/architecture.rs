@@ -70,6 +70,7 @@ const DRIVERS: &[&str] = &[
     "provisioners::libvirt",
     "provisioners::ansible",
     "provisioners::ssh",
+    "traffic::dns",
 ];
 
 /// One file of the crate: its module path (`plan::check`) and its code without comments and unit tests.

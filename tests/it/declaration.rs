@@ -1,6 +1,7 @@
 //! Declarations as an infra repo holds them: what is read, what is refused, and how that looks.
 
 mod approvals;
+mod traffic;
 use std::collections::BTreeMap;
 
 use backstay::{

@@ -6,6 +6,7 @@ mod push;
 mod revision;
 mod source;
 mod watch;
+mod written;
 
 use std::{
     path::{Path, PathBuf},

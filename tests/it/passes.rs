@@ -8,6 +8,7 @@ mod history;
 mod memory;
 mod mishaps;
 mod moved;
+mod published;
 mod reading;
 mod recovery;
 mod rehearsal;

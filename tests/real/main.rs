@@ -10,6 +10,7 @@ mod store_conformance;
 mod lab;
 
 mod buckets;
+mod by_hand;
 mod cloudformation;
 mod cloudformation_tricks;
 mod disaster;
@@ -62,3 +63,4 @@ mod schedulers;
 mod sftp;
 mod stack_drill;
 mod terraform;
+mod traffic;

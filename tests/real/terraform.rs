@@ -10,6 +10,7 @@ use std::{
 use backstay::{
     drivers::Registry,
     inventory::{Machine, MachineAddress},
+    plan::by_hand::Hand,
     process::{find, search_path},
     provisioners::{
         Provisioner,
@@ -128,6 +129,28 @@ async fn a_machine_is_reached_where_the_outputs_say_and_a_preview_names_what_com
     assert!(said.iter().any(|line| line.contains("terraform_data.vm: Creation complete")), "{said:?}");
     let again = web.preview().await.unwrap();
     assert_eq!(again[0], "terraform_data.vm is there already, and goes first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_is_made_by_hand_is_found_by_its_backend() {
+    let ground = Ground::new();
+    let made = ground.web().by_hand("site.files/web").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for file in &made.files {
+        let path = folder.path().join(&file.path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, &file.content).unwrap();
+    }
+    let typed = made.hands.iter().filter(|hand| !matches!(hand, Hand::Know(_)));
+    let typed: Vec<String> = typed.map(ToString::to_string).collect();
+    assert_eq!(typed.len(), 4, "{typed:?}");
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-euc", &typed.join("\n")]).current_dir(folder.path()).env("CHECKPOINT_DISABLE", "1");
+    crate::lab::run(&mut shell);
+    assert_eq!(ground.things(), BTreeSet::from(["vm".to_owned()]));
+    assert!(matches!(ground.web().observe().await, Ok(Machine::Running(_))));
+    assert_eq!(removed(&ground.web()).await.0, Ok(()));
+    assert_eq!(ground.things(), BTreeSet::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

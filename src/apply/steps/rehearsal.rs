@@ -248,6 +248,7 @@ impl Trial<'_> {
             Work::Run { on: None, .. } | Work::Remove { .. } => {
                 Err(stalled(format!("failed to {work}: a drill does nothing on this host")))
             }
+            Work::Switch { .. } => Err(stalled(format!("failed to {work}: a drill leads nobody anywhere"))),
             Work::Configure(_) | Work::Deploy(_) | Work::Run { .. } => {
                 site.work(self.step, work, None).await.map(drop)
             }

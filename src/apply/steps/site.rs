@@ -1,7 +1,7 @@
 //! What a recovery works on: the declared machines and data, or the stand-ins of a drill.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     time::{Duration, Instant},
 };
@@ -26,7 +26,8 @@ use crate::{
     sources::Holds,
     spec::{
         Ansible, Ready, Spec, Vm,
-        names::{DrillName, VmName},
+        names::{DrillName, TrafficName, VmName},
+        traffic::Side,
     },
     templates::Templates,
 };
@@ -36,6 +37,9 @@ const REACHED: Duration = Duration::from_secs(900);
 
 /// The pause between two looks at what is waited for.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a server may take to answer what it took.
+const CONFIRMED: Duration = Duration::from_secs(30);
 
 /// How long one look may take.
 const LOOK: Duration = Duration::from_secs(30);
@@ -90,6 +94,10 @@ impl Site<'_> {
                 Ok(noted(last_line(&printed)))
             }
             Work::Wait { until, within } => self.wait_until(until, *within).await,
+            Work::Switch { .. } if self.drill.is_some() => {
+                Err(stalled(format!("failed to {work}: a drill leads nobody anywhere")))
+            }
+            Work::Switch { traffic, to, values } => self.lead(traffic, *to, values).await,
         }
     }
 
@@ -201,6 +209,34 @@ impl Site<'_> {
         }
     }
 
+    /// Leads users elsewhere, unless they are led there already; done once whoever decides of it says so.
+    async fn lead(&self, name: &TrafficName, to: Side, wanted: &BTreeSet<String>) -> Result<Done, Failure> {
+        let why = || stalled(format!("failed to switch traffic {name}: the revision does not declare it"));
+        let declared = self.spec.traffic.get(name).ok_or_else(why)?;
+        let switch = self.world.drivers.switch(declared).await.map_err(stalled)?;
+        let before = switch.observe().await.map_err(stalled)?;
+        if before == *wanted {
+            return Ok(noted(format!("{} leads to {} already", declared.record, listed(wanted))));
+        }
+        switch.set(&before, wanted).await.map_err(stalled)?;
+        let began = Instant::now();
+        while switch.observe().await.map_err(stalled)? != *wanted {
+            if began.elapsed() >= CONFIRMED {
+                return Err(stalled(format!(
+                    "failed to switch traffic {name} to {to}: the change was taken, and within {}s the server does not answer it",
+                    CONFIRMED.as_secs()
+                )));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        let was = if before.is_empty() { "nowhere".to_owned() } else { listed(&before) };
+        Ok(noted(format!(
+            "{} led to {was}, and leads to {}; resolvers may answer what was for as long as its TTL said",
+            declared.record,
+            listed(wanted)
+        )))
+    }
+
     fn vm(&self, vm: &VmName) -> Result<&Vm, Failure> {
         let why = || stalled(format!("failed to use machine {vm}: the revision does not declare it"));
         self.spec.vms.get(vm).ok_or_else(why)
@@ -272,6 +308,10 @@ fn reached(running: &Running) -> String {
         Some(address) => format!("it runs at {}:{}", address.host, address.port),
         None => "it runs".to_owned(),
     }
+}
+
+fn listed(values: &BTreeSet<String>) -> String {
+    values.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn last_line(printed: &str) -> String {

@@ -1,6 +1,6 @@
 //! What a recovery does, a part at a time.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::Restore;
 use crate::{
     artifact::recovered::{Part, PartId, RecoverySubject, Terms},
-    spec::{Ansible, Ready, RecoveryStage, names::VmName},
+    spec::{
+        Ansible, Ready, RecoveryStage,
+        names::{TrafficName, VmName},
+        traffic::Side,
+    },
 };
 
 /// A part of a recovery, decided in full.
@@ -84,6 +88,15 @@ pub enum Work {
         /// How long.
         within: Duration,
     },
+    /// Leads users elsewhere.
+    Switch {
+        /// What leads them.
+        traffic: TrafficName,
+        /// Where to.
+        to: Side,
+        /// By which values.
+        values: BTreeSet<String>,
+    },
 }
 
 /// What is removed of a machine.
@@ -118,6 +131,7 @@ impl Work {
             Work::Restore { .. } => Part::Restore,
             Work::Deploy(_) | Work::Run { .. } => Part::Start,
             Work::Wait { .. } => Part::Verify,
+            Work::Switch { .. } => Part::Switch,
         }
     }
 
@@ -134,7 +148,7 @@ impl Work {
         match self {
             Work::Remove { vm, .. } | Work::Provision(vm) | Work::Configure(vm) => Some(vm),
             Work::Run { on, .. } => on.as_ref(),
-            Work::Restore { .. } | Work::Deploy(_) | Work::Wait { .. } => None,
+            Work::Restore { .. } | Work::Deploy(_) | Work::Wait { .. } | Work::Switch { .. } => None,
         }
     }
 }
@@ -155,6 +169,10 @@ impl fmt::Display for Work {
                 write!(f, "run `{}` on {on}", command.join(" "))
             }
             Work::Wait { until, .. } => write!(f, "wait until {until}"),
+            Work::Switch { traffic, to, values } => {
+                let values: Vec<&str> = values.iter().map(String::as_str).collect();
+                write!(f, "switch traffic {traffic} to {to} ({})", values.join(", "))
+            }
         }
     }
 }

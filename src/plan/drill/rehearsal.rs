@@ -142,6 +142,9 @@ impl Parts<'_> {
                 Tried::Works(made.ok_or_else(|| format!("machine {vm}, which is not declared"))?)
             }
             RecoveryAction::Restore(backup) => self.restored(backup)?,
+            RecoveryAction::Switch(_) => {
+                Tried::LeftOut("it leads users elsewhere, who are to stay where they are")
+            }
             _ if stage == RecoveryStage::Traffic => Tried::LeftOut(TRAFFIC),
             RecoveryAction::Deploy(ansible, _) => Tried::Works(vec![Work::Deploy(ansible.clone())]),
             RecoveryAction::Run(run) if run.on.is_none() => {

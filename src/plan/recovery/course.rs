@@ -30,7 +30,13 @@ pub(in crate::plan) struct CourseStep {
 
 impl CourseStep {
     fn of(spec: &Spec, action: RecoveryAction, waits: BTreeSet<usize>) -> Self {
-        let digest = Sha256::digest(format!("{action:?}"));
+        // Where a switch leads stands elsewhere.
+        let leads = match &action {
+            RecoveryAction::Switch(switch) => spec.traffic.get(&switch.traffic),
+            _ => None,
+        };
+        let told = leads.map_or_else(|| format!("{action:?}"), |leads| format!("{action:?} {leads:?}"));
+        let digest = Sha256::digest(told);
         Self { stage: action.stage(spec), digest: hex::encode(&digest[..16]), action, waits }
     }
 }

@@ -1,4 +1,4 @@
-//! Machines, recoveries and drills.
+//! Machines, recoveries, traffic and drills.
 
 use std::{borrow::Borrow, collections::BTreeMap, fmt::Debug};
 
@@ -8,6 +8,7 @@ use crate::spec::Spec;
 pub fn review(before: &Spec, after: &Spec, draft: &mut Draft) {
     compare("vm", &before.vms, &after.vms, draft);
     compare("recovery", &before.recoveries, &after.recoveries, draft);
+    compare("traffic", &before.traffic, &after.traffic, draft);
     compare("drill", &before.drills, &after.drills, draft);
 }
 

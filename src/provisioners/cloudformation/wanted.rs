@@ -108,6 +108,25 @@ impl Wanted {
         &self.body
     }
 
+    pub(super) fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// The parameters as they are declared.
+    pub(super) fn declared_parameters(&self) -> &BTreeMap<String, String> {
+        &self.parameters
+    }
+
+    /// What the stack may do beyond making machines, as it is declared.
+    pub(super) fn declared_capabilities(&self) -> &[String] {
+        &self.capabilities
+    }
+
+    /// The tags that tell whose it is, by their keys.
+    pub(super) fn marks(&self) -> [(&'static str, &str); 3] {
+        [(FLEET, self.fleet.as_str()), (VM, self.vm.as_str()), (DIGEST, &self.digest)]
+    }
+
     pub(super) fn parameters(&self) -> Vec<Parameter> {
         let parameter = |(key, value): (&String, &String)| {
             Parameter::builder().parameter_key(key).parameter_value(value).build()
@@ -120,12 +139,9 @@ impl Wanted {
     }
 
     pub(super) fn tags(&self) -> Vec<Tag> {
-        let tags = [(FLEET, self.fleet.as_str()), (VM, self.vm.as_str()), (DIGEST, &self.digest)];
         let stands_for = self.stands_for.iter().map(|vm| (STANDS_FOR, vm.as_str()));
-        tags.into_iter()
-            .chain(stands_for)
-            .map(|(key, value)| Tag::builder().key(key).value(value).build())
-            .collect()
+        let tag = |(key, value): (&str, &str)| Tag::builder().key(key).value(value).build();
+        self.marks().into_iter().chain(stands_for).map(tag).collect()
     }
 
     /// Whether a stack is this machine's.

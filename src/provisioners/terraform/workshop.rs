@@ -12,7 +12,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use serde::Deserialize;
 
-use super::{Failure, Module, variables};
+use super::{Failure, Module, file_of, variables};
 
 /// The file that the program leaves where it could not save a state.
 const UNSAVED: &str = "errored.tfstate";
@@ -74,10 +74,8 @@ impl Workshop {
     }
 
     fn fill(&self, module: &Module) -> io::Result<()> {
-        let (used, other) = match module.body.trim_start().starts_with('{') {
-            true => ("main.tf.json", "main.tf"),
-            false => ("main.tf", "main.tf.json"),
-        };
+        let used = file_of(&module.body);
+        let other = if used == "main.tf" { "main.tf.json" } else { "main.tf" };
         // The program reads all of the folder: a module of before must not be part of this one.
         match fs::remove_file(self.path(other)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

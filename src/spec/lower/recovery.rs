@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::{Lower, below, length, line, machines::ansible_of, word};
 use crate::spec::{
-    Ready, Recovery, RecoveryAction, RecoveryStage, RecoveryStep, RunStep, WaitStep,
+    Ready, Recovery, RecoveryAction, RecoveryStage, RecoveryStep, RunStep, SwitchStep, WaitStep,
     names::RecoveryName,
     places::{Path, path},
     schema,
     suggest::closest,
+    traffic::Side,
     values::{Name, Text},
     walk::show,
 };
@@ -71,6 +72,24 @@ impl Lower<'_> {
         if let Some(wait) = step.wait {
             let until = self.ready(&below(at, ["wait"]), wait)?;
             return Some(RecoveryAction::Wait(WaitStep { until, timeout, stage }));
+        }
+        if let Some(Text(Name(traffic))) = step.switch {
+            let named = self.reference("traffic", &below(at, ["switch"]), &traffic);
+            let Some(to) = step.to else {
+                let message = format!("`{}` does not say where it leads traffic `{traffic}`", show(at));
+                self.error(
+                    "missing-key",
+                    at,
+                    message,
+                    "add to = \"standby\", or \"primary\" to lead it back",
+                );
+                return None;
+            };
+            let to = match to {
+                schema::Side::Primary => Side::Primary,
+                schema::Side::Standby => Side::Standby,
+            };
+            return Some(RecoveryAction::Switch(SwitchStep { traffic: named?, to, stage }));
         }
         let command = step.run?;
         let on = match step.on {

@@ -23,12 +23,12 @@ pub struct Recovery {
     pub steps: Option<Vec<RecoveryStep>>,
 }
 
-/// One step of a recovery: exactly one of `rebuild`, `restore`, `deploy`, `run` and `wait`.
+/// One step of a recovery: exactly one of `rebuild`, `restore`, `deploy`, `run`, `wait` and `switch`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
     { "required": ["rebuild"] }, { "required": ["restore"] }, { "required": ["deploy"] }, { "required": ["run"] },
-    { "required": ["wait"] },
+    { "required": ["wait"] }, { "required": ["switch"] },
 ]))]
 pub struct RecoveryStep {
     /// What others wait for it by. Default: the name of the machine or the backup that it brings back.
@@ -46,13 +46,27 @@ pub struct RecoveryStep {
     pub on: Option<Text<Name>>,
     /// What to wait for.
     pub wait: Option<WaitFor>,
+    /// Name of the traffic to lead elsewhere.
+    pub switch: Option<Text<Name>>,
+    /// Where `switch` leads it.
+    pub to: Option<Side>,
     /// How long `run` and `wait` may take. Default: 10 minutes.
     pub timeout: Option<Text<Length>>,
-    /// The stage that `deploy`, `run` and `wait` belong to. Default: `applications`.
+    /// The stage that `deploy`, `run`, `wait` and `switch` belong to. Default: `applications`; of `switch`: `traffic`.
     pub stage: Option<RecoveryStage>,
     /// Names of steps that must be done first. Default: all of the stages before, which are machines, databases,
     /// configuration, files, applications, traffic; and what the same stage deploys, runs or waits for earlier.
     pub after: Option<Vec<Text<Name>>>,
+}
+
+/// Where traffic is led.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Side {
+    /// To the site that serves users as a rule.
+    Primary,
+    /// To the site that stands by.
+    Standby,
 }
 
 /// Something that tells that a service is there: exactly one of `tcp`, `http` and `source`.

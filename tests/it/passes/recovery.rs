@@ -17,6 +17,7 @@ use backstay::{
     plan::{
         CannotRun,
         action::SandboxKind,
+        by_hand::{Hand, Line, MadeByHand, Prepared},
         drill,
         recovery::{Begin, Request},
     },
@@ -31,7 +32,7 @@ use backstay::{
     schedulers::Scheduler,
     sources::Source,
     spec::{self, Spec, names::FleetName},
-    status::Concern,
+    status::{Concern, measured::Measured},
     stores::Store,
     templates::Templates,
 };
@@ -61,6 +62,12 @@ impl Provisioner for InMemory {
 
     async fn preview(&self) -> Result<Vec<String>, ProvisionError> {
         Ok(vec!["a machine in memory".to_owned()])
+    }
+
+    fn by_hand(&self, folder: &str) -> Result<MadeByHand, ProvisionError> {
+        let file = Prepared { path: format!("{folder}/form"), content: "```\na form".to_owned() };
+        let hands = vec![Hand::Type(Line::of(["make-a-machine", &file.path]))];
+        Ok(MadeByHand { files: vec![file], hands })
     }
 
     async fn up(&self, said: Said<'_>) -> Result<Running, ProvisionError> {
@@ -294,8 +301,12 @@ async fn the_runbook_prints_every_command_and_the_drill_by_hand_runs_them() {
         "backstay rebuild --recovery site --resume",
         &format!("sh restore.sh -s allowed_signers -i identity.txt STORE pavroto shop {id} out-shop"),
         "cp --no-clobber out-shop/01-shop.db out-shop-restored/shop.db",
-        "ssh counter 'systemctl start shop'",
-        "a machine in memory",
+        "ssh -F site.ssh_config counter 'systemctl start shop'",
+        "\n    make-a-machine site.files/counter/form\n",
+        "`site.files/counter/form`:\n\n````text\n```\na form\n````\n",
+        "\n    until ssh -F site.ssh_config counter true; do sleep 5; done\n",
+        "HostName ADDRESS-OF-counter",
+        "data/shop.db; do sleep 5; done",
         "flowchart TD",
         "| shop | 2 days | 1h |",
     ] {
@@ -313,6 +324,9 @@ async fn the_runbook_prints_every_command_and_the_drill_by_hand_runs_them() {
     // What it measured foresees how long the next restore takes.
     let pass = controller.plan(&Ask::Everything, &Default::default()).await.unwrap();
     assert!(pass.status.drills["shop"].estimate.is_some(), "{:?}", pass.status.drills);
+    // And as it is printed, others read it.
+    let printed = serde_json::to_vec(&pass.status).unwrap();
+    assert_eq!(Measured::read(&printed), Ok(Measured::of(&pass.status)));
 }
 
 #[tokio::test]

@@ -1,0 +1,79 @@
+//! All runbooks of a fleet as they were at one moment: each document is rendered when it is first asked for, and once.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
+
+use super::{Format, Runbook};
+use crate::{spec::names::RecoveryName, templates::Templates};
+
+/// The runbooks, with the templates that they are rendered by.
+#[derive(Debug)]
+pub struct Shelf {
+    papers: BTreeMap<String, Paper>,
+    names: Vec<RecoveryName>,
+    templates: Result<Templates, String>,
+}
+
+/// What lies on a shelf.
+#[derive(Debug)]
+enum Paper {
+    Document { runbook: Arc<Runbook>, format: Format, rendered: OnceLock<Result<String, String>> },
+    File(String),
+}
+
+impl Shelf {
+    /// Puts runbooks on a shelf; `templates` are those of the same revision, or why there are none.
+    pub fn of(runbooks: Vec<Runbook>, templates: Result<Templates, String>) -> Self {
+        let mut papers = BTreeMap::new();
+        let mut names = Vec::new();
+        for runbook in runbooks.into_iter().map(Arc::new) {
+            names.push(runbook.name.clone());
+            for (path, content) in runbook.files() {
+                papers.insert(path.to_owned(), Paper::File(content.to_owned()));
+            }
+            for format in [Format::Markdown, Format::Html] {
+                let path = format!("{}.{}", runbook.name, format.ending());
+                let paper = Paper::Document { runbook: runbook.clone(), format, rendered: OnceLock::new() };
+                papers.insert(path, paper);
+            }
+        }
+        Self { papers, names, templates }
+    }
+
+    /// The recoveries that have runbooks here.
+    pub fn names(&self) -> &[RecoveryName] {
+        &self.names
+    }
+
+    /// What lies at a path, such as `site.md` or `site.ssh_config`; `None` where nothing does.
+    ///
+    /// # Errors
+    /// Templates that can't be read, or that are faulty.
+    pub fn get(&self, path: &str) -> Option<Result<&str, &str>> {
+        self.papers.get(path).map(|paper| self.read(paper))
+    }
+
+    /// Everything, by its path.
+    ///
+    /// # Errors
+    /// As [`Shelf::get`].
+    pub fn all(&self) -> Result<BTreeMap<String, String>, String> {
+        let read = |(path, paper): (&String, &Paper)| Ok((path.clone(), self.read(paper)?.to_owned()));
+        self.papers.iter().map(read).collect()
+    }
+
+    fn read<'a>(&'a self, paper: &'a Paper) -> Result<&'a str, &'a str> {
+        match paper {
+            Paper::File(content) => Ok(content),
+            Paper::Document { runbook, format, rendered } => {
+                let render = || {
+                    let templates = self.templates.as_ref().map_err(Clone::clone)?;
+                    runbook.render(*format, templates).map_err(|error| error.to_string())
+                };
+                rendered.get_or_init(render).as_ref().map(String::as_str).map_err(String::as_str)
+            }
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Traffic: what leads users to one site or another.
+
+pub mod dns;
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+
+/// What changes where users are led.
+///
+/// What drivers must meet:
+/// - [`Switch::observe`] changes nothing, and asks whoever decides, never a cache. What can't be told is an error, never nothing.
+/// - [`Switch::set`] changes all at once, and only where things are as they were observed: where somebody has changed them since,
+///   it is an error and nothing is changed.
+#[async_trait]
+pub trait Switch: Send + Sync {
+    /// The values that lead users now; none where there are none.
+    async fn observe(&self) -> Result<BTreeSet<String>, SwitchError>;
+
+    /// Leads users by `wanted` in place of `before`.
+    async fn set(&self, before: &BTreeSet<String>, wanted: &BTreeSet<String>) -> Result<(), SwitchError>;
+}
+
+/// Why users could not be led elsewhere, or nobody knows where they are led. Complete: what, why, what to do next.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SwitchError(pub String);
