@@ -9,6 +9,7 @@ pub mod drifted;
 mod drill;
 pub mod estimate;
 pub mod explain;
+mod provider;
 mod recovery;
 mod store;
 pub mod words;
@@ -23,6 +24,7 @@ pub use conditions::{Concern, Condition};
 pub use contact::{Contact, Silence};
 use drifted::Report;
 pub use drill::DrillStatus;
+pub use provider::ProviderStatus;
 pub use recovery::{MachineStatus, RecoveryStatus, RunStatus};
 pub use store::{Cost, StoreState, StoreStatus};
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::artifact::Kind;
 
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 12] = [
     "files",
     "sqlite",
     "mysql",
@@ -20,6 +20,7 @@ const SOURCES: [&str; 11] = [
     "redis",
     "etcd",
     "dynamodb",
+    "rds",
     "s3",
 ];
 /// Sources whose logs are captured.
@@ -95,7 +96,13 @@ impl Spec {
     fn recovery(&self, recovery: &Recovery) -> Option<String> {
         recovery.steps.iter().find_map(|step| {
             let RecoveryAction::Restore(name) = &step.action else { return None };
-            let cannot = self::backup(self.backups.get(name)?).filter(|cannot| cannot.kind.is_none())?;
+            let backup = self.backups.get(name)?;
+            if backup.source.is_native() {
+                return Some(format!(
+                    "it restores {name} over the original, and a provider's own backup comes back as something new only"
+                ));
+            }
+            let cannot = self::backup(backup).filter(|cannot| cannot.kind.is_none())?;
             Some(format!("it restores {name}, and {}", cannot.why))
         })
     }
@@ -108,6 +115,9 @@ impl Spec {
         };
         if let Some(cannot) = self::backup(backup).filter(|cannot| cannot.kind.is_none()) {
             return Some(cannot.why);
+        }
+        if backup.source.is_native() {
+            return Some("a provider's own backup can't be restored into a sandbox of this host".to_owned());
         }
         if let Source::Mysql(mysql) = &backup.source
             && mysql.method != MysqlMethod::Logical
@@ -184,7 +194,7 @@ impl Source {
     pub fn has_log(&self) -> bool {
         match self {
             Source::Postgres(postgres) => postgres.method != PostgresMethod::Logical,
-            Source::Mysql(_) | Source::Mongodb(_) | Source::Dynamodb(_) | Source::Rds { .. } => true,
+            Source::Mysql(_) | Source::Mongodb(_) | Source::Dynamodb(_) | Source::Rds(_) => true,
             Source::Files(_)
             | Source::Sqlite { .. }
             | Source::Influxdb(_)

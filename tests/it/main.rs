@@ -30,6 +30,7 @@ mod observe;
 mod on_demand;
 mod passes;
 mod planning;
+mod providers;
 mod records;
 mod recoveries;
 mod restore;

@@ -73,6 +73,7 @@ impl Limits {
             | Action::Copy { .. }
             | Action::Repair { .. }
             | Action::Restore(_)
+            | Action::Rewind { .. }
             | Action::Drill(_)
             | Action::Recover(_) => self.transfer,
             Action::Verify { .. } => self.check,
@@ -102,6 +103,7 @@ impl Length {
             | Action::Copy { .. }
             | Action::Repair { .. }
             | Action::Restore(_)
+            | Action::Rewind { .. }
             | Action::Drill(_) => Length::Long,
             Action::Recover(recover) if matches!(recover.work, Work::Restore { .. }) => Length::Long,
             Action::Verify { depth: Depth::Data | Depth::Plaintext, .. } => Length::Long,

@@ -69,6 +69,9 @@ pub(super) fn agree(one: &Action, other: &Action) -> bool {
     if one.backup() != other.backup() {
         return true;
     }
+    if let (Action::Protect(_), Action::Protect(_)) = (one, other) {
+        return false;
+    }
     deeds(one).all(|(store, deed)| {
         deeds(other).filter(|(place, _)| *place == store).all(|(_, second)| deed.agrees_with(second))
     })
@@ -81,7 +84,11 @@ pub(super) fn stores(action: &Action) -> impl Iterator<Item = &StoreName> {
 
 fn deeds(action: &Action) -> impl Iterator<Item = (&StoreName, Deed)> {
     let (first, second) = match action {
-        Action::Arm(_) | Action::Disarm(_) | Action::Push { .. } => (None, None),
+        Action::Arm(_)
+        | Action::Disarm(_)
+        | Action::Push { .. }
+        | Action::Protect(_)
+        | Action::Rewind { .. } => (None, None),
         Action::Capture(capture) => (Some((&capture.store, Deed::Adds)), None),
         Action::Copy { from, to, .. } => (Some((from, Deed::Reads)), Some((to, Deed::Adds))),
         Action::Repair { store, from, .. } => (Some((from, Deed::Reads)), Some((store, Deed::Changes))),

@@ -18,7 +18,7 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
 };
-use backstay::aws::{AwsCredentials, DEFAULT_SILENCE, DynamodbOptions};
+use backstay::aws::{AwsCredentials, DEFAULT_SILENCE, DynamodbOptions, RdsOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -79,6 +79,36 @@ impl Moto {
         std::fs::write(module.path().join("sitecustomize.py"), include_str!("moto_stacks.py")).unwrap();
         let moto = Self::with(&[("PYTHONPATH", module.path().to_str().unwrap())]);
         Self { module: Some(module), ..moto }
+    }
+
+    /// Starts it with what its RDS leaves out: see `moto_rds.py`.
+    pub fn with_rds() -> Self {
+        let module = tempfile::tempdir().unwrap();
+        std::fs::write(module.path().join("sitecustomize.py"), include_str!("moto_rds.py")).unwrap();
+        let moto = Self::with(&[("PYTHONPATH", module.path().to_str().unwrap())]);
+        Self { module: Some(module), ..moto }
+    }
+
+    /// How an instance is reached.
+    pub fn instance(&self, name: &str) -> RdsOptions {
+        RdsOptions {
+            instance: name.to_owned(),
+            region: REGION.to_owned(),
+            endpoint: Some(self.endpoint()),
+            credentials: AwsCredentials::Key { id: KEY_ID.to_owned(), secret: SECRET.to_owned().into() },
+            silence: DEFAULT_SILENCE,
+        }
+    }
+
+    /// What the owner of the account uses of RDS.
+    pub fn rds(&self) -> aws_sdk_rds::Client {
+        let config = aws_sdk_rds::config::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(REGION))
+            .credentials_provider(Credentials::new(KEY_ID, SECRET, None, None, "tests"))
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .endpoint_url(self.endpoint());
+        aws_sdk_rds::Client::from_conf(config.build())
     }
 
     pub fn kill(&mut self) {
@@ -187,6 +217,11 @@ impl GoBetween {
 
     pub fn play(&self, operation: &'static str, trick: Trick) {
         self.tricks.lock().unwrap().entry(operation).or_default().insert(0, trick);
+    }
+
+    /// Plays no more tricks with requests of `operation`.
+    pub fn stop(&self, operation: &str) {
+        self.tricks.lock().unwrap().remove(operation);
     }
 
     /// What was asked for by requests of `operation`.
