@@ -13,7 +13,10 @@ use aws_sdk_dynamodb::{
         PointInTimeRecoverySpecification, ScalarAttributeType,
     },
 };
-use backstay::sources::{Source, dynamodb::DynamodbSource};
+use backstay::{
+    aws::DynamodbOptions,
+    sources::{Source, dynamodb::DynamodbSource},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -97,6 +100,23 @@ async fn dynamodb_does_what_every_provider_must() {
     let names = Names { taken: "sessions", new: ["copy", "then"] };
     conforms(source.provider().unwrap(), &names).await;
     assert_eq!(table.content("copy").await, "before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_may_do_what_the_page_says_is_enough_and_no_more_than_that() {
+    let moto = Moto::start();
+    Table::make(&moto).await;
+    let page = include_str!("../../docs/providers.md");
+    let keeps = moto.key_by_page("keeps", page, &[0]).await;
+    let restores = moto.key_by_page("restores", page, &[0, 1]).await;
+    moto.guard().await;
+    let with = |credentials| {
+        DynamodbSource::new(DynamodbOptions { credentials, ..moto.options("sessions") }).unwrap()
+    };
+    let error = with(keeps).provider().unwrap().rewind(jiff::Timestamp::now(), "then").await.unwrap_err();
+    assert!(error.to_string().contains("its policy allows"), "{error}");
+    let names = Names { taken: "sessions", new: ["copy", "then"] };
+    conforms(with(restores).provider().unwrap(), &names).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

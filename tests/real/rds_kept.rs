@@ -2,7 +2,10 @@
 //! runs no database, and an instance that it makes of a moment is a copy of the one that is there.
 
 use aws_sdk_rds::Client;
-use backstay::sources::{Source, rds::RdsSource};
+use backstay::{
+    aws::RdsOptions,
+    sources::{Source, rds::RdsSource},
+};
 use serde_json::Value;
 
 use crate::{
@@ -72,6 +75,22 @@ async fn rds_does_what_every_provider_must() {
     let names = Names { taken: "customers", new: ["copy", "then"] };
     conforms(source.provider().unwrap(), &names).await;
     assert!(instance.is_there("copy").await && instance.is_there("then").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_may_do_what_the_page_says_is_enough_and_no_more_than_that() {
+    let moto = Moto::with_rds();
+    Instance::make(&moto).await;
+    let page = include_str!("../../docs/providers.md");
+    let keeps = moto.key_by_page("keeps", page, &[2]).await;
+    let restores = moto.key_by_page("restores", page, &[2, 3]).await;
+    moto.guard().await;
+    let with =
+        |credentials| RdsSource::new(RdsOptions { credentials, ..moto.instance("customers") }).unwrap();
+    let error = with(keeps).provider().unwrap().rewind(jiff::Timestamp::now(), "then").await.unwrap_err();
+    assert!(error.to_string().contains("its policy allows"), "{error}");
+    let names = Names { taken: "customers", new: ["copy", "then"] };
+    conforms(with(restores).provider().unwrap(), &names).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,8 +22,9 @@ use crate::{
 /// How long a table may take until it can be used.
 const READY: Duration = Duration::from_secs(30 * 60);
 
-/// Pause between two looks at a table that is being made.
+/// Pauses between two looks at a table that is being made: the first, and the longest.
 const LOOK: Duration = Duration::from_millis(500);
+const LONGEST_LOOK: Duration = Duration::from_secs(10);
 
 /// Writes the stream into a new file.
 pub(super) async fn to_file(
@@ -163,17 +164,24 @@ async fn finish(reach: &Reach, name: &str, description: &Description) -> Result<
 }
 
 /// Waits until a table that was made can be used, with its indexes.
-pub(super) async fn wait_until_ready(reach: &Reach, name: &str) -> Result<(), Failure> {
-    let deadline = Instant::now() + READY;
+async fn wait_until_ready(reach: &Reach, name: &str) -> Result<(), Failure> {
+    ready_within(reach, name, READY).await
+}
+
+/// The same, for as long as `limit`.
+pub(super) async fn ready_within(reach: &Reach, name: &str, limit: Duration) -> Result<(), Failure> {
+    let (deadline, mut pause) = (Instant::now() + limit, LOOK);
     loop {
         // It may not be seen at once everywhere.
         if table::existing(reach, name).await?.is_some_and(|table| is_ready(&table)) {
             return Ok(());
         }
         if Instant::now() >= deadline {
-            return Err(Failure::NotReady(format!("table {name} is still being made after half an hour")));
+            let limit = humantime::format_duration(limit);
+            return Err(Failure::NotReady(format!("table {name} is still being made after {limit}")));
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_LOOK);
     }
 }
 

@@ -27,6 +27,9 @@ use crate::{
 /// The longest that a backup may take to become available; AWS promises seconds.
 const MADE: Duration = Duration::from_secs(6 * 3600);
 
+/// The longest that a table may take that DynamoDB makes of what it keeps: large ones take hours.
+const RESTORED: Duration = Duration::from_secs(24 * 3600);
+
 /// Pauses between two looks at what is being made: the first, and the longest.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
 
@@ -274,7 +277,7 @@ async fn made_of<E: Into<Fault>>(
     if let Err(failure) = reach.answer(call).await {
         return Err(load::not_made(failure, to));
     }
-    match load::wait_until_ready(reach, to).await {
+    match load::ready_within(reach, to, RESTORED).await {
         Ok(()) => Ok(Restored { place: format!("table {to}") }),
         Err(failure) => Err(Failure::MayBeLeftBehind(Box::new(failure), to.to_owned())),
     }

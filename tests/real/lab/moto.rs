@@ -150,6 +150,21 @@ impl Moto {
         AwsCredentials::Key { id: told("AccessKeyId"), secret: told("SecretAccessKey").into() }
     }
 
+    /// A key that may do what documents of policies (`json` blocks of a page, by their places) allow: moto asks for every action on
+    /// all resources.
+    pub async fn key_by_page(&self, user: &str, page: &str, blocks: &[usize]) -> AwsCredentials {
+        let all: Vec<&str> =
+            page.split("```json").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+        let statements = blocks.iter().flat_map(|block| {
+            let policy: Value = serde_json::from_str(all[*block]).unwrap();
+            policy["Statement"].as_array().unwrap().clone()
+        });
+        let mut statements: Vec<Value> = statements.collect();
+        statements.iter_mut().for_each(|statement| statement["Resource"] = "*".into());
+        let policy = serde_json::json!({ "Version": "2012-10-17", "Statement": statements });
+        self.key_for(user, &policy).await
+    }
+
     async fn iam(&self, form: &[(&str, &str)]) -> String {
         self.query("iam", "2010-05-08", form).await
     }
