@@ -487,7 +487,8 @@ fn what_a_provider_keeps_is_declared_in_so_many_words_and_better_not_alone() {
         let bad = format!("point_in_time = \"{bad}\"");
         assert_eq!(found(&[("nightly", "dynamodb", bad.as_str())]), ["invalid-value"], "{bad}");
     }
-    assert_eq!(found(&[("nightly", "rds", "backup_window = \"03:00-03:10\"")]), ["invalid-value"]);
+    let too_short = "backup_window = \"03:00-03:10\"";
+    assert_eq!(found(&[("nightly", "rds", too_short)]), ["native-only", "invalid-value"]);
 }
 
 #[test]
