@@ -31,7 +31,7 @@ use crate::{
     artifact::{ArtifactId, Depth},
     inventory::{Interrupted, Work},
     plan::{Action, Step, action},
-    spec::names::{BackupName, FolderName},
+    spec::names::{BackupName, FolderName, VmName},
 };
 use executor::{Done, Effects, Failure};
 use world::World;
@@ -99,6 +99,8 @@ impl Effects for World {
             Action::Rewind { backup, at, to } => self.rewind(backup, *at, to).await,
             Action::Restore(restore) => self.restore(step, restore, name()?).await,
             Action::Drill(drill) => self.drill(step, drill, name()?).await,
+            Action::Rehearse(rehearse) => self.rehearse(step, rehearse).await,
+            Action::ClearAway { drill, vms } => self.clear_away(step, drill, vms).await,
             Action::Recover(recover) => {
                 self.recover(step, recover, writes.map(|writes| writes.artifact)).await
             }
@@ -107,5 +109,11 @@ impl Effects for World {
 
     async fn clean_up(&self, left: &Interrupted) -> Result<(), Failure> {
         self.clean_up_after(left).await.map(drop)
+    }
+
+    async fn throw_away(&self, step: &Step) -> Result<(), Failure> {
+        let Action::Rehearse(rehearse) = &step.action else { return Ok(()) };
+        let vms: Vec<VmName> = rehearse.machines().cloned().collect();
+        self.clear_away(step, &rehearse.drill, &vms).await.map(drop)
     }
 }

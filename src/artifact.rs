@@ -8,6 +8,7 @@ pub mod manifest;
 pub mod position;
 pub mod record;
 pub mod recovered;
+pub mod rehearsed;
 pub mod until;
 
 use std::{fmt, num::NonZeroU64};

@@ -9,6 +9,7 @@ mod machines;
 mod made;
 mod provided;
 mod recoveries;
+mod rehearsals;
 mod rules;
 mod windows;
 
@@ -26,7 +27,7 @@ use crate::{
     },
     spec::{
         Cadence, Moves, Spec, Suspension,
-        names::{BackupName, FolderName, StoreName, VmName},
+        names::{BackupName, DrillName, FolderName, StoreName, VmName},
         suspension::Scope,
     },
 };
@@ -42,6 +43,7 @@ pub use provided::{
     Native, NativeName, NativePrefix, NativeReference, NativeState, Provided, ProvidedSeen, ProviderSettings,
 };
 pub use recoveries::{RecoveryHistory, RecoveryRun};
+pub use rehearsals::RehearsalHistory;
 pub use rules::{DefaultLock, LockMode, StoreRules, Versioning};
 pub use windows::{Stretch, Window, logged_everywhere, stretches, windows};
 
@@ -109,6 +111,8 @@ pub struct Inventory {
     pub provided: BTreeMap<BackupName, ProvidedSeen>,
     /// Every declared machine.
     pub machines: BTreeMap<VmName, Observed<Machine>>,
+    /// The machines that the drills of recoveries make, by the names of the declared ones: there is none unless one is under way.
+    pub stand_ins: BTreeMap<DrillName, BTreeMap<VmName, Observed<Machine>>>,
 }
 
 impl Inventory {

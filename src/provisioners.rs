@@ -20,7 +20,10 @@ use async_trait::async_trait;
 
 use crate::{
     inventory::{Machine, Running},
-    spec::{Vm, names::VmName},
+    spec::{
+        Vm,
+        names::{DrillName, VmName},
+    },
     stores::Class,
 };
 
@@ -66,6 +69,8 @@ pub struct Play<'a> {
     pub inventory: Option<&'a str>,
     /// The machines that are there.
     pub machines: &'a BTreeMap<VmName, (Vm, Running)>,
+    /// The drill that it is run for, which reaches nothing but those machines: this host neither.
+    pub drill: Option<&'a DrillName>,
 }
 
 /// What a playbook did on one host.

@@ -7,12 +7,14 @@
 use std::{
     fmt,
     io::Read,
+    net::IpAddr,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Component, Path, PathBuf},
     time::Duration,
 };
 
 use age::armor::ArmoredReader;
+use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -67,6 +69,15 @@ impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
+}
+
+/// Whether a host is the one that is allowed, or its address is in the network that is: a name never is in one, whatever it resolves to.
+fn is_of(host: &str, allowed: &str) -> bool {
+    let in_network = || {
+        let (network, address) = (allowed.parse::<IpNet>().ok()?, host.parse::<IpAddr>().ok()?);
+        Some(network.contains(&address))
+    };
+    allowed.eq_ignore_ascii_case(host) || in_network() == Some(true)
 }
 
 /// Why something is no secret; never shows it.
@@ -212,7 +223,7 @@ impl Resolver {
     }
 
     fn allows(&self, host: &str, covers: impl Fn(&Allowed) -> bool) -> bool {
-        let sent_to = |hosts: &[String]| hosts.iter().any(|allowed| allowed.eq_ignore_ascii_case(host));
+        let sent_to = |hosts: &[String]| hosts.iter().any(|allowed| is_of(host, allowed));
         self.allowances.iter().any(|allowance| covers(&allowance.secret) && sent_to(&allowance.hosts))
     }
 }

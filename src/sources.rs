@@ -195,8 +195,9 @@ pub trait Source: Send + Sync {
         Ok(Holds::Untold)
     }
 
-    /// The only value that the statement `sql` gives, in `database` where the engine has several. Asked of sandboxes only, where it
-    /// may add what it needs. `sql` is not trusted: it reads what was restored, and nothing else.
+    /// The only value that the statement `sql` gives, in `database` where the engine has several. Asked of sandboxes and of stand-ins
+    /// only. `sql` is not trusted: in a sandbox of this host it reads what was restored, and nothing else; what it needs for that is
+    /// added there. On a stand-in it may do what the declared user may: what runs there as root comes from the same commit.
     async fn ask(&self, _database: Option<&str>, _sql: &str) -> Result<String, SourceError> {
         Err(SourceError::misplaced(&self.stream_name(), "it is not asked in SQL"))
     }

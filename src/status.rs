@@ -23,7 +23,7 @@ pub use backup::{BackupStatus, Declared, Objective, ObjectiveState, RestorePoint
 pub use conditions::{Concern, Condition};
 pub use contact::{Contact, Silence};
 use drifted::Report;
-pub use drill::DrillStatus;
+pub use drill::{DrillStatus, LastDrill, Tried};
 pub use provider::ProviderStatus;
 pub use recovery::{MachineStatus, RecoveryStatus, RunStatus};
 pub use store::{Cost, StoreState, StoreStatus};
@@ -64,7 +64,7 @@ pub struct Status {
     /// What backups were called before, each with the name that it has now.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub moved: BTreeMap<BackupName, BackupName>,
-    /// Every drill of a backup.
+    /// Every drill.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub drills: BTreeMap<DrillName, DrillStatus>,
     /// Every declared machine.

@@ -29,7 +29,8 @@ use crate::{
     keys::Keys,
     progress::Progress,
     sandboxes::{Sandbox, SandboxError},
-    spec::{DrillCheck, DrillHow},
+    sources::Source,
+    spec::{DrillCheck, DrillHow, Expected},
     stores::StoreError,
 };
 
@@ -182,7 +183,11 @@ impl Run {
         self.findings.extend(sandbox.examine().await);
         // Counts are of the data as it was captured: what its log brings changes them.
         let counts_before = !order.logs.is_empty() && order.checks.contains(&DrillCheck::Counts);
-        let counted = if counts_before { Some(counts(order, sandbox, means).await) } else { None };
+        let counted = if counts_before {
+            Some(counts(order.manifests, sandbox.inspector(), means.keys).await)
+        } else {
+            None
+        };
         let checked = checking.elapsed();
         if !order.logs.is_empty() {
             let logs = Logs { manifests: order.logs, until: order.until };
@@ -214,15 +219,10 @@ impl Run {
             let finding = match check {
                 DrillCheck::Counts => match counted.take() {
                     Some(finding) => finding,
-                    None => counts(order, sandbox, means).await,
+                    None => counts(order.manifests, sandbox.inspector(), means.keys).await,
                 },
                 DrillCheck::Sql { sql, database, expect } => {
-                    match sandbox.inspector().ask(database.as_deref(), sql).await {
-                        Ok(answer) => {
-                            found(check, expect.to_string(), answer.clone(), expect.allows(&answer))
-                        }
-                        Err(error) => found(check, expect.to_string(), error.to_string(), false),
-                    }
+                    asked(check, (database.as_deref(), sql), expect, sandbox.inspector()).await
                 }
                 DrillCheck::File { path, min_bytes, sha256 } => {
                     let (root, path) = (sandbox.files().to_owned(), path.clone());
@@ -263,14 +263,35 @@ fn found(check: &DrillCheck, expected: String, found: String, holds: bool) -> Fi
     Finding { check: check.to_string(), expected, found, verdict }
 }
 
-fn unmade(check: &DrillCheck, expected: String, why: String) -> Finding {
+/// What every check found that does not hold, for people.
+pub(super) fn bad(findings: &[Finding]) -> impl Iterator<Item = String> {
+    let bad = findings.iter().filter(|finding| finding.verdict != Verdict::Passed);
+    bad.map(|it| {
+        format!("{} {}: expected {}, found {}", it.check, it.verdict.as_str(), it.expected, it.found)
+    })
+}
+
+pub(super) fn unmade(check: &DrillCheck, expected: String, why: String) -> Finding {
     Finding { check: check.to_string(), expected, found: why, verdict: Verdict::CouldNotRun }
 }
 
-/// Compares the rows with those that were counted when the data was captured.
-async fn counts(order: &Order<'_>, sandbox: &dyn Sandbox, means: &Means<'_>) -> Finding {
+/// Asks `inspector` in SQL.
+pub(super) async fn asked(
+    check: &DrillCheck,
+    (database, sql): (Option<&str>, &str),
+    expect: &Expected,
+    inspector: &dyn Source,
+) -> Finding {
+    match inspector.ask(database, sql).await {
+        Ok(answer) => found(check, expect.to_string(), answer.clone(), expect.allows(&answer)),
+        Err(error) => found(check, expect.to_string(), error.to_string(), false),
+    }
+}
+
+/// Compares the rows that `inspector` counts with those that were counted when the data was captured.
+pub(super) async fn counts(manifests: &[Manifest], inspector: &dyn Source, keys: &Arc<Keys>) -> Finding {
     let (check, expected) = (&DrillCheck::Counts, "the rows of the capture".to_owned());
-    let sealed = order.manifests.last().map(|manifest| stream::sealed(manifest, means.keys));
+    let sealed = manifests.last().map(|manifest| stream::sealed(manifest, keys));
     let captured = match sealed {
         Some(Ok(Some(sealed))) => match sealed.details.counts {
             Counts::Captured(counts) => counts,
@@ -279,7 +300,7 @@ async fn counts(order: &Order<'_>, sandbox: &dyn Sandbox, means: &Means<'_>) -> 
         Some(Ok(None)) | None => return unmade(check, expected, "none were captured".to_owned()),
         Some(Err(error)) => return unmade(check, expected, error.to_string()),
     };
-    match sandbox.inspector().count().await {
+    match inspector.count().await {
         Ok(Counts::Captured(counted)) => compared(&captured, &counted),
         Ok(Counts::NotCaptured(why)) => unmade(check, expected, why),
         Err(error) => unmade(check, expected, error.to_string()),

@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    artifact::{ArtifactId, drill::DrillReport, recovered::Recovered},
+    artifact::{ArtifactId, drill::DrillReport, recovered::Recovered, rehearsed::RehearsalReport},
     inventory::Interrupted,
     plan::{Action, Step},
     progress::{Progress, Unseen},
@@ -43,6 +43,11 @@ pub trait Effects: Send + Sync {
 
     /// Removes what an attempt left behind, unless it was committed. Does nothing where nothing is.
     async fn clean_up(&self, left: &Interrupted) -> Result<(), Failure>;
+
+    /// Removes what a step that was stopped had made to be thrown away. Does nothing where nothing is.
+    async fn throw_away(&self, _step: &Step) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 /// What a step that succeeded has to say.
@@ -60,6 +65,9 @@ pub struct Done {
     /// What a drill found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drilled: Option<Box<DrillReport>>,
+    /// What the drill of a recovery found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rehearsed: Option<Box<RehearsalReport>>,
     /// What a recovery did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovered: Option<Box<Recovered>>,

@@ -3,6 +3,8 @@
 mod drills;
 mod natives;
 mod recovery;
+mod rehearsal;
+mod site;
 mod transfers;
 mod upkeep;
 

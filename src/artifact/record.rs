@@ -14,6 +14,7 @@ use super::{
     drill::Drilled,
     layout::PackName,
     recovered::Recovered,
+    rehearsed::Rehearsed,
 };
 use crate::{
     inventory::Healed,
@@ -186,6 +187,8 @@ pub enum Event {
     Healed(Healed),
     /// A drill came to an end.
     Drilled(Box<Drilled>),
+    /// The drill of a recovery came to an end.
+    Rehearsed(Box<Rehearsed>),
     /// A part of a recovery came to its end.
     Recovered(Box<Recovered>),
     /// Deletions that a safety rule holds back were approved by a person's word on a host: exactly these, until it expires.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use clap::Args;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::{
@@ -17,20 +18,20 @@ use super::{
 };
 use crate::{
     apply::executor::{Listener, Outcome},
-    artifact::drill::DrillReport,
+    artifact::{drill::DrillReport, rehearsed::RehearsalReport},
     chance::{Chance, SystemChance},
     plan::drill::Request,
     reconcile::{Ask, Controller, Pass, Terms},
-    render,
+    render::{self, Palette},
     spec::{
         DrillHow,
         names::{DrillName, StoreName},
     },
 };
 
-/// Try restores now: into a sandbox, with the declared checks
+/// Try restores now: into a sandbox, or a whole recovery on machines of its own, with the declared checks
 ///
-/// Nothing but the sandbox is written to, and it is removed again. What came of it is recorded in the stores. Exit code 7 where
+/// Nothing but the sandbox or those machines is written to, and they are removed again. What came of it is recorded in the stores. Exit code 7 where
 /// one did not pass: also where it could not be made.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  backstay drill agama --at '2026-11-19 12:00'")]
@@ -55,9 +56,39 @@ pub(super) struct Drill {
 /// Drills for programs.
 #[derive(Serialize)]
 struct Told<'a> {
-    drills: Vec<&'a DrillReport>,
+    drills: Vec<Report<'a>>,
     /// Drills that came to no result: nothing of them is recorded.
     failures: Vec<String>,
+}
+
+/// What a drill found.
+#[derive(Clone, Copy, Serialize)]
+#[serde(untagged)]
+enum Report<'a> {
+    Backup(&'a DrillReport),
+    Recovery(&'a RehearsalReport),
+}
+
+impl<'a> Report<'a> {
+    fn of(outcome: &'a Outcome) -> Option<Self> {
+        let Outcome::Done(done) = outcome else { return None };
+        let of_backup = done.drilled.as_deref().map(Report::Backup);
+        of_backup.or(done.rehearsed.as_deref().map(Report::Recovery))
+    }
+
+    fn is_passed(self) -> bool {
+        match self {
+            Report::Backup(report) => report.drilled.outcome.is_passed(),
+            Report::Recovery(report) => report.rehearsed.outcome.is_passed(),
+        }
+    }
+
+    fn text(self, zone: &TimeZone, palette: Palette) -> String {
+        match self {
+            Report::Backup(report) => render::drills::text(report, zone, palette),
+            Report::Recovery(report) => render::drills::rehearsal(report, zone, palette),
+        }
+    }
 }
 
 impl Drill {
@@ -119,7 +150,7 @@ async fn make(
         Output::Json => terminal.json("backstay.drill/1", &Told { drills, failures })?,
         Output::Text => {
             for drill in drills {
-                terminal.data(&render::drills::text(drill, &pass.plan.zone, terminal.stdout))?;
+                terminal.data(&drill.text(&pass.plan.zone, terminal.stdout))?;
             }
             for failure in failures {
                 terminal.note(&format!("{} {failure}", terminal.stderr.bad("✗")));
@@ -129,15 +160,8 @@ async fn make(
     Ok(interruption.exit_or(exit).await)
 }
 
-fn reports(pass: &Pass) -> Vec<&DrillReport> {
-    pass.outcomes.values().filter_map(report_of).collect()
-}
-
-fn report_of(outcome: &Outcome) -> Option<&DrillReport> {
-    match outcome {
-        Outcome::Done(done) => done.drilled.as_deref(),
-        Outcome::Failed(_) | Outcome::Skipped(_) | Outcome::Cancelled => None,
-    }
+fn reports(pass: &Pass) -> Vec<Report<'_>> {
+    pass.outcomes.values().filter_map(Report::of).collect()
 }
 
 fn failures(pass: &Pass) -> Vec<String> {
@@ -146,8 +170,8 @@ fn failures(pass: &Pass) -> Vec<String> {
 }
 
 /// Whatever did not pass is no success: not only what failed.
-fn exit(pass: &Pass, drills: &[&DrillReport], failures: &[String]) -> Exit {
-    let passed = drills.iter().all(|report| report.drilled.outcome.is_passed());
+fn exit(pass: &Pass, drills: &[Report<'_>], failures: &[String]) -> Exit {
+    let passed = drills.iter().all(|report| report.is_passed());
     match report::applied(pass) {
         _ if !passed || !failures.is_empty() => Exit::Damage,
         exit => exit,

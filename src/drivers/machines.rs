@@ -49,7 +49,7 @@ impl Drivers {
     /// Whether the host lets a machine be made by what is declared, and its identity be used for it.
     pub(super) fn permit_machine(&self, vm: &spec::Vm) -> Result<(), Refusal> {
         if let Some(ssh) = &vm.ssh {
-            self.resolver.permit(&ssh.identity, vm.name.as_str())?;
+            self.resolver.permit(&ssh.identity, vm.declared_name().as_str())?;
         }
         if vm.ansible.is_some() {
             self.allow.check_run(PROGRAM)?;
@@ -78,7 +78,7 @@ impl Drivers {
         templates: &Templates,
     ) -> Result<Box<dyn Provisioner>, Refusal> {
         let public_key = match &vm.ssh {
-            Some(ssh) => Some(self.public_key(&vm.name, ssh).await?),
+            Some(ssh) => Some(self.public_key(vm.declared_name(), ssh).await?),
             None => None,
         };
         Ok(Box::new(LibvirtProvisioner::new(LibvirtOptions {

@@ -11,18 +11,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{DrillHistory, RecoveryHistory};
+use super::{DrillHistory, RecoveryHistory, RehearsalHistory};
 use crate::{
     artifact::{
         approval::PlanApproval,
         drill::Drilled,
         record::{Event, Mark, Record, RewriteApproval},
         recovered::{Recovered, RecoverySubject},
+        rehearsed::Rehearsed,
     },
     drift::Kind,
     spec::{
         Suspension,
-        names::{DrillName, FolderName, StoreName},
+        names::{DrillName, FolderName, RecoveryName, StoreName},
         suspension::Scope,
     },
 };
@@ -40,6 +41,7 @@ pub struct Chronicle {
     rulings: BTreeMap<Scope, Ruling>,
     heals: BTreeMap<Healed, BTreeSet<Timestamp>>,
     drills: BTreeMap<DrillName, BTreeMap<FolderName, DrillHistory>>,
+    rehearsals: BTreeMap<DrillName, BTreeMap<RecoveryName, RehearsalHistory>>,
     recoveries: BTreeMap<RecoverySubject, RecoveryHistory>,
 }
 
@@ -98,6 +100,7 @@ impl Chronicle {
         for event in &record.events {
             match event {
                 Event::Drilled(drilled) => self.add_drilled(drilled),
+                Event::Rehearsed(rehearsed) => self.add_rehearsed(rehearsed),
                 Event::Recovered(recovered) => self.add_recovered(recovered),
                 _ => {}
             }
@@ -116,6 +119,17 @@ impl Chronicle {
     pub fn add_drilled(&mut self, drilled: &Drilled) {
         let of_drill = self.drills.entry(drilled.drill.clone()).or_default();
         of_drill.entry(drilled.backup.clone()).or_default().add(drilled);
+    }
+
+    /// Takes note of the result of a recovery's drill.
+    pub fn add_rehearsed(&mut self, rehearsed: &Rehearsed) {
+        let of_drill = self.rehearsals.entry(rehearsed.drill.clone()).or_default();
+        of_drill.entry(rehearsed.recovery.clone()).or_default().add(rehearsed);
+    }
+
+    /// What is known of a drill of a recovery.
+    pub fn rehearsal(&self, drill: &DrillName, recovery: &RecoveryName) -> Option<&RehearsalHistory> {
+        self.rehearsals.get(drill)?.get(recovery)
     }
 
     /// Takes note of a part of a recovery that ended.

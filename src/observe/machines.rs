@@ -7,14 +7,13 @@ use futures::future::join_all;
 use crate::{
     inventory::{Machine, Observed},
     provisioners::Provisioner,
-    spec::names::VmName,
 };
 
 /// Looks at all of them, beside each other, for so long each before it counts as not seen.
-pub async fn look(
-    machines: &BTreeMap<VmName, Result<Box<dyn Provisioner>, String>>,
+pub async fn look<K: Clone + Ord>(
+    machines: &BTreeMap<K, Result<Box<dyn Provisioner>, String>>,
     limit: Duration,
-) -> BTreeMap<VmName, Observed<Machine>> {
+) -> BTreeMap<K, Observed<Machine>> {
     let looks = machines.values().map(|provisioner| async move {
         let provisioner = match provisioner {
             Ok(provisioner) => provisioner,

@@ -17,7 +17,7 @@ use crate::{
         StoredArtifact,
     },
     records::digest_of,
-    spec::names::{FolderName, StoreName, VmName},
+    spec::names::{DrillName, FolderName, StoreName, VmName},
 };
 
 /// The inventory as it was last seen.
@@ -113,8 +113,14 @@ impl Seen {
     }
 
     /// Takes note of how the machines stand.
-    pub fn saw_machines(&mut self, machines: BTreeMap<VmName, Observed<Machine>>, now: Timestamp) {
+    pub fn saw_machines(
+        &mut self,
+        machines: BTreeMap<VmName, Observed<Machine>>,
+        stand_ins: BTreeMap<DrillName, BTreeMap<VmName, Observed<Machine>>>,
+        now: Timestamp,
+    ) {
         self.inventory.machines = machines;
+        self.inventory.stand_ins = stand_ins;
         self.machines = Some(now);
     }
 

@@ -1,6 +1,7 @@
 //! The closed list of everything that a plan can do to the world.
 
 mod recover;
+mod rehearse;
 
 use std::{fmt, path::PathBuf};
 
@@ -16,11 +17,12 @@ use crate::{
     inventory::ArmedSchedule,
     spec::{
         DrillCheck, DrillHow, PointInTime, PostgresMethod, Protection, Source,
-        names::{BackupName, DrillName, StoreName},
+        names::{BackupName, DrillName, StoreName, VmName},
     },
 };
 
 pub use recover::{Existing, Recover, Remains, Work};
+pub use rehearse::{RehearsalPart, Rehearse, RehearsedPoint};
 
 /// One effect. Complete: the executor chooses nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,12 +132,21 @@ pub enum Action {
     Restore(Restore),
     /// Restores into a sandbox, checks what came back, and removes it again.
     Drill(Box<Drill>),
+    /// Tries a whole recovery on machines of its own.
+    Rehearse(Box<Rehearse>),
+    /// Removes machines that a drill left behind that was cut off.
+    ClearAway {
+        /// The drill.
+        drill: DrillName,
+        /// The machines, by the names of the declared ones.
+        vms: Vec<VmName>,
+    },
     /// Brings back a part of what a recovery declares.
     Recover(Box<Recover>),
 }
 
 impl Action {
-    /// The backup whose artifacts it makes, reads or deletes.
+    /// The only backup whose artifacts it makes, reads or deletes.
     pub fn backup(&self) -> Option<&BackupName> {
         match self {
             Action::Capture(capture) => Some(&capture.backup),
@@ -155,7 +166,11 @@ impl Action {
                 Work::Restore { restore, .. } => Some(&restore.backup),
                 _ => None,
             },
-            Action::Arm(_) | Action::Disarm(_) | Action::Push { .. } => None,
+            Action::Arm(_)
+            | Action::Disarm(_)
+            | Action::Push { .. }
+            | Action::Rehearse(_)
+            | Action::ClearAway { .. } => None,
         }
     }
 
@@ -177,11 +192,13 @@ impl Action {
             | Action::Sweep { store, .. }
             | Action::CleanUp { store, .. }
             | Action::Settle { store, .. } => vec![store],
+            Action::Rehearse(rehearse) => rehearse.restores().map(|restore| &restore.store).collect(),
             Action::Arm(_)
             | Action::Disarm(_)
             | Action::Push { .. }
             | Action::Protect(_)
-            | Action::Rewind { .. } => Vec::new(),
+            | Action::Rewind { .. }
+            | Action::ClearAway { .. } => Vec::new(),
         }
     }
 }
@@ -386,6 +403,11 @@ impl fmt::Display for Action {
             }
             Action::Restore(restore) => restore.fmt(f),
             Action::Recover(recover) => recover.work.fmt(f),
+            Action::Rehearse(rehearse) => rehearse.fmt(f),
+            Action::ClearAway { drill, vms } => {
+                let vms: Vec<&str> = vms.iter().map(VmName::as_str).collect();
+                write!(f, "remove what drill {drill} left of {}", vms.join(", "))
+            }
             Action::Drill(drill) => {
                 write!(f, "drill {}: {} ", drill.drill, drill.backup)?;
                 drill.artifacts.last().map_or(Ok(()), |point| write!(f, "{point} "))?;

@@ -2,30 +2,35 @@
 //!
 //! A drill is due as a difference: the latest slot of its schedule has no result of this or a later slot. It touches no
 //! source and deletes nothing, so that windows do not hold it back; suspensions do.
+//!
+//! ```text
+//! backup      one backup, into a sandbox
+//! rehearsal   a whole recovery, on machines of its own
+//! point       from which store, and to which moment
+//! ```
 
-use jiff::{Timestamp, tz::TimeZone};
+mod backup;
+mod point;
+mod rehearsal;
+
+use jiff::Timestamp;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Action, Limits, Plan,
-    action::{Destination, Drill, Restore, SandboxKind},
-    cannot_run,
-    draft::Draft,
-    facts::Facts,
-    lineage,
-    restore::{self, Point},
-    retention::Expiry,
-    suspensions,
+    Action, Limits, Plan, cannot_run, draft::Draft, facts::Facts, restore::Point, retention::Expiry,
 };
 use crate::{
-    artifact::{ArtifactId, Depth, Kind, until::Until},
-    inventory::{DrillHistory, Inventory, Stretch, stretches, windows},
+    artifact::Depth,
+    inventory::{DrillHistory, Inventory, Machine, Observed, RehearsalHistory},
     spec::{
-        self, Backup, DrillHow, DrillPoint, DrillSubject, Schedule, Source, Spec,
-        names::{BackupName, DrillName, StoreName},
+        self, DrillHow, DrillSubject, Schedule, Spec,
+        names::{BackupName, DrillName, StoreName, VmName},
     },
 };
+use backup::OfBackup;
+use point::Wanted;
+use rehearsal::OfRecovery;
 
 /// A person's request for a drill now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,56 +99,102 @@ pub fn manual(
         if let Some(why) = facts.cannot_run(&format!("drill.{name}")) {
             return Err(cannot(why.to_owned()));
         }
-        let subject = subject(&facts, name, drill).ok_or_else(|| cannot("it tries no backup".to_owned()))?;
-        let subject = Subject { how: request.how.unwrap_or(drill.how), ..subject };
+        let subject =
+            Subject::of(&facts, name, drill).ok_or_else(|| cannot("it tries nothing".to_owned()))?;
+        let how = request.how.unwrap_or(drill.how);
         let wanted = Wanted { point: request.point.clone(), from: request.from.clone(), seed: request.seed };
-        let chosen = choose(&facts, &subject, wanted, None);
-        let chosen = chosen.map_err(|why| CannotDrill::Nothing { drill: name.clone(), why })?;
-        draft.step(Action::Drill(Box::new(subject.decided(chosen, None))), "asked for");
+        let action = subject.action(&facts, how, &wanted, None, None);
+        let action = action.map_err(|why| CannotDrill::Nothing { drill: name.clone(), why })?;
+        draft.step(action, "asked for");
     }
     Ok(draft.finish(&facts))
 }
 
-/// Drills that are due.
+/// Drills that are due, and what those that were cut off left behind.
 pub(super) fn plan(facts: &Facts<'_>, expired: &Expiry<'_>, draft: &mut Draft) {
     for (name, drill) in &facts.spec.drills {
-        if facts.cannot_run(&format!("drill.{name}")).is_some() {
+        let due = due(facts, name, drill);
+        let Some((subject, slot)) = due else {
+            clear_away(facts, name, draft);
             continue;
-        }
-        let Some(subject) = subject(facts, name, drill) else { continue };
-        let dueness = subject.dueness(facts);
-        let (true, Some(slot)) = (dueness.is_due, dueness.slot) else { continue };
+        };
         let wanted = Wanted { point: None, from: None, seed: seed(name, slot) };
-        match choose(facts, &subject, wanted, Some(expired)) {
-            Ok(chosen) => {
-                let reason = format!("slot {slot:.0} has no drill");
-                draft.step(Action::Drill(Box::new(subject.decided(chosen, Some(slot)))), reason);
+        match subject.action(facts, drill.how, &wanted, Some(expired), Some(slot)) {
+            Ok(action) => drop(draft.step(action, format!("slot {slot:.0} has no drill"))),
+            Err(why) => {
+                match subject.backup() {
+                    Some(backup) => draft.wait_of(backup, format!("drill {name}"), why, None),
+                    None => draft.wait(format!("drill {name}"), why, None),
+                }
+                clear_away(facts, name, draft);
             }
-            Err(why) => draft.wait_of(&subject.backup.name, format!("drill {name}"), why, None),
         }
     }
 }
 
-/// A drill against its schedule; `None` where it tries no backup that is declared.
+/// What a drill that is due and can run here tries, and the slot.
+fn due<'a>(
+    facts: &Facts<'a>,
+    name: &'a DrillName,
+    drill: &'a spec::Drill,
+) -> Option<(Subject<'a>, Timestamp)> {
+    if facts.cannot_run(&format!("drill.{name}")).is_some() {
+        return None;
+    }
+    let subject = Subject::of(facts, name, drill)?;
+    let dueness = dueness(facts, drill, subject.filled());
+    Some((subject, dueness.slot.filter(|_| dueness.is_due)?))
+}
+
+/// Has the machines removed that a drill left. One that is due removes them itself.
+fn clear_away(facts: &Facts<'_>, name: &DrillName, draft: &mut Draft) {
+    let Some(left) = facts.inventory.stand_ins.get(name) else { return };
+    let is_there = |machine: &Observed<Machine>| {
+        !matches!(machine, Observed::Unknown(_) | Observed::Known(Machine::Gone))
+    };
+    let vms: Vec<VmName> =
+        left.iter().filter(|(_, machine)| is_there(machine)).map(|(vm, _)| vm.clone()).collect();
+    if !vms.is_empty() {
+        draft.step(Action::ClearAway { drill: name.clone(), vms }, "a drill that was cut off left it");
+    }
+}
+
+/// The drill of a backup against its schedule; `None` where it tries no backup that is declared.
 pub(crate) fn assess(facts: &Facts<'_>, name: &DrillName) -> Option<(DrillDueness, DrillHistory)> {
-    let subject = subject(facts, name, facts.spec.drills.get(name)?)?;
-    Some((subject.dueness(facts), subject.history))
+    let drill = facts.spec.drills.get(name)?;
+    match Subject::of(facts, name, drill)? {
+        Subject::Backup(of) => Some((dueness(facts, drill, of.history.slot), of.history)),
+        Subject::Recovery(_) => None,
+    }
+}
+
+/// The drill of a recovery against its schedule; `None` where it tries none.
+pub(crate) fn assess_rehearsal(
+    facts: &Facts<'_>,
+    name: &DrillName,
+) -> Option<(DrillDueness, RehearsalHistory)> {
+    let drill = facts.spec.drills.get(name)?;
+    match Subject::of(facts, name, drill)? {
+        Subject::Recovery(of) => Some((dueness(facts, drill, of.history.slot), of.history)),
+        Subject::Backup(_) => None,
+    }
 }
 
 /// When the next drill falls due.
 pub(super) fn next_slot(facts: &Facts<'_>) -> Option<Timestamp> {
-    let subjects = facts.spec.drills.iter().filter_map(|(name, drill)| subject(facts, name, drill));
-    subjects.filter_map(|subject| subject.dueness(facts).next).min()
+    facts.spec.drills.values().filter_map(|drill| dueness(facts, drill, None).next).min()
 }
 
 /// Drills that no identity of this host can read anything for.
 pub(super) fn unreadable(spec: &Spec, limits: &Limits) -> Vec<super::CannotRun> {
-    let of_drill = |(name, drill): (&DrillName, &spec::Drill)| {
-        let DrillSubject::Backup(backup) = &drill.subject else { return None };
-        let stores = &spec.backups.get(backup)?.stores;
-        let can_read =
+    let can_read = |backup: &BackupName| {
+        let in_store =
             |store| limits.deepest_check == Depth::Plaintext && cannot_run::can_read(spec, limits, store);
-        (!stores.iter().any(can_read)).then(|| super::CannotRun {
+        spec.backups.get(backup).is_none_or(|backup| backup.stores.iter().any(in_store))
+    };
+    let of_drill = |(name, drill): (&DrillName, &spec::Drill)| {
+        let backup = tried(spec, name, drill).into_iter().find(|backup| !can_read(backup))?;
+        Some(super::CannotRun {
             resource: format!("drill.{name}"),
             why: format!(
                 "this controller has no identity that can read what is stored of {backup}; set keys.identity"
@@ -153,265 +204,79 @@ pub(super) fn unreadable(spec: &Spec, limits: &Limits) -> Vec<super::CannotRun> 
     spec.drills.iter().filter_map(of_drill).collect()
 }
 
-/// A drill of one backup, with what is known of it.
-struct Subject<'a> {
-    name: &'a DrillName,
-    drill: &'a spec::Drill,
-    how: DrillHow,
-    backup: &'a Backup,
-    history: DrillHistory,
-    zone: TimeZone,
-}
-
-fn subject<'a>(facts: &Facts<'a>, name: &'a DrillName, drill: &'a spec::Drill) -> Option<Subject<'a>> {
-    let DrillSubject::Backup(backup) = &drill.subject else { return None };
-    let backup = facts.spec.backups.get(backup)?;
-    let history = facts.inventory.drill_history(name, &facts.spec.moved.folder(&backup.name));
-    Some(Subject { name, drill, how: drill.how, backup, history, zone: facts.spec.fleet.time_zone.clone() })
-}
-
-/// What a drill is to restore.
-struct Wanted {
-    point: Option<Point>,
-    from: Option<StoreName>,
-    seed: u64,
-}
-
-/// What a drill restores.
-struct Chosen {
-    restore: Restore,
-    point: Timestamp,
-    is_newest: bool,
-}
-
-impl Subject<'_> {
-    fn dueness(&self, facts: &Facts<'_>) -> DrillDueness {
-        let schedule = Schedule::without_jitter(self.drill.schedule.clone(), self.zone.clone());
-        let slot = schedule.latest_due(facts.now);
-        let is_filled = |slot: Timestamp| self.history.slot.is_some_and(|filled| filled >= slot);
-        DrillDueness {
-            slot,
-            next: schedule.next_due_after(facts.now),
-            is_due: slot.is_some_and(|slot| !is_filled(slot)),
-        }
-    }
-
-    fn decided(&self, chosen: Chosen, slot: Option<Timestamp>) -> Drill {
-        let Chosen { restore, point, is_newest } = chosen;
-        Drill {
-            drill: self.name.clone(),
-            slot,
-            backup: restore.backup,
-            artifacts: restore.artifacts,
-            logs: restore.logs,
-            until: restore.until,
-            point,
-            is_newest,
-            store: restore.store,
-            sandbox: SandboxKind::of(&self.backup.source),
-            how: self.how,
-            checks: self.drill.checks.clone(),
-        }
-    }
-
-    /// Whether logs can be replayed in the sandbox. The log of a server tells of all its databases.
-    fn replays(&self) -> bool {
-        match &self.backup.source {
-            _ if self.how == DrillHow::ByHand => false,
-            Source::Mysql(mysql) => mysql.server.databases.is_empty(),
-            source => SandboxKind::of(source) == SandboxKind::PostgresCluster,
+/// The backups that a drill restores.
+fn tried<'a>(spec: &'a Spec, name: &DrillName, drill: &'a spec::Drill) -> Vec<&'a BackupName> {
+    match &drill.subject {
+        DrillSubject::Backup(backup) => vec![backup],
+        DrillSubject::Recovery(rehearsal) => {
+            rehearsal.tried(spec, name).into_iter().map(|backup| &backup.name).collect()
         }
     }
 }
 
-/// What is restored, and from where; or why there is nothing. Where it is left to us, no store is taken that stands still.
-fn choose(
-    facts: &Facts<'_>,
-    subject: &Subject<'_>,
-    wanted: Wanted,
-    expired: Option<&Expiry<'_>>,
-) -> Result<Chosen, String> {
-    let stores = match &wanted.from {
-        Some(from) => vec![readable(facts, from)?],
-        None => in_rotation(facts, subject),
-    };
-    let is_random = wanted.point.is_none() && subject.drill.at == DrillPoint::Random;
-    let newest = newest(facts, subject, &stores);
-    if is_random {
-        let drawn = stores.iter().find_map(|store| {
-            let point = draw(facts, subject, store, wanted.seed, expired)?;
-            decide(facts, subject, store, point).ok()
-        });
-        let Some((restore, point)) = drawn else { return Err(nothing(facts, subject)) };
-        let is_newest = newest.is_some_and(|(_, _, at)| at == point);
-        return Ok(Chosen { restore, point, is_newest });
-    }
-    match wanted.point {
-        None | Some(Point::Latest) => {
-            let (restore, _, point) = newest.ok_or_else(|| nothing(facts, subject))?;
-            Ok(Chosen { restore, point, is_newest: true })
-        }
-        Some(point) => {
-            let mut why = nothing(facts, subject);
-            for store in &stores {
-                match decide(facts, subject, store, point.clone()) {
-                    Ok((restore, point)) => return Ok(Chosen { restore, point, is_newest: false }),
-                    Err(error) => why = error,
-                }
+/// What a drill tries, with what is known of it.
+enum Subject<'a> {
+    Backup(OfBackup<'a>),
+    Recovery(OfRecovery<'a>),
+}
+
+impl<'a> Subject<'a> {
+    fn of(facts: &Facts<'a>, name: &'a DrillName, drill: &'a spec::Drill) -> Option<Self> {
+        match &drill.subject {
+            DrillSubject::Backup(backup) => OfBackup::of(facts, name, drill, backup).map(Subject::Backup),
+            DrillSubject::Recovery(rehearsal) => {
+                Some(Subject::Recovery(OfRecovery::of(facts, name, drill, rehearsal)))
             }
-            Err(why)
+        }
+    }
+
+    fn filled(&self) -> Option<Timestamp> {
+        match self {
+            Subject::Backup(of) => of.history.slot,
+            Subject::Recovery(of) => of.history.slot,
+        }
+    }
+
+    fn backup(&self) -> Option<&BackupName> {
+        match self {
+            Subject::Backup(of) => Some(&of.backup.name),
+            Subject::Recovery(_) => None,
+        }
+    }
+
+    /// What is done; or why it can't be.
+    fn action(
+        &self,
+        facts: &Facts<'_>,
+        how: DrillHow,
+        wanted: &Wanted,
+        expired: Option<&Expiry<'_>>,
+        slot: Option<Timestamp>,
+    ) -> Result<Action, String> {
+        match self {
+            Subject::Backup(of) => of.decide(facts, how, wanted, expired, slot),
+            Subject::Recovery(_) if how == DrillHow::ByHand => {
+                Err("a recovery is tried by Backstay itself; drill its backups by hand".to_owned())
+            }
+            Subject::Recovery(of) => of.decide(facts, wanted, expired, slot),
         }
     }
 }
 
-/// The newest data of all stores; of several that have it the one that comes first.
-fn newest<'s>(
-    facts: &Facts<'_>,
-    subject: &Subject<'_>,
-    stores: &[&'s StoreName],
-) -> Option<(Restore, &'s StoreName, Timestamp)> {
-    let of_store = |store: &&'s StoreName| {
-        let (restore, point) = decide(facts, subject, store, Point::Latest).ok()?;
-        Some((restore, *store, point))
-    };
-    // Of equal ones `max_by_key` takes the last.
-    stores.iter().rev().filter_map(of_store).max_by_key(|(.., point)| *point)
-}
-
-/// The stores that may be read, the one that was drilled longest ago first; of those that never were the nearest.
-fn in_rotation<'s>(facts: &Facts<'s>, subject: &Subject<'s>) -> Vec<&'s StoreName> {
-    let usable =
-        |store: &&StoreName| readable(facts, store).is_ok() && suspensions::of_store(facts, store).is_none();
-    let mut stores: Vec<&StoreName> = subject.backup.stores.iter().filter(usable).collect();
-    // A stable sort: `None` comes first.
-    stores.sort_by_key(|store| subject.history.stores.get(*store).copied());
-    stores
-}
-
-/// A store that can be believed, and that an identity can read.
-fn readable<'s>(facts: &Facts<'_>, store: &'s StoreName) -> Result<&'s StoreName, String> {
-    facts.store(store)?;
-    match facts.deepest_check(store) {
-        Depth::Plaintext => Ok(store),
-        Depth::Metadata | Depth::Data => Err(format!(
-            "this controller has no identity that can read what is in {store}; set keys.identity"
-        )),
+fn dueness(facts: &Facts<'_>, drill: &spec::Drill, filled: Option<Timestamp>) -> DrillDueness {
+    let zone = facts.spec.fleet.time_zone.clone();
+    let schedule = Schedule::without_jitter(drill.schedule.clone(), zone);
+    let slot = schedule.latest_due(facts.now);
+    let is_filled = |slot: Timestamp| filled.is_some_and(|filled| filled >= slot);
+    DrillDueness {
+        slot,
+        next: schedule.next_due_after(facts.now),
+        is_due: slot.is_some_and(|slot| !is_filled(slot)),
     }
-}
-
-fn nothing(facts: &Facts<'_>, subject: &Subject<'_>) -> String {
-    let unseen: Vec<String> =
-        subject.backup.stores.iter().filter_map(|store| readable(facts, store).err()).collect();
-    match unseen.as_slice() {
-        [] => format!("a restore point of {}; there is none yet that is whole", subject.backup.name),
-        unseen => format!("a restore point of {}; {}", subject.backup.name, unseen.join("; ")),
-    }
-}
-
-/// What brings a point back from one store, and the moment that this is.
-fn decide(
-    facts: &Facts<'_>,
-    subject: &Subject<'_>,
-    store: &StoreName,
-    point: Point,
-) -> Result<(Restore, Timestamp), String> {
-    // Into a folder logs are replayed, into a file never.
-    let to = match subject.replays() {
-        true => Destination::Folder("/".into()),
-        false => Destination::File("/".into()),
-    };
-    let backup = subject.backup.name.clone();
-    let request = restore::Request { backup, point, from: Some(store.clone()), paths: Vec::new(), to };
-    let (restore, _) = restore::decide(facts, &request).map_err(|error| error.to_string())?;
-    let at = moment(facts, &restore).ok_or_else(|| nothing(facts, subject))?;
-    Ok((restore, at))
-}
-
-/// The moment that a restore brings back.
-fn moment(facts: &Facts<'_>, restore: &Restore) -> Option<Timestamp> {
-    if let Some(Until::Moment(at)) = restore.until {
-        return Some(at);
-    }
-    let stored = facts.stored(&restore.backup, &restore.store).ok()?;
-    let newest = |ids: &[ArtifactId]| Some(stored.artifact(*ids.last()?)?.newest);
-    newest(&restore.logs).max(newest(&restore.artifacts))
-}
-
-/// A point of a store by chance: half of the times any second that its logs reach, where they reach any, and else any
-/// artifact that stays.
-fn draw(
-    facts: &Facts<'_>,
-    subject: &Subject<'_>,
-    store: &StoreName,
-    seed: u64,
-    expired: Option<&Expiry<'_>>,
-) -> Option<Point> {
-    let name: &BackupName = &subject.backup.name;
-    let stored = facts.stored(name, store).ok()?;
-    let (coin, lot) = (seed & 1, seed >> 1);
-    let goes = |id| {
-        let gone = expired.and_then(|expired| expired.get(&(name, store)));
-        gone.is_some_and(|gone| gone.contains_key(&id))
-    };
-    if coin == 1 && subject.replays() {
-        let kept: Vec<_> = windows(stored, facts.now)
-            .into_iter()
-            .filter(|window| !goes(window.base.id) && !window.logs.iter().any(|log| goes(log.id)))
-            .filter(|window| lineage::chain(stored, window.base.content()).is_ok())
-            .collect();
-        if let Some(at) = nth_second(&stretches(kept.iter()), lot) {
-            return Some(Point::At(at));
-        }
-    }
-    let is_whole = |id| lineage::chain(stored, id).is_ok_and(|all| !all.iter().any(|a| goes(a.id)));
-    let points = stored.artifacts.iter().filter(|a| {
-        a.kind != Kind::Log && a.is_good() && !a.is_from_the_future(facts.now) && is_whole(a.content())
-    });
-    let points: Vec<ArtifactId> = points.map(|a| a.id).collect();
-    let number = u64::try_from(points.len()).ok().filter(|number| *number > 0)?;
-    points.get(usize::try_from(lot % number).ok()?).copied().map(Point::Artifact)
-}
-
-/// One of the whole seconds within stretches of time.
-fn nth_second(stretches: &[Stretch], lot: u64) -> Option<Timestamp> {
-    let first = |stretch: &Stretch| {
-        let second = stretch.start.as_second();
-        if stretch.start.subsec_nanosecond() == 0 { second } else { second + 1 }
-    };
-    let length = |stretch: &Stretch| u64::try_from(stretch.end.as_second() - first(stretch) + 1).unwrap_or(0);
-    let all: u64 = stretches.iter().map(length).sum();
-    let mut left = lot.checked_rem(all)?;
-    for stretch in stretches {
-        if left < length(stretch) {
-            return Timestamp::from_second(first(stretch).checked_add_unsigned(left)?).ok();
-        }
-        left -= length(stretch);
-    }
-    None
 }
 
 /// What a scheduled drill draws by: another for every slot, and the same however often it is planned.
 fn seed(drill: &DrillName, slot: Timestamp) -> u64 {
     let digest = Sha256::digest(format!("{drill} {}", slot.as_second()));
     digest.iter().take(8).fold(0, |seed, byte| seed << 8 | u64::from(*byte))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_whole_second_of_the_stretches_can_be_drawn_and_no_other() {
-        let t = |text: &str| text.parse::<Timestamp>().unwrap();
-        let stretch = |start, end| Stretch { start: t(start), end: t(end) };
-        let all = [
-            stretch("2026-11-20T01:00:00.5Z", "2026-11-20T01:00:02.9Z"),
-            stretch("2026-11-20T02:00:00Z", "2026-11-20T02:00:00Z"),
-            stretch("2026-11-20T03:00:00.1Z", "2026-11-20T03:00:00.9Z"),
-        ];
-        let drawn: Vec<Timestamp> = (0..4).filter_map(|lot| nth_second(&all, lot)).collect();
-        let (first, second, third) = ("2026-11-20T01:00:01Z", "2026-11-20T01:00:02Z", "2026-11-20T02:00:00Z");
-        assert_eq!(drawn, [t(first), t(second), t(third), t(first)]);
-        assert_eq!(nth_second(&[], 7), None);
-    }
 }

@@ -123,6 +123,7 @@ impl Part {
                 ours.map(|(name, seen)| (name.clone(), seen.clone())).collect()
             },
             machines: BTreeMap::new(),
+            stand_ins: BTreeMap::new(),
         }
     }
 

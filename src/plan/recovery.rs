@@ -26,7 +26,8 @@ use crate::{
         names::{BackupName, RecoveryName, VmName},
     },
 };
-use course::{Course, CourseStep};
+pub(super) use course::Course;
+use course::CourseStep;
 
 /// A person's request for a recovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,6 +171,12 @@ pub fn recover(
     Ok(draft.finish(&facts))
 }
 
+/// What each declared step of a recovery is, as a digest by which it is known again.
+pub(crate) fn digests(spec: &Spec, name: &RecoveryName) -> Vec<String> {
+    let course = Course::of(spec, &RecoverySubject::Recovery(name.clone()));
+    course.map(|course| course.steps.into_iter().map(|step| step.digest).collect()).unwrap_or_default()
+}
+
 /// A recovery that is under way, or begins now.
 struct Begun<'a> {
     /// When it was begun, which tells it from every other time.
@@ -229,7 +236,7 @@ pub(super) fn machine(spec: &Spec, vm: &Vm, run: Timestamp) -> Vec<Recover> {
 }
 
 /// What makes a machine, and configures it where that is declared.
-fn made(vm: &Vm) -> Vec<Work> {
+pub(super) fn made(vm: &Vm) -> Vec<Work> {
     [Work::Provision(vm.name.clone())].into_iter().chain(configured(vm)).collect()
 }
 

@@ -76,7 +76,7 @@ impl Configurer for AnsibleConfigurer {
         let playbook = within(play, play.playbook)?;
         let inventory = play.inventory.map(|path| within(play, path)).transpose()?;
         let logins = self.logins(play).await?;
-        let folder = Folder::make(&logins, play.tree).map_err(|error| unprepared(&error))?;
+        let folder = Folder::make(&logins, play).map_err(|error| unprepared(&error))?;
         let inventory = inventory.unwrap_or_else(|| folder.inventory());
         let program = program(play, &playbook, &inventory, &folder)?;
         let unreached =
@@ -109,6 +109,9 @@ fn program(
     let found = process::find(&[PROGRAM], &process::search_path());
     let found = found.map_err(|error| ProvisionError::stalled(format!("{error} (Debian: ansible-core)")))?;
     let mut program = Program::new(found).argument("--inventory").argument(inventory);
+    if let Some(variables) = folder.variables() {
+        program = program.argument("--extra-vars").argument(format!("@{}", variables.display()));
+    }
     if let Some(limit) = play.limit {
         program = program.argument(format!("--limit={limit}"));
     }
@@ -194,6 +197,7 @@ mod tests {
             limit: None,
             inventory: None,
             machines: &machines,
+            drill: None,
         };
         let mut events = Events::default();
         events.hear(lines.as_bytes(), &|_| {});

@@ -38,7 +38,9 @@ use crate::{
     spec::{Libvirt, Vm, names::FleetName},
     templates::{
         TemplateError, Templates,
-        machines::{Context, ContextDomain, ContextHostKey, ContextLibvirt, ContextMachine, DOMAIN},
+        machines::{
+            Context, ContextDomain, ContextHostKey, ContextLibvirt, ContextMachine, ContextVm, DOMAIN,
+        },
     },
 };
 
@@ -104,10 +106,19 @@ impl LibvirtProvisioner {
         let name = self.options.vm.name.as_str();
         let Some(uuid) = self.virsh.find(name).await? else { return Ok(Found::None) };
         let made = self.virsh.metadata(&uuid).await?.as_deref().and_then(Made::read);
-        let of_us = |made: &Made| made.fleet == self.options.fleet && made.vm == self.options.vm.name;
+        let Vm { name: ours, stands_for, .. } = &self.options.vm;
+        // A stand-in is never taken for a machine of its name, nor the other way round.
+        let of_us = |made: &Made| {
+            made.fleet == self.options.fleet && made.vm == *ours && made.stands_for == *stands_for
+        };
         Ok(match made {
             Some(made) if of_us(&made) => Found::Own(uuid, made),
-            Some(made) => Found::Foreign(format!("the domain `{name}` belongs to the fleet {}", made.fleet)),
+            Some(made) => {
+                let Made { fleet, vm, stands_for, .. } = made;
+                let place =
+                    stands_for.map(|vm| format!(", in the place of {vm} in a drill")).unwrap_or_default();
+                Found::Foreign(format!("the domain `{name}` is machine {vm} of the fleet {fleet}{place}"))
+            }
             None => Found::Foreign(format!("the domain `{name}` was not made by Backstay")),
         })
     }
@@ -143,6 +154,7 @@ impl LibvirtProvisioner {
         Ok(Made {
             fleet: fleet.clone(),
             vm: vm.name.clone(),
+            stands_for: vm.stands_for.clone(),
             host_key,
             image: libvirt.image.clone(),
             disk: libvirt.disk,
@@ -170,13 +182,22 @@ impl LibvirtProvisioner {
             domain: ContextDomain { name: &vm.name, metadata: &metadata },
             ..Context::declared(fleet, vm, libvirt, self.public_key())
         };
+        // The domain has what is its own alone: a path with the declared name could be the machine's.
+        let of_domain = Context { vm: ContextVm { name: &vm.name }, ..context.clone() };
         let failed = |error: TemplateError| ProvisionError::stalled(error.to_string());
         let user_data = templates.render(&vm.template, &context).map_err(failed)?;
-        let domain = templates.render(DOMAIN, &context).map_err(failed)?;
-        domain::check(&domain, vm.name.as_str(), &metadata).map_err(|why| {
-            ProvisionError::stalled(format!("failed to use the template {DOMAIN} for {}: {why}", vm.name))
-        })?;
+        let domain = templates.render(DOMAIN, &of_domain).map_err(failed)?;
+        domain::check(&domain, vm.name.as_str(), &metadata).map_err(|why| self.unusable(why))?;
+        if vm.stands_for.is_some() {
+            let own = [self.disks.disk.as_path(), self.disks.seed.as_path()];
+            domain::stands_alone(&domain, &own, &libvirt.network).map_err(|why| self.unusable(why))?;
+        }
         Ok(Rendered { user_data, domain })
+    }
+
+    fn unusable(&self, why: String) -> ProvisionError {
+        let name = &self.options.vm.name;
+        ProvisionError::stalled(format!("failed to use the template {DOMAIN} for {name}: {why}"))
     }
 
     /// Makes all parts, of which `left` is told where one fails.
@@ -195,7 +216,7 @@ impl LibvirtProvisioner {
 
         let instance = format!("{fleet}-{}-{:016x}", vm.name, rand::rng().random::<u64>());
         said("making the seed with its user data");
-        self.disks.make_seed(&instance, vm.name.as_str(), &rendered.user_data).await?;
+        self.disks.make_seed(&instance, vm.declared_name().as_str(), &rendered.user_data).await?;
         left.push(self.disks.seed.display().to_string());
 
         said(&format!("defining the domain {} at {}", vm.name, libvirt.uri));

@@ -29,12 +29,12 @@ pub async fn login(resolver: &Resolver, vm: &Vm, running: &Running) -> Result<Lo
             "its key is not known; declare vm.{name}.ssh.host_key (ssh-keyscan -t ed25519 HOST shows it)"
         ))
     })?;
-    resolver.permit(&ssh.identity, name.as_str()).map_err(|error| failed(error.to_string()))?;
+    let bound_to = vm.declared_name().as_str();
+    resolver.permit(&ssh.identity, bound_to).map_err(|error| failed(error.to_string()))?;
     let identity = match &ssh.identity {
         SecretRef::File(path) => Identity::File(path.clone()),
         other => {
-            let key =
-                resolver.resolve(other, name.as_str()).await.map_err(|error| failed(error.to_string()))?;
+            let key = resolver.resolve(other, bound_to).await.map_err(|error| failed(error.to_string()))?;
             Identity::Key(key.expose().to_owned().into())
         }
     };

@@ -19,8 +19,8 @@ use crate::{
     readers,
     sources::Source,
     spec::{
-        Spec,
-        names::{BackupName, FolderName, StoreName, VmName},
+        DrillSubject, Spec, StandIns, Vm,
+        names::{BackupName, DrillName, FolderName, StoreName, VmName},
     },
     state::{Before, StateError},
     templates::Templates,
@@ -124,12 +124,32 @@ impl Controller {
         let (spec, now) = (&desired.spec, self.clock.now());
         if seen.knows_machines(spec.vms.keys(), freshness, now) {
             seen.inventory.machines.retain(|vm, _| spec.vms.contains_key(vm));
+            seen.inventory.stand_ins.retain(|drill, _| spec.drills.contains_key(drill));
             return;
         }
         // Backups do not wait for what a recovery would.
         let limit = if matches!(ask, Ask::Recover(_)) { PATIENT } else { LIMIT };
         let machines = machines::look(&self.machines(desired).await, limit).await;
-        seen.saw_machines(machines, now);
+        let mut stand_ins: BTreeMap<DrillName, BTreeMap<VmName, _>> = BTreeMap::new();
+        for ((drill, vm), machine) in machines::look(&self.stand_ins(desired).await, limit).await {
+            stand_ins.entry(drill).or_default().insert(vm, machine);
+        }
+        seen.saw_machines(machines, stand_ins, now);
+    }
+
+    /// What makes the machines of drills.
+    async fn stand_ins(
+        &self,
+        desired: &Desired,
+    ) -> BTreeMap<(DrillName, VmName), Result<Box<dyn Provisioner>, String>> {
+        let mut vms = BTreeMap::new();
+        for (name, drill) in &desired.spec.drills {
+            let DrillSubject::Recovery(rehearsal) = &drill.subject else { continue };
+            // What can have none leaves none behind.
+            let Ok(stand_ins) = StandIns::of(&desired.spec, name, rehearsal) else { continue };
+            vms.extend(stand_ins.vms().map(|(vm, made)| ((name.clone(), vm.clone()), made.clone())));
+        }
+        self.provisioners(desired, vms).await
     }
 
     /// What makes the declared machines; or why one can't even be asked.
@@ -137,23 +157,32 @@ impl Controller {
         &self,
         desired: &Desired,
     ) -> BTreeMap<VmName, Result<Box<dyn Provisioner>, String>> {
-        let (spec, mut machines) = (&desired.spec, BTreeMap::new());
-        if spec.vms.is_empty() {
-            return machines;
+        let vms = desired.spec.vms.iter().map(|(name, vm)| (name.clone(), vm.clone()));
+        self.provisioners(desired, vms.collect()).await
+    }
+
+    async fn provisioners<K: Ord>(
+        &self,
+        desired: &Desired,
+        vms: BTreeMap<K, Vm>,
+    ) -> BTreeMap<K, Result<Box<dyn Provisioner>, String>> {
+        let mut provisioners = BTreeMap::new();
+        if vms.is_empty() {
+            return provisioners;
         }
-        let templates = self.templates(desired).await;
-        for (name, vm) in &spec.vms {
+        let (templates, fleet) = (self.templates(desired).await, &desired.spec.fleet.name);
+        for (key, vm) in vms {
             let provisioner = match &templates {
                 Ok(templates) => self
                     .drivers
-                    .provisioner(&spec.fleet.name, vm, templates)
+                    .provisioner(fleet, &vm, templates)
                     .await
                     .map_err(|refusal| refusal.to_string()),
                 Err(why) => Err(why.clone()),
             };
-            machines.insert(name.clone(), provisioner);
+            provisioners.insert(key, provisioner);
         }
-        machines
+        provisioners
     }
 
     /// The templates of a revision.

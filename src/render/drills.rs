@@ -6,7 +6,10 @@ use comfy_table::{ContentArrangement, Table, presets};
 use jiff::tz::TimeZone;
 
 use super::{Palette, WIDEST, duration, moment};
-use crate::artifact::drill::{DrillOutcome, DrillReport, Drilled, Verdict};
+use crate::artifact::{
+    drill::{DrillOutcome, DrillReport, Drilled, Finding, Verdict},
+    rehearsed::{RehearsalReport, Rehearsed},
+};
 
 /// A drill: how it ended, what it restored, how long it took, and each check with what was expected and found.
 pub fn text(report: &DrillReport, zone: &TimeZone, palette: Palette) -> String {
@@ -26,19 +29,53 @@ pub fn text(report: &DrillReport, zone: &TimeZone, palette: Palette) -> String {
     if let Some(took) = report.drilled.rto_seconds {
         let _ = writeln!(out, "  usable after {}", seconds(took));
     }
-    let took: Vec<String> = stages
-        .iter()
-        .map(|it| {
-            format!("{} {:.1}s", it.stage.as_str(), Duration::from_millis(it.milliseconds).as_secs_f64())
-        })
-        .collect();
+    let took: Vec<String> = stages.iter().map(|it| took(it.stage.as_str(), it.milliseconds)).collect();
     if !took.is_empty() {
         let _ = writeln!(out, "  {}", palette.faint(took.join(", ")));
     }
-    if !report.findings.is_empty() {
-        let _ = writeln!(out, "\n{}", findings(report, palette).trim_fmt());
-    }
+    table(&mut out, &report.findings, palette);
     out
+}
+
+/// The drill of a recovery: how it ended, what it restored, how long each step took, and each check.
+pub fn rehearsal(report: &RehearsalReport, zone: &TimeZone, palette: Palette) -> String {
+    let Rehearsed { drill, outcome, restored, parts, .. } = &report.rehearsed;
+    let mut out = format!("{}: {}\n", palette.strong(drill), self::outcome(outcome, palette));
+    for it in restored {
+        let logs = if it.logs == 0 { String::new() } else { format!(" and {} logs", it.logs) };
+        let at = moment(it.point, zone);
+        let _ = writeln!(out, "  {}: data of {at}, from {}{logs} in {}", it.backup, it.artifact, it.store);
+    }
+    if let Some(why) = &report.why {
+        let _ = writeln!(out, "  {why}");
+    }
+    if let Some(age) = report.rehearsed.rpo_seconds {
+        let _ = writeln!(out, "  oldest data {} old", seconds(age));
+    }
+    if let Some(took) = report.rehearsed.rto_seconds {
+        let _ = writeln!(out, "  usable after {}", seconds(took));
+    }
+    for left in &report.left {
+        let _ = writeln!(out, "  {}", palette.faint(format!("left out: {left}")));
+    }
+    let took: Vec<String> =
+        parts.iter().map(|it| took(&format!("{} {}", it.step, it.part.as_str()), it.milliseconds)).collect();
+    if !took.is_empty() {
+        let _ = writeln!(out, "  {}", palette.faint(took.join(", ")));
+    }
+    table(&mut out, &report.findings, palette);
+    out
+}
+
+/// `load 2.4s`
+fn took(what: &str, milliseconds: u64) -> String {
+    format!("{what} {:.1}s", Duration::from_millis(milliseconds).as_secs_f64())
+}
+
+fn table(out: &mut String, found: &[Finding], palette: Palette) {
+    if !found.is_empty() {
+        let _ = writeln!(out, "\n{}", findings(found, palette).trim_fmt());
+    }
 }
 
 fn seconds(number: u64) -> String {
@@ -54,11 +91,11 @@ pub(super) fn outcome(outcome: &DrillOutcome, palette: Palette) -> String {
     }
 }
 
-fn findings(report: &DrillReport, palette: Palette) -> Table {
+fn findings(found: &[Finding], palette: Palette) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(["CHECK", "EXPECTED", "FOUND", "VERDICT"]);
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDEST);
-    for finding in &report.findings {
+    for finding in found {
         let verdict = finding.verdict.as_str();
         let verdict = match finding.verdict {
             Verdict::Passed => palette.good(verdict),

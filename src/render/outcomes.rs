@@ -25,10 +25,12 @@ pub fn text(plan: &Plan, outcomes: &BTreeMap<StepId, Outcome>, palette: Palette)
             }
             Some(Outcome::Done(found)) => {
                 let what: String = found.damage.iter().map(|what| format!("\n    {what}")).collect();
-                let word = match &found.drilled {
-                    Some(report) => {
+                let drilled = found.drilled.as_ref().map(|report| &report.drilled.outcome);
+                let rehearsed = found.rehearsed.as_ref().map(|report| &report.rehearsed.outcome);
+                let word = match drilled.or(rehearsed) {
+                    Some(outcome) => {
                         unpassed += 1;
-                        report.drilled.outcome.to_string()
+                        outcome.to_string()
                     }
                     None => {
                         damaged += 1;

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::{COLUMNS, Palette, count, duration, moment, short_revision, told};
 use crate::{
     artifact::{ArtifactId, approval::PlanHash},
-    plan::{Action, Approved, Plan, Step, Withheld},
+    plan::{Action, Approved, Plan, Step, Withheld, action::Rehearse},
     spec::Cadence,
 };
 
@@ -48,9 +48,22 @@ fn steps(out: &mut String, plan: &Plan, palette: Palette) {
             true => writeln!(out, "  {sign} {action:width$}  {reason}"),
             false => writeln!(out, "  {sign} {action}\n      {reason}"),
         };
+        if let Action::Rehearse(rehearse) = &step.action {
+            parts(out, rehearse, palette);
+        }
     }
     if !rows.is_empty() {
         out.push('\n');
+    }
+}
+
+/// What a drill does on machines of its own, and what it leaves out.
+fn parts(out: &mut String, rehearse: &Rehearse, palette: Palette) {
+    for part in &rehearse.parts {
+        let _ = writeln!(out, "      {:>2} {}", part.step, part.work);
+    }
+    for left in &rehearse.left_out {
+        let _ = writeln!(out, "      {}", palette.faint(format!("left out: {left}")));
     }
 }
 
@@ -151,6 +164,8 @@ fn sign(action: &Action, palette: Palette) -> String {
         | Action::Rewind { .. } => palette.warn("~"),
         Action::Verify { .. }
         | Action::Drill(_)
+        | Action::Rehearse(_)
+        | Action::ClearAway { .. }
         | Action::RecordUnreferenced { .. }
         | Action::CleanUp { .. }
         | Action::Settle { .. } => palette.faint("·"),

@@ -188,7 +188,7 @@ fn objectives(spec: &Spec, declared: &Recovery, status: &Status) -> Vec<Objectiv
         let policy = &spec.backups.get(name)?.policy;
         let length = |length: Option<Duration>| length.map_or("none".to_owned(), duration);
         let newest = status.backups.get(name).and_then(|backup| backup.newest.as_ref());
-        let passed = status.drills.values().filter(|drill| drill.backup == *name);
+        let passed = status.drills.values().filter(|drill| drill.backup() == Some(name));
         let passed = passed.filter_map(|drill| drill.last_passed).max();
         let at = |time| moment(time, &status.zone);
         Some(ObjectiveLine {

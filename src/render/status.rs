@@ -5,15 +5,14 @@ use std::{fmt::Write, time::Duration};
 use comfy_table::{ContentArrangement, Table, presets};
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{Palette, WIDEST, bytes, duration, moment, short_revision, told};
+use super::{Palette, WIDEST, bytes, count, duration, moment, short_revision, told};
 use crate::{
-    artifact::drill::Drilled,
     inventory::{LogReader, Machine, Observed, ReaderState},
     plan::due::SlotState,
     spec::names::{BackupName, DrillName, StoreName},
     status::{
-        BackupStatus, Concern, Declared, DrillStatus, ObjectiveState, ProviderStatus, Revisions, Status,
-        StoreState, StoreStatus, StoredStatus,
+        BackupStatus, Concern, Declared, DrillStatus, LastDrill, ObjectiveState, ProviderStatus, Revisions,
+        Status, StoreState, StoreStatus, StoredStatus,
     },
 };
 
@@ -46,7 +45,7 @@ pub fn of_backup(status: &Status, name: &BackupName, palette: Palette) -> String
     if let Some(backup) = status.backups.get(name) {
         moments(&mut out, backup, &status.zone);
     }
-    let own = || status.drills.iter().filter(|(_, drill)| drill.backup == *name);
+    let own = || status.drills.iter().filter(|(_, drill)| drill.backup() == Some(name));
     if own().next().is_some() {
         section(&mut out, &drills(own(), status, palette));
     }
@@ -223,7 +222,7 @@ fn drills<'a>(
     let length = |seconds: u64| duration(Duration::from_secs(seconds));
     for (name, drill) in all {
         let last = drill.last.as_ref();
-        let ago = |last: &Drilled| match u64::try_from(status.at.duration_since(last.began).as_secs()) {
+        let ago = |last: &LastDrill| match u64::try_from(status.at.duration_since(last.began()).as_secs()) {
             Ok(0) | Err(_) => "now".to_owned(),
             Ok(seconds) => format!("{} ago", length(seconds)),
         };
@@ -231,10 +230,10 @@ fn drills<'a>(
             drill.next.map(|next| u64::try_from(next.duration_since(status.at).as_secs()).unwrap_or(0));
         table.add_row([
             palette.strong(name),
-            drill.backup.to_string(),
+            drill.what(),
             last.map_or_else(|| palette.bad("never"), ago),
-            last.map_or_else(String::new, |last| super::drills::outcome(&last.outcome, palette)),
-            last.and_then(|last| last.rto_seconds).map_or_else(String::new, length),
+            last.map_or_else(String::new, |last| result(last, palette)),
+            last.and_then(LastDrill::rto_seconds).map_or_else(String::new, length),
             match (&drill.cannot_run, next) {
                 (Some(_), _) => palette.warn("cannot run here"),
                 (None, Some(seconds)) => format!("in {}", length(seconds / 60 * 60)),
@@ -243,6 +242,15 @@ fn drills<'a>(
         ]);
     }
     table
+}
+
+/// `passed, 2 steps left out`
+fn result(last: &LastDrill, palette: Palette) -> String {
+    let outcome = super::drills::outcome(last.outcome(), palette);
+    match last.left_out() {
+        0 => outcome,
+        left => format!("{outcome}, {} left out", count(left, "step", "steps")),
+    }
 }
 
 fn newest(backup: &BackupStatus, palette: Palette) -> String {

@@ -101,6 +101,20 @@ async fn age_opens_with_the_controllers_identity_only() {
 }
 
 #[test]
+fn a_network_covers_its_addresses_and_no_name() {
+    let hosts = ["192.168.150.0/24", "2001:db8::/64", "pavroto-2"].map(str::to_owned).to_vec();
+    let allowance = Allowance { secret: Allowed::Variable("A".to_owned()), hosts };
+    let resolver = Resolver::new(vec![allowance], vec![], vec![]);
+    let permits = |host: &str| resolver.permit(&SecretRef::Env("A".to_owned()), host).is_ok();
+    for host in ["192.168.150.7", "2001:db8::7", "PAVROTO-2"] {
+        assert!(permits(host), "{host}");
+    }
+    for host in ["192.168.151.7", "192.168.150.7.example.org", "localhost", "", "192.168.150.0/24x"] {
+        assert!(!permits(host), "{host}");
+    }
+}
+
+#[test]
 fn secrets_print_as_stars() {
     let secret = Secret::new("hunter2".to_owned());
     assert_eq!(format!("{secret} {secret:?} {:#?}", Some(&secret)), "*** *** Some(\n    ***,\n)");

@@ -28,7 +28,9 @@ use async_trait::async_trait;
 use mongodb::error::{Error, ErrorKind};
 use tokio::{io::AsyncRead, time::timeout};
 
-use super::{CaptureRequest, Captured, Lack, Place, Probe, Replay, Restored, Sink, Source, SourceError};
+use super::{
+    CaptureRequest, Captured, Holds, Lack, Place, Probe, Replay, Restored, Sink, Source, SourceError,
+};
 use crate::{artifact::Kind, secrets::Secret, spec, stores::Class};
 use access::Access;
 
@@ -158,6 +160,12 @@ impl Source for MongodbSource {
     ) -> Result<Restored, SourceError> {
         let restored = self.restored(stream, place).await;
         restored.map(|place| Restored { place }).map_err(|failure| self.explained("restore", failure))
+    }
+
+    async fn holds(&self) -> Result<Holds, SourceError> {
+        let found = async { catalog::first_documents(&self.access().await?).await };
+        let found = found.await.map_err(|failure| self.explained("look into", failure))?;
+        Ok(found.map_or(Holds::Nothing, |collection| Holds::Data(format!("documents in {collection}"))))
     }
 
     async fn make_way(&self) -> Result<(), SourceError> {

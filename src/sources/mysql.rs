@@ -371,7 +371,11 @@ impl Source for MysqlSource {
 
     async fn ask(&self, database: Option<&str>, sql: &str) -> Result<String, SourceError> {
         let asked = async {
-            inspect::make_reader(&self.access().await?).await?;
+            let access = self.access().await?;
+            if self.server.socket.is_none() {
+                return inspect::ask(&access, database.or(self.single()), sql).await;
+            }
+            inspect::make_reader(&access).await?;
             let server = spec::Server { user: Some(inspect::READER.to_owned()), ..self.server.clone() };
             let reader = Access::new(&server, None, Programs::find(&self.search).await?)?;
             inspect::ask(&reader, database.or(self.single()), sql).await

@@ -403,7 +403,7 @@ impl Source for PostgresSource {
     async fn ask(&self, database: Option<&str>, sql: &str) -> Result<String, SourceError> {
         let asked = async {
             let access = self.access().await?;
-            if !inspect::make_reader(&access).await? {
+            if self.server.socket.is_none() || !inspect::make_reader(&access).await? {
                 return inspect::ask(&access, database, sql).await;
             }
             let server = spec::Server { user: Some(inspect::READER.to_owned()), ..self.server.clone() };

@@ -7,6 +7,7 @@ mod natives;
 mod objective;
 mod policy;
 mod recovery;
+mod rehearsals;
 
 use super::{
     lower::Lowered,
@@ -36,6 +37,7 @@ pub fn lint(lowered: &Lowered, names: &Names, places: &Places) -> Vec<Diagnostic
     lint.natives_are_full();
     lint.recoveries_can_be_ordered();
     lint.drills_can_check();
+    lint.recoveries_can_be_drilled();
     lint.machines_can_be_reached();
     lint.orphans_are_not_declared();
     lint.all_can_run_here();

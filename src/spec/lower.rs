@@ -6,6 +6,7 @@ mod drills;
 mod machines;
 mod moved;
 mod recovery;
+mod rehearsals;
 mod store;
 mod suspension;
 

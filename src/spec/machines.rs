@@ -11,6 +11,8 @@ use super::{AwsCredentials, SecretRef, names::VmName};
 pub struct Vm {
     /// Its name.
     pub name: VmName,
+    /// The declared machine that it stands in for, where a drill makes it.
+    pub stands_for: Option<VmName>,
     /// What it is made from, of the infra repo's `templates/` or built in. What it renders to depends on what makes the
     /// machine: user data of cloud-init, a stack, a module.
     pub template: String,
@@ -24,6 +26,13 @@ pub struct Vm {
     pub ansible: Option<Ansible>,
     /// What happens when it is gone.
     pub on_loss: OnLoss,
+}
+
+impl Vm {
+    /// The name in the declaration, by which the host allows it secrets and other machines know it.
+    pub fn declared_name(&self) -> &VmName {
+        self.stands_for.as_ref().unwrap_or(&self.name)
+    }
 }
 
 /// What makes a machine.

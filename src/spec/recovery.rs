@@ -4,7 +4,7 @@ use std::{cmp::Ordering, collections::BTreeSet, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ansible, Cadence, DrillCheck, Source, Spec, names::*};
+use super::{Ansible, Cadence, DrillCheck, Rehearsal, Source, Spec, names::*};
 
 /// An ordered plan that rebuilds machines and restores data.
 #[derive(Clone, Debug, PartialEq)]
@@ -195,17 +195,27 @@ pub struct Drill {
     pub how: DrillHow,
     /// Which restore point: `latest`, `random`.
     pub at: DrillPoint,
-    /// What must hold afterwards.
+    /// What must hold afterwards of the data of a backup.
     pub checks: Vec<DrillCheck>,
 }
 
 /// What a drill tries.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum DrillSubject {
     /// The restore of one backup.
     Backup(BackupName),
-    /// A whole recovery.
-    Recovery(RecoveryName),
+    /// A whole recovery, on machines of its own.
+    Recovery(Rehearsal),
+}
+
+impl DrillSubject {
+    /// The recovery that is tried, if one is.
+    pub fn recovery(&self) -> Option<&RecoveryName> {
+        match self {
+            DrillSubject::Recovery(rehearsal) => Some(&rehearsal.recovery),
+            DrillSubject::Backup(_) => None,
+        }
+    }
 }
 
 /// How a drill restores.

@@ -87,7 +87,7 @@ impl Spec {
         }));
         let recoveries = self.recoveries.iter().filter_map(|(name, it)| Some((name, self.recovery(it)?)));
         all.extend(recoveries.map(|(name, why)| whole(Resource::Recovery(name.clone()), &why)));
-        let drills = self.drills.iter().filter_map(|(name, drill)| Some((name, self.drill(drill)?)));
+        let drills = self.drills.iter().filter_map(|(name, drill)| Some((name, self.drill(name, drill)?)));
         all.extend(drills.map(|(name, why)| whole(Resource::Drill(name.clone()), &why)));
         all
     }
@@ -96,21 +96,16 @@ impl Spec {
     fn recovery(&self, recovery: &Recovery) -> Option<String> {
         recovery.steps.iter().find_map(|step| {
             let RecoveryAction::Restore(name) = &step.action else { return None };
-            let backup = self.backups.get(name)?;
-            if backup.source.is_native() {
-                return Some(format!(
-                    "it restores {name} over the original, and a provider's own backup comes back as something new only"
-                ));
-            }
-            let cannot = self::backup(backup).filter(|cannot| cannot.kind.is_none())?;
-            Some(format!("it restores {name}, and {}", cannot.why))
+            cannot_restore(self.backups.get(name)?)
         })
     }
 
     /// Why this build can't run a drill, if it can't.
-    fn drill(&self, drill: &Drill) -> Option<String> {
+    fn drill(&self, name: &DrillName, drill: &Drill) -> Option<String> {
         let backup = match &drill.subject {
-            DrillSubject::Recovery(_) => return Some("this build runs no drills of recoveries".to_owned()),
+            DrillSubject::Recovery(rehearsal) => {
+                return rehearsal.tried(self, name).into_iter().find_map(cannot_restore);
+            }
             DrillSubject::Backup(name) => self.backups.get(name)?,
         };
         if let Some(cannot) = self::backup(backup).filter(|cannot| cannot.kind.is_none()) {
@@ -130,6 +125,15 @@ impl Spec {
             Unmakeable::Ever(why) => Some(format!("{check}: {why}")),
         })
     }
+}
+
+fn cannot_restore(backup: &super::Backup) -> Option<String> {
+    if backup.source.is_native() {
+        let why = "a provider's own backup comes back as something new only";
+        return Some(format!("it restores {}, and {why}", backup.name));
+    }
+    let cannot = self::backup(backup).filter(|cannot| cannot.kind.is_none())?;
+    Some(format!("it restores {}, and {}", backup.name, cannot.why))
 }
 
 fn backup(backup: &super::Backup) -> Option<CannotRun> {

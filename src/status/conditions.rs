@@ -251,11 +251,13 @@ fn of_drill(name: &DrillName, drill: &DrillStatus, found: &mut Vec<Condition>) {
     }
     let mut say = |concern, message| found.push(condition(concern, format!("drill.{name}"), message));
     match &drill.last {
-        None => say(Concern::NeverDrilled, format!("the restore of {} was never tried", drill.backup)),
-        Some(last) if !last.outcome.is_passed() => {
+        None => say(Concern::NeverDrilled, format!("{} was never tried", drill.tried)),
+        Some(last) if !last.outcome().is_passed() => {
             let message = format!(
                 "the last drill of {}, of {:.0}, {}; `backstay drill {name}` tries again and tells more",
-                drill.backup, last.began, last.outcome
+                drill.what(),
+                last.began(),
+                last.outcome()
             );
             say(Concern::DrillFailed, message);
         }
@@ -267,11 +269,11 @@ fn of_drill(name: &DrillName, drill: &DrillStatus, found: &mut Vec<Condition>) {
     if let Some((took, allowed)) = drill.too_slow() {
         let (took, allowed) = (duration(took), duration(allowed));
         let message =
-            format!("the last drill of {} took {took}; its objective allows {allowed}", drill.backup);
+            format!("the last drill of {} took {took}; its objective allows {allowed}", drill.what());
         say(Concern::SlowRecovery, message);
     }
     if let (Some(estimate), Some(allowed)) = (&drill.estimate, drill.rto_seconds) {
-        at_risk(&format!("the restore of {}", drill.backup), estimate, allowed, &mut say);
+        at_risk(&drill.tried.to_string(), estimate, allowed, &mut say);
     }
 }
 

@@ -10,9 +10,12 @@ use super::{
     estimate::{self, Estimate},
 };
 use crate::{
-    artifact::recovered::{Part, PartId, RecoveredOutcome, RecoverySubject},
+    artifact::{
+        recovered::{Part, PartId, RecoveredOutcome, RecoverySubject},
+        rehearsed::PartTime,
+    },
     inventory::{Machine, Observed, RecoveryHistory, RecoveryRun},
-    plan::facts::Facts,
+    plan::{facts::Facts, recovery},
     spec::{
         Drill, DrillSubject, Recovery, RecoveryAction,
         names::{BackupName, RecoveryName, VmName},
@@ -115,7 +118,7 @@ pub(super) fn recoveries(facts: &Facts<'_>) -> BTreeMap<RecoveryName, RecoverySt
             last: history.last().map(RunStatus::of),
             last_whole: history.last_whole().map(RunStatus::of),
             rto_seconds: declared.rto(facts.spec).map(|rto| rto.as_secs()),
-            estimate: foreseen(facts, declared, &history),
+            estimate: foreseen(facts, name, declared, &history),
             cannot_run: facts.cannot_run(&format!("recovery.{name}")).map(str::to_owned),
         };
         (name.clone(), status)
@@ -123,10 +126,62 @@ pub(super) fn recoveries(facts: &Facts<'_>) -> BTreeMap<RecoveryName, RecoverySt
     recoveries.collect()
 }
 
+/// What a recovery, or the drill of one, took.
+struct Measured {
+    began: Timestamp,
+    /// Milliseconds of each part.
+    parts: BTreeMap<PartId, u64>,
+    /// Whether it was a drill, which leaves some steps out.
+    is_drill: bool,
+}
+
+impl Measured {
+    /// The newest recovery or drill of one that came to its end.
+    fn newest(facts: &Facts<'_>, name: &RecoveryName, history: &RecoveryHistory) -> Option<Self> {
+        let run = history.last_whole().map(|(began, run)| {
+            // A machine that was there took no time to make, and says nothing of one that is not.
+            let counts =
+                |id: &PartId, outcome| id.part != Part::Provision || outcome == RecoveredOutcome::Done;
+            let told = run.told.iter().filter(|(id, it)| counts(id, it.outcome));
+            Self { began, parts: told.map(|(id, it)| (*id, it.milliseconds)).collect(), is_drill: false }
+        });
+        let drills = facts.spec.drills.iter().filter(|(_, drill)| drill.subject.recovery() == Some(name));
+        let passed = drills.filter_map(|(drill, _)| facts.inventory.rehearsal_history(drill, name).passed);
+        // Of a step that was since declared otherwise nothing is known.
+        let digests = recovery::digests(facts.spec, name);
+        let is_of_now = |it: &&PartTime| digests.get(it.step - 1).is_some_and(|digest| *digest == it.digest);
+        let drills = passed.map(|passed| {
+            let parts = passed.parts.iter().filter(is_of_now);
+            let parts = parts.map(|it| (PartId { step: it.step, part: it.part }, it.milliseconds)).collect();
+            Self { began: passed.began, parts, is_drill: true }
+        });
+        drills.chain(run).max_by_key(|measured| measured.began)
+    }
+
+    /// How long a step lasted, seconds.
+    fn lasted(&self, number: usize, action: &RecoveryAction) -> Option<u64> {
+        let made = PartId { step: number + 1, part: Part::Provision };
+        if matches!(action, RecoveryAction::Rebuild(_)) && !self.parts.contains_key(&made) {
+            return None;
+        }
+        let parts = self.parts.iter().filter(|(id, _)| id.step == number + 1).map(|(_, it)| *it);
+        match parts.reduce(|sum, it| sum + it) {
+            Some(milliseconds) => Some(milliseconds.div_ceil(1000)),
+            None if self.is_drill && !matches!(action, RecoveryAction::Restore(_)) => Some(0),
+            None => None,
+        }
+    }
+}
+
 /// How long a recovery would take: its longest way, each machine and program as long as the last time, each restore as long as the
 /// drills of its backup foresee, or as the last time where there are none.
-fn foreseen(facts: &Facts<'_>, declared: &Recovery, history: &RecoveryHistory) -> Option<Estimate> {
-    let (began, measured) = history.last_whole()?;
+fn foreseen(
+    facts: &Facts<'_>,
+    name: &RecoveryName,
+    declared: &Recovery,
+    history: &RecoveryHistory,
+) -> Option<Estimate> {
+    let measured = Measured::newest(facts, name, history)?;
     let waits = declared.waits(facts.spec);
     let mut ends: Vec<Option<(u64, u64)>> = vec![None; declared.steps.len()];
     // A step that waits for none that is left is ready; a recovery without a circle comes to its end.
@@ -136,14 +191,14 @@ fn foreseen(facts: &Facts<'_>, declared: &Recovery, history: &RecoveryHistory) -
         let before = |of: fn(&(u64, u64)) -> u64| {
             waits[number].iter().filter_map(|before| ends[*before].as_ref().map(of)).max().unwrap_or(0)
         };
-        let (now, soon) = lasts(facts, &declared.steps[number].action, number, measured)?;
+        let (now, soon) = lasts(facts, &declared.steps[number].action, number, &measured)?;
         ends[number] = Some((before(|end| end.0) + now, before(|end| end.1) + soon));
     }
     let whole = ends.into_iter().collect::<Option<Vec<_>>>()?;
     Some(Estimate {
         seconds: whole.iter().map(|end| end.0).max()?,
         seconds_in_30_days: whole.iter().map(|end| end.1).max()?,
-        measured: began,
+        measured: measured.began,
     })
 }
 
@@ -152,22 +207,14 @@ fn lasts(
     facts: &Facts<'_>,
     action: &RecoveryAction,
     number: usize,
-    measured: &RecoveryRun,
+    measured: &Measured,
 ) -> Option<(u64, u64)> {
     if let RecoveryAction::Restore(backup) = action
         && let Some(estimate) = of_drills(facts, backup)
     {
         return Some((estimate.seconds, estimate.seconds_in_30_days));
     }
-    let made = PartId { step: number + 1, part: Part::Provision };
-    if matches!(action, RecoveryAction::Rebuild(_))
-        && measured.told.get(&made).is_none_or(|it| it.outcome != RecoveredOutcome::Done)
-    {
-        return None;
-    }
-    let parts = measured.told.iter().filter(|(id, _)| id.step == number + 1).map(|(_, it)| it.milliseconds);
-    let milliseconds = parts.reduce(|sum, it| sum + it)?;
-    let seconds = milliseconds.div_ceil(1000);
+    let seconds = measured.lasted(number, action)?;
     Some((seconds, seconds))
 }
 

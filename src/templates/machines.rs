@@ -108,7 +108,8 @@ impl<'a> Context<'a> {
     pub fn declared(fleet: &'a FleetName, vm: &'a Vm, libvirt: &'a Libvirt, public_key: &'a str) -> Self {
         Self {
             fleet,
-            vm: ContextVm { name: &vm.name },
+            // A stand-in takes itself for the machine that it stands in for.
+            vm: ContextVm { name: vm.declared_name() },
             vars: &vm.vars,
             libvirt: ContextLibvirt {
                 image: &libvirt.image,

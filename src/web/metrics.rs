@@ -18,7 +18,7 @@ use crate::{
     inventory::{KeptLog, LogReader, ReaderState},
     plan::due::Dueness,
     spec::names::BackupName,
-    status::{BackupStatus, Status},
+    status::{BackupStatus, Status, Tried},
 };
 
 /// Which backup, store and kind a value is of; what does not apply is empty.
@@ -49,7 +49,8 @@ struct DriftLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DrillLabels {
     drill: String,
-    backup: String,
+    backup: Option<String>,
+    recovery: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -270,9 +271,14 @@ fn stores(registry: &mut Registry, status: &Status) {
 fn drills(registry: &mut Registry, status: &Status, now: Timestamp) {
     let family = Family::<DrillLabels, Gauge>::default;
     let (last, passed, took, ages, estimates) = (family(), family(), family(), family(), family());
+    let left_out = family();
     let whole = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
     for (name, drill) in &status.drills {
-        let labels = DrillLabels { drill: name.to_string(), backup: drill.backup.to_string() };
+        let (backup, recovery) = match &drill.tried {
+            Tried::Backup(backup) => (Some(backup.to_string()), None),
+            Tried::Recovery(recovery) => (None, Some(recovery.to_string())),
+        };
+        let labels = DrillLabels { drill: name.to_string(), backup, recovery };
         if let Some(at) = drill.last_passed {
             ages.get_or_create(&labels).set(now.duration_since(at).as_secs());
         }
@@ -280,14 +286,16 @@ fn drills(registry: &mut Registry, status: &Status, now: Timestamp) {
             estimates.get_or_create(&labels).set(whole(estimate.seconds));
         }
         if let Some(result) = &drill.last {
-            last.get_or_create(&labels).set(result.began.as_second());
-            passed.get_or_create(&labels).set(i64::from(result.outcome.is_passed()));
-            if let Some(seconds) = result.rto_seconds {
+            last.get_or_create(&labels).set(result.began().as_second());
+            passed.get_or_create(&labels).set(i64::from(result.outcome().is_passed()));
+            left_out.get_or_create(&labels).set(i64::try_from(result.left_out()).unwrap_or(i64::MAX));
+            if let Some(seconds) = result.rto_seconds() {
                 took.get_or_create(&labels).set(whole(seconds));
             }
         }
     }
     registry.register("drill_last_timestamp_seconds", "When the last drill began", last);
+    registry.register("drill_left_out_steps", "How many declared steps the last drill left out", left_out);
     registry.register("drill_passed", "Whether the last drill passed", passed);
     registry.register("drill_recovery_seconds", "How long the last drill took to usable data", took);
     registry.register("drill_estimate_seconds", "How long the restore would take now", estimates);

@@ -407,13 +407,37 @@ fn a_further_store_with_recipients_of_its_own_is_a_warning() {
 
 #[test]
 fn what_cannot_run_here_is_a_warning_and_told_to_the_planner() {
-    let recovery = "[recovery.site]\nsteps = [{ restore = \"agama\" }]\n";
-    let drill = "[drill.site]\nrecovery = \"site\"\nschedule = \"0 4 1 * *\"\n";
-    let parsed = with(&format!("{NIGHTLY}{recovery}{drill}"));
+    let azure = "[store.azure]\nlocation = \"cloud\"\nazblob = { account = \"a\", container = \"c\" }\n\
+                 [backup.more]\npolicy = \"nightly\"\nstores = [\"here\", \"azure\"]\n\
+                 sqlite = { path = \"/srv/more.db\" }\n";
+    let parsed = with(&format!("{NIGHTLY}{azure}"));
     assert_eq!(codes(&parsed), ["cannot-run-here"]);
     let cannot = parsed.spec.unwrap().cannot_run();
     let resources: Vec<String> = cannot.iter().map(|it| it.resource.to_string()).collect();
-    assert_eq!(resources, ["drill `site`"]);
+    assert_eq!(resources, ["store `azure`"]);
+}
+
+#[test]
+fn drills_of_recoveries_are_told_what_they_would_leave_out_or_reach() {
+    let site = "[recovery.site]\nsteps = [{ rebuild = \"web\" }, { restore = \"agama\" }]\n\
+                [drill.site]\nrecovery = \"site\"\nschedule = \"0 4 1 * *\"\n";
+    let web = "[vm.web]\ntemplate = \"a\"\nlibvirt = { image = \"/i\" }\n";
+    let found = |more: &str| {
+        let mut found = codes(&with(&format!("{NIGHTLY}{web}{site}{more}")));
+        found.sort_unstable();
+        found
+    };
+    let network = |name: &str| format!("[drill.site.stand_in.web]\nnetwork = \"{name}\"\n");
+    assert_eq!(found(""), ["drill-leaves-out", "drill-network"]);
+    assert_eq!(found(&network("drills")), ["drill-leaves-out"]);
+    assert_eq!(found(&network("default")), ["drill-leaves-out", "drill-network"]);
+    let taken = web.replace("vm.web", "vm.drill-site-web");
+    assert_eq!(found(&(network("drills") + &taken)), ["drill-leaves-out", "drill-stand-in"]);
+    let check = network("drills").replace("[drill", "check = [{ counts = \"captured\" }]\n[drill");
+    assert_eq!(found(&check), ["drill-check", "drill-leaves-out"], "what is left out can't be asked");
+    let module = web.replace("libvirt = { image = \"/i\" }", "terraform = { state = \"local\" }");
+    let found = codes(&with(&format!("{NIGHTLY}{module}{site}")));
+    assert!(found.contains(&"drill-stand-in"), "{found:?}");
 }
 
 #[test]

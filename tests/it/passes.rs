@@ -10,6 +10,7 @@ mod mishaps;
 mod moved;
 mod reading;
 mod recovery;
+mod rehearsal;
 mod rounds;
 mod saying;
 mod scheduled;

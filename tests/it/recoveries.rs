@@ -40,6 +40,7 @@ fn machine(name: &str) -> Vm {
     };
     Vm {
         name: vm(name),
+        stands_for: None,
         template: "cloud-init.yaml.tera".into(),
         vars: Default::default(),
         provision: Provision::Libvirt(libvirt),

@@ -267,6 +267,7 @@ impl World {
             provided: self.provided.clone(),
             readers: BTreeMap::new(),
             machines: self.machines.clone(),
+            stand_ins: BTreeMap::new(),
         }
     }
 
@@ -388,6 +389,9 @@ impl World {
             }
             Action::Rewind { .. } | Action::Restore(_) => {}
             Action::Recover(recover) => self.recovered(recover, RecoveredOutcome::Done),
+            Action::Rehearse(_) | Action::ClearAway { .. } => {
+                panic!("no drill of a recovery is planned here")
+            }
             Action::Drill(drill) => {
                 let drilled = self.drilled(drill, DrillOutcome::Passed);
                 self.stores.get_mut(&drill.store).unwrap().records.add_drilled(&drilled);
@@ -519,6 +523,7 @@ pub fn brief(action: &Action) -> String {
         Action::Rewind { backup, .. } => format!("rewind {backup}"),
         Action::Restore(r) => format!("restore {} {}", r.backup, r.store),
         Action::Drill(d) => format!("drill {} {}", d.drill, d.store),
+        Action::Rehearse(_) | Action::ClearAway { .. } => action.to_string(),
         Action::Recover(recover) => match &recover.work {
             action::Work::Restore { restore, .. } => format!("restore {}", restore.backup),
             work => work.to_string(),

@@ -81,6 +81,7 @@ impl Ground {
         };
         let vm = Vm {
             name: "web".parse().unwrap(),
+            stands_for: None,
             template: "cloud-init.yaml.tera".to_owned(),
             vars: BTreeMap::from([("virt_type".to_owned(), "qemu".into())]),
             provision: Provision::Libvirt(libvirt),
@@ -261,7 +262,14 @@ async fn configured(ground: &Ground, running: Running) {
     let machines: BTreeMap<VmName, (Vm, Running)> =
         BTreeMap::from([(ground.vm.name.clone(), (ground.vm.clone(), running.clone()))]);
     let configurer = AnsibleConfigurer::new(ground.resolver());
-    let play = Play { tree: &tree, playbook: "site.yml", limit: None, inventory: None, machines: &machines };
+    let play = Play {
+        tree: &tree,
+        playbook: "site.yml",
+        limit: None,
+        inventory: None,
+        machines: &machines,
+        drill: None,
+    };
     let said = Mutex::new(Vec::new());
     let said = |line: &str| said.lock().unwrap().push(line.to_owned());
     let first = configurer.run(&play, &said).await.unwrap();

@@ -60,4 +60,5 @@ mod s3_source_hostile;
 mod s3_source_job;
 mod schedulers;
 mod sftp;
+mod stack_drill;
 mod terraform;

@@ -9,7 +9,7 @@ use backstay::{
     },
     clock::Clock,
     sources::{
-        CaptureRequest, Captured, Place, Run, RunKey, Sink, SinkClosed, Source, SourceError,
+        CaptureRequest, Captured, Holds, Place, Run, RunKey, Sink, SinkClosed, Source, SourceError,
         mongodb::MongodbSource,
     },
     stores::Class,
@@ -149,6 +149,20 @@ async fn several_databases_and_all_come_back_on_an_empty_server() {
         restored(&empty.source(declared), &sink.stream(), &Place::Original).await.unwrap();
         assert!(empty.everything("shop").await == shop && empty.everything("other").await == other);
     }
+}
+
+#[tokio::test]
+async fn documents_are_data_and_collections_without_any_are_not() {
+    let server = Mongodb::start().await;
+    let holds = async |declared: &[&str]| server.source(declared).holds().await.unwrap();
+    assert_eq!((holds(&[]).await, holds(&["shop"]).await), (Holds::Nothing, Holds::Nothing));
+    server.database("shop").run_command(doc! { "create": "empty" }).await.unwrap();
+    assert_eq!(holds(&[]).await, Holds::Nothing);
+    let document = RawDocumentBuf::try_from(&doc! { "_id": 1 }).unwrap();
+    server.collection("shop", "order").insert_one(document).await.unwrap();
+    let found = Holds::Data("documents in shop.order".to_owned());
+    assert_eq!((holds(&[]).await, holds(&["shop"]).await), (found.clone(), found));
+    assert_eq!(holds(&["other"]).await, Holds::Nothing);
 }
 
 #[tokio::test]

@@ -293,6 +293,7 @@ async fn the_program_is_run_only_where_the_host_allows_it() {
     let templates = Templates::of([("vm.tf.tera".to_owned(), own)].into());
     let vm = Vm {
         name: "web".parse().unwrap(),
+        stands_for: None,
         template: "vm.tf.tera".to_owned(),
         vars: [("size".to_owned(), toml::Value::Integer(4))].into(),
         provision: Provision::Terraform(ground.module(String::new()).declared),

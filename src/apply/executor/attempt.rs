@@ -19,6 +19,9 @@ use crate::{
 /// How long a clean-up may take before it is left to the next pass.
 const CLEAN_UP: Duration = Duration::from_secs(30);
 
+/// The same, of machines.
+const THROW_AWAY: Duration = Duration::from_secs(300);
+
 /// How a try ended.
 pub(super) enum Ran {
     Done(Done),
@@ -68,7 +71,20 @@ async fn journaled(
             }),
         },
     };
+    if !matches!(ran, Ran::Done(_)) {
+        throw_away(step, &*effects).await;
+    }
     conclude(step, ran, number, writes, &*effects, &journal).await
+}
+
+/// What is not thrown away now is found by a later pass.
+async fn throw_away(step: &Step, effects: &dyn Effects) {
+    let why = match tokio::time::timeout(THROW_AWAY, effects.throw_away(step)).await {
+        Ok(Ok(())) => return,
+        Ok(Err(failure)) => failure.message,
+        Err(_) => format!("not within {}s", THROW_AWAY.as_secs()),
+    };
+    tracing::warn!(step = %step.action, %why, "left to the next pass to remove");
 }
 
 /// An attempt that goes on. However it ends, panics and aborts included, it is not under way any more: what it leaves open

@@ -75,6 +75,7 @@ impl Limits {
             | Action::Restore(_)
             | Action::Rewind { .. }
             | Action::Drill(_)
+            | Action::Rehearse(_)
             | Action::Recover(_) => self.transfer,
             Action::Verify { .. } => self.check,
             _ => self.short,
@@ -104,7 +105,8 @@ impl Length {
             | Action::Repair { .. }
             | Action::Restore(_)
             | Action::Rewind { .. }
-            | Action::Drill(_) => Length::Long,
+            | Action::Drill(_)
+            | Action::Rehearse(_) => Length::Long,
             Action::Recover(recover) if matches!(recover.work, Work::Restore { .. }) => Length::Long,
             Action::Verify { depth: Depth::Data | Depth::Plaintext, .. } => Length::Long,
             _ => Length::Short,

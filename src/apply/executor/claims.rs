@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     artifact::Kind,
     plan::{Action, action::Work},
-    spec::names::{BackupName, StoreName},
+    spec::names::{BackupName, DrillName, StoreName},
 };
 
 /// What some actions claim. Others stand beside them unless they repeat or contradict one of them.
@@ -16,7 +16,9 @@ impl<'a> FromIterator<&'a Action> for Claims<'a> {
     fn from_iter<T: IntoIterator<Item = &'a Action>>(actions: T) -> Self {
         let mut claims: BTreeMap<Option<&'a BackupName>, Vec<&'a Action>> = BTreeMap::new();
         for action in actions {
-            claims.entry(action.backup()).or_default().push(action);
+            for key in keys(action) {
+                claims.entry(key).or_default().push(action);
+            }
         }
         Self(claims)
     }
@@ -25,13 +27,24 @@ impl<'a> FromIterator<&'a Action> for Claims<'a> {
 impl Claims<'_> {
     /// Whether `action` neither repeats nor contradicts what is claimed.
     pub fn allow(&self, action: &Action) -> bool {
-        let same_backup = self.0.get(&action.backup());
-        same_backup.is_none_or(|claimed| claimed.iter().all(|other| *other != action && agree(other, action)))
+        let mut claimed = keys(action).into_iter().filter_map(|key| self.0.get(&key)).flatten();
+        claimed.all(|other| *other != action && agree(other, action))
     }
 
     /// Whether `action` is among the claimed ones.
     pub fn contain(&self, action: &Action) -> bool {
         self.0.get(&action.backup()).is_some_and(|claimed| claimed.contains(&action))
+    }
+}
+
+/// What others that could contradict an action are found by: its backups, and `None` where it has no single one.
+fn keys(action: &Action) -> Vec<Option<&BackupName>> {
+    match action {
+        Action::Rehearse(rehearse) => {
+            let backups = rehearse.restores().map(|restore| Some(&restore.backup));
+            backups.chain([None]).collect()
+        }
+        _ => vec![action.backup()],
     }
 }
 
@@ -66,29 +79,46 @@ pub(super) fn agree(one: &Action, other: &Action) -> bool {
     {
         return one != other;
     }
-    if one.backup() != other.backup() {
-        return true;
+    if let (Some(one), Some(other)) = (stand_ins_of(one), stand_ins_of(other)) {
+        return one != other;
     }
-    if let (Action::Protect(_), Action::Protect(_)) = (one, other) {
-        return false;
+    if let (Action::Protect(one), Action::Protect(other)) = (one, other) {
+        return one.backup != other.backup;
     }
-    deeds(one).all(|(store, deed)| {
-        deeds(other).filter(|(place, _)| *place == store).all(|(_, second)| deed.agrees_with(second))
+    deeds(one).iter().all(|(backup, store, deed)| {
+        let theirs = deeds(other);
+        let mut same = theirs.iter().filter(|(of, place, _)| of == backup && place == store);
+        same.all(|(_, _, second)| deed.agrees_with(*second))
     })
+}
+
+/// The drill whose machines an action makes or removes: nothing else does so meanwhile.
+fn stand_ins_of(action: &Action) -> Option<&DrillName> {
+    match action {
+        Action::Rehearse(rehearse) => Some(&rehearse.drill),
+        Action::ClearAway { drill, .. } => Some(drill),
+        _ => None,
+    }
 }
 
 /// The stores that an action uses.
 pub(super) fn stores(action: &Action) -> impl Iterator<Item = &StoreName> {
-    deeds(action).map(|(store, _)| store)
+    deeds(action).into_iter().map(|(_, store, _)| store)
 }
 
-fn deeds(action: &Action) -> impl Iterator<Item = (&StoreName, Deed)> {
+/// What an action does to which backup in which store.
+fn deeds(action: &Action) -> Vec<(Option<&BackupName>, &StoreName, Deed)> {
+    if let Action::Rehearse(rehearse) = action {
+        return rehearse.restores().map(|it| (Some(&it.backup), &it.store, Deed::Reads)).collect();
+    }
     let (first, second) = match action {
         Action::Arm(_)
         | Action::Disarm(_)
         | Action::Push { .. }
         | Action::Protect(_)
-        | Action::Rewind { .. } => (None, None),
+        | Action::Rewind { .. }
+        | Action::Rehearse(_)
+        | Action::ClearAway { .. } => (None, None),
         Action::Capture(capture) => (Some((&capture.store, Deed::Adds)), None),
         Action::Copy { from, to, .. } => (Some((from, Deed::Reads)), Some((to, Deed::Adds))),
         Action::Repair { store, from, .. } => (Some((from, Deed::Reads)), Some((store, Deed::Changes))),
@@ -105,7 +135,7 @@ fn deeds(action: &Action) -> impl Iterator<Item = (&StoreName, Deed)> {
             _ => (None, None),
         },
     };
-    first.into_iter().chain(second)
+    first.into_iter().chain(second).map(|(store, deed)| (action.backup(), store, deed)).collect()
 }
 
 #[cfg(test)]

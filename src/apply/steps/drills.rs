@@ -20,7 +20,7 @@ use crate::{
     inventory::{Observed, Standing},
     observe::seen::Change,
     plan::{Step, action::Drill},
-    spec::names::StoreName,
+    spec::{Recipient, names::StoreName},
 };
 
 impl World {
@@ -57,7 +57,7 @@ impl World {
             rpo_seconds: drill.is_newest.then(|| u64::try_from(age).unwrap_or(0)),
             rto_seconds: ended.usable_after.map(|length| length.as_secs()),
             bytes: ended.bytes,
-            sealed: self.seal(&drill.store, &ended.findings)?,
+            sealed: seal(self.spec.recipients_in(&drill.store), &ended.findings)?,
         };
         for store in self.stores_of_ours() {
             self.deeds.tell(store, Event::Drilled(Box::new(drilled.clone())));
@@ -87,18 +87,6 @@ impl World {
         Ok(drill::drill(&order, sandbox, &means).await?)
     }
 
-    /// What was asked and answered is for those only who may read the data itself.
-    fn seal(&self, store: &StoreName, findings: &[Finding]) -> Result<Option<String>, Failure> {
-        if findings.is_empty() {
-            return Ok(None);
-        }
-        let recipients = Recipients::declared(self.spec.recipients_in(store)).map_err(stalled)?;
-        let plaintext = serde_json::to_vec(findings).map_err(stalled)?;
-        let mut encrypted = Vec::new();
-        recipients.encrypt(&plaintext, &mut encrypted).map_err(stalled)?;
-        Ok(Some(BASE64_STANDARD.encode(encrypted)))
-    }
-
     pub(super) fn stores_of_ours(&self) -> impl Iterator<Item = &StoreName> {
         let known = |store: &Observed<_>| -> bool {
             matches!(
@@ -108,6 +96,18 @@ impl World {
         };
         self.inventory.stores.iter().filter(move |(_, store)| known(store)).map(|(name, _)| name)
     }
+}
+
+/// What was asked and answered is for those only who may read the data itself.
+pub(super) fn seal(readers: &[Recipient], findings: &[Finding]) -> Result<Option<String>, Failure> {
+    if findings.is_empty() {
+        return Ok(None);
+    }
+    let recipients = Recipients::declared(readers).map_err(stalled)?;
+    let plaintext = serde_json::to_vec(findings).map_err(stalled)?;
+    let mut encrypted = Vec::new();
+    recipients.encrypt(&plaintext, &mut encrypted).map_err(stalled)?;
+    Ok(Some(BASE64_STANDARD.encode(encrypted)))
 }
 
 fn could_not_run(why: String) -> Ended {
@@ -127,11 +127,7 @@ fn told(drilled: Drilled, ended: Ended) -> Done {
         DrillOutcome::Passed => Vec::new(),
         outcome => {
             let why = ended.why.iter().map(|why| format!("{}: {why}", outcome.as_str()));
-            let bad = ended.findings.iter().filter(|finding| finding.verdict.as_str() != "passed");
-            let bad = bad.map(|it| {
-                format!("{} {}: expected {}, found {}", it.check, it.verdict.as_str(), it.expected, it.found)
-            });
-            why.chain(bad).collect()
+            why.chain(drill::bad(&ended.findings)).collect()
         }
     };
     let note = format!("{} checks hold", ended.findings.len());

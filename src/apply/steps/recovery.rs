@@ -1,45 +1,21 @@
 //! Steps of recoveries: machines, what runs on them, and what is waited for. What came of each is recorded at once, so that a
 //! recovery that is cut off can go on.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
-use tempfile::TempDir;
-
-use super::noted;
+use super::{noted, site::Site};
 use crate::{
     apply::{
         executor::{Done, Failure},
-        world::{World, stalled},
+        world::World,
     },
     artifact::{
         ArtifactId,
         record::Event,
         recovered::{Part, Recovered, RecoveredOutcome},
     },
-    git::revision,
-    inventory::{Machine, Running},
-    plan::{
-        Step,
-        action::{Existing, Recover, Remains, Restore, Work},
-    },
-    provisioners::{HostResult, Play, Provisioner, Remote, Said},
-    sources::Holds,
-    spec::{Ansible, Ready, Vm, names::VmName},
-    templates::Templates,
+    plan::{Step, action::Recover},
 };
-
-/// How long a machine may take until programs can be run on it.
-const REACHED: Duration = Duration::from_secs(900);
-
-/// The pause between two looks at what is waited for.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// How long one look may take.
-const LOOK: Duration = Duration::from_secs(30);
 
 impl World {
     /// Does a part of a recovery, and records what came of it in every store that is ours and can be reached.
@@ -49,7 +25,8 @@ impl World {
         recover: &Recover,
         reader: Option<ArtifactId>,
     ) -> Result<Done, Failure> {
-        let kept = self.data_that_stays(&recover.work).await?;
+        let site = Site { world: self, spec: &self.spec, drill: None };
+        let kept = site.data_that_stays(&recover.work).await?;
         let mut recovered = Recovered {
             subject: recover.subject.clone(),
             run: recover.run,
@@ -70,15 +47,15 @@ impl World {
         let clock = Instant::now();
         let mut is_recorded = true;
         if matches!(recover.work.part(), Part::Remove | Part::Provision | Part::Restore) {
-            is_recorded = self.record_recovered(&recovered).await;
+            is_recorded = self.record_now(&Event::Recovered(Box::new(recovered.clone()))).await;
         }
         let done = match kept {
             Some(note) => Ok(noted(note)),
-            None => self.work(step, &recover.work, reader).await,
+            None => site.work(step, &recover.work, reader).await,
         };
         recovered.milliseconds = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
         recovered.outcome = if done.is_ok() { RecoveredOutcome::Done } else { RecoveredOutcome::Failed };
-        is_recorded &= self.record_recovered(&recovered).await;
+        is_recorded &= self.record_now(&Event::Recovered(Box::new(recovered.clone()))).await;
         self.deeds.touch_machines();
         let unknown = (!is_recorded)
             .then_some("; warning: no store has a record of it, so that `--resume` will not know of it");
@@ -89,212 +66,10 @@ impl World {
         })
     }
 
-    async fn work(&self, step: &Step, work: &Work, reader: Option<ArtifactId>) -> Result<Done, Failure> {
-        let said = |line: &str| self.listener.says(step, line);
-        match work {
-            Work::Remove { vm, remains } => {
-                let provisioner = self.provisioner(vm).await?;
-                if *remains == Remains::HalfMade
-                    && let Machine::Running(_) = provisioner.observe().await?
-                {
-                    return Err(stalled(format!(
-                        "failed to remove what is left of machine {vm}: it runs; where that is meant, `--replace {vm}`"
-                    )));
-                }
-                provisioner.down(&said).await?;
-                Ok(noted("nothing of it is left".to_owned()))
-            }
-            Work::Provision(vm) => {
-                let running = self.provisioner(vm).await?.up(&said).await?;
-                Ok(noted(reached(&running)))
-            }
-            Work::Configure(vm) => self.configure(vm, &said).await,
-            Work::Restore { restore, .. } => {
-                let reader = reader.ok_or_else(|| stalled("no name was given"))?;
-                self.restore(step, restore, reader).await
-            }
-            Work::Deploy(ansible) => Ok(noted(told(&self.play(ansible, &said).await?))),
-            Work::Run { command, on, within } => {
-                let remote = match on {
-                    Some(vm) => self.remote(vm).await?,
-                    None => self.drivers.here().map_err(stalled)?,
-                };
-                let printed = remote.run(command, *within).await?;
-                Ok(noted(last_line(&printed)))
-            }
-            Work::Wait { until, within } => self.wait_until(until, *within).await,
-        }
-    }
-
-    /// What to say where the data that is there stays, so that nothing is restored.
-    ///
-    /// # Errors
-    /// Where there is data, and the plan does not say what becomes of it: nothing was begun then.
-    async fn data_that_stays(&self, work: &Work) -> Result<Option<String>, Failure> {
-        let Work::Restore { restore, existing } = work else { return Ok(None) };
-        let Restore { backup, .. } = restore;
-        let declared = self.spec.backups.get(backup).ok_or_else(|| super::transfers::undeclared(backup))?;
-        if *existing == Existing::Replaced {
-            return Ok(None);
-        }
-        let source = self.drivers.source(&declared.source).await?;
-        match (source.holds().await?, existing) {
-            (Holds::Nothing, _) | (Holds::Untold, Existing::Refused | Existing::Replaced) => Ok(None),
-            (Holds::Data(what), Existing::Kept) => Ok(Some(format!("its data is there ({what}), and stays"))),
-            (Holds::Untold, Existing::Kept) => Ok(Some(format!(
-                "left as it is: no machine that it waits for was made anew, and nothing tells whether its data is there; \
-                 `--restore {backup}` restores it all the same"
-            ))),
-            (Holds::Data(what), Existing::Refused | Existing::Replaced) => Err(stalled(format!(
-                "failed to restore {backup}: there is data already ({what}), which would be lost; where that is meant, or an earlier \
-                 try of this recovery began to load it, `backstay rebuild … --resume --restore {backup}`"
-            ))),
-        }
-    }
-
-    async fn configure(&self, vm: &VmName, said: Said<'_>) -> Result<Done, Failure> {
-        let declared = self.vm(vm)?;
-        if declared.ssh.is_some() {
-            self.remote(vm).await?.wait(REACHED).await?;
-            said("programs can be run on it");
-        }
-        match &declared.ansible {
-            Some(ansible) => {
-                let results = self.play(ansible, said).await?;
-                // Hosts of an inventory of the infra repo may be called otherwise.
-                match ansible.inventory.is_some() || results.contains_key(vm.as_str()) {
-                    true => Ok(noted(told(&results))),
-                    false => Err(stalled(format!(
-                        "failed to configure machine {vm}: playbook {} did nothing on it; see its `hosts` and `limit`",
-                        ansible.playbook
-                    ))),
-                }
-            }
-            None => Ok(noted("it is reached".to_owned())),
-        }
-    }
-
-    /// Runs a playbook of the revision, for the machines that run.
-    async fn play(&self, ansible: &Ansible, said: Said<'_>) -> Result<BTreeMap<String, HostResult>, Failure> {
-        let machines = self.running_machines(said).await?;
-        let tree = self.tree().await?;
-        let play = Play {
-            tree: tree.path(),
-            playbook: &ansible.playbook,
-            limit: ansible.limit.as_deref(),
-            inventory: ansible.inventory.as_deref(),
-            machines: &machines,
-        };
-        Ok(self.drivers.configurer().map_err(stalled)?.run(&play, said).await?)
-    }
-
-    async fn wait_until(&self, until: &Ready, within: Duration) -> Result<Done, Failure> {
-        let began = Instant::now();
-        loop {
-            let look = tokio::time::timeout(LOOK, self.holds_now(until)).await;
-            let why = match look {
-                Ok(Ok(told)) => return Ok(noted(told)),
-                Ok(Err(why)) => why,
-                Err(_) => format!("no answer within {}s", LOOK.as_secs()),
-            };
-            if began.elapsed() + PAUSE >= within {
-                let within = within.as_secs();
-                return Err(stalled(format!("failed to wait until {until}: not within {within}s: {why}")));
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    /// One look at what is waited for; why it is not so yet.
-    async fn holds_now(&self, until: &Ready) -> Result<String, String> {
-        match until {
-            Ready::Tcp(place) => {
-                let taken = tokio::net::TcpStream::connect(place).await;
-                taken.map(|_| "it takes connections".to_owned()).map_err(|error| error.to_string())
-            }
-            Ready::Http(url) => {
-                let answer = reqwest::get(url).await.map_err(|error| error.without_url().to_string())?;
-                let status = answer.status();
-                match status.is_client_error() || status.is_server_error() {
-                    true => Err(format!("it answers {status}")),
-                    false => Ok(format!("it answers {status}")),
-                }
-            }
-            Ready::Source(backup) => {
-                let declared = self.spec.backups.get(backup).ok_or("it is not declared")?;
-                let source = self.drivers.source(&declared.source).await.map_err(|it| it.to_string())?;
-                Ok(source.probe().await.map_err(|error| error.to_string())?.version)
-            }
-        }
-    }
-
-    fn vm(&self, vm: &VmName) -> Result<&Vm, Failure> {
-        let why = || stalled(format!("failed to use machine {vm}: the revision does not declare it"));
-        self.spec.vms.get(vm).ok_or_else(why)
-    }
-
-    async fn provisioner(&self, vm: &VmName) -> Result<Box<dyn Provisioner>, Failure> {
-        let declared = self.vm(vm)?;
-        self.drivers
-            .provisioner(&self.spec.fleet.name, declared, &self.templates().await?)
-            .await
-            .map_err(stalled)
-    }
-
-    /// What runs programs on a machine that runs.
-    async fn remote(&self, vm: &VmName) -> Result<Box<dyn Remote>, Failure> {
-        let running = match self.provisioner(vm).await?.observe().await? {
-            Machine::Running(running) => running,
-            Machine::Gone => return Err(stalled(format!("failed to reach machine {vm}: it is gone"))),
-            Machine::Broken { why } => {
-                return Err(stalled(format!("failed to reach machine {vm}: it does not run: {why}")));
-            }
-        };
-        self.drivers.remote(self.vm(vm)?, &running).await.map_err(stalled)
-    }
-
-    /// The machines that run; those that do not are left out, and told.
-    ///
-    /// # Errors
-    /// One that can't be seen: a playbook must not pass it by.
-    async fn running_machines(&self, said: Said<'_>) -> Result<BTreeMap<VmName, (Vm, Running)>, Failure> {
-        let mut machines = BTreeMap::new();
-        for (name, vm) in &self.spec.vms {
-            match self.provisioner(name).await?.observe().await? {
-                Machine::Running(running) => drop(machines.insert(name.clone(), (vm.clone(), running))),
-                Machine::Gone => said(&format!("machine {name} is gone, and left out")),
-                Machine::Broken { why } => {
-                    said(&format!("machine {name} does not run, and is left out: {why}"))
-                }
-            }
-        }
-        Ok(machines)
-    }
-
-    async fn templates(&self) -> Result<Templates, Failure> {
-        let (repo, revision) = (self.mirror.path().to_owned(), self.revision.clone());
-        let read = tokio::task::spawn_blocking(move || revision::templates(&repo, &revision)).await;
-        read.map_err(stalled)?.map(Templates::of).map_err(stalled)
-    }
-
-    /// The files of the revision, in a folder that goes with the answer.
-    async fn tree(&self) -> Result<TempDir, Failure> {
-        let (repo, revision) = (self.mirror.path().to_owned(), self.revision.clone());
-        let written = tokio::task::spawn_blocking(move || -> Result<TempDir, String> {
-            let folder = tempfile::Builder::new().prefix("backstay-tree-").tempdir();
-            let folder = folder.map_err(|error| format!("failed to make a folder for the tree: {error}"))?;
-            let into: &Path = folder.path();
-            revision::write_tree(&repo, &revision, into).map_err(|error| error.to_string())?;
-            Ok(folder)
-        });
-        written.await.map_err(stalled)?.map_err(stalled)
-    }
-
-    /// Whether any store has it now.
-    async fn record_recovered(&self, recovered: &Recovered) -> bool {
+    /// Writes it into every store that can be reached now, and has it written later where it can't. Whether any store has it now.
+    pub(super) async fn record_now(&self, event: &Event) -> bool {
         let mut is_recorded = false;
         for store in self.stores_of_ours() {
-            let event = Event::Recovered(Box::new(recovered.clone()));
             let Ok(look) = self.look(store) else { continue };
             match look.records().append(&self.keys, self.clock.now(), vec![event.clone()]).await {
                 Ok(record) => {
@@ -303,28 +78,10 @@ impl World {
                 }
                 Err(error) => {
                     tracing::warn!(%store, %error, "what was done is recorded at the end of the pass");
-                    self.deeds.tell(store, event);
+                    self.deeds.tell(store, event.clone());
                 }
             }
         }
         is_recorded
     }
-}
-
-fn reached(running: &Running) -> String {
-    match &running.address {
-        Some(address) => format!("it runs at {}:{}", address.host, address.port),
-        None => "it runs".to_owned(),
-    }
-}
-
-fn last_line(printed: &str) -> String {
-    printed.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("done").to_owned()
-}
-
-/// `pavroto-2: 12 ok, 7 changed`
-fn told(results: &BTreeMap<String, HostResult>) -> String {
-    let of_host =
-        |(host, it): (&String, &HostResult)| format!("{host}: {} ok, {} changed", it.ok, it.changed);
-    results.iter().map(of_host).collect::<Vec<_>>().join("; ")
 }

@@ -29,7 +29,7 @@ use crate::{
         selection::{Selection, Selective},
     },
     spec::{
-        Part, Verify,
+        Part, Spec, Verify,
         names::{BackupName, FolderName, StoreName},
     },
 };
@@ -243,11 +243,22 @@ impl World {
         restore: &Restore,
         reader: ArtifactId,
     ) -> Result<Done, Failure> {
+        self.restore_in(step, restore, reader, &self.spec).await
+    }
+
+    /// The same, where `spec` declares what is restored to.
+    pub(super) async fn restore_in(
+        &self,
+        step: &Step,
+        restore: &Restore,
+        reader: ArtifactId,
+        spec: &Spec,
+    ) -> Result<Done, Failure> {
         let name = self.spec.moved.folder(&restore.backup);
         let (folder, clock) = (self.folder(&restore.store, &name)?, self.clock.as_ref());
         let read = restore.artifacts.iter().chain(&restore.logs).copied().collect();
         let reading = Reading::begin(&folder, reader, read, &self.keys, clock).await;
-        let restored = reading.during(clock, self.restore_from(&folder, step, restore)).await;
+        let restored = reading.during(clock, self.restore_from(&folder, step, restore, spec)).await;
         let unseen = reading.end().await.map(|why| {
             format!("; warning: nothing kept others from deleting what was read meanwhile: {why}")
         });
@@ -259,8 +270,9 @@ impl World {
         folder: &BackupFolder,
         step: &Step,
         restore: &Restore,
+        spec: &Spec,
     ) -> Result<Restored, Failure> {
-        if let Some(declared) = self.spec.backups.get(&restore.backup)
+        if let Some(declared) = spec.backups.get(&restore.backup)
             && !restore.paths.is_empty()
             && declared.source.has_databases()
         {
@@ -273,7 +285,7 @@ impl World {
             return Ok(restored);
         }
         let logs = self.manifests(folder, &restore.logs).await?;
-        let source = match self.spec.backups.get(&restore.backup) {
+        let source = match spec.backups.get(&restore.backup) {
             _ if restore.backup.is_infra() => self.drivers.infra(&self.mirror, None),
             Some(declared) => self.drivers.source(&declared.source).await?,
             None => {

@@ -21,7 +21,13 @@ impl Drivers {
         templates: &Templates,
     ) -> Result<Box<dyn Provisioner>, Refusal> {
         let body = stacks::stack(fleet, vm, stack, templates)?;
-        let wanted = Wanted::of(Declared { fleet, vm: &vm.name, stack, body: &body })?;
+        let wanted = Wanted::of(Declared {
+            fleet,
+            vm: &vm.name,
+            stands_for: vm.stands_for.as_ref(),
+            stack,
+            body: &body,
+        })?;
         let options = CloudformationOptions {
             region: stack.region.clone(),
             endpoint: stack.endpoint.clone(),

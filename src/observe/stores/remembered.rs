@@ -166,6 +166,7 @@ fn apply_event(
         | Event::RewriteApproved(_)
         | Event::Healed(_)
         | Event::Drilled(_)
+        | Event::Rehearsed(_)
         | Event::PlanApproved { .. }
         | Event::Adopted { .. } => {}
     }

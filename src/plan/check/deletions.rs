@@ -264,6 +264,10 @@ fn in_use(case: &Case<'_>) -> Option<String> {
             }
             _ => false,
         },
+        Action::Rehearse(rehearse) => rehearse.restores().any(|r| {
+            let mut read = r.artifacts.iter().chain(&r.logs);
+            r.backup == *case.backup && r.store == *case.store && read.any(|id| *id == a.id)
+        }),
         Action::Drill(d) => {
             let mut read = d.artifacts.iter().chain(&d.logs);
             d.backup == *case.backup && d.store == *case.store && read.any(|id| *id == a.id)

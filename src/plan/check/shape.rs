@@ -6,7 +6,7 @@ use crate::{
     inventory::{Inventory, Machine, Observed},
     plan::{
         Action, Plan, Step, StepId,
-        action::{Protect, Remains, Work},
+        action::{Protect, Remains, Restore, Work},
     },
     spec::{
         Spec,
@@ -36,6 +36,9 @@ pub enum Malformed {
         /// What it waits for.
         after: StepId,
     },
+    /// Parts of a drill wait for what does not stand before them.
+    #[error("failed to accept the plan: parts of step {} wait for each other; make a new plan", .0.0)]
+    PartsWait(StepId),
     /// A step names a backup that is neither declared nor found.
     #[error("failed to accept the plan: step {} names the unknown backup {backup}; make a new plan", step.0)]
     UnknownBackup {
@@ -184,12 +187,17 @@ fn names(step: &Step, spec: &Spec, inventory: &Inventory) -> Result<(), Malforme
             known.store(&drill.store)?;
             known.some(&drill.artifacts)
         }
-        Action::Recover(recover) => match &recover.work {
-            Work::Restore { restore, .. } => {
-                known.declared(&restore.backup)?;
-                known.store(&restore.store)?;
-                known.some(&restore.artifacts)
+        Action::Rehearse(rehearse) => {
+            let mut numbered = rehearse.parts.iter().enumerate();
+            if numbered.any(|(number, part)| part.after.iter().any(|before| *before >= number)) {
+                return Err(Malformed::PartsWait(step.id));
             }
+            rehearse.restores().try_for_each(|restore| known.restored(restore))?;
+            rehearse.machines().try_for_each(|vm| known.machine(vm))
+        }
+        Action::ClearAway { vms, .. } => vms.iter().try_for_each(|vm| known.machine(vm)),
+        Action::Recover(recover) => match &recover.work {
+            Work::Restore { restore, .. } => known.restored(restore),
             work => work.machine().map_or(Ok(()), |vm| known.machine(vm)),
         },
     }
@@ -202,6 +210,12 @@ struct Names<'a> {
 }
 
 impl Names<'_> {
+    fn restored(&self, restore: &Restore) -> Result<(), Malformed> {
+        self.declared(&restore.backup)?;
+        self.store(&restore.store)?;
+        self.some(&restore.artifacts)
+    }
+
     fn declared(&self, backup: &BackupName) -> Result<(), Malformed> {
         match self.stores(backup) {
             Some(_) => Ok(()),

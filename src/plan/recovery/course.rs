@@ -11,21 +11,21 @@ use crate::{
 };
 
 /// The steps of a recovery.
-pub(super) struct Course {
+pub(in crate::plan) struct Course {
     /// As they are declared.
-    pub(super) steps: Vec<CourseStep>,
+    pub(in crate::plan) steps: Vec<CourseStep>,
     /// Their numbers, each behind those that it waits for.
-    pub(super) order: Vec<usize>,
+    pub(in crate::plan) order: Vec<usize>,
 }
 
 /// A declared step.
-pub(super) struct CourseStep {
-    pub(super) action: RecoveryAction,
-    pub(super) stage: RecoveryStage,
+pub(in crate::plan) struct CourseStep {
+    pub(in crate::plan) action: RecoveryAction,
+    pub(in crate::plan) stage: RecoveryStage,
     /// By which it is known again.
-    pub(super) digest: String,
+    pub(in crate::plan) digest: String,
     /// The numbers of those that it waits for.
-    pub(super) waits: BTreeSet<usize>,
+    pub(in crate::plan) waits: BTreeSet<usize>,
 }
 
 impl CourseStep {
@@ -36,7 +36,7 @@ impl CourseStep {
 }
 
 impl Course {
-    pub(super) fn of(spec: &Spec, subject: &RecoverySubject) -> Result<Self, CannotRecover> {
+    pub(in crate::plan) fn of(spec: &Spec, subject: &RecoverySubject) -> Result<Self, CannotRecover> {
         let steps = match subject {
             RecoverySubject::Recovery(name) => {
                 let declared = spec.recoveries.get(name);
@@ -57,7 +57,7 @@ impl Course {
     }
 
     /// Every step that must be done before this one.
-    pub(super) fn awaited(&self, number: usize) -> BTreeSet<usize> {
+    pub(in crate::plan) fn awaited(&self, number: usize) -> BTreeSet<usize> {
         let mut all = BTreeSet::new();
         let mut open: Vec<usize> = self.steps[number].waits.iter().copied().collect();
         while let Some(next) = open.pop() {

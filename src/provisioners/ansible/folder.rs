@@ -11,14 +11,17 @@ use std::{
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::Logins;
-use crate::{process::Program, ssh};
+use super::{super::Play, Logins};
+use crate::{process::Program, spec::names::DrillName, ssh};
 
 /// How long a connection stays open that nothing uses, seconds.
 const IDLE: u32 = 30;
 
 /// How long ending one may take.
 const END: Duration = Duration::from_secs(10);
+
+/// The file of what a drill sets.
+const VARIABLES: &str = "variables.json";
 
 const CALLBACK: &str = include_str!("backstay.py");
 
@@ -36,12 +39,13 @@ const OTHERS: &str = "Host *
 pub(super) struct Folder {
     folder: TempDir,
     hosts: Vec<String>,
+    is_drill: bool,
     roles: PathBuf,
     collections: PathBuf,
 }
 
 impl Folder {
-    pub(super) fn make(logins: &Logins, tree: &Path) -> io::Result<Self> {
+    pub(super) fn make(logins: &Logins, play: &Play<'_>) -> io::Result<Self> {
         let private = Permissions::from_mode(0o700);
         let folder = tempfile::Builder::new().prefix("backstay-ansible-").permissions(private).tempdir()?;
         for inner in ["home", "plugins", "temporary"] {
@@ -69,8 +73,11 @@ impl Folder {
         write(folder.path(), "ssh_config", &connections)?;
         write(folder.path(), "plugins/backstay.py", CALLBACK)?;
         write(folder.path(), "ansible.cfg", &configuration(folder.path()))?;
-        let (roles, collections) = (tree.join("roles"), tree.join("collections"));
-        Ok(Self { folder, hosts: hosts_of_ssh, roles, collections })
+        if let Some(drill) = play.drill {
+            write(folder.path(), VARIABLES, &variables(drill, folder.path()))?;
+        }
+        let (roles, collections) = (play.tree.join("roles"), play.tree.join("collections"));
+        Ok(Self { folder, hosts: hosts_of_ssh, is_drill: play.drill.is_some(), roles, collections })
     }
 
     /// Ends the connections that are shared. Those of a run that was cut off end by themselves, [`IDLE`] later.
@@ -87,6 +94,11 @@ impl Folder {
 
     pub(super) fn inventory(&self) -> PathBuf {
         self.folder.path().join("inventory.json")
+    }
+
+    /// What goes before all other variables, where anything does.
+    pub(super) fn variables(&self) -> Option<PathBuf> {
+        self.is_drill.then(|| self.folder.path().join(VARIABLES))
     }
 
     pub(super) fn environment(&self) -> Vec<(&'static str, std::ffi::OsString)> {
@@ -107,6 +119,20 @@ impl Folder {
             ("LC_ALL", "C.UTF-8".into()),
         ]
     }
+}
+
+/// What a drill sets whatever a playbook says: every task goes by our own configuration of ssh, which leads to the machines of the drill
+/// and nowhere else.
+fn variables(drill: &DrillName, folder: &Path) -> String {
+    let variables = json!({
+        "backstay_drill": drill,
+        "ansible_connection": "ssh",
+        "ansible_ssh_executable": "ssh",
+        "ansible_ssh_args": format!("-F {}", folder.join("ssh_config").display()),
+        "ansible_ssh_common_args": "",
+        "ansible_ssh_extra_args": "",
+    });
+    variables.to_string()
 }
 
 fn configuration(folder: &Path) -> String {

@@ -20,6 +20,7 @@ const LONGEST_NAME: usize = 100;
 /// Tags that tell whose a stack is, and what it was made of.
 const FLEET: &str = "backstay:fleet";
 const VM: &str = "backstay:vm";
+const STANDS_FOR: &str = "backstay:stands-for";
 const DIGEST: &str = "backstay:digest";
 
 /// A declared stack, with its template rendered.
@@ -29,6 +30,8 @@ pub struct Declared<'a> {
     pub fleet: &'a FleetName,
     /// The machine.
     pub vm: &'a VmName,
+    /// The machine that it stands in for, where a drill makes it.
+    pub stands_for: Option<&'a VmName>,
     /// Its stack.
     pub stack: &'a Cloudformation,
     /// What the template renders to.
@@ -42,6 +45,7 @@ pub struct Wanted {
     region: String,
     fleet: FleetName,
     vm: VmName,
+    stands_for: Option<VmName>,
     body: String,
     parameters: BTreeMap<String, String>,
     capabilities: Vec<String>,
@@ -60,7 +64,7 @@ impl Wanted {
     /// # Errors
     /// A name that no stack can have, and a body that is empty or too large.
     pub fn of(declared: Declared<'_>) -> Result<Self, ProvisionError> {
-        let Declared { fleet, vm, stack, body } = declared;
+        let Declared { fleet, vm, stands_for, stack, body } = declared;
         let name = stack.stack.clone().unwrap_or_else(|| vm.as_str().to_owned());
         let refused =
             |why: String| ProvisionError::stalled(format!("failed to use the stack of vm.{vm}: {why}"));
@@ -87,6 +91,7 @@ impl Wanted {
             region: stack.region.clone(),
             fleet: fleet.clone(),
             vm: vm.clone(),
+            stands_for: stands_for.cloned(),
             body: body.to_owned(),
             parameters: stack.parameters.clone(),
             capabilities: stack.capabilities.clone(),
@@ -116,7 +121,11 @@ impl Wanted {
 
     pub(super) fn tags(&self) -> Vec<Tag> {
         let tags = [(FLEET, self.fleet.as_str()), (VM, self.vm.as_str()), (DIGEST, &self.digest)];
-        tags.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+        let stands_for = self.stands_for.iter().map(|vm| (STANDS_FOR, vm.as_str()));
+        tags.into_iter()
+            .chain(stands_for)
+            .map(|(key, value)| Tag::builder().key(key).value(value).build())
+            .collect()
     }
 
     /// Whether a stack is this machine's.
@@ -125,7 +134,14 @@ impl Wanted {
     /// Whose it is instead, for people.
     pub(super) fn owns(&self, stack: &Stack) -> Result<(), String> {
         match (tag(stack, FLEET), tag(stack, VM)) {
-            (Some(fleet), Some(vm)) if fleet == self.fleet.as_str() && vm == self.vm.as_str() => Ok(()),
+            // A stand-in is never taken for a machine of its name, nor the other way round.
+            (Some(fleet), Some(vm))
+                if fleet == self.fleet.as_str()
+                    && vm == self.vm.as_str()
+                    && tag(stack, STANDS_FOR) == self.stands_for.as_ref().map(VmName::as_str) =>
+            {
+                Ok(())
+            }
             (Some(fleet), Some(vm)) => Err(format!(
                 "there is a stack {} already, of vm.{} of the fleet {}; it is left alone: declare another name as `stack`",
                 self.name,
@@ -188,7 +204,7 @@ mod tests {
 
     fn wanted(fleet: &str, vm: &str, stack: &Cloudformation, body: &str) -> Result<Wanted, ProvisionError> {
         let (fleet, vm) = (fleet.parse().unwrap(), vm.parse().unwrap());
-        Wanted::of(Declared { fleet: &fleet, vm: &vm, stack, body })
+        Wanted::of(Declared { fleet: &fleet, vm: &vm, stands_for: None, stack, body })
     }
 
     fn stack_of(wanted: &Wanted) -> Stack {

@@ -1,6 +1,10 @@
 //! The definition of a domain, as a template rendered it: whether it is the one that it must be.
 
+use std::path::Path;
+
 use xmlparser::{ElementEnd, Token, Tokenizer};
+
+use super::made::unescaped;
 
 /// Checks that a definition names `name`, holds `metadata`, and no identity of its own, by which it could take another's place.
 ///
@@ -20,6 +24,48 @@ pub(super) fn check(xml: &str, name: &str, metadata: &str) -> Result<(), String>
         return Err(
             "it lacks {{ domain.metadata }} in <metadata>, by which Backstay knows its own".to_owned()
         );
+    }
+    Ok(())
+}
+
+/// Checks that a stand-in has nothing that another machine could have too: no disk but its own two, no folder, device, firmware's memory or
+/// hardware address that the template names, and no network but `network`.
+///
+/// # Errors
+/// What it has, and what to write instead.
+pub(super) fn stands_alone(xml: &str, own: &[&Path], network: &str) -> Result<(), String> {
+    let no_xml = |error: xmlparser::Error| format!("it is no XML: {error}");
+    let mut within = Vec::new();
+    for token in Tokenizer::from(xml) {
+        match token.map_err(no_xml)? {
+            Token::ElementStart { local, .. } => {
+                within.push(local.as_str());
+                if matches!(local.as_str(), "hostdev" | "filesystem" | "nvram" | "mac" | "shmem" | "lease") {
+                    return Err(format!("a stand-in may have no <{local}>: it could be the machine's own"));
+                }
+            }
+            Token::Attribute { local, value, .. } if within.last() == Some(&"source") => {
+                let of = within.iter().rev().nth(1).copied().unwrap_or_default();
+                let is_own = match of {
+                    "disk" => own.iter().any(|path| path.as_os_str() == unescaped(&value).as_str()),
+                    "interface" => local.as_str() == "network" && unescaped(&value) == network,
+                    _ => continue,
+                };
+                if !is_own {
+                    return Err(format!(
+                        "the <{of}> of a stand-in may only be its own: {} is not {}",
+                        value.escape_debug(),
+                        if of == "disk" {
+                            "{{ libvirt.disk }} or {{ libvirt.seed }}"
+                        } else {
+                            "{{ libvirt.network }}"
+                        }
+                    ));
+                }
+            }
+            Token::ElementEnd { end: ElementEnd::Close(..) | ElementEnd::Empty, .. } => drop(within.pop()),
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -57,6 +103,33 @@ mod tests {
 
     fn domain(inner: &str) -> String {
         format!("<?xml version='1.0'?>\n<!-- <name>x</name> -->\n<domain type='kvm'>{inner}</domain>")
+    }
+
+    #[test]
+    fn a_stand_in_has_nothing_that_could_be_the_machine_s() {
+        let own = [Path::new("/d/a&b.qcow2"), Path::new("/d/seed.iso")];
+        let check = |devices: &str| stands_alone(&domain(devices), &own, "drills");
+        let disk =
+            |file: &str| format!("<devices><disk type='file'><source file='{file}'/></disk></devices>");
+        assert_eq!(check(&disk("/d/a&amp;b.qcow2")), Ok(()));
+        assert_eq!(
+            check("<devices><interface type='network'><source network='drills'/></interface></devices>"),
+            Ok(())
+        );
+        assert_eq!(check("<devices><serial><source path='/x'/></serial></devices>"), Ok(()));
+        for bad in [
+            &disk("/d/web-data.qcow2"),
+            "<devices><disk type='block'><source dev='/dev/vg/web'/></disk></devices>",
+            "<devices><disk type='network'><source protocol='rbd' name='pool/web'/></disk></devices>",
+            "<devices><interface type='bridge'><source bridge='br0'/></interface></devices>",
+            "<devices><interface type='network'><source network='default'/></interface></devices>",
+            "<devices><interface type='network'><mac address='52:54:00:00:00:01'/></interface></devices>",
+            "<devices><filesystem type='mount'><source dir='/srv/web'/></filesystem></devices>",
+            "<os><nvram>/var/web.fd</nvram></os>",
+            "<devices><hostdev/></devices>",
+        ] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

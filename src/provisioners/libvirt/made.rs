@@ -26,6 +26,9 @@ pub(super) const NAMESPACE: &str = "urn:backstay:machine:1";
 pub(super) struct Made {
     pub(super) fleet: FleetName,
     pub(super) vm: VmName,
+    /// The machine that it stands in for, where a drill made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) stands_for: Option<VmName>,
     /// The public half of the key that the machine proves itself with.
     pub(super) host_key: String,
     pub(super) image: PathBuf,
@@ -96,7 +99,8 @@ pub(super) fn digest(
     Ok(hex::encode(digest.finalize()))
 }
 
-fn unescaped(text: &str) -> String {
+/// The text that stands in XML.
+pub(super) fn unescaped(text: &str) -> String {
     let plain = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'");
     plain.replace("&amp;", "&")
 }
@@ -109,6 +113,7 @@ mod tests {
         Made {
             fleet: "pavroto".parse().unwrap(),
             vm: "web".parse().unwrap(),
+            stands_for: None,
             host_key: "ssh-ed25519 AAAA".into(),
             image: "/srv/<a> & 'b' &lt;.qcow2".into(),
             disk: None,

@@ -53,6 +53,28 @@ pub(super) async fn databases(access: &Access) -> Result<Vec<(String, Vec<Listed
     Ok(databases)
 }
 
+/// The first collection that holds documents, of the databases that are captured: those that are missing hold none.
+pub(super) async fn first_documents(access: &Access) -> Result<Option<String>, Failure> {
+    let names = match access.databases.as_slice() {
+        [] => names(access).await?,
+        declared => declared.to_vec(),
+    };
+    for name in names {
+        let database = access.database(&name);
+        for found in cursor(&database, doc! { "listCollections": 1 }).await? {
+            let Ok(collection) = found.get_str("name") else { continue };
+            if found.get_str("type").is_ok_and(|shape| shape == "view") || collection.starts_with("system.") {
+                continue;
+            }
+            let collected = database.collection::<bson::RawDocumentBuf>(collection);
+            if answer(ANSWER, collected.find_one(doc! {})).await?.is_some() {
+                return Ok(Some(format!("{name}.{collection}")));
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// Whether a database of this name is there.
 pub(super) async fn exists(database: &Database) -> Result<bool, Failure> {
     Ok(!cursor(database, doc! { "listCollections": 1, "nameOnly": true }).await?.is_empty())

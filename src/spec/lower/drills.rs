@@ -13,12 +13,16 @@ use crate::spec::{
 impl Lower<'_> {
     pub(super) fn drill(&mut self, name: &DrillName, drill: schema::Drill) -> Option<Drill> {
         let at = path(["drill", name.as_str()]);
+        let mut checks = Vec::new();
         let subject = match (drill.backup, drill.recovery) {
             (Some(Text(Name(name))), _) => {
+                self.has_no_stand_ins(&at, &drill.stand_in);
+                checks = self.checks(&at, drill.check);
                 self.reference("backup", &below(&at, ["backup"]), &name).map(DrillSubject::Backup)
             }
             (None, Some(Text(Name(name)))) => {
-                self.reference("recovery", &below(&at, ["recovery"]), &name).map(DrillSubject::Recovery)
+                let rehearsal = self.rehearsal(&at, &name, drill.stand_in, drill.check);
+                rehearsal.map(DrillSubject::Recovery)
             }
             (None, None) => None,
         };
@@ -33,15 +37,24 @@ impl Lower<'_> {
                 schema::DrillPoint::Latest => DrillPoint::Latest,
                 schema::DrillPoint::Random => DrillPoint::Random,
             },
-            checks: {
-                let at = below(&at, ["check"]);
-                let checks = drill.check.into_iter().enumerate();
-                checks.filter_map(|(n, check)| self.check(&below(&at, [&n.to_string()]), check)).collect()
-            },
+            checks,
         })
     }
 
-    fn check(&mut self, at: &Path, check: schema::DrillCheck) -> Option<DrillCheck> {
+    fn checks(&mut self, at: &Path, checks: Vec<schema::DrillCheck>) -> Vec<DrillCheck> {
+        let numbered = checks.into_iter().enumerate();
+        let lowered = numbered.filter_map(|(n, check)| {
+            let at = below(at, ["check", &n.to_string()]);
+            if check.backup.is_some() {
+                let hint = "leave `backup` out: the drill tries one backup";
+                return self.bad_check(&at, "names a backup, which only the drill of a recovery can", hint);
+            }
+            self.check(&at, check)
+        });
+        lowered.collect()
+    }
+
+    pub(super) fn check(&mut self, at: &Path, check: schema::DrillCheck) -> Option<DrillCheck> {
         let bounds = [
             ("min", check.min.is_some()),
             ("max", check.max.is_some()),
@@ -99,7 +112,7 @@ impl Lower<'_> {
         }
     }
 
-    fn bad_check(&mut self, at: &Path, why: &str, hint: &str) -> Option<DrillCheck> {
+    pub(super) fn bad_check(&mut self, at: &Path, why: &str, hint: &str) -> Option<DrillCheck> {
         self.error("drill-check", at, format!("`{}` {why}", show(at)), hint);
         None
     }

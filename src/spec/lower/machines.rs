@@ -29,6 +29,7 @@ impl Lower<'_> {
         };
         Some(Vm {
             name: name.clone(),
+            stands_for: None,
             template: vm.template?.0.0,
             vars: vm.vars.into_iter().collect(),
             provision,

@@ -1,5 +1,7 @@
 //! Recoveries and drills.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -103,6 +105,44 @@ pub struct Drill {
     /// What must hold afterwards.
     #[serde(default)]
     pub check: Vec<DrillCheck>,
+    /// Of a recovery: what differs in the machine that is made in the place of the one of this name, to be thrown away.
+    #[serde(default)]
+    pub stand_in: BTreeMap<String, StandIn>,
+}
+
+/// What differs in a machine that a drill makes in the place of a declared one.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StandIn {
+    /// Variables of the template that take the place of the declared ones.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub vars: toml::Table,
+    /// The network that a domain of libvirt is in: one without a way to the machines that people work with.
+    pub network: Option<Text<Word>>,
+    /// Parameters of a stack of CloudFormation that take the place of the declared ones.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, String>,
+    /// Where programs are run on it. Default: what the machine's maker tells.
+    pub ssh: Option<StandInSsh>,
+    /// Further hosts that are the machine, beside its name and its `ssh.host`: `db.example.org`.
+    #[serde(default)]
+    pub names: Vec<Text<Word>>,
+    /// Where what listens at the machine's `HOST:PORT` listens at the stand-in's. Default: the same port of the address that its
+    /// maker tells.
+    #[serde(default)]
+    pub reach: BTreeMap<String, Text<Word>>,
+}
+
+/// Where programs are run on a stand-in.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StandInSsh {
+    /// Name or address.
+    pub host: Option<Text<Word>>,
+    /// Default: the declared machine's.
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
 }
 
 /// Something that must hold of restored data: exactly one of `counts`, `sql` and `file`.
@@ -114,6 +154,8 @@ pub struct DrillCheck {
     pub counts: Option<DrillCounts>,
     /// One statement that gives one value, which `min`, `max` or `equals` must allow.
     pub sql: Option<String>,
+    /// In the drill of a recovery: the backup whose data is asked. Default: the only one that it restores and that can be asked.
+    pub backup: Option<Text<Name>>,
     /// The database that `sql` is asked in. Default: the only one that is declared.
     pub database: Option<Text<Word>>,
     /// The least that `sql` may give.

@@ -154,6 +154,12 @@ impl Fleet {
         self.write_config();
     }
 
+    /// Lets machines be made by a hypervisor or in a region.
+    pub fn allow_machines(&mut self, place: &str) {
+        self.config = self.config.replace("write = [", &format!("machines = [\"{place}\"]\nwrite = ["));
+        self.write_config();
+    }
+
     /// Commits what a backup is; its policy and stores are those that `init` makes unless `backup` says otherwise.
     pub fn declare(&self, name: &str, backup: &str) {
         let nightly = "policy = \"nightly\"\n";
