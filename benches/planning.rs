@@ -106,6 +106,7 @@ fn stored(world: &mut World) -> Inventory {
         provided: Default::default(),
         readers: Default::default(),
         machines: Default::default(),
+        stand_ins: Default::default(),
     }
 }
 

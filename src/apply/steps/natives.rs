@@ -42,8 +42,10 @@ impl World {
             );
             return Err(Failure { class: Class::Wait(std::time::Duration::from_secs(60)), message });
         }
+        let set = provider.protect(to).await;
+        // A failure may come after the change; and what was looked at before it is what is no more.
         self.deeds.touch_providers();
-        provider.protect(to).await?;
+        set?;
         let after = provider.settings().await?;
         match (after.lacks(to), after.changing) {
             (None, _) => Ok(noted(format!("it was {before}"))),
