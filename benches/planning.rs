@@ -103,6 +103,7 @@ fn stored(world: &mut World) -> Inventory {
         interrupted: Vec::new(),
         made: Default::default(),
         kept_logs: Default::default(),
+        provided: Default::default(),
         readers: Default::default(),
         machines: Default::default(),
         stand_ins: Default::default(),

@@ -95,6 +95,8 @@ impl Effects for World {
             }
             Action::Settle { backup, store, artifact } => self.settle(&of(backup), store, *artifact).await,
             Action::Push { mirror } => self.push(mirror).await,
+            Action::Protect(protect) => self.protect(protect).await,
+            Action::Rewind { backup, at, to } => self.rewind(backup, *at, to).await,
             Action::Restore(restore) => self.restore(step, restore, name()?).await,
             Action::Drill(drill) => self.drill(step, drill, name()?).await,
             Action::Rehearse(rehearse) => self.rehearse(step, rehearse).await,

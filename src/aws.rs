@@ -12,8 +12,8 @@ use std::{fmt, time::Duration};
 use zeroize::Zeroizing;
 
 pub(crate) use self::{
-    answer::{size_of, timestamp},
-    client::{cloudformation, dynamodb, s3},
+    answer::{date_time, size_of, timestamp},
+    client::{cloudformation, dynamodb, rds, s3},
     fault::Fault,
     upload::{Request as UploadRequest, Upload, confirmed, digest},
 };
@@ -43,6 +43,21 @@ pub struct S3Options {
 pub struct DynamodbOptions {
     /// The table's name.
     pub table: String,
+    /// Its region.
+    pub region: String,
+    /// URL, where it isn't AWS.
+    pub endpoint: Option<String>,
+    /// With which access key.
+    pub credentials: AwsCredentials,
+    /// Silence of the server that ends a call.
+    pub silence: Duration,
+}
+
+/// How an instance of RDS is reached.
+#[derive(Clone, Debug)]
+pub struct RdsOptions {
+    /// The instance's identifier.
+    pub instance: String,
     /// Its region.
     pub region: String,
     /// URL, where it isn't AWS.

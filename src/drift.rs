@@ -74,6 +74,8 @@ pub enum Kind {
     ScheduleStranger,
     /// A mirror of the infra repo stands elsewhere than where it was pushed to.
     MirrorMoved,
+    /// What a provider keeps by itself was set otherwise.
+    ProviderChanged,
 }
 
 impl Kind {
@@ -90,6 +92,7 @@ impl Kind {
             Kind::ScheduleGone => "schedule-gone",
             Kind::ScheduleStranger => "schedule-stranger",
             Kind::MirrorMoved => "mirror-moved",
+            Kind::ProviderChanged => "provider-changed",
         }
     }
 
@@ -109,6 +112,7 @@ impl Kind {
             }
             Kind::ScheduleStranger => "remove it, or rename it",
             Kind::MirrorMoved => "see why it is not pushed to: `backstay plan`",
+            Kind::ProviderChanged => "see why it is not set: `backstay plan`",
         }
     }
 }
@@ -131,6 +135,8 @@ pub enum Thing {
     Place(String),
     /// A mirror, by its URL.
     Mirror(String),
+    /// What the provider of a backup's source keeps by itself.
+    Provider(BackupName),
     /// A store as a whole.
     Store(StoreName),
     /// A rule of a store.
@@ -168,6 +174,15 @@ pub fn drift(spec: &Spec, inventory: &Inventory) -> Found {
     match &inventory.armed {
         Observed::Known(armed) => seen::schedules(spec, inventory, armed, &mut found.drifts),
         Observed::Unknown(why) => found.miss(Healable::Schedules, why),
+    }
+    for (name, backup) in spec.backups.iter().filter(|(_, backup)| backup.source.has_provider()) {
+        match inventory.provided(name) {
+            Observed::Known(provided) => {
+                let declared = backup.source.protection();
+                found.drifts.extend(declared.and_then(|it| seen::provider(name, it, inventory, provided)));
+            }
+            Observed::Unknown(why) => found.miss(format_args!("provider of backup.{name}"), &why),
+        }
     }
     if let (Some(declared), Some(infra)) = (&spec.infra, &inventory.infra) {
         seen::mirrors(declared, inventory, infra, &mut found.drifts);

@@ -16,7 +16,7 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    aws::{self, AwsCredentials, DynamodbOptions, S3Options},
+    aws::{self, AwsCredentials, DynamodbOptions, RdsOptions, S3Options},
     config::{Allow, Config, Host, Schedules, allow},
     git::{Mirror, Tips},
     inventory::Running,
@@ -33,7 +33,7 @@ use crate::{
     sources::{
         Source, SourceError, dynamodb::DynamodbSource, etcd::EtcdSource, files::FilesSource, git::GitSource,
         influxdb::InfluxdbSource, influxdb2::Influxdb2Source, mongodb::MongodbSource, mysql::MysqlSource,
-        postgres::PostgresSource, redis::RedisSource, s3::S3Source, sqlite::SqliteSource,
+        postgres::PostgresSource, rds::RdsSource, redis::RedisSource, s3::S3Source, sqlite::SqliteSource,
     },
     spec::{
         self, SecretRef, Spec, StorePlace, Traffic,
@@ -52,7 +52,7 @@ use crate::{
     templates::Templates,
     traffic::{Switch, dns::DnsSwitch},
 };
-use permits::{dynamodb_host, host_of, host_of_url, s3_host};
+use permits::{dynamodb_host, host_of, host_of_url, rds_host, s3_host};
 
 /// Calls to one store at once.
 const CALLS: NonZeroUsize = NonZeroUsize::new(16).expect("sixteen is not zero");
@@ -263,6 +263,18 @@ impl Drivers {
         })
     }
 
+    /// How a declared instance is reached.
+    async fn instance(&self, declared: &spec::Rds) -> Result<RdsOptions, Refusal> {
+        let credentials = self.access_key(declared.credentials.as_ref(), &rds_host(declared)).await?;
+        Ok(RdsOptions {
+            instance: declared.instance.clone(),
+            region: declared.region.clone(),
+            endpoint: declared.endpoint.clone(),
+            credentials,
+            silence: aws::DEFAULT_SILENCE,
+        })
+    }
+
     async fn access_key(
         &self,
         declared: Option<&spec::AwsCredentials>,
@@ -416,7 +428,9 @@ impl Registry for Drivers {
                 let token = self.resolver.resolve(&influxdb2.token, &host).await?;
                 Box::new(Influxdb2Source::new(influxdb2.clone(), token, self.scratch.clone())?)
             }
-            spec::Source::Dynamodb(it) => Box::new(DynamodbSource::new(self.table(it).await?)?),
+            spec::Source::Dynamodb(it) => {
+                Box::new(DynamodbSource::new(self.table(it).await?)?.captured_by(it.method))
+            }
             spec::Source::S3(s3) => Box::new(S3Source::new(self.bucket(s3).await?)?),
             spec::Source::Redis(redis) => {
                 let password = match &redis.password {
@@ -429,7 +443,7 @@ impl Registry for Drivers {
             spec::Source::Mongodb(mongodb) => {
                 Box::new(MongodbSource::new(mongodb.clone(), self.password(&mongodb.server).await?))
             }
-            spec::Source::Rds { .. } => return Err(Refusal::NotBuilt("sources of kind `rds`".to_owned())),
+            spec::Source::Rds(it) => Box::new(RdsSource::new(self.instance(it).await?)?),
         })
     }
 

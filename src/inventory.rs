@@ -7,6 +7,7 @@ mod lineage;
 mod log_reader;
 mod machines;
 mod made;
+mod provided;
 mod recoveries;
 mod rehearsals;
 mod rules;
@@ -38,6 +39,9 @@ pub use lineage::lineage;
 pub use log_reader::{LogReader, ReaderState};
 pub use machines::{Machine, MachineAddress, Running};
 pub use made::{Made, MirrorMade, StoreMade};
+pub use provided::{
+    Native, NativeName, NativePrefix, NativeReference, NativeState, Provided, ProvidedSeen, ProviderSettings,
+};
 pub use recoveries::{RecoveryHistory, RecoveryRun};
 pub use rehearsals::RehearsalHistory;
 pub use rules::{DefaultLock, LockMode, StoreRules, Versioning};
@@ -103,6 +107,8 @@ pub struct Inventory {
     pub kept_logs: BTreeMap<BackupName, LogSeen>,
     /// How the readers of logs are that run on this host, or did, by the folders of their backups.
     pub readers: BTreeMap<FolderName, LogReader>,
+    /// What providers keep by themselves of the data that they host.
+    pub provided: BTreeMap<BackupName, ProvidedSeen>,
     /// Every declared machine.
     pub machines: BTreeMap<VmName, Observed<Machine>>,
     /// The machines that the drills of recoveries make, by the names of the declared ones: there is none unless one is under way.
@@ -242,6 +248,8 @@ pub struct StoredArtifact {
     pub bytes: u64,
     /// How long its stream is, bytes; 0 for a provider's own snapshot.
     pub length: u64,
+    /// A provider's own name of it, where it is a backup that the provider keeps.
+    pub native: Option<Box<NativeReference>>,
     /// What the last look or check found.
     pub condition: Condition,
     /// When it was last found good, by depth.
@@ -273,6 +281,16 @@ impl StoredArtifact {
     /// Whether nothing is known to be wrong with it.
     pub fn is_good(&self) -> bool {
         self.condition == Condition::Good
+    }
+
+    /// A provider's own name of it, where it is a backup that the provider keeps.
+    pub fn reference(&self) -> Option<&str> {
+        self.native.as_ref().map(|native| native.0.as_str())
+    }
+
+    /// Whether its provider, and nothing else, was found to be unable to restore it.
+    fn is_judged_by_provider(&self) -> bool {
+        matches!(&self.condition, Condition::Damaged(why) if why.starts_with(provided::BY_PROVIDER))
     }
 
     /// Whether it claims to be made, or its data to be of, a time that has not come.

@@ -5,6 +5,7 @@ pub mod listing;
 pub mod logs;
 pub mod machines;
 pub mod outline;
+pub mod provided;
 pub mod seen;
 pub mod stores;
 

@@ -22,6 +22,7 @@ mod machines;
 pub mod manual;
 mod orphans;
 pub mod part;
+mod provided;
 pub mod readers;
 pub mod recovery;
 pub mod restore;
@@ -64,6 +65,7 @@ pub fn plan(spec: &Spec, inventory: &Inventory, limits: &Limits, now: Timestamp)
     infra::plan(&facts, &mut draft);
     interrupted::plan(&facts, &mut draft);
     schedules::plan(&facts, &mut draft);
+    provided::plan(&facts, &mut draft);
     backups::plan(&facts, &mut draft);
     logs::plan(&facts, &mut draft);
     let expired = retention::expired(&facts);

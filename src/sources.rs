@@ -15,6 +15,8 @@ pub mod mongodb;
 pub mod mysql;
 mod pax;
 pub mod postgres;
+mod provider;
+pub mod rds;
 pub mod redis;
 pub mod s3;
 pub mod selection;
@@ -47,6 +49,7 @@ use crate::{
     stores::Class,
 };
 pub use entries::log_file;
+pub use provider::{MadeNative, Provider};
 use selection::Selection;
 pub use spool::{ARCHIVE, Progress, Read, Reading, Witness, close_archive, open_archive};
 
@@ -68,6 +71,11 @@ pub trait Source: Send + Sync {
     /// with what gives exactly that. Changes nothing.
     async fn lacks(&self, _kinds: &BTreeSet<Kind>) -> Result<Vec<Lack>, SourceError> {
         Ok(Vec::new())
+    }
+
+    /// What hosts the source and keeps it by itself, where the driver knows how to ask that.
+    fn provider(&self) -> Option<&dyn Provider> {
+        None
     }
 
     /// Name of the stream when it is restored as a file, such as `agama.sql`.

@@ -10,6 +10,7 @@ mod drill;
 pub mod estimate;
 pub mod explain;
 pub mod measured;
+mod provider;
 mod recovery;
 mod store;
 pub mod words;
@@ -24,6 +25,7 @@ pub use conditions::{Concern, Condition};
 pub use contact::{Contact, Silence};
 use drifted::Report;
 pub use drill::{DrillStatus, LastDrill, Tried};
+pub use provider::ProviderStatus;
 pub use recovery::{MachineStatus, RecoveryStatus, RunStatus};
 pub use store::{Cost, StoreState, StoreStatus};
 

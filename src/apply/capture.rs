@@ -13,6 +13,7 @@ mod base;
 mod commit;
 mod cut;
 mod error;
+mod native;
 mod pack;
 mod pipeline;
 mod sink;
@@ -87,10 +88,29 @@ pub struct Means<'a> {
     pub progress: &'a dyn Progress,
 }
 
+/// By whom a capture is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// By its source's driver, as a stream into the store.
+    Stream,
+    /// By the provider that hosts the source, which keeps it.
+    Provider,
+}
+
 /// Captures. `Ok` means that the artifact is durable and the store has confirmed it.
 pub async fn capture(order: &CaptureOrder, means: &Means<'_>) -> Result<Manifest, CaptureError> {
+    made(order, means, By::Stream).await
+}
+
+/// Has the provider of the source make a backup that it keeps. `Ok` means that the provider has it and the manifest is durable.
+/// What the provider made for a capture that failed is there still.
+pub async fn provide(order: &CaptureOrder, means: &Means<'_>) -> Result<Manifest, CaptureError> {
+    made(order, means, By::Provider).await
+}
+
+async fn made(order: &CaptureOrder, means: &Means<'_>, by: By) -> Result<Manifest, CaptureError> {
     let mut trail = Trail::default();
-    match attempt(order, means, &mut trail).await {
+    match attempt(order, means, by, &mut trail).await {
         Ok(manifest) => Ok(manifest),
         Err(Failed { stage, fault }) => {
             let left = trail.remove(means.folder, order.artifact).await;
@@ -115,10 +135,18 @@ impl<T, E: Into<Fault>> At<T> for Result<T, E> {
     }
 }
 
-async fn attempt(order: &CaptureOrder, means: &Means<'_>, trail: &mut Trail) -> Result<Manifest, Failed> {
+async fn attempt(
+    order: &CaptureOrder,
+    means: &Means<'_>,
+    by: By,
+    trail: &mut Trail,
+) -> Result<Manifest, Failed> {
     let base = Base::load(order, means).await.at(Stage::ReadingTheBase)?.map(Arc::new);
     let lease = take_lease(order, means, base.as_deref(), trail).await.at(Stage::Leasing)?;
-    let manifest = under_lease(order, means, &lease, base, trail).await;
+    let manifest = match by {
+        By::Stream => under_lease(order, means, &lease, base, trail).await,
+        By::Provider => native::under_lease(order, means, &lease, trail).await,
+    };
     trail.lease = lease.objects();
     let manifest = manifest?;
     lease.release().await;

@@ -76,6 +76,7 @@ pub struct Deeds {
     rearmed: AtomicBool,
     records: Mutex<Vec<(StoreName, Record)>>,
     machines: AtomicBool,
+    providers: AtomicBool,
 }
 
 impl Deeds {
@@ -114,6 +115,16 @@ impl Deeds {
     /// What machines there are may be another from now on.
     pub(super) fn touch_machines(&self) {
         self.machines.store(true, Ordering::Relaxed);
+    }
+
+    /// How providers are set may be another from now on.
+    pub(super) fn touch_providers(&self) {
+        self.providers.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether how providers are set may be another than when this was last asked.
+    pub fn has_touched_providers(&self) -> bool {
+        self.providers.swap(false, Ordering::Relaxed)
     }
 
     /// Whether what machines there are may be another than when this was last asked.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 use aws_sdk_cloudformation::config::Config as CloudformationConfig;
 use aws_sdk_dynamodb::config::Config as DynamodbConfig;
+use aws_sdk_rds::config::Config as RdsConfig;
 use aws_sdk_s3::config::{
     BehaviorVersion, Config as S3Config, Region, RequestChecksumCalculation, ResponseChecksumValidation,
     SharedHttpClient, StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig,
@@ -16,7 +17,7 @@ use aws_smithy_http_client::{
 };
 use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
 
-use super::{AwsCredentials, CloudformationOptions, DynamodbOptions, Fault, S3Options};
+use super::{AwsCredentials, CloudformationOptions, DynamodbOptions, Fault, RdsOptions, S3Options};
 use crate::spec::Addressing;
 
 /// How long a connection may take.
@@ -30,7 +31,7 @@ const SLOWNESS: u32 = 5;
 /// little capacity holds readers back for seconds at a time.
 const ATTEMPTS: (u32, Duration, Duration) = (8, Duration::from_millis(250), Duration::from_secs(20));
 
-/// The same of a call to CloudFormation, which throttles whoever asks often.
+/// The same of a call to CloudFormation or RDS, which throttle whoever asks often.
 const STACK_ATTEMPTS: (u32, Duration, Duration) = (5, Duration::from_millis(250), Duration::from_secs(10));
 
 /// A client for the bucket of `options`. Makes each call once.
@@ -86,6 +87,21 @@ pub(crate) fn cloudformation(
         config = config.endpoint_url(endpoint);
     }
     Ok(aws_sdk_cloudformation::Client::from_conf(config.build()))
+}
+
+/// A client for the instance of `options`. Makes calls again that were throttled or whose failure may pass.
+pub(crate) fn rds(options: &RdsOptions) -> Result<aws_sdk_rds::Client, Fault> {
+    let mut config = RdsConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new(options.region.clone()))
+        .credentials_provider(credentials(&options.credentials)?)
+        .http_client(http_client(options.endpoint.as_deref(), options.silence)?)
+        .retry_config(retries(STACK_ATTEMPTS))
+        .timeout_config(timeouts(options.silence));
+    if let Some(endpoint) = &options.endpoint {
+        config = config.endpoint_url(endpoint);
+    }
+    Ok(aws_sdk_rds::Client::from_conf(config.build()))
 }
 
 fn retries((attempts, first, longest): (u32, Duration, Duration)) -> RetryConfig {

@@ -55,7 +55,7 @@ fn service(status: u16, code: &str, message: &str) -> Fault {
     match code {
         "NoSuchBucket" => Fault::NoBucket,
         "NoSuchKey" => Fault::NoObject,
-        "ResourceNotFoundException" => Fault::NoTable,
+        "ResourceNotFoundException" | "TableNotFoundException" => Fault::NoTable,
         _ => Fault::Service {
             status,
             code: code.escape_debug().to_string(),
@@ -181,14 +181,21 @@ const DENIALS: [&str; 7] = [
     "InvalidClientTokenId",
 ];
 
-/// Codes with which DynamoDB and CloudFormation ask to come back later, with 400 as well.
-const LATER: [&str; 6] = [
+/// Codes with which DynamoDB, CloudFormation and RDS ask to come back later, with 400 as well.
+const LATER: [&str; 13] = [
     "Throttling",
     "ProvisionedThroughputExceededException",
     "RequestLimitExceeded",
     "ThrottlingException",
     "LimitExceededException",
     "ResourceInUseException",
+    "BackupInUseException",
+    "TableInUseException",
+    "ContinuousBackupsUnavailableException",
+    "InvalidDBInstanceState",
+    "InvalidDBInstanceStateFault",
+    "InvalidDBSnapshotState",
+    "InvalidDBSnapshotStateFault",
 ];
 
 /// Codes of AWS ("Error responses" of the API references) and of MinIO.
@@ -230,6 +237,7 @@ mod tests {
             (400, "UnrecognizedClientException", ErrorKind::Denied),
             (400, "ProvisionedThroughputExceededException", ErrorKind::Transient),
             (400, "Throttling", ErrorKind::Transient),
+            (400, "InvalidDBInstanceState", ErrorKind::Transient),
             (400, "ValidationException", ErrorKind::Protocol),
         ];
         for (status, code, kind) in cases {

@@ -6,11 +6,11 @@ use super::{Drift, Kind, Thing};
 use crate::{
     artifact::ArtifactId,
     inventory::{
-        Armed, ArmedSchedule, Condition, InfraInventory, Inventory, Observed, Standing, StoreInventory,
-        StoredBackup,
+        Armed, ArmedSchedule, Condition, InfraInventory, Inventory, Observed, Provided, Standing,
+        StoreInventory, StoredBackup,
     },
     spec::{
-        Healable, Infra, Spec,
+        Healable, Infra, Protection, Spec,
         names::{BackupName, StoreName},
     },
 };
@@ -209,4 +209,24 @@ pub(super) fn mirrors(
             thing: Thing::Mirror(url.clone()),
         });
     }
+}
+
+/// What somebody changed of what a provider keeps by itself.
+pub(super) fn provider(
+    backup: &BackupName,
+    declared: &Protection,
+    inventory: &Inventory,
+    provided: &Provided,
+) -> Option<Drift> {
+    let held = inventory.made.providers.get(backup).filter(|held| *held == declared)?;
+    provided.settings.lacks(held)?;
+    Some(Drift {
+        kind: Kind::ProviderChanged,
+        subject: format!("provider of {backup}"),
+        resources: vec![Healable::Backup(backup.clone())],
+        expected: held.to_string(),
+        found: provided.settings.to_string(),
+        evidence: "this host found it so before".to_owned(),
+        thing: Thing::Provider(backup.clone()),
+    })
 }

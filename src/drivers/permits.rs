@@ -48,7 +48,7 @@ impl Drivers {
                 etcd_secrets(etcd).try_for_each(|secret| Ok(self.resolver.permit(secret, &host)?))
             }),
             spec::Source::Mongodb(mongodb) => self.permit_password(&mongodb.server),
-            spec::Source::Rds { .. } => Ok(()),
+            spec::Source::Rds(it) => self.permit_key(it.credentials.as_ref(), &rds_host(it)),
         }
     }
 
@@ -93,6 +93,14 @@ pub(super) fn s3_host(declared: &spec::S3) -> String {
 pub(super) fn dynamodb_host(declared: &spec::Dynamodb) -> String {
     match &declared.endpoint {
         None => format!("dynamodb.{}.amazonaws.com", declared.region),
+        Some(endpoint) => host_of_url(endpoint),
+    }
+}
+
+/// Where the access key of an instance is sent: the endpoint's host, or AWS.
+pub(super) fn rds_host(declared: &spec::Rds) -> String {
+    match &declared.endpoint {
+        None => format!("rds.{}.amazonaws.com", declared.region),
         Some(endpoint) => host_of_url(endpoint),
     }
 }

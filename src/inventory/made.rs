@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::{ArmedSchedule, Inventory, Observed, Standing, StoreInventory, StoreRules};
 use crate::{
     artifact::record::Mark,
-    spec::{Healable, SelfHeal, Spec, names::StoreName},
+    spec::{
+        Healable, Protection, SelfHeal, Spec,
+        names::{BackupName, StoreName},
+    },
 };
 
 /// What Backstay left behind when it last changed something.
@@ -25,6 +28,8 @@ pub struct Made {
     pub mirrors: BTreeMap<String, MirrorMade>,
     /// The stores.
     pub stores: BTreeMap<StoreName, StoreMade>,
+    /// How providers were set when they last were as it is declared.
+    pub providers: BTreeMap<BackupName, Protection>,
 }
 
 /// A mirror as it was left.
@@ -81,7 +86,22 @@ impl Made {
             armed,
             mirrors: self.mirrors_after(spec, inventory, now),
             stores: self.stores_after(spec, inventory, asked),
+            providers: self.providers_after(spec, inventory),
         }
+    }
+
+    /// What holds is remembered, and what held until somebody changed it. What is declared otherwise now was changed by nobody.
+    fn providers_after(&self, spec: &Spec, inventory: &Inventory) -> BTreeMap<BackupName, Protection> {
+        let left = |name: &BackupName, declared: &Protection| {
+            let held = self.providers.get(name) == Some(declared);
+            let holds =
+                inventory.provided(name).known().is_some_and(|it| it.settings.lacks(declared).is_none());
+            (held || holds).then(|| declared.clone())
+        };
+        let declared =
+            spec.backups.iter().filter_map(|(name, backup)| Some((name, backup.source.protection()?)));
+        let declared = declared.filter(|(_, protection)| !protection.is_empty());
+        declared.filter_map(|(name, protection)| Some((name.clone(), left(name, protection)?))).collect()
     }
 
     fn armed_after(

@@ -24,7 +24,7 @@ pub(super) async fn look(
 ) -> BTreeMap<BackupName, LogSeen> {
     let looks = sources.iter().map(|(name, source)| async move {
         let seen = match before.get(name) {
-            Some(seen) if is_fresh(seen, freshness, now) => Some(seen.clone()),
+            Some(seen) if is_within(seen.at, freshness, now) => Some(seen.clone()),
             _ if freshness == Freshness::AsSeen => None,
             _ => Some(LogSeen { at: now, found: ask(source).await }),
         };
@@ -33,11 +33,12 @@ pub(super) async fn look(
     join_all(looks).await.into_iter().flatten().collect()
 }
 
-fn is_fresh(seen: &LogSeen, freshness: Freshness, now: Timestamp) -> bool {
+/// Whether what was seen `at` is fresh enough.
+pub(super) fn is_within(at: Timestamp, freshness: Freshness, now: Timestamp) -> bool {
     match freshness {
         Freshness::Now => false,
         Freshness::AsSeen => true,
-        Freshness::Within(age) => seen.at <= now && now.duration_since(seen.at).unsigned_abs() <= age,
+        Freshness::Within(age) => at <= now && now.duration_since(at).unsigned_abs() <= age,
     }
 }
 

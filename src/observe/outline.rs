@@ -10,7 +10,7 @@ use crate::{
         layout::PackName,
         manifest::{Content, Moment},
     },
-    inventory::{Condition, LogSpan, Origin, StoredArtifact, Verified},
+    inventory::{Condition, LogSpan, NativeReference, Origin, StoredArtifact, Verified},
 };
 
 /// A manifest without what only a restore needs.
@@ -29,6 +29,9 @@ pub struct Outline {
     length: u64,
     /// Size of the index; `None` for a provider's own snapshot.
     index: Option<u64>,
+    /// A provider's own name of it, where it is a backup that the provider keeps.
+    #[serde(default)]
+    native: Option<Box<NativeReference>>,
     /// Every pack in use, with its size.
     pub packs: Vec<(PackName, u64)>,
 }
@@ -39,14 +42,21 @@ impl Outline {
         self.epoch
     }
 
+    /// A provider's own name of it, where it is a backup that the provider keeps.
+    pub fn native(&self) -> Option<&str> {
+        self.native.as_ref().map(|native| native.0.as_str())
+    }
+
     /// What is kept of a manifest.
     pub fn of(manifest: &Manifest) -> Self {
-        let (index, packs) = match &manifest.content {
+        let (index, native, packs) = match &manifest.content {
             Content::Segments(segments) => {
                 let packs = segments.packs.iter().map(|(pack, stored)| (*pack, stored.size)).collect();
-                (Some(segments.index.size), packs)
+                (Some(segments.index.size), None, packs)
             }
-            Content::Native { .. } => (None, Vec::new()),
+            Content::Native { reference, .. } => {
+                (None, Some(Box::new(NativeReference(reference.clone()))), Vec::new())
+            }
         };
         let (log, position) = match &manifest.moment {
             Moment::At { position, .. } => (None, position.as_deref()),
@@ -68,6 +78,7 @@ impl Outline {
             log,
             length: manifest.content.length(),
             index,
+            native,
             packs,
         }
     }
@@ -98,6 +109,7 @@ impl Outline {
             log: self.log.clone(),
             bytes: own.map(|(_, size)| size).sum(),
             length: self.length,
+            native: self.native.clone(),
             condition,
             verified: Verified::default(),
             held: None,

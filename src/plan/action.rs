@@ -16,7 +16,7 @@ use crate::{
     },
     inventory::ArmedSchedule,
     spec::{
-        DrillCheck, DrillHow, MysqlMethod, PostgresMethod, Source,
+        DrillCheck, DrillHow, MysqlMethod, PointInTime, PostgresMethod, Protection, Source,
         names::{BackupName, DrillName, StoreName, VmName},
     },
 };
@@ -117,6 +117,17 @@ pub enum Action {
         /// The mirror's URL.
         mirror: String,
     },
+    /// Sets what a provider keeps by itself of the data that it hosts.
+    Protect(Protect),
+    /// Has a provider make something new of the data as it was at a moment.
+    Rewind {
+        /// The backup.
+        backup: BackupName,
+        /// The moment.
+        at: Timestamp,
+        /// The name of what is made: a table, an instance or a cluster that does not exist yet.
+        to: String,
+    },
     /// Restores an artifact, and before it those that it requires.
     Restore(Restore),
     /// Restores into a sandbox, checks what came back, and removes it again.
@@ -141,7 +152,9 @@ impl Action {
             Action::Capture(capture) => Some(&capture.backup),
             Action::Restore(restore) => Some(&restore.backup),
             Action::Drill(drill) => Some(&drill.backup),
-            Action::Copy { backup, .. }
+            Action::Protect(protect) => Some(&protect.backup),
+            Action::Rewind { backup, .. }
+            | Action::Copy { backup, .. }
             | Action::Delete { backup, .. }
             | Action::Verify { backup, .. }
             | Action::Repair { backup, .. }
@@ -180,7 +193,12 @@ impl Action {
             | Action::CleanUp { store, .. }
             | Action::Settle { store, .. } => vec![store],
             Action::Rehearse(rehearse) => rehearse.restores().map(|restore| &restore.store).collect(),
-            Action::Arm(_) | Action::Disarm(_) | Action::Push { .. } | Action::ClearAway { .. } => Vec::new(),
+            Action::Arm(_)
+            | Action::Disarm(_)
+            | Action::Push { .. }
+            | Action::Protect(_)
+            | Action::Rewind { .. }
+            | Action::ClearAway { .. } => Vec::new(),
         }
     }
 }
@@ -205,6 +223,18 @@ pub struct Capture {
     /// where that stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub continues: Option<Edge>,
+}
+
+/// A change of what a provider keeps by itself, decided in full.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Protect {
+    /// The backup whose source the provider hosts.
+    pub backup: BackupName,
+    /// How far back any second could be brought when this was decided; a provider that is set otherwise is left alone.
+    pub from: PointInTime,
+    /// What is set: what differs from the declaration, and nothing else.
+    pub to: Protection,
 }
 
 /// A restore, decided in full.
@@ -327,11 +357,12 @@ pub enum Destination {
 }
 
 impl Destination {
-    /// Reads a place as people write it: `database:NAME`, `bucket:NAME` or `bucket:NAME/FOLDER`, or a path. What is restored as many files goes into a folder of
+    /// Reads a place as people write it: `database:NAME` (or `table:`, `instance:`, `cluster:`, whatever the source calls it), `bucket:NAME` or `bucket:NAME/FOLDER`, or a path. What is restored as many files goes into a folder of
     /// that path, unless the path ends in `.tar` or `.bundle`; what is one stream goes into a file, unless the path ends
     /// in `/`. `source` is that of the backup, where it is still declared.
     pub fn parse(place: &str, backup: &BackupName, source: Option<&Source>) -> Self {
-        if let Some(name) = place.strip_prefix("database:") {
+        let mut names = ["database:", "table:", "instance:", "cluster:"].into_iter();
+        if let Some(name) = names.find_map(|kind| place.strip_prefix(kind)) {
             return Destination::Database(name.to_owned());
         }
         if let Some(place) = place.strip_prefix("bucket:") {
@@ -377,6 +408,10 @@ impl fmt::Display for Action {
             }
             Action::Settle { backup, store, artifact } => write!(f, "settle {backup} {artifact} in {store}"),
             Action::Push { mirror } => write!(f, "push to {mirror}"),
+            Action::Protect(Protect { backup, to, .. }) => write!(f, "set the provider of {backup}: {to}"),
+            Action::Rewind { backup, at, to } => {
+                write!(f, "have the provider of {backup} make {to} of {at:.0}")
+            }
             Action::Restore(restore) => restore.fmt(f),
             Action::Recover(recover) => recover.work.fmt(f),
             Action::Rehearse(rehearse) => rehearse.fmt(f),
@@ -450,7 +485,9 @@ mod tests {
         check("out", &shop, Some(&sqlite), Destination::File("out".into()));
         check("out/", &shop, Some(&sqlite), Destination::Folder("out/".into()));
         check("out", &BackupName::infra(), None, Destination::Folder("out".into()));
-        check("database:copy", &shop, None, Destination::Database("copy".to_owned()));
+        for place in ["database:copy", "table:copy", "instance:copy", "cluster:copy"] {
+            check(place, &shop, None, Destination::Database("copy".to_owned()));
+        }
         let bucket = |bucket: &str, prefix: &str| Destination::Bucket {
             bucket: bucket.to_owned(),
             prefix: prefix.to_owned(),

@@ -250,7 +250,9 @@ pub fn load(source: &Source, files: &[String], folder: &str) -> Vec<Hand> {
         }
         Source::Influxdb2(_) => vec![Hand::Know("see \"By hand\" in docs/influxdb2.md".into())],
         Source::Dynamodb(_) => vec![Hand::Know("see \"By hand\" in docs/dynamodb.md".into())],
-        Source::Rds { .. } => Vec::new(),
+        Source::Rds(_) => {
+            vec![Hand::Know("see docs/providers.md: its snapshots become new instances".into())]
+        }
     }
 }
 

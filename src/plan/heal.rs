@@ -72,6 +72,7 @@ impl<'a> Index<'a> {
             }
             Action::Arm(schedule) => self.get(Thing::Schedule(schedule.clone())),
             Action::Push { mirror } => self.get(Thing::Mirror(mirror.clone())),
+            Action::Protect(protect) => self.get(Thing::Provider(protect.backup.clone())),
             _ => None,
         }
     }
@@ -114,6 +115,7 @@ fn reason(drift: &Drift, otherwise: &str) -> String {
         Kind::ScheduleGone => "removed by hand".to_owned(),
         Kind::MirrorMoved => format!("somebody moved it: {}", drift.found),
         Kind::StoreEmptied => format!("{}: {otherwise}", drift.found),
+        Kind::ProviderChanged => format!("somebody set it otherwise: {}; {otherwise}", drift.found),
         Kind::ArtifactDamaged
         | Kind::ArtifactUntrusted
         | Kind::StoreRefused
@@ -126,7 +128,7 @@ fn store_of(thing: &Thing) -> &str {
     match thing {
         Thing::Artifact { store, .. } | Thing::Store(store) => store.as_str(),
         Thing::Rule { store, .. } => store.as_str(),
-        Thing::Schedule(_) | Thing::Place(_) | Thing::Mirror(_) => "its place",
+        Thing::Schedule(_) | Thing::Place(_) | Thing::Mirror(_) | Thing::Provider(_) => "its place",
     }
 }
 

@@ -31,7 +31,14 @@ pub(super) fn plan(facts: &Facts<'_>, draft: &mut Draft) {
             let (Ok(inventory), Ok(stored)) = (facts.store(store), facts.stored(name, store)) else {
                 continue;
             };
-            let old = old(facts, orphan, inventory, stored);
+            let (natives, old): (Vec<_>, Vec<_>) =
+                old(facts, orphan, inventory, stored).into_iter().partition(|a| a.native.is_some());
+            if !natives.is_empty() {
+                let what = format!("deletion of {} orphans of {name} in {store}", natives.len());
+                let on = "their provider keeps them, and nothing declares how that is reached: declare the backup again, or \
+                          delete them there and then verify them";
+                draft.wait_of(name, what, on, None);
+            }
             if old.is_empty() {
                 continue;
             }

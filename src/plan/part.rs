@@ -118,6 +118,10 @@ impl Part {
                 let ours = whole.readers.iter().filter(|(folder, _)| self.has(&moved.backup(folder)));
                 ours.map(|(folder, reader)| (folder.clone(), reader.clone())).collect()
             },
+            provided: {
+                let ours = whole.provided.iter().filter(|(name, _)| self.has(name));
+                ours.map(|(name, seen)| (name.clone(), seen.clone())).collect()
+            },
             machines: BTreeMap::new(),
             stand_ins: BTreeMap::new(),
         }
@@ -143,6 +147,10 @@ impl Part {
             armed: armed.map(|(schedule, since)| (schedule.clone(), *since)).collect(),
             mirrors: made.mirrors.clone(),
             stores: made.stores.clone(),
+            providers: {
+                let ours = made.providers.iter().filter(|(name, _)| self.has(name));
+                ours.map(|(name, left)| (name.clone(), left.clone())).collect()
+            },
         }
     }
 

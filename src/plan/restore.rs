@@ -10,12 +10,13 @@ use super::{
     draft::Draft,
     facts::Facts,
     lineage::{self, BrokenChain},
+    provided,
 };
 use crate::{
     artifact::{ArtifactId, Kind, until::Until},
     inventory::{Inventory, StoredArtifact, StoredBackup, Stretch},
     spec::{
-        Part, Spec,
+        Part, Source, Spec,
         names::{BackupName, StoreName},
     },
 };
@@ -146,6 +147,45 @@ pub enum CannotRestore {
         /// Where it was to go.
         to: String,
     },
+    /// The provider of the source, which may keep the moment, can't be seen.
+    #[error(
+        "failed to restore {backup}: its provider, which may keep that second, can't be seen: {why}; mend that, or name an \
+         artifact of `backstay list {backup}`"
+    )]
+    ProviderUnknown {
+        /// The backup.
+        backup: BackupName,
+        /// Why.
+        why: String,
+    },
+    /// The provider of the source can't go back to the moment yet.
+    #[error(
+        "failed to restore {backup} to {at:.0}: its provider can bring back any second up to {newest:.0}, and later ones within \
+         minutes; wait, or ask for an earlier one"
+    )]
+    NotYetByProvider {
+        /// The backup.
+        backup: BackupName,
+        /// What was asked for.
+        at: Timestamp,
+        /// The newest that can be brought back.
+        newest: Timestamp,
+    },
+    /// A provider's own backup comes back as something new only.
+    #[error(
+        "failed to restore {backup} from {artifact} to {to}: its provider makes something new of its own backup, and nothing else; \
+         name what does not exist yet (`--to {new}`)"
+    )]
+    NativeIsNew {
+        /// The backup.
+        backup: BackupName,
+        /// The restore point.
+        artifact: ArtifactId,
+        /// Where it was to go.
+        to: String,
+        /// How such a place is written.
+        new: &'static str,
+    },
     /// The moment is before everything that is kept.
     #[error("failed to restore {backup} to {at:.0}: the first restore point is {first:.0}{}", unseen_text(.unseen))]
     BeforeFirst {
@@ -223,9 +263,15 @@ pub fn restore(
 ) -> Result<Plan, CannotRestore> {
     in_parts(spec, request)?;
     let facts = Facts::gather(spec, inventory, limits, now);
-    let (restore, reason) = decide(&facts, request)?;
+    let (action, reason) = match provided::rewind(&facts, request)? {
+        Some(by_provider) => by_provider,
+        None => {
+            let (restore, reason) = decide(&facts, request)?;
+            (Action::Restore(restore), reason)
+        }
+    };
     let mut draft = Draft::default();
-    draft.step(Action::Restore(restore), reason);
+    draft.step(action, reason);
     Ok(draft.finish(&facts))
 }
 
@@ -262,6 +308,15 @@ fn to_artifact(
     places: &[Place<'_>],
 ) -> Result<(Restore, String), CannotRestore> {
     let wanted = choose(facts, request, places)?;
+    if wanted.native.is_some() && !matches!(request.to, Destination::Database(_)) {
+        let source = facts.spec.backups.get(&request.backup).map(|backup| &backup.source);
+        return Err(CannotRestore::NativeIsNew {
+            backup: request.backup.clone(),
+            artifact: wanted.id,
+            to: request.to.to_string(),
+            new: source.map_or("database:NAME", Source::place_of_new),
+        });
+    }
     let (store, artifacts) = whole(request, places, wanted)?;
     let (backup, store) = (request.backup.clone(), store.clone());
     let (paths, to) = (request.paths.clone(), request.to.clone());

@@ -121,11 +121,26 @@ fn due_check<'a>(
     backup: &'a BackupName,
     artifact: &StoredArtifact,
 ) -> Option<Check<'a>> {
-    possible.iter().find_map(|Possible { depth, every, note }| {
-        let since = check_at(artifact, *depth, *every, facts.now)?;
-        let due = since <= facts.now;
-        due.then(|| Check { since, depth: *depth, note: note.clone(), backup, artifact: artifact.id })
-    })
+    let native = of_native(possible, artifact);
+    native.as_ref().map_or(possible, std::slice::from_ref).iter().find_map(
+        |Possible { depth, every, note }| {
+            let since = check_at(artifact, *depth, *every, facts.now)?;
+            let due = since <= facts.now;
+            due.then(|| Check { since, depth: *depth, note: note.clone(), backup, artifact: artifact.id })
+        },
+    )
+}
+
+/// Why checks of native backups are no deeper.
+pub(super) const NATIVE_CHECK: &str =
+    "its provider tells whether it can be restored, and lets nobody look at what it holds";
+
+/// The only check that can be made of a native backup, as often as any is declared.
+fn of_native(possible: &[Possible], artifact: &StoredArtifact) -> Option<Possible> {
+    artifact.native.as_ref()?;
+    let every = possible.iter().map(|possible| possible.every).min()?;
+    let is_less = possible.iter().any(|possible| possible.depth > Depth::Metadata);
+    Some(Possible { depth: Depth::Metadata, every, note: is_less.then(|| NATIVE_CHECK.to_owned()) })
 }
 
 /// When a check of what `store` holds of a backup falls due next.
@@ -134,7 +149,11 @@ pub(super) fn next_check(facts: &Facts<'_>, name: &BackupName, store: &StoreName
     let stored = facts.stored(name, store).ok()?;
     let good = stored.artifacts.iter().filter(|a| a.is_good());
     let possible = possible(facts, store, verify);
-    let times = good.flat_map(|a| possible.iter().filter_map(|p| check_at(a, p.depth, p.every, facts.now)));
+    let times = good.flat_map(|a| {
+        let native = of_native(&possible, a);
+        let checks = native.as_ref().map_or(possible.as_slice(), std::slice::from_ref).iter();
+        checks.filter_map(|p| check_at(a, p.depth, p.every, facts.now)).collect::<Vec<_>>()
+    });
     times.filter(|at| *at > facts.now).min()
 }
 

@@ -54,10 +54,15 @@ pub fn verify(
                     if !scope.covers(&backup) {
                         continue;
                     }
-                    let readable = stored.artifacts.iter().map(|artifact| artifact.id);
-                    for artifact in readable.chain(stored.unreadable.keys().copied()) {
+                    let readable = stored.artifacts.iter().map(|a| (a.id, a.native.is_some()));
+                    let unreadable = stored.unreadable.keys().map(|id| (*id, false));
+                    for (artifact, is_native) in readable.chain(unreadable) {
+                        let (depth, reason) = match is_native && depth > Depth::Metadata {
+                            true => (Depth::Metadata, format!("asked for; {}", verification::NATIVE_CHECK)),
+                            false => (depth, reason.clone()),
+                        };
                         let (backup, store) = (backup.clone(), name.clone());
-                        draft.step(Action::Verify { backup, artifact, store, depth }, reason.clone());
+                        draft.step(Action::Verify { backup, artifact, store, depth }, reason);
                     }
                 }
             }

@@ -85,7 +85,7 @@ fn drifted(spec: &Spec, inventory: &Inventory, store: &StoreName) -> Option<Stri
         Thing::Artifact { store: of, .. } => of == store && drift.kind == Kind::ArtifactGone,
         Thing::Rule { store: of, name } => of == store && name.is_empty(),
         Thing::Store(of) => of == store,
-        Thing::Schedule(_) | Thing::Place(_) | Thing::Mirror(_) => false,
+        Thing::Schedule(_) | Thing::Place(_) | Thing::Mirror(_) | Thing::Provider(_) => false,
     });
     let first = drifts.first()?;
     Some(match drifts.len() {

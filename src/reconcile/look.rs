@@ -8,8 +8,13 @@ use crate::{
         push::{PushError, PushMirror},
         revision,
     },
-    inventory::{Interrupted, LogReader},
-    observe::{Freshness, InfraSight, Sight, machines, observe, seen::Seen, stores::Look},
+    inventory::{Interrupted, LogReader, NativePrefix},
+    observe::{
+        Freshness, InfraSight, Sight, machines, observe,
+        provided::{self, Hosted},
+        seen::Seen,
+        stores::Look,
+    },
     provisioners::Provisioner,
     readers,
     sources::Source,
@@ -64,6 +69,30 @@ impl Controller {
         };
         *seen = observe(&sight, std::mem::take(seen), freshness, self.clock.now()).await;
         seen.inventory.readers = self.seen_readers();
+        self.look_at_providers(seen, spec, freshness).await;
+    }
+
+    /// Asks the providers of declared sources what they keep, and judges by it what artifacts are still there.
+    pub(super) async fn look_at_providers(&self, seen: &mut Seen, spec: &Spec, freshness: Freshness) {
+        let now = self.clock.now();
+        let declared = || spec.backups.iter().filter(|(_, backup)| backup.source.has_provider());
+        let mut provided = std::mem::take(&mut seen.inventory.provided);
+        provided.retain(|name, seen| {
+            let backup = spec.backups.get(name).filter(|backup| backup.source.has_provider());
+            backup.is_some_and(|backup| provided::is_fresh(seen, &backup.source, freshness, now))
+        });
+        let mut hosted = BTreeMap::new();
+        let stale = |name: &BackupName| freshness != Freshness::AsSeen && !provided.contains_key(name);
+        for (name, backup) in declared().filter(|(name, _)| stale(name)) {
+            let source = self.drivers.source(&backup.source).await.map_err(|refusal| refusal.to_string());
+            let prefix = || NativePrefix::of(&spec.fleet.name, &spec.moved.folder(name));
+            let natives = backup.source.is_native().then(prefix);
+            hosted.insert(name.clone(), Hosted { declared: backup.source.clone(), source, natives });
+        }
+        provided.extend(provided::look(hosted, now).await);
+        let inventory = &mut seen.inventory;
+        inventory.provided = provided;
+        inventory.judge_natives(&spec.moved);
     }
 
     /// How the readers of logs are, where this host is to have any.

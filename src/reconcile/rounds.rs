@@ -309,6 +309,11 @@ impl Controller {
         {
             self.look_at_machines(seen, desired, Freshness::Now, pass.ask).await;
         }
+        if let Some(desired) = &pass.desired
+            && pass.deeds.has_touched_providers()
+        {
+            self.look_at_providers(seen, &desired.spec, Freshness::Now).await;
+        }
         pass.events.extend(pass.deeds.events());
         pass.note_ends();
     }

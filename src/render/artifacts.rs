@@ -67,6 +67,9 @@ pub struct Row {
 pub struct Stored {
     /// Bytes that it added to the store.
     pub bytes: u64,
+    /// The provider's own name of it, where it is a backup that the provider keeps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub native: Option<String>,
     /// What the last look found.
     pub condition: Condition,
     /// When a check of any depth last found it good.
@@ -198,6 +201,7 @@ fn row((backup, folder): (&BackupName, &FolderName), artifact: &StoredArtifact) 
 fn copy(artifact: &StoredArtifact) -> Stored {
     Stored {
         bytes: artifact.bytes,
+        native: artifact.reference().map(str::to_owned),
         condition: artifact.condition.clone(),
         verified: artifact.verified.at_least(crate::artifact::Depth::Metadata),
         held: artifact.held.as_deref().map(str::to_owned),
@@ -208,6 +212,7 @@ fn cell(stored: Option<&Stored>, palette: Palette) -> String {
     let Some(stored) = stored else { return palette.faint("-") };
     let held = if stored.held.is_some() { ", held" } else { "" };
     match &stored.condition {
+        Condition::Good if stored.native.is_some() => format!("native{held}"),
         Condition::Good => format!("{}{held}", bytes(stored.bytes)),
         Condition::Damaged(_) => palette.bad(format!("damaged{held}")),
     }

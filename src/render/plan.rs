@@ -157,7 +157,11 @@ fn sign(action: &Action, palette: Palette) -> String {
     match action {
         Action::Arm(_) | Action::Capture(_) | Action::Copy { .. } | Action::Push { .. } => palette.good("+"),
         Action::Disarm(_) | Action::Delete { .. } | Action::Sweep { .. } => palette.bad("-"),
-        Action::Repair { .. } | Action::Restore(_) | Action::Recover(_) => palette.warn("~"),
+        Action::Repair { .. }
+        | Action::Restore(_)
+        | Action::Recover(_)
+        | Action::Protect(_)
+        | Action::Rewind { .. } => palette.warn("~"),
         Action::Verify { .. }
         | Action::Drill(_)
         | Action::Rehearse(_)

@@ -11,8 +11,8 @@ use crate::{
     plan::due::SlotState,
     spec::names::{BackupName, DrillName, StoreName},
     status::{
-        BackupStatus, Concern, Declared, DrillStatus, LastDrill, ObjectiveState, Revisions, Status,
-        StoreState, StoreStatus, StoredStatus,
+        BackupStatus, Concern, Declared, DrillStatus, LastDrill, ObjectiveState, ProviderStatus, Revisions,
+        Status, StoreState, StoreStatus, StoredStatus,
     },
 };
 
@@ -69,6 +69,9 @@ fn moments(out: &mut String, backup: &BackupStatus, zone: &TimeZone) {
     for window in &backup.windows {
         let _ = writeln!(out, "any second of {} to {}", moment(window.start, zone), moment(window.end, zone));
     }
+    if let Some(provider) = &backup.provider {
+        let _ = writeln!(out, "{}", provides(provider, zone));
+    }
     if let Some(kept) = &backup.kept_log {
         let limit = kept.limit.map_or("without a limit".to_owned(), |limit| format!("of {}", bytes(limit)));
         let _ =
@@ -83,6 +86,19 @@ fn moments(out: &mut String, backup: &BackupStatus, zone: &TimeZone) {
         }
     }
     out.push('\n');
+}
+
+/// What the provider keeps by itself, in the account of the data.
+fn provides(provider: &ProviderStatus, zone: &TimeZone) -> String {
+    let settings = match &provider.settings {
+        Observed::Known(settings) => settings,
+        Observed::Unknown(why) => return format!("its provider can't be seen: {why}"),
+    };
+    let window = settings.window.map(|window| {
+        let (start, end) = (moment(window.start, zone), moment(window.end, zone));
+        format!("; any second of {start} to {end} by it, as long as its account is there")
+    });
+    format!("its provider has {settings}{}", window.unwrap_or_default())
 }
 
 /// How the log is read as it is written.

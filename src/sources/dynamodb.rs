@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! reach (calls that are never waited for without end) · table (what the table is; how one is made of that)
+//! provider (what DynamoDB keeps of a table by itself)
 //! value (DynamoDB JSON) · lines (the stream) · scan (all items, in segments) · batches, load (the ways back)
 //! ```
 //!
@@ -13,6 +14,7 @@ mod batches;
 mod lines;
 mod load;
 mod needs;
+mod provider;
 mod reach;
 mod scan;
 mod table;
@@ -29,13 +31,14 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use tokio::io::AsyncRead;
 
-use super::{CaptureRequest, Captured, Lack, Place, Probe, Restored, Sink, Source, SourceError};
+use super::{CaptureRequest, Captured, Lack, Place, Probe, Provider, Restored, Sink, Source, SourceError};
 use crate::{
     artifact::{
         Kind,
         manifest::{Counts, Details, Moment},
     },
     aws::{self, DynamodbOptions, Fault},
+    spec::TableMethod,
     stores::{Class, ErrorKind},
 };
 use lines::Line;
@@ -44,7 +47,9 @@ use reach::Reach;
 /// What the access key's policy must allow.
 const ACTIONS: &str = "dynamodb:DescribeTable, Scan, DescribeTimeToLive, DescribeContinuousBackups and \
                        ListTagsOfResource, and for restores CreateTable, UpdateTable, DeleteTable, BatchWriteItem, \
-                       TagResource, UpdateTimeToLive and UpdateContinuousBackups";
+                       TagResource, UpdateTimeToLive and UpdateContinuousBackups; for what DynamoDB keeps by itself \
+                       UpdateContinuousBackups, CreateBackup, DescribeBackup, ListBackups, DeleteBackup, \
+                       RestoreTableFromBackup and RestoreTableToPointInTime";
 
 /// Silence of the server that fails a probe or a restore.
 const SILENCE: Duration = Duration::from_secs(10 * 60);
@@ -55,6 +60,7 @@ pub struct DynamodbSource {
     client: Client,
     region: String,
     table: String,
+    method: TableMethod,
 }
 
 impl DynamodbSource {
@@ -63,7 +69,12 @@ impl DynamodbSource {
     pub fn new(options: DynamodbOptions) -> Result<Self, SourceError> {
         let client = aws::dynamodb(&options);
         let client = client.map_err(|fault| Failure::Aws(fault).explain("use", subject(&options.table)))?;
-        Ok(Self { client, region: options.region, table: options.table })
+        Ok(Self { client, region: options.region, table: options.table, method: TableMethod::Logical })
+    }
+
+    /// The same table, of which this is captured.
+    pub fn captured_by(self, method: TableMethod) -> Self {
+        Self { method, ..self }
     }
 
     fn reach(&self, stall: Duration) -> Reach {
@@ -119,8 +130,12 @@ impl Source for DynamodbSource {
     }
 
     async fn lacks(&self, _kinds: &BTreeSet<Kind>) -> Result<Vec<Lack>, SourceError> {
-        let lacks = needs::lacks(&self.reach(SILENCE), &self.region, &self.table).await;
+        let lacks = needs::lacks(&self.reach(SILENCE), &self.region, &self.table, self.method).await;
         lacks.map_err(|failure| failure.explain("probe", subject(&self.table)))
+    }
+
+    fn provider(&self) -> Option<&dyn Provider> {
+        Some(self)
     }
 
     fn stream_name(&self) -> String {

@@ -3,6 +3,7 @@
 mod buckets;
 mod copies;
 mod machines;
+mod natives;
 mod objective;
 mod policy;
 mod recovery;
@@ -32,6 +33,8 @@ pub fn lint(lowered: &Lowered, names: &Names, places: &Places) -> Vec<Diagnostic
     lint.buckets_hold_no_store();
     lint.copies_are_in_two_places();
     lint.copies_for_others_need_an_identity();
+    lint.natives_are_not_alone();
+    lint.natives_are_full();
     lint.recoveries_can_be_ordered();
     lint.drills_can_check();
     lint.recoveries_can_be_drilled();

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::artifact::Kind;
 
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 12] = [
     "files",
     "sqlite",
     "mysql",
@@ -20,6 +20,7 @@ const SOURCES: [&str; 11] = [
     "redis",
     "etcd",
     "dynamodb",
+    "rds",
     "s3",
 ];
 /// Sources whose logs are captured.
@@ -110,6 +111,9 @@ impl Spec {
         if let Some(cannot) = self::backup(backup).filter(|cannot| cannot.kind.is_none()) {
             return Some(cannot.why);
         }
+        if backup.source.is_native() {
+            return Some("a provider's own backup can't be restored into a sandbox of this host".to_owned());
+        }
         drill.checks.iter().find_map(|check| match check.unmakeable(&backup.source)? {
             Unmakeable::Here(why) => Some(why),
             // The validator refuses it.
@@ -119,6 +123,10 @@ impl Spec {
 }
 
 fn cannot_restore(backup: &super::Backup) -> Option<String> {
+    if backup.source.is_native() {
+        let why = "a provider's own backup comes back as something new only";
+        return Some(format!("it restores {}, and {why}", backup.name));
+    }
     let cannot = self::backup(backup).filter(|cannot| cannot.kind.is_none())?;
     Some(format!("it restores {}, and {}", backup.name, cannot.why))
 }
@@ -185,7 +193,7 @@ impl Source {
     pub fn has_log(&self) -> bool {
         match self {
             Source::Postgres(postgres) => postgres.method != PostgresMethod::Logical,
-            Source::Mysql(_) | Source::Mongodb(_) | Source::Dynamodb(_) | Source::Rds { .. } => true,
+            Source::Mysql(_) | Source::Mongodb(_) | Source::Dynamodb(_) | Source::Rds(_) => true,
             Source::Files(_)
             | Source::Sqlite { .. }
             | Source::Influxdb(_)

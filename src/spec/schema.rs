@@ -24,7 +24,7 @@ use super::{
 };
 pub use backup::{
     Backup, Dynamodb, Etcd, EtcdTls, Files, Influxdb, Influxdb2, Infra, LogFrom, Method, Mongodb, Mysql,
-    Postgres, Rds, Redis, Server, Sqlite, Tls,
+    Postgres, Rds, Redis, Server, Sqlite, TableMethod, Tls,
 };
 pub use machines::{
     Ansible, Cloudformation, Configure, Libvirt, OnLoss, Ssh, Terraform, TerraformProgram, TerraformState, Vm,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{AwsCredentials, S3, SecretRef, SlotName};
+use super::{AwsCredentials, PointInTime, Protection, S3, SecretRef, SlotName};
 
 /// The protected data.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +28,7 @@ pub enum Source {
     /// A table of DynamoDB.
     Dynamodb(Dynamodb),
     /// An instance of RDS.
-    Rds { region: String, instance: String },
+    Rds(Rds),
     /// Objects of a bucket.
     S3(S3),
 }
@@ -47,9 +47,57 @@ impl Source {
             Source::Redis(_) => "redis",
             Source::Etcd(_) => "etcd",
             Source::Dynamodb(_) => "dynamodb",
-            Source::Rds { .. } => "rds",
+            Source::Rds(_) => "rds",
             Source::S3(_) => "s3",
         }
+    }
+
+    /// What the provider that hosts the data is to keep of it by itself; `None` where that is nobody's to declare.
+    pub fn protection(&self) -> Option<&Protection> {
+        match self {
+            Source::Dynamodb(it) => Some(&it.protection),
+            Source::Rds(it) => Some(&it.protection),
+            _ => None,
+        }
+    }
+
+    /// Whether artifacts are the provider's own backups, which stay with it.
+    pub fn is_native(&self) -> bool {
+        match self {
+            Source::Dynamodb(it) => it.method == TableMethod::Native,
+            Source::Rds(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether a provider has to be asked what it keeps.
+    pub fn has_provider(&self) -> bool {
+        self.is_native() || self.protection().is_some_and(|protection| !protection.is_empty())
+    }
+
+    /// How a new place beside the original is written.
+    pub fn place_of_new(&self) -> &'static str {
+        match self {
+            Source::Dynamodb(_) => "table:NAME",
+            Source::Rds(_) => "instance:NAME",
+            _ => "database:NAME",
+        }
+    }
+
+    /// What users of the source notice while its provider goes from one setting to another, for people.
+    pub fn outage(&self, from: PointInTime, to: PointInTime) -> Option<&'static str> {
+        // "BackupRetentionPeriod" of `ModifyDBInstance`.
+        let switches = (from == PointInTime::Off) != (to == PointInTime::Off);
+        let is_rds = matches!(self, Source::Rds(_));
+        (is_rds && switches).then_some(
+            "RDS interrupts the instance for a moment while it goes from or to no automated backups",
+        )
+    }
+
+    /// Whether the provider is to keep what a log would bring back: any second.
+    pub fn leaves_its_log(&self) -> bool {
+        let point_in_time = self.protection().and_then(|protection| protection.point_in_time);
+        matches!(point_in_time, Some(PointInTime::On { .. }))
     }
 }
 
@@ -195,6 +243,35 @@ pub struct Dynamodb {
     pub endpoint: Option<String>,
     /// Access key; `None` uses the host's environment.
     pub credentials: Option<AwsCredentials>,
+    /// What DynamoDB is to keep by itself.
+    pub protection: Protection,
+    /// What is captured.
+    pub method: TableMethod,
+}
+
+/// What is captured of a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TableMethod {
+    /// Every item, into the stores.
+    #[default]
+    Logical,
+    /// A backup of DynamoDB's own, of which the stores hold the manifest.
+    Native,
+}
+
+/// An instance of RDS.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rds {
+    /// Its region.
+    pub region: String,
+    /// Its identifier.
+    pub instance: String,
+    /// URL, where it isn't AWS.
+    pub endpoint: Option<String>,
+    /// Access key; `None` uses the host's environment.
+    pub credentials: Option<AwsCredentials>,
+    /// What RDS is to keep by itself.
+    pub protection: Protection,
 }
 
 /// A user and its password.

@@ -7,7 +7,10 @@ use jiff::tz::TimeZone;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::{Recipient, SlotName, approvals::CommitId, cron::Cron, names, suspension::Moment, window::Span};
+use super::{
+    DailyWindow, MOST_DAYS, PointInTime, Recipient, SlotName, approvals::CommitId, cron::Cron, names,
+    suspension::Moment, window::Span,
+};
 use crate::artifact::approval::PlanHash;
 
 /// Why a text is not of its form.
@@ -88,7 +91,7 @@ const fn format_of<T: TextForm>() -> Format {
 }
 
 /// Every form.
-pub static FORMATS: [Format; 22] = [
+pub static FORMATS: [Format; 24] = [
     format_of::<Length>(),
     format_of::<Size>(),
     format_of::<AbsolutePath>(),
@@ -111,6 +114,8 @@ pub static FORMATS: [Format; 22] = [
     format_of::<CommitId>(),
     format_of::<PlanHash>(),
     format_of::<SlotName>(),
+    format_of::<PointInTime>(),
+    format_of::<DailyWindow>(),
 ];
 
 /// The form of that name.
@@ -147,6 +152,37 @@ impl TextForm for Length {
             l if l > LONGEST => Err(Invalid::value("it must be at most 1000 years")),
             l => Ok(Self(l)),
         }
+    }
+}
+
+impl TextForm for PointInTime {
+    const FORMAT: &'static str = "point-in-time";
+    const NOUN: &'static str = "`on`, `off` or a number of days";
+    const EXAMPLE: &'static str = "35d";
+
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        let days = || {
+            let days = text.strip_suffix('d').filter(|days| days.bytes().all(|b| b.is_ascii_digit()));
+            days?.parse().ok().filter(|days| (1..=MOST_DAYS).contains(days))
+        };
+        match text {
+            "on" => Ok(PointInTime::On { days: None }),
+            "off" => Ok(PointInTime::Off),
+            _ => match days() {
+                Some(days) => Ok(PointInTime::On { days: Some(days) }),
+                None => Err(Invalid::value(format!("write \"on\", \"off\", or \"1d\" to \"{MOST_DAYS}d\""))),
+            },
+        }
+    }
+}
+
+impl TextForm for DailyWindow {
+    const FORMAT: &'static str = "daily-window";
+    const NOUN: &'static str = "a stretch of every day";
+    const EXAMPLE: &'static str = "03:00-04:00";
+
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        DailyWindow::parse(text).map_err(Invalid::value)
     }
 }
 

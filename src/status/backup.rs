@@ -8,6 +8,7 @@ use std::{
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::{ProviderStatus, provider};
 use crate::{
     artifact::{ArtifactId, Depth, Kind},
     inventory::{KeptLog, LogReader, StoredArtifact, StoredBackup, Stretch, Window, stretches, windows},
@@ -39,13 +40,16 @@ pub struct BackupStatus {
     /// The stretches of time to any second of which it can be brought back, by its log; oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub windows: Vec<Stretch>,
+    /// What the provider of its source keeps by itself, where anything is declared of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<ProviderStatus>,
     /// What its server keeps of its log until that is captured, as far as that can be seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept_log: Option<KeptLog>,
     /// The reader of its log, where one runs on this host or did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_reader: Option<LogReader>,
-    /// How old that moment is, seconds.
+    /// How old the newest moment is that it can be brought back to, by an artifact or by its provider, seconds.
     pub age_seconds: Option<i64>,
     /// The most data, in time, that may be lost; and whether that holds.
     pub objective: Option<Objective>,
@@ -137,13 +141,23 @@ pub struct StoredStatus {
 impl BackupStatus {
     /// The same at a later moment, before anything but its age has changed.
     pub(super) fn seen_at(&self, now: Timestamp) -> Self {
-        let age_seconds = self.newest.as_ref().map(|point| age_seconds(point, now));
-        Self { age_seconds, ..self.clone() }
+        let newest = newest_moment(self.newest.as_ref(), self.provider.as_ref());
+        Self { age_seconds: newest.map(|at| age_seconds(at, now)), ..self.clone() }
+    }
+
+    /// The newest moment that it can be brought back to, by an artifact or by its provider.
+    pub fn newest_moment(&self) -> Option<Timestamp> {
+        newest_moment(self.newest.as_ref(), self.provider.as_ref())
     }
 }
 
-fn age_seconds(point: &RestorePoint, now: Timestamp) -> i64 {
-    now.duration_since(point.at).as_secs()
+fn newest_moment(artifact: Option<&RestorePoint>, provider: Option<&ProviderStatus>) -> Option<Timestamp> {
+    let by_provider = provider.and_then(|provider| provider.window()).map(|window| window.end);
+    artifact.map(|point| point.at).max(by_provider)
+}
+
+fn age_seconds(newest: Timestamp, now: Timestamp) -> i64 {
+    now.duration_since(newest).as_secs()
 }
 
 pub(super) fn all(facts: &Facts<'_>, plan: &Plan) -> BTreeMap<BackupName, BackupStatus> {
@@ -185,6 +199,8 @@ fn of(facts: &Facts<'_>, name: &BackupName, pending: &Pending<'_>) -> BackupStat
         .flat_map(|(store, stored)| windows(stored, facts.now).into_iter().map(|w| (*store, w)))
         .collect();
     let newest = newest(facts.now, &holdings, &reached);
+    let provider = declared.and_then(|backup| provider::of(facts, backup));
+    let newest_moment = newest_moment(newest.as_ref(), provider.as_ref());
     let resource = if name.is_infra() { "infra".to_owned() } else { format!("backup.{name}") };
     BackupStatus {
         declared: match facts.protected.contains_key(name) {
@@ -194,10 +210,11 @@ fn of(facts: &Facts<'_>, name: &BackupName, pending: &Pending<'_>) -> BackupStat
         stored_as: super::stored_as(facts.spec, name),
         description: declared.and_then(|backup| backup.description.clone()),
         cannot_run: facts.cannot_run(&resource).map(str::to_owned),
-        age_seconds: newest.as_ref().map(|point| age_seconds(point, facts.now)),
-        objective: declared.and_then(|backup| objective(facts, backup, newest.as_ref())),
+        age_seconds: newest_moment.map(|at| age_seconds(at, facts.now)),
+        objective: declared.and_then(|backup| objective(facts, backup, newest_moment)),
         rto_seconds: declared.and_then(|backup| backup.policy.rto).map(|rto| rto.as_secs()),
         newest,
+        provider,
         kept_log: facts.inventory.kept_logs.get(name).and_then(|seen| seen.found.known()?.clone()),
         log_reader: declared.and_then(|backup| log_reader(facts, backup)),
         windows: stretches(reached.iter().map(|(_, window)| window)),
@@ -237,10 +254,10 @@ fn newest(
     Some(RestorePoint { artifact: newest.id, kind: newest.kind, at: newest.newest, stores })
 }
 
-fn objective(facts: &Facts<'_>, backup: &Backup, newest: Option<&RestorePoint>) -> Option<Objective> {
+fn objective(facts: &Facts<'_>, backup: &Backup, newest: Option<Timestamp>) -> Option<Objective> {
     let rpo = backup.policy.rpo?;
     let allowed: Duration = rpo.saturating_add(backup.policy.grace);
-    let breached_at = newest.map(|point| point.at.checked_add(allowed).unwrap_or(Timestamp::MAX));
+    let breached_at = newest.map(|at| at.checked_add(allowed).unwrap_or(Timestamp::MAX));
     let unseen = backup.stores.iter().find_map(|store| facts.store(store).err());
     let state = match (breached_at, unseen) {
         (Some(at), _) if at > facts.now => ObjectiveState::Met,

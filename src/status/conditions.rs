@@ -91,6 +91,10 @@ pub enum Concern {
     RtoAtRisk,
     /// Something undoes again and again what Backstay does.
     Fought,
+    /// A provider can't be asked what it keeps by itself.
+    ProviderUnknown,
+    /// A provider keeps less, or otherwise, than is declared.
+    ProviderDiffers,
     /// A machine differs from what is declared.
     MachineDrifted,
     /// Something differs from how Backstay left it, and is not put back by itself.
@@ -139,6 +143,8 @@ impl Concern {
             | Concern::CannotRun
             | Concern::RtoAtRisk
             | Concern::Fought
+            | Concern::ProviderUnknown
+            | Concern::ProviderDiffers
             | Concern::MachineDrifted
             | Concern::Drifted => Overall::Partial,
             Concern::NearlyFull
@@ -178,6 +184,8 @@ impl Concern {
             Concern::CannotRun => "cannot-run",
             Concern::RtoAtRisk => "rto-at-risk",
             Concern::Fought => "fought",
+            Concern::ProviderUnknown => "provider-unknown",
+            Concern::ProviderDiffers => "provider-differs",
             Concern::MachineDrifted => "machine-drifted",
             Concern::Drifted => "drifted",
             Concern::NearlyFull => "nearly-full",
@@ -199,6 +207,7 @@ pub(super) fn of(status: &Status) -> Vec<Condition> {
     for (name, backup) in &status.backups {
         of_backup(name, backup, &mut found);
         of_reader(name, backup, status.at, &mut found);
+        of_provider(name, backup, &mut found);
     }
     for (name, drill) in &status.drills {
         of_drill(name, drill, &mut found);
@@ -476,6 +485,21 @@ fn of_backup(name: &BackupName, backup: &BackupStatus, found: &mut Vec<Condition
         if stored.missing > 0 {
             say(Concern::CopiesMissing, format!("{store} lacks {}", count(stored.missing, "copy", "copies")));
         }
+    }
+}
+
+/// Whether a provider keeps what is declared. Of a backup that can't run here another condition tells.
+fn of_provider(name: &BackupName, backup: &BackupStatus, found: &mut Vec<Condition>) {
+    let Some(provider) = backup.provider.as_ref().filter(|_| backup.cannot_run.is_none()) else { return };
+    let mut say = |concern, message| found.push(condition(concern, format!("backup.{name}"), message));
+    match (&provider.settings, &provider.lacking) {
+        (Observed::Unknown(why), _) => {
+            say(Concern::ProviderUnknown, format!("what its provider keeps can't be seen: {why}"));
+        }
+        (Observed::Known(settings), Some(lacking)) => {
+            say(Concern::ProviderDiffers, format!("declared is {lacking}, and its provider has {settings}"));
+        }
+        (Observed::Known(_), None) => {}
     }
 }
 

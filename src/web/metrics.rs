@@ -152,9 +152,9 @@ fn recovery_points(registry: &mut Registry, status: &Status, now: Timestamp) {
     let ages = Family::<Labels, Gauge>::default();
     let objectives = Family::<ObjectiveLabels, Gauge>::default();
     for (name, backup) in &status.backups {
-        if let Some(newest) = &backup.newest {
+        if let Some(newest) = backup.newest_moment() {
             let labels = Labels { backup: Some(name.to_string()), ..Labels::default() };
-            ages.get_or_create(&labels).set(now.duration_since(newest.at).as_secs());
+            ages.get_or_create(&labels).set(now.duration_since(newest).as_secs());
         }
         for (objective, seconds) in seconds_of(backup) {
             let labels = ObjectiveLabels { backup: name.to_string(), objective };
@@ -167,6 +167,7 @@ fn recovery_points(registry: &mut Registry, status: &Status, now: Timestamp) {
         ages,
     );
     windows(registry, status);
+    providers(registry, status);
     registry.register("objective_seconds", "What is declared as RPO and RTO", objectives);
 }
 
@@ -185,6 +186,28 @@ fn windows(registry: &mut Registry, status: &Status) {
         "The first moment of the newest stretch of time that a backup can be brought back to by its log";
     registry.register("pitr_window_start_timestamp_seconds", start, starts);
     registry.register("pitr_window_end_timestamp_seconds", "Its last moment", ends);
+}
+
+/// From when to when providers can bring back any second, and whether they are set as is declared.
+fn providers(registry: &mut Registry, status: &Status) {
+    let starts = Family::<Labels, Gauge>::default();
+    let ends = Family::<Labels, Gauge>::default();
+    let as_declared = Family::<Labels, Gauge>::default();
+    for (name, backup) in &status.backups {
+        let Some(provider) = &backup.provider else { continue };
+        let labels = Labels { backup: Some(name.to_string()), ..Labels::default() };
+        let holds = provider.settings.known().is_some() && provider.lacking.is_none();
+        as_declared.get_or_create(&labels).set(i64::from(holds));
+        if let Some(window) = provider.window() {
+            starts.get_or_create(&labels).set(window.start.as_second());
+            ends.get_or_create(&labels).set(window.end.as_second());
+        }
+    }
+    let start = "The first moment that the provider of a backup's source can bring back by itself, in its own account";
+    registry.register("provider_window_start_timestamp_seconds", start, starts);
+    registry.register("provider_window_end_timestamp_seconds", "Its last moment", ends);
+    let set = "Whether the provider of a backup's source was seen to be set as is declared";
+    registry.register("provider_set_as_declared", set, as_declared);
 }
 
 /// What servers keep of their logs until that is captured.

@@ -60,6 +60,7 @@ const DRIVERS: &[&str] = &[
     "sources::redis",
     "sources::etcd",
     "sources::dynamodb",
+    "sources::rds",
     "sources::git",
     "sources::s3",
     "provisioners::cloudformation",

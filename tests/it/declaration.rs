@@ -490,6 +490,64 @@ fn checks_of_drills_say_what_they_expect_and_only_what_their_source_can_have() {
     }
 }
 
+/// Backups of the same table, or of an instance, by what each says besides.
+fn kept_by_a_provider(backups: &[(&str, &str, &str)]) -> Parsed {
+    let declared = backups.iter().map(|(policy, kind, more)| {
+        let name = more.bytes().map(|byte| format!("{byte:x}")).take(12).collect::<String>();
+        let at = match *kind {
+            "rds" => "region = \"eu-north-1\"\ninstance = \"customers\"",
+            _ => "region = \"eu-north-1\"\ntable = \"sessions\"",
+        };
+        format!(
+            "[backup.b-{name}]\npolicy = \"{policy}\"\nstores = [\"here\", \"there\"]\n[backup.b-{name}.{kind}]\n{at}\n{more}\n"
+        )
+    });
+    let policies = "[policy.often]\nfull = \"0 1 * * 0\"\nincremental = \"0 1 * * *\"\n\
+                    [policy.log]\nrpo = \"15m\"\nfull = \"0 1 * * *\"\nlog = { every = \"5m\" }\n";
+    with(&format!("{NIGHTLY}{policies}{}", declared.collect::<String>()))
+}
+
+#[test]
+fn what_a_provider_keeps_is_declared_in_so_many_words_and_better_not_alone() {
+    let found = |backups: &[(&str, &str, &str)]| {
+        let mut found = codes(&kept_by_a_provider(backups));
+        found.retain(|code| *code != "unused-policy");
+        found
+    };
+    let native = ("nightly", "dynamodb", "method = \"native\"");
+    assert_eq!(found(&[native]), ["native-only"]);
+    assert_eq!(found(&[native, ("nightly", "dynamodb", "method = \"logical\"")]), [""; 0]);
+    assert_eq!(found(&[("nightly", "rds", "")]), ["native-only"]);
+    let beside = "[backup.dumps]\npolicy = \"nightly\"\nstores = [\"here\", \"there\"]\n[backup.dumps.mysql]\n\
+                  host = \"customers.c9akciq32.eu-north-1.rds.amazonaws.com\"\nuser = \"backup\"";
+    assert_eq!(found(&[("nightly", "rds", beside)]), [""; 0]);
+    assert_eq!(found(&[("often", "rds", "")]), ["native-kind", "native-only"]);
+    for good in ["on", "off", "1d", "35d"] {
+        let good = format!("point_in_time = \"{good}\"");
+        assert_eq!(found(&[("nightly", "dynamodb", good.as_str())]), [""; 0], "{good}");
+    }
+    for bad in ["", "0d", "36d", "35", "yes", "-1d", "1h", "99999999999d"] {
+        let bad = format!("point_in_time = \"{bad}\"");
+        assert_eq!(found(&[("nightly", "dynamodb", bad.as_str())]), ["invalid-value"], "{bad}");
+    }
+    let too_short = "backup_window = \"03:00-03:10\"";
+    assert_eq!(found(&[("nightly", "rds", too_short)]), ["native-only", "invalid-value"]);
+}
+
+#[test]
+fn a_log_that_the_provider_keeps_is_not_captured() {
+    let log = |more: &str| {
+        let parsed = kept_by_a_provider(&[("log", "dynamodb", more)]);
+        let backups = parsed.spec.as_ref().unwrap().backups.values();
+        let captured =
+            backups.filter(|b| b.policy.schedules.contains_key(&backstay::artifact::Kind::Log)).count();
+        (captured, codes(&parsed).contains(&"cannot-run-here"))
+    };
+    assert_eq!(log("point_in_time = \"on\""), (0, false));
+    assert_eq!(log(""), (1, true));
+    assert_eq!(log("point_in_time = \"off\""), (1, true));
+}
+
 #[test]
 fn every_finding_has_a_place_a_hint_and_a_kebab_case_code() {
     let files = crate::examples::files("rotten");

@@ -31,6 +31,7 @@ mod observe;
 mod on_demand;
 mod passes;
 mod planning;
+mod providers;
 mod records;
 mod recoveries;
 mod restore;

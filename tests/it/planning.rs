@@ -5,7 +5,7 @@ mod upkeep;
 use backstay::{
     artifact::{ArtifactId, Kind},
     inventory::{Lease, Observed, Origin},
-    plan::{Action, Plan, next_due},
+    plan::{self, Action, Plan, next_due},
     spec::{
         BinaryLogs, Cadence, CatchUp, Mysql, MysqlMethod, Orphan, Retention, Server, Source, Tls, Window,
         window::Span,
@@ -301,7 +301,7 @@ fn orphans_stay_until_they_are_let_go_and_then_go_over_days() {
 }
 
 #[test]
-fn what_this_build_cannot_run_is_said_and_the_rest_runs() {
+fn what_cannot_run_is_said_and_the_rest_runs() {
     let mut world = settled().declare("orders", nightly());
     let policy = &mut world.spec.backups.get_mut("agama").unwrap().policy;
     policy.schedules.insert(Kind::Log, Cadence::Every(5 * MINUTE));
@@ -318,8 +318,8 @@ fn what_this_build_cannot_run_is_said_and_the_rest_runs() {
         method: MysqlMethod::Logical,
         binary_logs: BinaryLogs::Left,
     });
-    world.spec.backups.get_mut("orders").unwrap().source =
-        Source::Rds { region: "eu-north-1".to_owned(), instance: "orders".to_owned() };
+    let (resource, why) = ("backup.orders".to_owned(), "this host does not allow it".to_owned());
+    world.limits.refused.push(plan::CannotRun { resource, why });
     let plan = check(&world, &[]);
     let found: Vec<&str> = plan.cannot_run.iter().map(|c| c.resource.as_str()).collect();
     assert_eq!(found, ["backup.orders"]);

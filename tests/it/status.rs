@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use backstay::{
     artifact::Kind,
     inventory::{KeptLog, LogSeen, Observed, Standing, WalStatus},
-    plan::{Plan, Withheld},
-    spec::{Budget, Source},
+    plan::{self, Plan, Withheld},
+    spec::Budget,
     status::{
         Concern, Overall, Revisions, Status,
         explain::{self, Fate, Held},
@@ -97,8 +97,8 @@ fn each_condition_shows_when_it_should_and_no_other() {
         (|w| w.ahead = 3600, &[ClockApart]),
         (
             |w| {
-                let (region, instance) = ("eu-north-1".to_owned(), "orders".to_owned());
-                w.spec.backups.get_mut("agama").unwrap().source = Source::Rds { region, instance };
+                let (resource, why) = ("backup.agama".to_owned(), "this host does not allow it".to_owned());
+                w.limits.refused.push(plan::CannotRun { resource, why });
             },
             &[CannotRun],
         ),

@@ -16,8 +16,8 @@ use backstay::{
     },
     inventory::{
         Condition, InfraInventory, Interrupted, Inventory, Lease, LogSeen, Machine, Made, Observed, Origin,
-        RestorePage, Running, Standing, StoreInventory, StoreRules, StoredArtifact, StoredBackup, Verified,
-        Work,
+        ProvidedSeen, RestorePage, Running, Standing, StoreInventory, StoreRules, StoredArtifact,
+        StoredBackup, Verified, Work,
     },
     plan::{
         self, Action, Limits, Plan,
@@ -118,6 +118,7 @@ pub fn artifact(kind: Kind, at: Timestamp, random: u64) -> StoredArtifact {
         log: None,
         bytes: 1000,
         length: 4096,
+        native: None,
         condition: Condition::Good,
         verified: Verified { metadata: Some(at), ..Verified::default() },
         held: None,
@@ -151,6 +152,8 @@ pub struct World {
     /// What the host remembers of what Backstay made.
     pub made: Made,
     pub kept_logs: BTreeMap<BackupName, LogSeen>,
+    /// What providers keep by themselves.
+    pub provided: BTreeMap<BackupName, ProvidedSeen>,
     /// How the machines stand.
     pub machines: BTreeMap<VmName, Observed<Machine>>,
     captures: u64,
@@ -174,6 +177,7 @@ impl World {
             interrupted: Vec::new(),
             made: Made::default(),
             kept_logs: BTreeMap::new(),
+            provided: BTreeMap::new(),
             machines: BTreeMap::new(),
             captures: 0,
         };
@@ -260,6 +264,7 @@ impl World {
             interrupted: self.interrupted.clone(),
             made: self.made.clone(),
             kept_logs: self.kept_logs.clone(),
+            provided: self.provided.clone(),
             readers: BTreeMap::new(),
             machines: self.machines.clone(),
             stand_ins: BTreeMap::new(),
@@ -372,7 +377,17 @@ impl World {
                 self.moved.remove(mirror);
                 self.mirrors.insert(mirror.clone(), Observed::Known(self.position.clone()));
             }
-            Action::Restore(_) => {}
+            Action::Protect(protect) => {
+                let seen = self.provided.get_mut(&protect.backup).unwrap();
+                let Observed::Known(provided) = &mut seen.found else { panic!("it is set unseen") };
+                if let Some(point_in_time) = protect.to.point_in_time {
+                    provided.settings.point_in_time = point_in_time;
+                }
+                if protect.to.backup_window.is_some() {
+                    provided.settings.backup_window.clone_from(&protect.to.backup_window);
+                }
+            }
+            Action::Rewind { .. } | Action::Restore(_) => {}
             Action::Recover(recover) => self.recovered(recover, RecoveredOutcome::Done),
             Action::Rehearse(_) | Action::ClearAway { .. } => {
                 panic!("no drill of a recovery is planned here")
@@ -505,6 +520,8 @@ pub fn brief(action: &Action) -> String {
         Action::CleanUp { backup, store, .. } => format!("clean-up {backup} {store}"),
         Action::Settle { backup, store, .. } => format!("settle {backup} {store}"),
         Action::Push { mirror } => format!("push {mirror}"),
+        Action::Protect(p) => format!("protect {}", p.backup),
+        Action::Rewind { backup, .. } => format!("rewind {backup}"),
         Action::Restore(r) => format!("restore {} {}", r.backup, r.store),
         Action::Drill(d) => format!("drill {} {}", d.drill, d.store),
         Action::Rehearse(_) | Action::ClearAway { .. } => action.to_string(),

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use backstay::{
     artifact::Kind,
-    aws::{DynamodbOptions, S3Options},
+    aws::{DynamodbOptions, RdsOptions, S3Options},
     diagnostic::Severity,
-    sources::{Lack, Source, dynamodb::DynamodbSource, s3::S3Source},
+    sources::{Lack, Source, dynamodb::DynamodbSource, rds::RdsSource, s3::S3Source},
+    spec::TableMethod,
 };
 use s3s::{
     S3, S3Request, S3Response, S3Result,
@@ -145,8 +146,8 @@ async fn what_a_key_of_dynamodb_lacks_is_what_its_remedy_allows() {
     let missing = [
         "dynamodb:Scan",
         "dynamodb:DescribeTimeToLive",
-        "dynamodb:DescribeContinuousBackups",
         "dynamodb:ListTagsOfResource",
+        "dynamodb:DescribeContinuousBackups",
     ];
     let told: Value = json!({
         "Effect": "Allow", "Action": missing, "Resource": "arn:aws:dynamodb:eu-north-1:*:table/orders"
@@ -162,6 +163,53 @@ async fn what_a_key_of_dynamodb_lacks_is_what_its_remedy_allows() {
     let source = with(granted);
     assert_eq!(lacks(&source).await, []);
     captured(&source).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_key_lacks_for_backups_that_dynamodb_keeps_is_less() {
+    use aws_sdk_dynamodb::types::{AttributeDefinition, KeySchemaElement};
+    let moto = Moto::start();
+    let id = AttributeDefinition::builder().attribute_name("id").attribute_type("S".into()).build().unwrap();
+    let key = KeySchemaElement::builder().attribute_name("id").key_type("HASH".into()).build().unwrap();
+    let table = moto.client().create_table().table_name("orders").attribute_definitions(id).key_schema(key);
+    table.billing_mode("PAY_PER_REQUEST".into()).send().await.unwrap();
+    let empty = moto.key_for("empty", &policy(&[], &["sts:GetCallerIdentity"])).await;
+    let allowed = ["dynamodb:DescribeTable", "dynamodb:DescribeContinuousBackups", "dynamodb:ListBackups"];
+    let granted = moto.key_for("granted", &policy(&[], &allowed)).await;
+    moto.guard().await;
+    let with = |credentials| {
+        let options = DynamodbOptions { credentials, ..moto.options("orders") };
+        DynamodbSource::new(options).unwrap().captured_by(TableMethod::Native)
+    };
+    let found = lacks(&with(empty)).await;
+    assert!(
+        found[0].remedy.contains("table/orders") && found[1].remedy.contains(r#""Resource":"*""#),
+        "{found:?}"
+    );
+    assert!(!format!("{found:?}").contains("dynamodb:Scan"), "{found:?}");
+    assert_eq!(lacks(&with(granted)).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_key_of_rds_lacks_is_what_its_remedy_allows() {
+    let moto = Moto::with_rds();
+    let create = moto.rds().create_db_instance().db_instance_identifier("customers").engine("mysql");
+    let create = create.db_instance_class("db.m5.large").allocated_storage(20);
+    create.master_username("admin").master_user_password("not-a-secret-either").send().await.unwrap();
+    let empty = moto.key_for("empty", &policy(&[], &["sts:GetCallerIdentity"])).await;
+    let told = json!({
+        "Effect": "Allow",
+        "Action": ["rds:DescribeDBInstances", "rds:DescribeDBInstanceAutomatedBackups", "rds:DescribeDBSnapshots"],
+        "Resource": "*"
+    });
+    let lack = Lack { severity: Severity::Error, what: String::new(), remedy: told.to_string() };
+    let granted = moto.key_for("granted", &policy(&[lack], &["sts:GetCallerIdentity"])).await;
+    moto.guard().await;
+    let with =
+        |credentials| RdsSource::new(RdsOptions { credentials, ..moto.instance("customers") }).unwrap();
+    let found = lacks(&with(empty)).await;
+    assert_eq!(serde_json::from_str::<Value>(&found[0].remedy).unwrap(), told);
+    assert_eq!(lacks(&with(granted)).await, []);
 }
 
 /// A bucket that keeps versions, with one object; a key may do only what is named.

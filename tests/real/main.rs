@@ -2,6 +2,8 @@
 
 #[path = "../conformance/machines.rs"]
 mod machine_conformance;
+#[path = "../conformance/providers.rs"]
+mod provider_conformance;
 #[path = "../conformance/sources.rs"]
 mod source_conformance;
 #[path = "../conformance/stores.rs"]
@@ -21,6 +23,7 @@ mod drill_isolation;
 mod drill_redis;
 mod dynamodb;
 mod dynamodb_job;
+mod dynamodb_kept;
 mod etcd;
 mod etcd_job;
 mod faults;
@@ -52,6 +55,7 @@ mod postgres_job;
 mod postgres_reader;
 mod postgres_wal;
 mod probe;
+mod rds_kept;
 mod reader_job;
 mod redis;
 mod redis_job;

@@ -20,7 +20,7 @@ use crate::{
     artifact::{
         Manifest,
         layout::{ObjectName, PackName},
-        manifest::{self, Content, Sealed, Segments, Stored},
+        manifest::{self, Content, Moment, Sealed, Segments, Stored},
     },
     sources::Captured,
     stores::Store,
@@ -83,6 +83,26 @@ pub fn describe(
     index: Stored,
 ) -> Result<Manifest, Fault> {
     let sealed = Sealed { sha256: streamed.sha256.map(hex::encode), details: captured.details };
+    let content = Content::Segments(Segments {
+        stream: means.source.stream_name(),
+        count: streamed.index.segments.len() as u64,
+        length: streamed.length,
+        average: order.average(base),
+        index,
+        packs: streamed.packs,
+    });
+    manifest(order, means, base, captured.moment, content, &sealed)
+}
+
+/// The manifest of an artifact with this content.
+pub fn manifest(
+    order: &CaptureOrder,
+    means: &Means<'_>,
+    base: Option<&Base>,
+    moment: Moment,
+    content: Content,
+    sealed: &Sealed,
+) -> Result<Manifest, Fault> {
     Ok(Manifest {
         format: manifest::FORMAT.to_owned(),
         fleet: means.folder.fleet.clone(),
@@ -99,17 +119,10 @@ pub fn describe(
         reason: order.reason.clone(),
         started: order.now,
         finished: means.clock.now(),
-        moment: captured.moment,
+        moment,
         recipients: order.recipients.to_texts(),
-        content: Content::Segments(Segments {
-            stream: means.source.stream_name(),
-            count: streamed.index.segments.len() as u64,
-            length: streamed.length,
-            average: order.average(base),
-            index,
-            packs: streamed.packs,
-        }),
-        sealed: Some(seal(order, &sealed)?),
+        content,
+        sealed: Some(seal(order, sealed)?),
     })
 }
 

@@ -50,6 +50,8 @@ pub enum Stage {
     Leasing,
     /// From the source into packs.
     Streaming,
+    /// By the provider of the source.
+    Providing,
     /// Having the store confirm what was written and what is reused.
     Confirming,
     /// Putting signature and manifest.
@@ -62,6 +64,7 @@ impl fmt::Display for Stage {
             Stage::ReadingTheBase => "reading its base",
             Stage::Leasing => "taking its lease",
             Stage::Streaming => "storing its stream",
+            Stage::Providing => "its provider made it",
             Stage::Confirming => "confirming what is stored",
             Stage::Committing => "committing it",
         })

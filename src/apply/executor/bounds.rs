@@ -73,6 +73,7 @@ impl Limits {
             | Action::Copy { .. }
             | Action::Repair { .. }
             | Action::Restore(_)
+            | Action::Rewind { .. }
             | Action::Drill(_)
             | Action::Rehearse(_)
             | Action::Recover(_) => self.transfer,
@@ -103,6 +104,7 @@ impl Length {
             | Action::Copy { .. }
             | Action::Repair { .. }
             | Action::Restore(_)
+            | Action::Rewind { .. }
             | Action::Drill(_)
             | Action::Rehearse(_) => Length::Long,
             Action::Recover(recover) if matches!(recover.work, Work::Restore { .. }) => Length::Long,

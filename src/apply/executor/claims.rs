@@ -82,6 +82,9 @@ pub(super) fn agree(one: &Action, other: &Action) -> bool {
     if let (Some(one), Some(other)) = (stand_ins_of(one), stand_ins_of(other)) {
         return one != other;
     }
+    if let (Action::Protect(one), Action::Protect(other)) = (one, other) {
+        return one.backup != other.backup;
+    }
     deeds(one).iter().all(|(backup, store, deed)| {
         let theirs = deeds(other);
         let mut same = theirs.iter().filter(|(of, place, _)| of == backup && place == store);
@@ -112,6 +115,8 @@ fn deeds(action: &Action) -> Vec<(Option<&BackupName>, &StoreName, Deed)> {
         Action::Arm(_)
         | Action::Disarm(_)
         | Action::Push { .. }
+        | Action::Protect(_)
+        | Action::Rewind { .. }
         | Action::Rehearse(_)
         | Action::ClearAway { .. } => (None, None),
         Action::Capture(capture) => (Some((&capture.store, Deed::Adds)), None),

@@ -42,7 +42,10 @@ impl World {
         artifact: ArtifactId,
     ) -> Result<Done, Failure> {
         let (source, capture, tips) = self.source_of(capture).await?;
-        let (capture, note) = on_firm_ground(source.as_ref(), capture).await?;
+        let (capture, note) = match self.provides(&capture) {
+            true => as_native(capture),
+            false => on_firm_ground(source.as_ref(), capture).await?,
+        };
         let order = self.order(step, &capture, &note, artifact).await?;
         let name = self.spec.moved.folder(&capture.backup);
         let (folder, progress) = (self.folder(&capture.store, &name)?, self.listener.progress(step));
@@ -53,7 +56,10 @@ impl World {
             clock: self.clock.as_ref(),
             progress: progress.as_ref(),
         };
-        let manifest = capture::capture(&order, &means).await?;
+        let manifest = match self.provides(&capture) {
+            true => capture::provide(&order, &means).await?,
+            false => capture::capture(&order, &means).await?,
+        };
         if let Some(tips) = tips
             && let Err(error) = self.tips.record(&capture.store, &artifact, &tips)
         {
@@ -66,6 +72,11 @@ impl World {
         let purged = self.log_is_stored(source.as_ref(), &capture).await;
         let note = [captured(&manifest)].into_iter().chain(note).chain(purged).collect::<Vec<_>>().join("; ");
         Ok(Done { artifact: Some(artifact), folder: Some(name), ..noted(note) })
+    }
+
+    /// Whether the provider of the source makes this capture.
+    fn provides(&self, capture: &Capture) -> bool {
+        self.spec.backups.get(&capture.backup).is_some_and(|backup| backup.source.is_native())
     }
 
     /// Has a store's records tell of an artifact of which no check will, so that its loss shows.
@@ -268,6 +279,11 @@ impl World {
             return self.restore_parts(folder, step, restore, &declared.source).await;
         }
         let manifests = self.manifests(folder, &restore.artifacts).await?;
+        if let Some(point) = manifests.last()
+            && let Some(restored) = self.restore_native(&restore.backup, point, &restore.to).await?
+        {
+            return Ok(restored);
+        }
         let logs = self.manifests(folder, &restore.logs).await?;
         let source = match spec.backups.get(&restore.backup) {
             _ if restore.backup.is_infra() => self.drivers.infra(&self.mirror, None),
@@ -333,6 +349,12 @@ impl World {
     }
 }
 
+/// A capture by a provider, which makes nothing but fulls.
+fn as_native(capture: Capture) -> (Capture, Option<String>) {
+    let note = (capture.kind != Kind::Full).then(|| "its provider makes fulls only".to_owned());
+    (Capture { kind: Kind::Full, base: None, continues: None, ..capture }, note)
+}
+
 /// A capture of changes, where what they are changes of is still there; otherwise a full, and why.
 async fn on_firm_ground(source: &dyn Source, capture: Capture) -> Result<(Capture, Option<String>), Failure> {
     let Some(base) = capture.continues.as_ref().filter(|_| capture.kind != Kind::Log) else {
@@ -376,7 +398,10 @@ fn check_undeclared(restore: &Restore, point: Option<&Manifest>) -> Result<(), F
 
 /// `1.2 MiB in 3 packs, 40 MiB in all`
 fn captured(manifest: &Manifest) -> String {
-    let Content::Segments(segments) = &manifest.content else { return "by reference".to_owned() };
+    let segments = match &manifest.content {
+        Content::Segments(segments) => segments,
+        Content::Native { provider, reference } => return format!("{provider} {reference}"),
+    };
     let own = segments.packs.iter().filter(|(pack, _)| pack.artifact == manifest.artifact);
     let (packs, bytes) = own.fold((0, 0), |(n, sum), (_, stored)| (n + 1, sum + stored.size));
     format!("{} written for {}", counted(packs, "pack", bytes), bytesize::ByteSize(segments.length))

@@ -9,6 +9,7 @@ use crate::{
         delete,
         executor::{Done, Failure},
         lease::Reading,
+        stream::Damage,
         sweep, verify,
         world::World,
     },
@@ -17,7 +18,7 @@ use crate::{
         layout::PackName,
         record::{Event, Record},
     },
-    inventory::{Interrupted, Work},
+    inventory::{Interrupted, StoredArtifact, Work},
     observe::seen::Change,
     plan::Step,
     records::AppendError,
@@ -32,6 +33,7 @@ impl World {
         store: &StoreName,
     ) -> Result<Done, Failure> {
         let look = self.look(store)?;
+        let kept = self.keeper_of(backup, store, artifact).await?;
         self.deletions
             .tell(store, |events| async {
                 let told = look.records().append(&self.keys, self.clock.now(), events).await?;
@@ -43,6 +45,12 @@ impl World {
             delete::delete(look, backup, artifact, &self.inventory.interrupted, self.clock.as_ref()).await?;
         self.deeds.change(store, backup, Change::Deleted(artifact));
         let left = deleted.left.map(|why| format!("; packs are left to a sweep: {why}")).unwrap_or_default();
+        if let Some(kept) = kept {
+            return Ok(noted(match self.let_native_go(backup, kept).await? {
+                None => "its provider deleted it".to_owned(),
+                Some(why) => format!("its provider keeps it: {why}"),
+            }));
+        }
         Ok(noted(format!("{} freed{left}", bytesize::ByteSize(deleted.bytes))))
     }
 
@@ -78,6 +86,13 @@ impl World {
                 reading.end().await;
                 found?
             }
+        };
+        let found = match self.stored(store, backup, artifact).and_then(StoredArtifact::reference) {
+            Some(reference) if found.is_empty() => {
+                let fault = self.native_damage(backup, reference).await?;
+                fault.map(|fault| Damage::new(folder.manifest(artifact), fault)).into_iter().collect()
+            }
+            _ => found,
         };
         let damage: Vec<String> = found.iter().map(ToString::to_string).collect();
         let packs: Vec<PackName> = found.iter().filter_map(|damage| damage.pack).collect();
@@ -141,6 +156,13 @@ impl World {
             self.deeds.change(&left.store, &left.backup, Change::Unclear);
         }
         let cleaned = cleanup::clean_up(self.look(&left.store)?, left, self.clock.as_ref()).await?;
+        let is_nobodys = matches!(cleaned, Cleaned::Removed(_));
+        if left.work == Work::Capture
+            && is_nobodys
+            && self.forget_natives(&left.backup, left.artifact).await? > 0
+        {
+            return Ok(noted("its provider deleted what it had made".to_owned()));
+        }
         Ok(match cleaned {
             Cleaned::Committed => noted("it had been committed".to_owned()),
             Cleaned::Removed(bytes) => noted(format!("{} freed", bytesize::ByteSize(bytes))),

@@ -6,7 +6,7 @@ use crate::{
     inventory::{Inventory, Machine, Observed},
     plan::{
         Action, Plan, Step, StepId,
-        action::{Remains, Restore, Work},
+        action::{Protect, Remains, Restore, Work},
     },
     spec::{
         Spec,
@@ -81,6 +81,14 @@ pub enum Malformed {
         step: StepId,
         /// The machine.
         vm: VmName,
+    },
+    /// A provider is set otherwise than declared, or nobody knows how it is set.
+    #[error("failed to accept the plan: step {} sets the provider of {backup} otherwise than declared, or unseen; make a new plan", step.0)]
+    NotSoDeclared {
+        /// The step.
+        step: StepId,
+        /// The backup.
+        backup: BackupName,
     },
     /// A push to a mirror that is not declared.
     #[error("failed to accept the plan: step {} pushes to a mirror that is not declared; make a new plan", .0.0)]
@@ -165,6 +173,9 @@ fn names(step: &Step, spec: &Spec, inventory: &Inventory) -> Result<(), Malforme
             known.some(captures)
         }
         Action::Push { mirror } => known.mirror(mirror),
+        Action::Protect(protect) => known.protection(protect),
+        // It makes something new, and touches no store.
+        Action::Rewind { backup, .. } => known.declared(backup),
         Action::Restore(restore) => {
             known.backup(&restore.backup)?;
             known.store(&restore.store)?;
@@ -253,6 +264,23 @@ impl Names<'_> {
 
     fn some<T>(&self, things: &[T]) -> Result<(), Malformed> {
         if things.is_empty() { Err(Malformed::EmptyStep(self.step)) } else { Ok(()) }
+    }
+
+    /// What a provider keeps is changed only as a declaration says in so many words, and only where it was seen how it is set:
+    /// switching off takes away every second that could be brought back.
+    fn protection(&self, protect: &Protect) -> Result<(), Malformed> {
+        let Protect { backup, from, to } = protect;
+        self.declared(backup)?;
+        let declared = self.spec.backups.get(backup).and_then(|backup| backup.source.protection());
+        let is_declared = declared.is_some_and(|declared| {
+            (to.point_in_time.is_none() || to.point_in_time == declared.point_in_time)
+                && (to.backup_window.is_none() || to.backup_window == declared.backup_window)
+        });
+        let seen = self.inventory.provided(backup).known().map(|provided| provided.settings.point_in_time);
+        match is_declared && !to.is_empty() && seen == Some(*from) {
+            true => Ok(()),
+            false => Err(Malformed::NotSoDeclared { step: self.step, backup: backup.clone() }),
+        }
     }
 
     fn mirror(&self, mirror: &str) -> Result<(), Malformed> {

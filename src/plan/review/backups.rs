@@ -166,6 +166,7 @@ fn changed((before, old): (&Spec, &Backup), (after, new): (&Spec, &Backup), draf
 }
 
 fn source(subject: [&str; 2], old: &Backup, new: &Backup, draft: &mut Draft) {
+    provider(subject, old, new, draft);
     let (from, to) = (old.source.kind(), new.source.kind());
     if from == to {
         let traits = (&sources::source(&old.source), &sources::source(&new.source));
@@ -174,6 +175,27 @@ fn source(subject: [&str; 2], old: &Backup, new: &Backup, draft: &mut Draft) {
     }
     let change = draft.note(Weight::Notice, "source-changed", subject, "the kind of source");
     change.from(from).to(to).detail("captures from now on hold other data than those before");
+}
+
+/// What is left to the provider that hosts the source.
+fn provider(subject: [&str; 2], old: &Backup, new: &Backup, draft: &mut Draft) {
+    let point_in_time = |backup: &Backup| backup.source.protection().and_then(|it| it.point_in_time);
+    if let (Some(before), Some(now)) = (point_in_time(old), point_in_time(new))
+        && before.loses(now)
+    {
+        let text = "fewer seconds that the provider can bring back";
+        draft
+            .note(Weight::Loss, "point-in-time-lost", subject, text)
+            .from(before.to_string())
+            .to(now.to_string());
+    }
+    if new.source.is_native() && !old.source.is_native() {
+        let text = "artifacts from now on stay with the provider";
+        let change = draft.note(Weight::Loss, "captures-native", subject, text);
+        change.detail(
+            "its stores get their manifests; whoever loses the account loses the data and these artifacts",
+        );
+    }
 }
 
 /// Where artifacts go.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::{Change, Draft, Weight, words};
 use crate::spec::{
-    BinaryLogs, Dynamodb, Etcd, LogFrom, Mysql, MysqlMethod, PostgresMethod, Redis, S3, SecretRef, Server,
-    Sftp, Source, StorePlace, Tls,
+    BinaryLogs, Dynamodb, Etcd, LogFrom, Mysql, MysqlMethod, PostgresMethod, Rds, Redis, S3, SecretRef,
+    Server, Sftp, Source, StorePlace, TableMethod, Tls,
 };
 
 /// The keys of a declared place or source and their values, and the secrets that it refers to.
@@ -118,9 +118,7 @@ pub fn source(source: &Source) -> Traits {
         Source::Redis(it) => redis(it),
         Source::Etcd(it) => etcd(it),
         Source::Dynamodb(it) => dynamodb(it),
-        Source::Rds { region, instance } => {
-            Traits::of([("region", words::plain(region)), ("instance", words::plain(instance))])
-        }
+        Source::Rds(it) => rds(it),
         Source::S3(it) => bucket(it),
     }
 }
@@ -205,6 +203,20 @@ fn dynamodb(it: &Dynamodb) -> Traits {
         ("region", words::plain(&it.region)),
         ("table", words::plain(&it.table)),
         ("endpoint", optional(it.endpoint.as_deref())),
+        ("method", words::plain(if it.method == TableMethod::Native { "native" } else { "logical" })),
+        ("point_in_time", optional(it.protection.point_in_time.map(|it| it.to_string()).as_deref())),
+    ])
+    .with("access_key_id", it.credentials.as_ref().map(|keys| &keys.access_key_id))
+    .with("secret_access_key", it.credentials.as_ref().map(|keys| &keys.secret_access_key))
+}
+
+fn rds(it: &Rds) -> Traits {
+    Traits::of([
+        ("region", words::plain(&it.region)),
+        ("instance", words::plain(&it.instance)),
+        ("endpoint", optional(it.endpoint.as_deref())),
+        ("point_in_time", optional(it.protection.point_in_time.map(|it| it.to_string()).as_deref())),
+        ("backup_window", optional(it.protection.backup_window.as_ref().map(|it| it.as_str()))),
     ])
     .with("access_key_id", it.credentials.as_ref().map(|keys| &keys.access_key_id))
     .with("secret_access_key", it.credentials.as_ref().map(|keys| &keys.secret_access_key))

@@ -300,3 +300,24 @@ fn the_infra_repos_own_backup_is_reviewed() {
         ]
     );
 }
+
+#[test]
+fn what_is_given_up_with_a_provider_or_left_to_it_is_a_loss() {
+    let table = |more: &str| {
+        let backup =
+            "stores = [\"a\", \"b\"]\n[backup.data.dynamodb]\nregion = \"eu-north-1\"\ntable = \"t\"";
+        fleet("UTC", DAILY, &format!("{backup}\n{more}"), "")
+    };
+    let told = |before: &str, after: &str| {
+        let told = told(&compare(&table(before), &table(after)));
+        told.into_iter().filter(|change| change.starts_with("Loss")).collect::<Vec<_>>()
+    };
+    let lost = "Loss point-in-time-lost backup.data: fewer seconds that the provider can bring back: ";
+    assert_eq!(told("point_in_time = \"35d\"", "point_in_time = \"off\""), [format!("{lost}35d → off")]);
+    assert_eq!(told("point_in_time = \"35d\"", "point_in_time = \"7d\""), [format!("{lost}35d → 7d")]);
+    assert_eq!(told("point_in_time = \"7d\"", "point_in_time = \"35d\""), Vec::<String>::new());
+    assert_eq!(told("point_in_time = \"7d\"", ""), Vec::<String>::new(), "it is left as it is");
+    let native = "Loss captures-native backup.data: artifacts from now on stay with the provider:  → ";
+    assert_eq!(told("", "method = \"native\""), [native]);
+    assert_eq!(told("method = \"native\"", ""), Vec::<String>::new());
+}

@@ -22,8 +22,9 @@ use crate::{
 /// How long a table may take until it can be used.
 const READY: Duration = Duration::from_secs(30 * 60);
 
-/// Pause between two looks at a table that is being made.
+/// Pauses between two looks at a table that is being made: the first, and the longest.
 const LOOK: Duration = Duration::from_millis(500);
+const LONGEST_LOOK: Duration = Duration::from_secs(10);
 
 /// Writes the stream into a new file.
 pub(super) async fn to_file(
@@ -52,11 +53,17 @@ pub(super) async fn to_new_table(
     stream: &mut (dyn AsyncRead + Send + Unpin),
     name: &str,
 ) -> Result<String, Failure> {
-    if table::existing(reach, name).await?.is_some() {
-        return Err(exists(name));
-    }
+    must_be_new(reach, name).await?;
     let (description, lines) = Lines::open(stream).await?;
     made(reach, name, &description, lines).await
+}
+
+/// Refuses a table that is there.
+pub(super) async fn must_be_new(reach: &Reach, name: &str) -> Result<(), Failure> {
+    match table::existing(reach, name).await? {
+        Some(_) => Err(exists(name)),
+        None => Ok(()),
+    }
 }
 
 /// Puts every item of the stream into `name`, over those of the same key; other items stay. Makes the table where it is gone.
@@ -158,16 +165,23 @@ async fn finish(reach: &Reach, name: &str, description: &Description) -> Result<
 
 /// Waits until a table that was made can be used, with its indexes.
 async fn wait_until_ready(reach: &Reach, name: &str) -> Result<(), Failure> {
-    let deadline = Instant::now() + READY;
+    ready_within(reach, name, READY).await
+}
+
+/// The same, for as long as `limit`.
+pub(super) async fn ready_within(reach: &Reach, name: &str, limit: Duration) -> Result<(), Failure> {
+    let (deadline, mut pause) = (Instant::now() + limit, LOOK);
     loop {
         // It may not be seen at once everywhere.
         if table::existing(reach, name).await?.is_some_and(|table| is_ready(&table)) {
             return Ok(());
         }
         if Instant::now() >= deadline {
-            return Err(Failure::NotReady(format!("table {name} is still being made after half an hour")));
+            let limit = humantime::format_duration(limit);
+            return Err(Failure::NotReady(format!("table {name} is still being made after {limit}")));
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_LOOK);
     }
 }
 
@@ -226,11 +240,14 @@ async fn delete(reach: &Reach, name: &str) -> Result<(), Failure> {
     reach.answer(reach.client.delete_table().table_name(name).send()).await.map(|_| ())
 }
 
+/// With what the name of a table that is there is refused, by `CreateTable` and by restores.
+const EXISTS: [&str; 2] = ["ResourceInUseException", "TableAlreadyExistsException"];
+
 /// Why a table was not made that was not there just before, as far as is known: an answer may be lost, and the call was made again
 /// then. Who makes such a table is not told, so that it stays.
-fn not_made(failure: Failure, name: &str) -> Failure {
+pub(super) fn not_made(failure: Failure, name: &str) -> Failure {
     match failure {
-        Failure::Aws(Fault::Service { code, .. }) if code == "ResourceInUseException" => {
+        Failure::Aws(Fault::Service { code, .. }) if EXISTS.contains(&code.as_str()) => {
             Failure::Refused(format!(
                 "table {name} exists, and did not just before: somebody made it, or this restore did and the answer was lost; delete \
                  it if nobody else made it, and restore again"

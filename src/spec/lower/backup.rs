@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{Lower, below, line, show, store::secret, word};
+use crate::artifact::Kind;
 use crate::spec::{
     Backup, BinaryLogs, ClientCertificate, Dynamodb, Etcd, Files, Influxdb, Influxdb2, LogFrom, Login,
-    Mongodb, Mysql, MysqlMethod, Policy, Postgres, PostgresMethod, Redis, SelfHeal, Server, SlotName, Source,
-    Tls,
+    Mongodb, Mysql, MysqlMethod, Policy, Postgres, PostgresMethod, Protection, Rds, Redis, SelfHeal, Server,
+    SlotName, Source, TableMethod, Tls,
     names::{BackupName, INFRA, PolicyName},
     places::{Path, path},
     schema,
@@ -44,17 +45,12 @@ impl Lower<'_> {
             .and_then(|Text(Name(policy))| self.reference("policy", &below(&at, ["policy"]), &policy));
         let description = line(backup.description.take());
         let self_heal = SelfHeal::declared(backup.self_heal);
-        let source = self.source(&at, name, backup);
-        Some(Backup {
-            name: name.clone(),
-            description,
-            source: source?,
-            policy: policies.get(&policy?)?.clone(),
-            stores,
-            keep_in,
-            contact,
-            self_heal,
-        })
+        let source = self.source(&at, name, backup)?;
+        let mut policy = policies.get(&policy?)?.clone();
+        if source.leaves_its_log() {
+            policy.schedules.remove(&Kind::Log);
+        }
+        Some(Backup { name: name.clone(), description, source, policy, stores, keep_in, contact, self_heal })
     }
 
     fn source(&mut self, at: &Path, name: &BackupName, backup: schema::Backup) -> Option<Source> {
@@ -83,21 +79,39 @@ impl Lower<'_> {
             schema::Backup { dynamodb: Some(it), .. } => {
                 self.dynamodb(&below(at, ["dynamodb"]), it).map(Source::Dynamodb)
             }
-            schema::Backup { rds: Some(it), .. } => {
-                Some(Source::Rds { region: word(it.region)?, instance: word(it.instance)? })
-            }
+            schema::Backup { rds: Some(it), .. } => self.rds(&below(at, ["rds"]), it).map(Source::Rds),
             schema::Backup { s3: Some(s3), .. } => self.s3(&below(at, ["s3"]), s3).map(Source::S3),
             _ => None,
         }
     }
 
     fn dynamodb(&mut self, at: &Path, dynamodb: schema::Dynamodb) -> Option<Dynamodb> {
-        let schema::Dynamodb { region, table, endpoint, access_key_id, secret_access_key } = dynamodb;
+        let schema::Dynamodb { region, table, endpoint, access_key_id, secret_access_key, .. } = dynamodb;
+        let point_in_time = dynamodb.point_in_time.map(|Text(point_in_time)| point_in_time);
         Some(Dynamodb {
+            protection: Protection { point_in_time, backup_window: None },
+            method: match dynamodb.method {
+                None | Some(schema::TableMethod::Logical) => TableMethod::Logical,
+                Some(schema::TableMethod::Native) => TableMethod::Native,
+            },
             credentials: self.access_key(at, access_key_id, secret_access_key),
             region: word(region)?,
             table: word(table)?,
             endpoint: endpoint.map(|url| url.0.0),
+        })
+    }
+
+    fn rds(&mut self, at: &Path, rds: schema::Rds) -> Option<Rds> {
+        let schema::Rds { region, instance, endpoint, access_key_id, secret_access_key, .. } = rds;
+        Some(Rds {
+            credentials: self.access_key(at, access_key_id, secret_access_key),
+            region: word(region)?,
+            instance: word(instance)?,
+            endpoint: endpoint.map(|url| url.0.0),
+            protection: Protection {
+                point_in_time: rds.point_in_time.map(|Text(point_in_time)| point_in_time),
+                backup_window: rds.backup_window.map(|Text(window)| window),
+            },
         })
     }
 

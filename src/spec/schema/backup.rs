@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{Keep, S3, Secret};
 use crate::spec::{
-    SlotName,
+    DailyWindow, PointInTime, SlotName,
     values::{AbsolutePath, GitUrl, Glob, HttpUrl, Line, Name, Text, Word},
 };
 
@@ -329,9 +329,24 @@ pub struct Dynamodb {
     pub access_key_id: Option<Secret>,
     /// Secret half of the access key.
     pub secret_access_key: Option<Secret>,
+    /// Whether DynamoDB can bring back any second: `on`, `off`, or of how many days (`35d`). Default: left as it is.
+    pub point_in_time: Option<Text<PointInTime>>,
+    /// What is captured: `logical` (every item, into the stores) or `native` (a backup of DynamoDB's own, which stays in the
+    /// table's account). Default: `logical`.
+    pub method: Option<TableMethod>,
 }
 
-/// An instance of RDS.
+/// What is captured of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TableMethod {
+    /// Every item.
+    Logical,
+    /// A backup that the provider keeps.
+    Native,
+}
+
+/// An instance of RDS, whose artifacts are snapshots that stay in its account.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rds {
@@ -341,6 +356,17 @@ pub struct Rds {
     /// The instance's identifier.
     #[schemars(required)]
     pub instance: Option<Text<Word>>,
+    /// Where it isn't AWS.
+    pub endpoint: Option<Text<HttpUrl>>,
+    /// Public half of the access key. Default: the host's own role or environment.
+    pub access_key_id: Option<Secret>,
+    /// Secret half of the access key.
+    pub secret_access_key: Option<Secret>,
+    /// Whether RDS can bring back any second, by automated backups: `on`, `off`, or of how many days (`14d`). Default: left as it
+    /// is.
+    pub point_in_time: Option<Text<PointInTime>>,
+    /// When in the day RDS makes its automated backup, in UTC: `03:00-04:00`. Default: left as it is.
+    pub backup_window: Option<Text<DailyWindow>>,
 }
 
 /// The infra repo's own backup: a bundle on every commit.

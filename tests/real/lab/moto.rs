@@ -18,7 +18,7 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
 };
-use backstay::aws::{AwsCredentials, DEFAULT_SILENCE, DynamodbOptions};
+use backstay::aws::{AwsCredentials, DEFAULT_SILENCE, DynamodbOptions, RdsOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -81,6 +81,36 @@ impl Moto {
         Self { module: Some(module), ..moto }
     }
 
+    /// Starts it with what its RDS leaves out: see `moto_rds.py`.
+    pub fn with_rds() -> Self {
+        let module = tempfile::tempdir().unwrap();
+        std::fs::write(module.path().join("sitecustomize.py"), include_str!("moto_rds.py")).unwrap();
+        let moto = Self::with(&[("PYTHONPATH", module.path().to_str().unwrap())]);
+        Self { module: Some(module), ..moto }
+    }
+
+    /// How an instance is reached.
+    pub fn instance(&self, name: &str) -> RdsOptions {
+        RdsOptions {
+            instance: name.to_owned(),
+            region: REGION.to_owned(),
+            endpoint: Some(self.endpoint()),
+            credentials: AwsCredentials::Key { id: KEY_ID.to_owned(), secret: SECRET.to_owned().into() },
+            silence: DEFAULT_SILENCE,
+        }
+    }
+
+    /// What the owner of the account uses of RDS.
+    pub fn rds(&self) -> aws_sdk_rds::Client {
+        let config = aws_sdk_rds::config::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(REGION))
+            .credentials_provider(Credentials::new(KEY_ID, SECRET, None, None, "tests"))
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .endpoint_url(self.endpoint());
+        aws_sdk_rds::Client::from_conf(config.build())
+    }
+
     pub fn kill(&mut self) {
         self.server.kill().unwrap();
     }
@@ -118,6 +148,21 @@ impl Moto {
             rest.split('<').next().unwrap().to_owned()
         };
         AwsCredentials::Key { id: told("AccessKeyId"), secret: told("SecretAccessKey").into() }
+    }
+
+    /// A key that may do what documents of policies (`json` blocks of a page, by their places) allow: moto asks for every action on
+    /// all resources.
+    pub async fn key_by_page(&self, user: &str, page: &str, blocks: &[usize]) -> AwsCredentials {
+        let all: Vec<&str> =
+            page.split("```json").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+        let statements = blocks.iter().flat_map(|block| {
+            let policy: Value = serde_json::from_str(all[*block]).unwrap();
+            policy["Statement"].as_array().unwrap().clone()
+        });
+        let mut statements: Vec<Value> = statements.collect();
+        statements.iter_mut().for_each(|statement| statement["Resource"] = "*".into());
+        let policy = serde_json::json!({ "Version": "2012-10-17", "Statement": statements });
+        self.key_for(user, &policy).await
     }
 
     async fn iam(&self, form: &[(&str, &str)]) -> String {
@@ -187,6 +232,11 @@ impl GoBetween {
 
     pub fn play(&self, operation: &'static str, trick: Trick) {
         self.tricks.lock().unwrap().entry(operation).or_default().insert(0, trick);
+    }
+
+    /// Plays no more tricks with requests of `operation`.
+    pub fn stop(&self, operation: &str) {
+        self.tricks.lock().unwrap().remove(operation);
     }
 
     /// What was asked for by requests of `operation`.

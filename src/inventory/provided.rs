@@ -1,0 +1,286 @@
+//! What providers keep by themselves of the data that they host.
+
+use std::{collections::BTreeMap, fmt};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{Condition, Inventory, Observed, Stretch};
+use crate::{
+    artifact::ArtifactId,
+    spec::{
+        DailyWindow, Moves, PointInTime, Protection, Source,
+        names::{BackupName, FleetName, FolderName},
+    },
+};
+
+/// What a provider was found to keep, and when.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProvidedSeen {
+    /// When it was asked, by the controller's clock.
+    pub at: Timestamp,
+    /// Of what.
+    pub source: Source,
+    /// What it answered.
+    pub found: Observed<Provided>,
+}
+
+/// What a provider keeps of the data of one backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Provided {
+    /// How it is set.
+    #[serde(flatten)]
+    pub settings: ProviderSettings,
+    /// The native backups that bear a name of this backup's, by reference; `None` where it was not asked for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub natives: Option<BTreeMap<String, Native>>,
+}
+
+/// How a provider is set to keep the data that it hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProviderSettings {
+    /// Whether any second can be brought back, and of how many days.
+    pub point_in_time: PointInTime,
+    /// From when to when that is now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<Stretch>,
+    /// When in the day the provider makes its own backup, where it makes one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup_window: Option<DailyWindow>,
+    /// What it is changing just now, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changing: Option<String>,
+}
+
+impl ProviderSettings {
+    /// What of `declared` does not hold; `None` where everything does.
+    pub fn lacks(&self, declared: &Protection) -> Option<Protection> {
+        let point_in_time = declared.point_in_time.filter(|declared| !declared.holds(self.point_in_time));
+        let backup_window =
+            declared.backup_window.clone().filter(|declared| Some(declared) != self.backup_window.as_ref());
+        let lacking = Protection { point_in_time, backup_window };
+        (!lacking.is_empty()).then_some(lacking)
+    }
+
+    /// What would be lost by setting `wanted`, for people; `None` where nothing is.
+    pub fn loss(&self, wanted: &Protection) -> Option<String> {
+        let wanted = wanted.point_in_time.filter(|wanted| self.point_in_time.loses(*wanted))?;
+        let kept = match wanted {
+            PointInTime::Off => "nothing of that".to_owned(),
+            PointInTime::On { days } => format!("the last {} days of that", days.unwrap_or_default()),
+        };
+        Some(match &self.window {
+            Some(window) => format!(
+                "any second of {:.0} to {:.0} can be brought back until then, and afterwards {kept}",
+                window.start, window.end
+            ),
+            None => format!(
+                "it goes from {} to {wanted}: {kept} can be brought back afterwards",
+                self.point_in_time
+            ),
+        })
+    }
+}
+
+/// For people: `point-in-time recovery 35d, daily backup at 03:00-04:00`.
+impl fmt::Display for ProviderSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "point-in-time recovery {}", self.point_in_time)?;
+        self.backup_window.as_ref().map_or(Ok(()), |window| write!(f, ", daily backup at {window}"))
+    }
+}
+
+impl fmt::Display for Protection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let point_in_time = self.point_in_time.map(|it| format!("point-in-time recovery {it}"));
+        let window = self.backup_window.as_ref().map(|window| format!("daily backup at {window}"));
+        let all: Vec<String> = point_in_time.into_iter().chain(window).collect();
+        f.write_str(&all.join(", "))
+    }
+}
+
+/// A provider's own backup, as it was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Native {
+    /// The artifact that its name stands for.
+    pub artifact: ArtifactId,
+    /// How it is.
+    pub state: NativeState,
+}
+
+/// A provider's own name of a backup that it keeps. In one piece, for inventories hold many artifacts that have none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NativeReference(pub String);
+
+/// How a provider's own backup is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NativeState {
+    /// It can be restored.
+    Available,
+    /// It is being made.
+    Making,
+    /// It can't be restored, and why.
+    Broken(String),
+    /// There is none.
+    Gone,
+}
+
+/// The name of a provider's own backup: of letters, digits and single hyphens, so that every provider takes it. Tells what it
+/// was made for, so that what an interrupted capture left is found again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NativeName {
+    prefix: String,
+    artifact: ArtifactId,
+}
+
+impl NativeName {
+    /// The name of what is made for `artifact`.
+    pub fn of(fleet: &FleetName, backup: &FolderName, artifact: ArtifactId) -> Self {
+        Self { prefix: NativePrefix::of(fleet, backup).0, artifact }
+    }
+
+    /// Whether it is what is made for `artifact`.
+    pub fn is_of(&self, artifact: ArtifactId) -> bool {
+        self.artifact == artifact
+    }
+
+    /// What the names of everything that is made for the same backup begin with.
+    pub fn prefix(&self) -> NativePrefix {
+        NativePrefix(self.prefix.clone())
+    }
+}
+
+impl fmt::Display for NativeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.prefix, self.artifact.to_string().to_ascii_lowercase())
+    }
+}
+
+/// What all names of a backup's [`NativeName`]s begin with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NativePrefix(String);
+
+impl NativePrefix {
+    /// That of a backup.
+    pub fn of(fleet: &FleetName, backup: &FolderName) -> Self {
+        let words = [fleet.as_str(), backup.as_str()].map(|text| {
+            let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+            words.collect::<Vec<_>>().join("-")
+        });
+        // `a.b` and `a-b` are two backups, and read alike.
+        let digest = hex::encode(Sha256::digest(format!("{fleet}/{backup}")));
+        Self(format!("backstay-{}-{}-", words.join("-"), &digest[..8]))
+    }
+
+    /// The artifact that `name` stands for, where it is one of this backup's.
+    pub fn artifact(&self, name: &str) -> Option<ArtifactId> {
+        let name = name.to_ascii_lowercase();
+        let (time, random) = name.strip_prefix(&self.0)?.split_once('-')?;
+        format!("{}-{random}", time.to_ascii_uppercase()).parse().ok()
+    }
+}
+
+/// How long a provider may take to list what it made.
+const LISTS_LATE: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
+
+impl Inventory {
+    /// Judges artifacts that are native backups by what their provider was found to keep: one that it does not have is no
+    /// artifact that could be restored, whatever its manifest says. Nothing follows from what was not seen.
+    pub fn judge_natives(&mut self, moved: &Moves) {
+        let Self { provided, stores, .. } = self;
+        let seen = provided.iter().filter_map(|(name, seen)| {
+            Some((moved.folder(name), seen.at, seen.found.known()?.natives.as_ref()?))
+        });
+        for (folder, at, natives) in seen {
+            let known = stores.values_mut().filter_map(|store| match store {
+                Observed::Known(store) => store.backups.get_mut(&folder),
+                Observed::Unknown(_) => None,
+            });
+            for artifact in known.flat_map(|stored| &mut stored.artifacts) {
+                let Some(reference) = artifact.reference().map(str::to_owned) else { continue };
+                let is_listed_by_now = artifact.id.time().saturating_add(LISTS_LATE).is_ok_and(|by| by <= at);
+                match natives.get(&reference).map(|native| &native.state) {
+                    Some(NativeState::Available) if artifact.is_judged_by_provider() => {
+                        artifact.condition = Condition::Good;
+                    }
+                    Some(NativeState::Broken(why)) => artifact.condition = broken(&reference, why),
+                    Some(NativeState::Gone) => artifact.condition = gone(&reference),
+                    None if is_listed_by_now => artifact.condition = gone(&reference),
+                    Some(NativeState::Available | NativeState::Making) | None => {}
+                }
+            }
+        }
+    }
+
+    /// What the provider of a backup was found to keep.
+    pub fn provided(&self, backup: &BackupName) -> Observed<&Provided> {
+        match self.provided.get(backup) {
+            Some(seen) => seen.found.as_ref(),
+            None => Observed::default(),
+        }
+    }
+}
+
+/// What every judgement by a provider begins with, so that a later one can take it back.
+pub(super) const BY_PROVIDER: &str = "its provider";
+
+fn gone(reference: &str) -> Condition {
+    Condition::Damaged(format!("{BY_PROVIDER} has no {reference} any more").into())
+}
+
+fn broken(reference: &str, why: &str) -> Condition {
+    Condition::Damaged(format!("{BY_PROVIDER} can't restore {reference}: {why}").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(point_in_time: PointInTime) -> ProviderSettings {
+        let at = |text: &str| text.parse().unwrap();
+        let window = Stretch { start: at("2026-11-01T00:00:00Z"), end: at("2026-11-29T12:00:00Z") };
+        ProviderSettings { point_in_time, window: Some(window), backup_window: None, changing: None }
+    }
+
+    #[test]
+    fn names_tell_the_artifact_and_no_other_backups() {
+        let artifact: ArtifactId = "20261120T010000Z-3k7qz0m4xw".parse().unwrap();
+        let (fleet, backup): (FleetName, FolderName) = ("shop".parse().unwrap(), "a-table".parse().unwrap());
+        let name = NativeName::of(&fleet, &backup, artifact);
+        let (head, tail) = (name.to_string(), "-20261120t010000z-3k7qz0m4xw");
+        assert!(head.starts_with("backstay-shop-a-table-") && head.ends_with(tail), "{head}");
+        assert_eq!(name.prefix().artifact(&name.to_string()), Some(artifact));
+        for other in ["a", "a.table", "a-table-b"] {
+            let other = NativePrefix::of(&fleet, &other.parse().unwrap());
+            assert_eq!(other.artifact(&name.to_string()), None);
+        }
+        for stranger in ["", "backstay-shop-a-table-", "nightly", "backstay-shop-a-table-20261120t010000z"] {
+            assert_eq!(name.prefix().artifact(stranger), None, "{stranger}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_declared_and_does_not_hold_is_lacking() {
+        let declared = |point_in_time| Protection { point_in_time, backup_window: None };
+        let on = PointInTime::On { days: Some(35) };
+        assert_eq!(settings(on).lacks(&declared(None)), None);
+        assert_eq!(settings(on).lacks(&declared(Some(PointInTime::On { days: None }))), None);
+        assert_eq!(settings(PointInTime::Off).lacks(&declared(Some(on))), Some(declared(Some(on))));
+        let off = declared(Some(PointInTime::Off));
+        assert_eq!(settings(on).lacks(&off), Some(off));
+    }
+
+    #[test]
+    fn what_would_be_lost_is_told() {
+        let off = Protection { point_in_time: Some(PointInTime::Off), backup_window: None };
+        let loss = settings(PointInTime::On { days: Some(35) }).loss(&off).unwrap();
+        assert!(loss.contains("2026-11-01T00:00:00Z to 2026-11-29T12:00:00Z"), "{loss}");
+        assert_eq!(settings(PointInTime::Off).loss(&off), None);
+        let longer =
+            Protection { point_in_time: Some(PointInTime::On { days: Some(35) }), backup_window: None };
+        assert_eq!(settings(PointInTime::On { days: Some(7) }).loss(&longer), None);
+    }
+}

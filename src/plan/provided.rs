@@ -1,0 +1,133 @@
+//! What providers keep by themselves: how they are set, against how they are to be set, and what was left with them.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Action,
+    action::{Destination, Protect},
+    draft::Draft,
+    facts::Facts,
+    restore::{CannotRestore, Point, Request},
+};
+use crate::{
+    artifact::ArtifactId,
+    inventory::{Observed, Provided},
+    spec::{Backup, PointInTime, Protection},
+};
+
+/// Sets what differs from the declaration, and tells of native backups that nothing names.
+pub(super) fn plan(facts: &Facts<'_>, draft: &mut Draft) {
+    for (name, backup) in facts.spec.backups.iter().filter(|(_, backup)| backup.source.has_provider()) {
+        if facts.cannot_run(&format!("backup.{name}")).is_some() {
+            continue;
+        }
+        match facts.inventory.provided(name) {
+            Observed::Unknown(why) => {
+                draft.wait_of(
+                    name,
+                    format!("the provider of {name}"),
+                    format!("it can't be seen: {why}"),
+                    None,
+                );
+            }
+            Observed::Known(provided) => {
+                set(backup, provided, draft);
+                unnamed(facts, backup, provided, draft);
+            }
+        }
+    }
+}
+
+fn set(backup: &Backup, provided: &Provided, draft: &mut Draft) {
+    let settings = &provided.settings;
+    let lacking = backup.source.protection().and_then(|declared| settings.lacks(declared));
+    let Some(to) = lacking else { return };
+    if let Some(changing) = &settings.changing {
+        let on = format!("what its provider is at: {changing}");
+        return draft.wait_of(&backup.name, format!("the provider of {}: {to}", backup.name), on, None);
+    }
+    let reason = reason(provided, &to, backup);
+    draft.step(
+        Action::Protect(Protect { backup: backup.name.clone(), from: settings.point_in_time, to }),
+        reason,
+    );
+}
+
+fn reason(provided: &Provided, to: &Protection, backup: &Backup) -> String {
+    let settings = &provided.settings;
+    let was = match (to.point_in_time, &to.backup_window) {
+        (Some(_), _) => format!("point-in-time recovery is {}", settings.point_in_time),
+        (None, _) => match &settings.backup_window {
+            Some(window) => format!("the daily backup is made at {window}"),
+            None => "no daily backup is made".to_owned(),
+        },
+    };
+    let loss = settings.loss(to).map(|loss| format!("; this is lost: {loss}"));
+    let outage = to.point_in_time.and_then(|to| backup.source.outage(settings.point_in_time, to));
+    let outage = outage.map(|outage| format!("; {outage}"));
+    format!("declared, and {was}{}{}", loss.unwrap_or_default(), outage.unwrap_or_default())
+}
+
+/// Native backups that a crash or a failed deletion left: nothing deletes what no manifest names, but a person.
+fn unnamed(facts: &Facts<'_>, backup: &Backup, provided: &Provided, draft: &mut Draft) {
+    let Some(natives) = provided.natives.as_ref().filter(|natives| !natives.is_empty()) else { return };
+    if facts.inventory.stores.keys().any(|store| facts.store(store).is_err()) {
+        return;
+    }
+    let name = &backup.name;
+    let holdings = facts.holdings(name);
+    if holdings.iter().any(|(_, stored)| !stored.unreadable.is_empty()) {
+        return;
+    }
+    let artifacts = holdings.iter().flat_map(|(_, stored)| &stored.artifacts);
+    let named: BTreeSet<&str> = artifacts.filter_map(|artifact| artifact.reference()).collect();
+    let folder = facts.spec.moved.folder(name);
+    let is_under_way = |id: &ArtifactId| {
+        let interrupted = facts.inventory.interrupted.iter().any(|i| i.backup == folder && i.artifact == *id);
+        interrupted || holdings.iter().any(|(_, stored)| stored.leases.contains_key(id))
+    };
+    let is_old = |id: &ArtifactId| id.time().saturating_add(A_DAY).is_ok_and(|end| end <= facts.now);
+    for (reference, native) in natives {
+        if named.contains(reference.as_str()) || is_under_way(&native.artifact) || !is_old(&native.artifact) {
+            continue;
+        }
+        let on = "no manifest names it, and what no manifest names only a person deletes: look whether anybody needs it";
+        draft.wait_of(name, format!("deletion of {reference}"), on, None);
+    }
+}
+
+/// How long what no manifest names may be somebody's capture.
+const A_DAY: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+
+/// The restore of a moment that a person asks for, by what the provider keeps, with its reason; `None` where it keeps nothing
+/// of that time, or where artifacts are asked for.
+pub(super) fn rewind(
+    facts: &Facts<'_>,
+    request: &Request,
+) -> Result<Option<(Action, String)>, CannotRestore> {
+    let Some(backup) = facts.spec.backups.get(&request.backup) else { return Ok(None) };
+    let (Point::At(at), None, Destination::Database(to)) = (&request.point, &request.from, &request.to)
+    else {
+        return Ok(None);
+    };
+    if !backup.source.has_provider() || *at > facts.now {
+        return Ok(None);
+    }
+    let provided = match facts.inventory.provided(&backup.name) {
+        Observed::Known(provided) => provided,
+        Observed::Unknown(why) => {
+            return Err(CannotRestore::ProviderUnknown { backup: backup.name.clone(), why });
+        }
+    };
+    match (provided.settings.point_in_time, provided.settings.window) {
+        (PointInTime::On { .. }, Some(window)) if *at > window.end => {
+            Err(CannotRestore::NotYetByProvider { backup: backup.name.clone(), at: *at, newest: window.end })
+        }
+        (PointInTime::On { .. }, Some(window)) if *at >= window.start => {
+            let reason = "asked for; its provider keeps that second".to_owned();
+            let action = Action::Rewind { backup: backup.name.clone(), at: *at, to: to.clone() };
+            Ok(Some((action, reason)))
+        }
+        _ => Ok(None),
+    }
+}

@@ -1,0 +1,61 @@
+//! What the provider that hosts a source can do by itself. A driver whose source has a provider gives one.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::{Restored, SourceError};
+use crate::{
+    artifact::manifest::Details,
+    clock::Clock,
+    inventory::{Native, NativeName, NativePrefix, NativeState, ProviderSettings},
+    spec::Protection,
+};
+
+/// The provider that hosts a source's data, and keeps it in its own way.
+///
+/// What drivers must meet:
+/// - What the provider did not answer is an error, never an absence: [`NativeState::Gone`] is its own word.
+/// - Nothing that exists is overwritten, and nothing is deleted but what is named, under exactly its name.
+/// - What is asked for twice is done once, or fails: a call whose answer was lost is found by its name.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// What kind of thing a native backup's reference names, such as `dynamodb-backup`.
+    fn kind(&self) -> &'static str;
+
+    /// How it is set now.
+    async fn settings(&self) -> Result<ProviderSettings, SourceError>;
+
+    /// Sets what `wanted` tells, and leaves the rest as it is.
+    async fn protect(&self, wanted: &Protection) -> Result<(), SourceError>;
+
+    /// Every native backup whose name begins with `prefix`, by reference, whole or not.
+    async fn natives(&self, prefix: &NativePrefix) -> Result<BTreeMap<String, Native>, SourceError>;
+
+    /// Makes a native backup of this name, and waits until it can be restored.
+    async fn make(&self, name: &NativeName, clock: &dyn Clock) -> Result<MadeNative, SourceError>;
+
+    /// How a native backup is now.
+    async fn state(&self, reference: &str) -> Result<NativeState, SourceError>;
+
+    /// Deletes a native backup, if it bears this name. One that is gone is deleted.
+    async fn delete(&self, reference: &str, name: &NativeName) -> Result<(), SourceError>;
+
+    /// Makes `to`, which does not exist yet, of a native backup, and waits until it can be used.
+    async fn restore_native(&self, reference: &str, to: &str) -> Result<Restored, SourceError>;
+
+    /// Makes `to`, which does not exist yet, of the data as it was `at` a moment, and waits until it can be used.
+    async fn rewind(&self, at: Timestamp, to: &str) -> Result<Restored, SourceError>;
+}
+
+/// A native backup that can be restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MadeNative {
+    /// The provider's own name of it.
+    pub reference: String,
+    /// What was written before is in it.
+    pub moment: Timestamp,
+    /// What the provider says of it.
+    pub details: Details,
+}

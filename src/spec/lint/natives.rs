@@ -1,0 +1,87 @@
+//! Backups that a provider keeps: what they are no protection against, and what can't be made of them.
+
+use super::Lint;
+use crate::{
+    artifact::Kind,
+    spec::{
+        Backup, Mysql, Postgres, Source,
+        places::{Path, path},
+    },
+};
+
+impl Lint<'_> {
+    /// Whoever takes the account, or closes it, takes the data and all of its native backups.
+    pub(super) fn natives_are_not_alone(&mut self) {
+        let backups = &self.lowered.spec.backups;
+        let alone = |native: &&Backup| {
+            native.source.is_native()
+                && !backups.values().any(|other| is_kept_elsewhere(&native.source, other))
+        };
+        for native in backups.values().filter(alone) {
+            let message = format!(
+                "the artifacts of backup `{}` are in the account of what they protect, and are lost with it; its stores hold \
+                 nothing but their manifests",
+                native.name
+            );
+            self.warning("native-only", &method_of(native), message, remedy(&native.source));
+        }
+    }
+
+    /// A provider's own backup is whole each time.
+    pub(super) fn natives_are_full(&mut self) {
+        for native in self.lowered.spec.backups.values().filter(|backup| backup.source.is_native()) {
+            for kind in [Kind::Incremental, Kind::Differential] {
+                if native.policy.schedules.contains_key(&kind) {
+                    let message = format!(
+                        "policy `{}` makes {kind}s, and each of a provider's own backups is a full",
+                        native.policy.name
+                    );
+                    let hint = format!("use a policy without `{kind}`");
+                    self.error(
+                        "native-kind",
+                        &path(["backup", native.name.as_str(), "policy"]),
+                        message,
+                        hint,
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn method_of(backup: &Backup) -> Path {
+    path(["backup", backup.name.as_str(), backup.source.kind()])
+}
+
+/// Whether `other` takes the data of `native` out of its account.
+fn is_kept_elsewhere(native: &Source, other: &Backup) -> bool {
+    match (native, &other.source) {
+        (Source::Dynamodb(native), source @ Source::Dynamodb(other)) => {
+            let same = (&native.region, &native.table, &native.endpoint)
+                == (&other.region, &other.table, &other.endpoint);
+            same && !source.is_native()
+        }
+        (
+            Source::Rds(native),
+            Source::Mysql(Mysql { server, .. }) | Source::Postgres(Postgres { server, .. }),
+        ) => {
+            // As RDS names its endpoints: customers.c9akciq32.eu-north-1.rds.amazonaws.com
+            server.host.starts_with(&format!("{}.", native.instance))
+                && server.host.contains(&format!(".{}.rds.", native.region))
+        }
+        _ => false,
+    }
+}
+
+fn remedy(native: &Source) -> &'static str {
+    match native {
+        Source::Dynamodb(_) => {
+            "declare a second backup of the table with method = \"logical\", in stores of another account"
+        }
+        Source::Rds(_) => {
+            "declare a second backup, [backup.NAME.mysql] or .postgres, of the databases on its endpoint, in stores of another \
+             account"
+        }
+        _ => "declare a second backup that captures the data itself, in stores of another account",
+    }
+}

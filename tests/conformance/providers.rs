@@ -1,0 +1,79 @@
+//! What every provider must do, whatever it hosts. Run against each driver.
+
+use backstay::{
+    artifact::ArtifactId,
+    clock::SystemClock,
+    inventory::{NativeName, NativePrefix, NativeState},
+    sources::Provider,
+    spec::{PointInTime, Protection},
+};
+use jiff::Timestamp;
+
+/// Names of what a provider hosts: something that is there, and two things that are not.
+pub struct Names<'a> {
+    pub taken: &'a str,
+    pub new: [&'a str; 2],
+}
+
+/// Runs the suite against a provider that keeps no second and has no native backup of ours yet.
+pub async fn conforms(provider: &dyn Provider, names: &Names<'_>) {
+    is_set_as_asked(provider).await;
+    natives_live_and_die_by_their_names(provider, names).await;
+    brings_back_a_moment(provider, names).await;
+}
+
+async fn is_set_as_asked(provider: &dyn Provider) {
+    for (days, holds) in [(Some(7), 7), (None, 7), (Some(21), 21)] {
+        let wanted = Protection { point_in_time: Some(PointInTime::On { days }), backup_window: None };
+        if provider.settings().await.unwrap().lacks(&wanted).is_some() {
+            provider.protect(&wanted).await.unwrap();
+        }
+        let settings = provider.settings().await.unwrap();
+        assert_eq!(settings.point_in_time, PointInTime::On { days: Some(holds) });
+    }
+    provider.protect(&Protection::default()).await.unwrap();
+    let untouched = provider.settings().await.unwrap();
+    assert_eq!(untouched.point_in_time, PointInTime::On { days: Some(21) }, "what is not asked for is left");
+}
+
+async fn natives_live_and_die_by_their_names(provider: &dyn Provider, names: &Names<'_>) {
+    let (fleet, folder) = ("shop".parse().unwrap(), "orders".parse().unwrap());
+    let name = |random| NativeName::of(&fleet, &folder, ArtifactId::new(Timestamp::now(), random));
+    let prefix = NativePrefix::of(&fleet, &folder);
+    let (one, other) = (name(1), name(2));
+    let before = Timestamp::now();
+    let made = provider.make(&one, &SystemClock).await.unwrap();
+    assert!((before..=Timestamp::now()).contains(&made.moment), "what was written before is in it");
+    assert_eq!(provider.state(&made.reference).await.unwrap(), NativeState::Available);
+    let second = provider.make(&other, &SystemClock).await.unwrap();
+    let listed = provider.natives(&prefix).await.unwrap();
+    assert_eq!(listed.keys().collect::<std::collections::BTreeSet<_>>().len(), 2);
+    assert!(one.is_of(listed[&made.reference].artifact) && other.is_of(listed[&second.reference].artifact));
+    let others = NativePrefix::of(&fleet, &"order".parse().unwrap());
+    assert_eq!(provider.natives(&others).await.unwrap(), Default::default(), "another backup's");
+
+    assert!(provider.restore_native(&made.reference, names.taken).await.is_err(), "it is there");
+    provider.restore_native(&made.reference, names.new[0]).await.unwrap();
+    assert!(provider.restore_native(&made.reference, names.new[0]).await.is_err(), "it is there by now");
+
+    assert!(provider.delete(&made.reference, &other).await.is_err(), "it bears another name");
+    assert_eq!(provider.state(&made.reference).await.unwrap(), NativeState::Available);
+    provider.delete(&made.reference, &one).await.unwrap();
+    assert_eq!(provider.state(&made.reference).await.unwrap(), NativeState::Gone);
+    provider.delete(&made.reference, &one).await.expect("what is gone is deleted");
+    assert_eq!(provider.natives(&prefix).await.unwrap().len(), 1, "the other one stays");
+    provider.delete(&second.reference, &other).await.unwrap();
+}
+
+async fn brings_back_a_moment(provider: &dyn Provider, names: &Names<'_>) {
+    let window = provider.settings().await.unwrap().window.expect("recovery is on");
+    assert!(window.start <= window.end);
+    assert!(provider.rewind(window.end, names.taken).await.is_err(), "it is there");
+    provider.rewind(window.end, names.new[1]).await.unwrap();
+    provider
+        .protect(&Protection { point_in_time: Some(PointInTime::Off), backup_window: None })
+        .await
+        .unwrap();
+    let off = provider.settings().await.unwrap();
+    assert_eq!((off.point_in_time, off.window), (PointInTime::Off, None));
+}
