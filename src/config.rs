@@ -24,6 +24,7 @@ use crate::{
     diagnostic::{Diagnostic, Location},
     git::{Mode, Policy, RepoUrl},
     render::{Palette, diagnostics},
+    sandboxes::IsolationMode,
     secrets::{Allowance, Allowed},
     spec::{
         document::LARGEST_FILE,
@@ -49,6 +50,8 @@ pub struct Config {
     pub schedules: Schedules,
     /// The folder that drills make their sandboxes in.
     pub sandboxes: PathBuf,
+    /// How the programs in them are kept apart from this host.
+    pub isolation: IsolationMode,
     /// How much is done at a time.
     pub bounds: Bounds,
     /// How logs are read as they are written.
@@ -222,9 +225,15 @@ fn lower(mirror: schema::Config, url: RepoUrl, folder: &Path, file: PathBuf) -> 
     let path = |path: Text<LocalPath>| folder.join(path.0.0);
     let trust = trust_of(&repo, folder);
     let state_dir = path(mirror.state_dir?);
-    let sandboxes = mirror.drills.and_then(|drills| drills.sandbox).map(path);
+    let drills = mirror.drills.unwrap_or_default();
+    let sandboxes = drills.sandbox.map(path);
     Some(Config {
         file,
+        isolation: drills.isolation.map_or_else(IsolationMode::default, |isolation| match isolation {
+            schema::Isolation::Auto => IsolationMode::Auto,
+            schema::Isolation::Bubblewrap => IsolationMode::Bubblewrap,
+            schema::Isolation::None => IsolationMode::None,
+        }),
         sandboxes: sandboxes.unwrap_or_else(|| beside(&state_dir)),
         state_dir,
         repo: Repo {

@@ -3,6 +3,7 @@
 
 mod machines;
 mod permits;
+mod sandboxes;
 
 use std::{
     collections::BTreeMap,
@@ -21,13 +22,7 @@ use crate::{
     inventory::Running,
     plan::{CannotRun, action::SandboxKind, cannot_run},
     provisioners::{Configurer, Provisioner, Remote, here::HereRemote},
-    sandboxes::{
-        Sandbox, SandboxError,
-        folder::FolderSandbox,
-        home::Home,
-        mariadb::MariadbSandbox,
-        postgres::{self as postgres_sandbox, ClusterSandbox, PostgresSandbox},
-    },
+    sandboxes::Sandbox,
     schedulers::{
         self, Scheduler,
         controller::Timetable,
@@ -98,6 +93,11 @@ pub trait Registry: Send + Sync {
         Err(Refusal::NotBuilt("playbooks".to_owned()))
     }
 
+    /// Whether a commit may have this host run a program, as it spells it.
+    fn may_run(&self, program: &str) -> Result<(), Refusal> {
+        Err(Refusal::NotBuilt(format!("the program {program} on this host")))
+    }
+
     /// What runs the programs on this host that it allows.
     fn here(&self) -> Result<Box<dyn Remote>, Refusal> {
         Err(Refusal::NotBuilt("programs on this host".to_owned()))
@@ -162,12 +162,6 @@ impl From<SecretError> for Refusal {
 
 impl From<SourceError> for Refusal {
     fn from(error: SourceError) -> Self {
-        Refusal::Settings(error.to_string())
-    }
-}
-
-impl From<SandboxError> for Refusal {
-    fn from(error: SandboxError) -> Self {
         Refusal::Settings(error.to_string())
     }
 }
@@ -323,6 +317,16 @@ impl Drivers {
         kept.collect()
     }
 
+    /// Drills whose checks run a program that this host does not allow.
+    fn refused_checks(&self, spec: &Spec) -> Vec<(String, Result<(), Refusal>)> {
+        let of_drill = |(name, drill): (_, &spec::Drill)| {
+            let programs = drill.checks.iter().filter_map(spec::DrillCheck::program);
+            let refused = programs.map(|program| self.may_run(program)).find(Result::is_err)?;
+            Some((format!("drill.{name}"), refused))
+        };
+        spec.drills.iter().filter_map(of_drill).collect()
+    }
+
     fn command(&self, host: &Host) -> schedulers::Command {
         let running = || std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/usr/bin/backstay"));
         schedulers::Command {
@@ -438,52 +442,11 @@ impl Registry for Drivers {
     }
 
     async fn sandbox(&self, kind: SandboxKind, declared: &spec::Source) -> Result<Box<dyn Sandbox>, Refusal> {
-        let home = Home::make(&self.config.sandboxes)?;
-        Ok(match (kind, declared) {
-            (SandboxKind::Mariadb, spec::Source::Mysql(mysql)) => {
-                let server = in_sandbox(&mysql.server, MariadbSandbox::socket(&home), "root");
-                let (method, binary_logs) = (spec::MysqlMethod::Logical, spec::BinaryLogs::Left);
-                let inner = spec::Mysql { server, method, binary_logs };
-                let source = MysqlSource::new(inner.clone(), None);
-                Box::new(MariadbSandbox::new(home, Box::new(source), spec::Source::Mysql(inner)))
-            }
-            (SandboxKind::Postgres, spec::Source::Postgres(declared)) => {
-                let socket = postgres_sandbox::socket(&home);
-                let server = in_sandbox(&declared.server, socket, postgres_sandbox::SUPERUSER);
-                let first = logical(spec::Server { databases: Vec::new(), ..server.clone() });
-                let source = logical(server.clone()).without_owners();
-                let inner = spec::Postgres { server, method: spec::PostgresMethod::Logical };
-                let inner = spec::Source::Postgres(inner);
-                Box::new(PostgresSandbox::new(home, Box::new(first), Box::new(source), inner))
-            }
-            (SandboxKind::PostgresCluster, spec::Source::Postgres(declared)) => {
-                let socket = postgres_sandbox::socket(&home);
-                let asks = |user: &str| -> Box<dyn Source> {
-                    let server = in_sandbox(&declared.server, socket.clone(), user);
-                    Box::new(logical(spec::Server { databases: Vec::new(), ..server }))
-                };
-                let own = declared.server.user.as_deref();
-                let asking = std::iter::once("postgres").chain(own).map(asks).collect();
-                // The files of a cluster are unpacked without asking its server anything.
-                let loader = PostgresSource::new(declared.clone(), None);
-                let loader = loader.keep_data_folder("a drill touches nothing but its sandbox");
-                Box::new(ClusterSandbox::new(home, Box::new(loader), asking))
-            }
-            (SandboxKind::Sqlite, declared @ spec::Source::Sqlite { path }) => {
-                let loader = SqliteSource::new(path.clone(), self.scratch.clone());
-                let restored = FolderSandbox::files_of(&home).join(loader.stream_name());
-                let inspector = SqliteSource::new(restored, self.scratch.clone());
-                let sandbox = FolderSandbox::new(home, Box::new(loader), declared.clone());
-                Box::new(sandbox.asking(Box::new(inspector)))
-            }
-            (SandboxKind::Folder, declared) => {
-                Box::new(FolderSandbox::new(home, self.source(declared).await?, declared.clone()))
-            }
-            (kind, declared) => {
-                let what = format!("sandboxes of kind {kind:?} for sources of kind `{}`", declared.kind());
-                return Err(Refusal::NotBuilt(what));
-            }
-        })
+        self.sandbox_of(kind, declared).await
+    }
+
+    fn may_run(&self, program: &str) -> Result<(), Refusal> {
+        Ok(self.allow.check_run(program)?)
     }
 
     fn here(&self) -> Result<Box<dyn Remote>, Refusal> {
@@ -516,28 +479,11 @@ impl Registry for Drivers {
             spec.stores.iter().map(|(name, store)| (format!("store.{name}"), self.permit_store(store)));
         let backups =
             spec.backups.iter().map(|(name, backup)| (format!("backup.{name}"), self.permit(&backup.source)));
-        let all = stores.chain(backups).chain(self.refused_machines(spec));
+        let all = stores.chain(backups).chain(self.refused_machines(spec)).chain(self.refused_checks(spec));
         let refused = all.filter_map(|(resource, permitted)| match permitted {
             Ok(()) | Err(Refusal::NotBuilt(_)) => None,
             Err(refusal) => Some(CannotRun { resource, why: refusal.to_string() }),
         });
         refused.chain(self.kept_data(spec)).chain(self.not_held(spec)).collect()
     }
-}
-
-/// The declared databases on the server of a sandbox.
-fn in_sandbox(declared: &spec::Server, socket: PathBuf, user: &str) -> spec::Server {
-    spec::Server {
-        host: String::new(),
-        port: None,
-        socket: Some(socket),
-        user: Some(user.to_owned()),
-        password: None,
-        databases: declared.databases.clone(),
-        tls: spec::Tls::Default,
-    }
-}
-
-fn logical(server: spec::Server) -> PostgresSource {
-    PostgresSource::new(spec::Postgres { server, method: spec::PostgresMethod::Logical }, None)
 }

@@ -11,6 +11,7 @@
 mod error;
 mod group;
 mod private_file;
+mod ran;
 mod tail;
 
 use std::{
@@ -37,6 +38,7 @@ pub use error::{Exit, ProcessError, Said};
 pub use group::saved;
 use group::{Ending, Group};
 pub use private_file::PrivateFile;
+pub use ran::{Keep, Ran};
 use tail::Tail;
 
 /// Variables that every program inherits where they are set; everything else must be added by name.
@@ -109,6 +111,12 @@ impl Program {
             grace: GRACE,
             ending: Ending::Terminated,
         }
+    }
+
+    /// Sets what it is called in errors: where the path is that of another program, which starts it.
+    pub fn called(mut self, name: impl Into<String>) -> Self {
+        self.called = Some(name.into());
+        self
     }
 
     /// Adds one argument. Never a secret: every user of the host can read arguments.
@@ -378,6 +386,13 @@ impl Process {
     /// Asks the group to end, kills it after the grace, and returns when it is gone.
     pub async fn stop(mut self) {
         self.group.stop().await;
+    }
+
+    /// As [`Process::stop`]; returns when nothing is left either of what it started in sessions of their own, or after `longest`.
+    /// Whatever lives still holds standard error open.
+    pub async fn stop_all(mut self, longest: Duration) {
+        self.group.stop().await;
+        self.tail.closed(longest).await;
     }
 
     /// Ends the group for a silence that its owner found out of its work, and tells what it said.

@@ -1,14 +1,17 @@
 //! Sandboxes: what drills restore into. One trait; a private folder each, which is gone when the drill is.
 //!
 //! ```text
-//! home (the folder) · server (a server of it: unprivileged, without a network, never outliving us)
-//! folder · mariadb · postgres (the drivers)
+//! home (the folder) · confinement (whose programs, and behind which walls) · server (a server of it)
+//! folder · influxdb · mariadb · postgres · redis (the drivers)
 //! ```
 
+mod confinement;
 pub mod folder;
 pub mod home;
+pub mod influxdb;
 pub mod mariadb;
 pub mod postgres;
+pub mod redis;
 mod server;
 
 use std::path::Path;
@@ -16,16 +19,30 @@ use std::path::Path;
 use async_trait::async_trait;
 
 use crate::{
-    artifact::drill::Finding,
+    artifact::drill::{Finding, Isolation},
+    process::Program,
     sources::{Place, Source},
     spec,
 };
+
+/// How the programs of sandboxes are kept apart from the host, as that wants it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IsolationMode {
+    /// As well as this host can.
+    #[default]
+    Auto,
+    /// By bubblewrap, or not at all.
+    Bubblewrap,
+    /// By their settings only.
+    None,
+}
 
 /// Something to restore into that nobody else sees.
 ///
 /// What drivers must meet:
 /// - Everything lies in the folder of the sandbox, which only its owner may look into; its servers listen on sockets in that
-///   folder and nowhere else, and run as a user without rights where this process has some.
+///   folder and nowhere else (one that can't, on this host's loopback interface), and run as a user without rights where this process has some, behind the walls that the host asks
+///   for.
 /// - Nothing outlives the sandbox: dropping it ends its processes and removes its folder. Its servers end with this process
 ///   however that ends, and the folder that a killed process left is removed when the next one is made.
 /// - What could not be done on this host is [`SandboxError::CouldNotRun`]; what is wrong with the data is
@@ -37,6 +54,11 @@ pub trait Sandbox: Send + Sync {
 
     /// How many bytes there must be free for a stream of so many.
     fn room_for(&self, stream: u64) -> u64;
+
+    /// How many bytes of memory must be there for its server, with a stream of so many.
+    fn memory_for(&self, _stream: u64) -> u64 {
+        0
+    }
 
     /// Sets up what data is restored into.
     async fn prepare(&mut self) -> Result<(), SandboxError>;
@@ -52,6 +74,16 @@ pub trait Sandbox: Send + Sync {
         Vec::new()
     }
 
+    /// Makes ready for logs to be replayed over what was loaded.
+    async fn await_logs(&mut self) -> Result<(), SandboxError> {
+        Ok(())
+    }
+
+    /// Who replays logs, and where.
+    fn replayer(&self) -> (&dyn Source, Place) {
+        (self.loader(), self.place())
+    }
+
     /// Starts what only runs on restored data, and has come to the moment that was asked for when it returns.
     async fn start(&mut self) -> Result<(), SandboxError> {
         Ok(())
@@ -63,10 +95,12 @@ pub trait Sandbox: Send + Sync {
     /// The folder that files were restored into.
     fn files(&self) -> &Path;
 
-    /// The engine's own checks of what runs.
-    async fn check(&mut self) -> Vec<Finding> {
-        Vec::new()
-    }
+    /// The program of this host at `path`, which looks at what was restored: as the user and behind the walls of the sandbox, told by
+    /// its environment where it is. Of [`visited`] it has what there is.
+    async fn visitor(&mut self, path: &Path) -> Result<Program, SandboxError>;
+
+    /// How its programs are kept apart from the host; `None` as long as it has started none.
+    fn isolation(&self) -> Option<Isolation>;
 
     /// What it stands for, for a person who restores into it by hand; `None` where nobody told how.
     fn by_hand(&self) -> Option<&spec::Source> {
@@ -75,6 +109,22 @@ pub trait Sandbox: Send + Sync {
 
     /// Ends its processes, and removes its folder.
     async fn tear_down(self: Box<Self>);
+}
+
+/// Variables that tell a program where it is.
+pub mod visited {
+    /// The sandbox's folder, which alone can be written to.
+    pub const SANDBOX: &str = "BACKSTAY_SANDBOX";
+    /// The folder that files were restored into.
+    pub const FILES: &str = "BACKSTAY_FILES";
+    /// The socket that the server listens on.
+    pub const SOCKET: &str = "BACKSTAY_SOCKET";
+    /// The API of a server that has no socket.
+    pub const URL: &str = "BACKSTAY_URL";
+    /// Who may do everything there, without a password where nothing else tells of one.
+    pub const USER: &str = "BACKSTAY_USER";
+    /// The database that is declared, where it is one only.
+    pub const DATABASE: &str = "BACKSTAY_DATABASE";
 }
 
 /// Why a drill goes no further.

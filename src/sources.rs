@@ -195,11 +195,18 @@ pub trait Source: Send + Sync {
         Ok(Holds::Untold)
     }
 
-    /// The only value that the statement `sql` gives, in `database` where the engine has several. Asked of sandboxes and of stand-ins
-    /// only. `sql` is not trusted: in a sandbox of this host it reads what was restored, and nothing else; what it needs for that is
-    /// added there. On a stand-in it may do what the declared user may: what runs there as root comes from the same commit.
+    /// The only value that the statement `sql`, in the engine's own language, gives, in `database` where the engine has several. Asked
+    /// of sandboxes and of stand-ins only. `sql` is not trusted: in a sandbox of this host it reads what was restored, and nothing else;
+    /// what it needs for that is added there. On a stand-in it may do what the declared user may: what runs there as root comes from the
+    /// same commit.
     async fn ask(&self, _database: Option<&str>, _sql: &str) -> Result<String, SourceError> {
         Err(SourceError::misplaced(&self.stream_name(), "it is not asked in SQL"))
+    }
+
+    /// What the engine's own checks find in all that was restored, a check each; empty where it has none. Asked of sandboxes only,
+    /// where it may add what it needs.
+    async fn examine(&self) -> Vec<Examined> {
+        Vec::new()
     }
 
     /// Makes `place` of a chain that was restored to `folder`. Refuses to overwrite what exists.
@@ -217,6 +224,26 @@ pub enum Holds {
     Data(String),
     /// The driver does not tell.
     Untold,
+}
+
+/// What one of an engine's own checks found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Examined {
+    /// The program or the statement, as people know it.
+    pub by: &'static str,
+    /// What it found.
+    pub condition: Condition,
+}
+
+/// The condition that data is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing is wrong with it; what was looked at.
+    Sound(String),
+    /// Each fault, at least one.
+    Damaged(Vec<String>),
+    /// It could not be looked at, or not at all of it, and why.
+    Unknown(String),
 }
 
 /// What a capture is asked for.

@@ -48,6 +48,10 @@ pub struct Drilled {
     /// How long the streams of data were that were restored, without logs, bytes; 0 where that is not known.
     #[serde(default)]
     pub bytes: u64,
+    /// How the sandbox's programs were kept apart from the controller's host; `None` where none was started, and in records of
+    /// controllers that did not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
     /// The findings, sealed; `None` where there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<String>,
@@ -99,6 +103,33 @@ impl fmt::Display for DrillOutcome {
             DrillOutcome::Passed => f.write_str("passed"),
             DrillOutcome::Failed(why) => write!(f, "failed: {why}"),
             DrillOutcome::CouldNotRun(why) => write!(f, "could not run: {why}"),
+        }
+    }
+}
+
+/// How programs of a sandbox are kept apart from the host that they run on. In every case they are programs of a user without
+/// rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// By namespaces of their own: no network, no other process, no file but the system's programs and the sandbox's folder.
+    Bubblewrap,
+    /// As by [`Isolation::Bubblewrap`], but with the host's network: of a server that can be reached in no other way.
+    Files,
+    /// By a network of their own, in which there is nothing.
+    Network,
+    /// By their settings only.
+    None,
+}
+
+impl Isolation {
+    /// Its name in JSON and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Isolation::Bubblewrap => "bubblewrap",
+            Isolation::Files => "files",
+            Isolation::Network => "network",
+            Isolation::None => "none",
         }
     }
 }

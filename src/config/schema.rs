@@ -76,6 +76,20 @@ pub(super) enum SchedulerKind {
 pub(super) struct Drills {
     /// The folder that they make their sandboxes in. Default: beside `state_dir`, its name with `-sandboxes` at its end.
     pub sandbox: Option<Text<LocalPath>>,
+    /// How the programs of sandboxes are kept apart from this host. Default: `auto`.
+    pub isolation: Option<Isolation>,
+}
+
+/// How the programs of sandboxes are kept apart from the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Isolation {
+    /// By bubblewrap where it works, else without a network where Backstay runs as root, else by their settings.
+    Auto,
+    /// By bubblewrap; where it does not work the drill could not run.
+    Bubblewrap,
+    /// By their settings only.
+    None,
 }
 
 /// How much is done at a time.

@@ -84,6 +84,7 @@ mod tests {
             rpo_seconds: None,
             rto_seconds: None,
             bytes: 0,
+            isolation: None,
             sealed: None,
         }
     }

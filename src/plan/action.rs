@@ -16,7 +16,7 @@ use crate::{
     },
     inventory::ArmedSchedule,
     spec::{
-        DrillCheck, DrillHow, PointInTime, PostgresMethod, Protection, Source,
+        DrillCheck, DrillHow, MysqlMethod, PointInTime, PostgresMethod, Protection, Source,
         names::{BackupName, DrillName, StoreName, VmName},
     },
 };
@@ -303,6 +303,12 @@ pub enum SandboxKind {
     Sqlite,
     /// A server of MariaDB, into which databases are loaded.
     Mariadb,
+    /// A server of MariaDB on the restored files of another.
+    MariadbFiles,
+    /// A server of InfluxDB 1.x, into which databases are loaded.
+    Influxdb,
+    /// A server of Redis on the restored file.
+    Redis,
     /// A server of PostgreSQL, into which databases are loaded.
     Postgres,
     /// A server of PostgreSQL on the restored files of a cluster.
@@ -313,11 +319,16 @@ impl SandboxKind {
     /// The sandbox for what a source restores.
     pub fn of(source: &Source) -> Self {
         match source {
-            Source::Mysql(_) => SandboxKind::Mariadb,
+            Source::Mysql(mysql) => match mysql.method {
+                MysqlMethod::Logical => SandboxKind::Mariadb,
+                MysqlMethod::Physical { .. } => SandboxKind::MariadbFiles,
+            },
             Source::Postgres(postgres) => match postgres.method {
                 PostgresMethod::Logical => SandboxKind::Postgres,
                 PostgresMethod::Physical { .. } => SandboxKind::PostgresCluster,
             },
+            Source::Influxdb(_) => SandboxKind::Influxdb,
+            Source::Redis(_) => SandboxKind::Redis,
             Source::Sqlite { .. } => SandboxKind::Sqlite,
             _ => SandboxKind::Folder,
         }

@@ -34,6 +34,13 @@ impl Tail {
         Self { kept, reader, secrets }
     }
 
+    /// Waits until nobody can say anything any more, for `longest` at most.
+    pub(super) async fn closed(&mut self, longest: Duration) {
+        if !self.reader.is_finished() {
+            let _ = tokio::time::timeout(longest, &mut self.reader).await;
+        }
+    }
+
     /// What the program said last, once it has ended.
     pub(super) async fn said(&mut self) -> Said {
         let _ = tokio::time::timeout(PATIENCE, &mut self.reader).await;

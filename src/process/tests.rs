@@ -50,6 +50,27 @@ async fn the_end_of_output_proves_nothing_and_the_exit_status_is_named() {
 }
 
 #[tokio::test]
+async fn an_end_that_is_no_success_is_an_answer_where_it_is_asked_for() {
+    let ran = script("printf abcdef; echo why >&2; exit 2").ran(Keep::End(3)).await.unwrap();
+    assert_eq!((ran.exit, ran.printed.as_str(), ran.said.as_str()), (Exit::Code(2), "def", "why"));
+    let ran = script("printf abcdef; printf ghi").ran(Keep::Beginning(4)).await.unwrap();
+    assert_eq!((ran.exit, ran.printed.as_str()), (Exit::Code(0), "abcd"));
+    let endless = script("sleep 600").timeout(SHORT).ran(Keep::End(1)).await;
+    assert!(matches!(endless, Err(ProcessError::TimedOut { .. })), "{endless:?}");
+}
+
+#[tokio::test]
+async fn what_left_the_group_is_waited_for_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let mark = folder.path().join("ended");
+    let stray = format!("setsid sh -c 'echo begun; sleep 0.3; touch {}' & sleep 600", mark.display());
+    let mut process = script(&stray).start().unwrap();
+    assert_eq!(process.read().await.unwrap().as_deref(), Some(b"begun\n".as_slice()));
+    process.stop_all(LONG).await;
+    assert!(mark.exists(), "its end was not waited for");
+}
+
+#[tokio::test]
 async fn a_missing_program_says_what_to_do() {
     let missing = Program::new("no-such-program-here").start().unwrap_err();
     assert!(missing.to_string().contains("install it"), "{missing}");

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::{Palette, WIDEST, duration, moment};
 use crate::artifact::{
-    drill::{DrillOutcome, DrillReport, Drilled, Finding, Verdict},
+    drill::{DrillOutcome, DrillReport, Drilled, Finding, Isolation, Verdict},
     rehearsed::{RehearsalReport, Rehearsed},
 };
 
@@ -28,6 +28,9 @@ pub fn text(report: &DrillReport, zone: &TimeZone, palette: Palette) -> String {
     }
     if let Some(took) = report.drilled.rto_seconds {
         let _ = writeln!(out, "  usable after {}", seconds(took));
+    }
+    if let Some(isolation) = report.drilled.isolation {
+        let _ = writeln!(out, "  sandbox kept apart by {}", apart(isolation));
     }
     let took: Vec<String> = stages.iter().map(|it| took(it.stage.as_str(), it.milliseconds)).collect();
     if !took.is_empty() {
@@ -75,6 +78,15 @@ fn took(what: &str, milliseconds: u64) -> String {
 fn table(out: &mut String, found: &[Finding], palette: Palette) {
     if !found.is_empty() {
         let _ = writeln!(out, "\n{}", findings(found, palette).trim_fmt());
+    }
+}
+
+fn apart(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::Bubblewrap => "bubblewrap",
+        Isolation::Files => "bubblewrap, with this host's network",
+        Isolation::Network => "a network of its own; install bubblewrap for more",
+        Isolation::None => "its settings and its user only; install bubblewrap for more",
     }
 }
 

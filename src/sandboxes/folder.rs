@@ -4,11 +4,21 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 
-use super::{Sandbox, SandboxError, home::Home};
+use super::{
+    IsolationMode, Sandbox, SandboxError,
+    confinement::{Confinement, Signal},
+    home::Home,
+    visited,
+};
 use crate::{
+    artifact::drill::Isolation,
+    process::Program,
     sources::{Place, Source},
     spec,
 };
+
+/// Users that look at what was restored, in this order.
+const OWNERS: [&str; 1] = ["nobody"];
 
 /// A folder.
 pub struct FolderSandbox {
@@ -17,12 +27,15 @@ pub struct FolderSandbox {
     loader: Box<dyn Source>,
     inspector: Option<Box<dyn Source>>,
     stands_for: spec::Source,
+    mode: IsolationMode,
+    confinement: Option<Confinement>,
 }
 
 impl FolderSandbox {
     /// A folder in `home` that `loader`, the driver of what it stands for, restores into.
-    pub fn new(home: Home, loader: Box<dyn Source>, stands_for: spec::Source) -> Self {
-        Self { files: Self::files_of(&home), home, loader, inspector: None, stands_for }
+    pub fn new(home: Home, loader: Box<dyn Source>, stands_for: spec::Source, mode: IsolationMode) -> Self {
+        let files = Self::files_of(&home);
+        Self { files, home, loader, inspector: None, stands_for, mode, confinement: None }
     }
 
     /// The same, where `inspector` tells of what was restored.
@@ -70,6 +83,19 @@ impl Sandbox for FolderSandbox {
         // What is restored by a server of its own needs that server.
         matches!(self.stands_for, spec::Source::Files(_) | spec::Source::Sqlite { .. })
             .then_some(&self.stands_for)
+    }
+
+    async fn visitor(&mut self, path: &Path) -> Result<Program, SandboxError> {
+        let confinement = Confinement::of(&OWNERS, self.mode).await?;
+        confinement.take(&self.home).await?;
+        let program = confinement.program(&self.home, path, Signal::Kill);
+        self.confinement = Some(confinement);
+        let program = program.variable(visited::SANDBOX, self.home.path());
+        Ok(program.variable(visited::FILES, &self.files))
+    }
+
+    fn isolation(&self) -> Option<Isolation> {
+        self.confinement.as_ref().map(Confinement::isolation)
     }
 
     async fn tear_down(self: Box<Self>) {}

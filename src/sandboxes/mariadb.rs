@@ -1,4 +1,6 @@
-//! A server of MariaDB that databases are loaded into.
+//! Servers of MariaDB: an empty one that databases are loaded into, or one on the restored files of a server.
+
+mod files;
 
 use std::{
     path::{Path, PathBuf},
@@ -8,15 +10,19 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    Sandbox, SandboxError,
+    IsolationMode, Sandbox, SandboxError,
+    confinement::{Confinement, Signal},
     home::Home,
-    server::{self, Answer, Owner, Signal, setting},
+    server::{self, Answer, setting},
+    visited,
 };
 use crate::{
-    process::Process,
+    artifact::drill::Isolation,
+    process::{Process, Program},
     sources::{Place, Source},
     spec,
 };
+pub use files::MariadbFilesSandbox;
 
 /// How long an empty server may take to answer.
 const START: Duration = Duration::from_secs(300);
@@ -24,24 +30,48 @@ const START: Duration = Duration::from_secs(300);
 /// Users that its server may run as, in this order.
 const OWNERS: [&str; 2] = ["mysql", "nobody"];
 
-/// A server of MariaDB.
+/// Who may do everything on an empty server.
+pub const ROOT: &str = "root";
+
+/// What every server is told, whatever the files say that it runs on: it listens nowhere, starts nothing of its own accord, and
+/// nothing that is asked reads or writes a file.
+const SETTINGS: [&str; 8] = [
+    "--skip-networking",
+    "--skip-log-bin",
+    "--skip-name-resolve",
+    "--skip-slave-start",
+    "--local-infile=0",
+    "--event-scheduler=OFF",
+    "--innodb-flush-log-at-trx-commit=0",
+    "--max-allowed-packet=1G",
+];
+
+/// The memory for pages that a server is started with, bytes.
+const POOL: u64 = 128 << 20;
+
+/// What a server takes beside that, bytes.
+const BESIDE_POOL: u64 = 256 << 20;
+
+/// A server of MariaDB that databases are loaded into.
 pub struct MariadbSandbox {
     server: Option<Process>,
     source: Box<dyn Source>,
     stands_for: spec::Source,
+    mode: IsolationMode,
+    confinement: Option<Confinement>,
     home: Home,
 }
 
 impl MariadbSandbox {
-    /// A server in `home`, which `source`, the driver of what it stands for, reaches as `root` at [`MariadbSandbox::socket`].
-    pub fn new(home: Home, source: Box<dyn Source>, stands_for: spec::Source) -> Self {
-        Self { server: None, source, stands_for, home }
+    /// A server in `home`, which `source`, the driver of what it stands for, reaches as [`ROOT`] at [`socket`].
+    pub fn new(home: Home, source: Box<dyn Source>, stands_for: spec::Source, mode: IsolationMode) -> Self {
+        Self { server: None, source, stands_for, mode, confinement: None, home }
     }
+}
 
-    /// Where it listens.
-    pub fn socket(home: &Home) -> PathBuf {
-        home.join("m.sock")
-    }
+/// Where the servers listen.
+pub fn socket(home: &Home) -> PathBuf {
+    home.join("m.sock")
 }
 
 #[async_trait]
@@ -55,42 +85,27 @@ impl Sandbox for MariadbSandbox {
         stream.saturating_mul(3).saturating_add(256 << 20)
     }
 
+    fn memory_for(&self, _stream: u64) -> u64 {
+        POOL + BESIDE_POOL
+    }
+
     async fn prepare(&mut self) -> Result<(), SandboxError> {
         let (install, daemon) = (server::find(&["mariadb-install-db"])?, server::find(&["mariadbd"])?);
-        let owner = Owner::of(&OWNERS)?;
-        let (data, scratch) = (self.home.join("data"), self.home.join("tmp"));
-        std::fs::create_dir(&scratch).map_err(SandboxError::cannot)?;
-        owner.take(&self.home).await?;
-        let install = owner.program(&install, Signal::Kill)?.folder(self.home.path());
-        let install = install.arguments([
+        let confinement = self.confinement.insert(Confinement::of(&OWNERS, self.mode).await?);
+        let (data, scratch) = (self.home.join("data"), scratch(&self.home)?);
+        confinement.take(&self.home).await?;
+        let install = confinement.program(&self.home, &install, Signal::Kill).arguments([
             "--no-defaults",
+            // Without a network no name of a host is found, and none is needed.
+            "--force",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             "--skip-name-resolve",
         ]);
         let install = install.argument(setting("--datadir", &data)).argument(setting("--tmpdir", &scratch));
         server::run(install).await?;
-        let daemon = owner.program(&daemon, Signal::Kill)?.folder(self.home.path());
-        let daemon = daemon.arguments([
-            "--no-defaults",
-            "--skip-networking",
-            "--skip-log-bin",
-            "--skip-name-resolve",
-            "--local-infile=0",
-            "--event-scheduler=OFF",
-            "--innodb-flush-log-at-trx-commit=0",
-            "--innodb-buffer-pool-size=128M",
-            "--max-allowed-packet=1G",
-        ]);
-        let daemon = daemon
-            .argument(setting("--datadir", &data))
-            .argument(setting("--tmpdir", &scratch))
-            // Nothing that is asked reads or writes a file.
-            .argument(setting("--secure-file-priv", &scratch))
-            .argument(setting("--plugin-dir", &scratch))
-            .argument(setting("--socket", Self::socket(&self.home)))
-            .argument(setting("--pid-file", self.home.join("m.pid")));
-        let mut running = daemon.discard_output().start().map_err(SandboxError::cannot)?;
+        let daemon = confinement.program(&self.home, &daemon, Signal::Kill).argument("--no-defaults");
+        let mut running = start(daemon, &self.home, &data)?;
         let answer = server::answers(&mut running, std::slice::from_ref(&self.source), START).await;
         self.server = Some(running);
         match answer {
@@ -119,9 +134,55 @@ impl Sandbox for MariadbSandbox {
         Some(&self.stands_for)
     }
 
-    async fn tear_down(mut self: Box<Self>) {
-        if let Some(server) = self.server.take() {
-            server.stop().await;
-        }
+    async fn visitor(&mut self, path: &Path) -> Result<Program, SandboxError> {
+        let program = visitor(self.confinement.as_ref(), &self.home, path, ROOT)?;
+        let spec::Source::Mysql(inner) = &self.stands_for else { return Ok(program) };
+        Ok(match inner.server.databases.as_slice() {
+            [one] => program.variable(visited::DATABASE, one),
+            _ => program,
+        })
     }
+
+    fn isolation(&self) -> Option<Isolation> {
+        self.confinement.as_ref().map(Confinement::isolation)
+    }
+
+    async fn tear_down(mut self: Box<Self>) {
+        server::end(self.server.take()).await;
+    }
+}
+
+/// An empty folder for what a server writes aside, and that its plugins would lie in.
+fn scratch(home: &Home) -> Result<PathBuf, SandboxError> {
+    let scratch = home.join("tmp");
+    std::fs::create_dir(&scratch).map_err(SandboxError::cannot)?;
+    Ok(scratch)
+}
+
+/// Starts a server on `data`; what `daemon` is told already comes first.
+fn start(daemon: Program, home: &Home, data: &Path) -> Result<Process, SandboxError> {
+    let scratch = home.join("tmp");
+    let daemon = daemon
+        .arguments(SETTINGS)
+        .argument(format!("--innodb-buffer-pool-size={POOL}"))
+        .argument(setting("--datadir", data))
+        .argument(setting("--tmpdir", &scratch))
+        .argument(setting("--secure-file-priv", &scratch))
+        .argument(setting("--plugin-dir", &scratch))
+        .argument(setting("--socket", socket(home)))
+        .argument(setting("--pid-file", home.join("m.pid")));
+    daemon.discard_output().start().map_err(SandboxError::cannot)
+}
+
+/// A program that is told how the server is reached, by its own variables and by the engine's.
+fn visitor(
+    confinement: Option<&Confinement>,
+    home: &Home,
+    path: &Path,
+    user: &str,
+) -> Result<Program, SandboxError> {
+    let confinement = confinement.ok_or_else(|| SandboxError::cannot("the sandbox's server does not run"))?;
+    let program = confinement.program(home, path, Signal::Kill).variable(visited::SANDBOX, home.path());
+    let program = program.variable(visited::SOCKET, socket(home)).variable("MYSQL_UNIX_PORT", socket(home));
+    Ok(program.variable(visited::USER, user))
 }

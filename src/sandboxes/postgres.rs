@@ -9,12 +9,14 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    Sandbox, SandboxError,
+    IsolationMode, Sandbox, SandboxError,
+    confinement::{Confinement, Signal},
     home::Home,
-    server::{self, Answer, Owner, Signal},
+    server::{self, Answer},
+    visited,
 };
 use crate::{
-    artifact::drill::{Finding, Verdict},
+    artifact::drill::{Finding, Isolation, Verdict},
     process::{Process, Program},
     sources::{Place, Source},
     spec,
@@ -28,6 +30,9 @@ const START: Duration = Duration::from_secs(24 * 3600);
 
 /// How long the check of a cluster's files may take.
 const VERIFY: Duration = Duration::from_secs(24 * 3600);
+
+/// What a server takes with the settings that it is started with, bytes: 128 MiB of it are shared (`shared_buffers`).
+const MEMORY: u64 = 256 << 20;
 
 /// Users that its server may run as, in this order.
 const OWNERS: [&str; 2] = ["postgres", "nobody"];
@@ -66,6 +71,8 @@ pub struct PostgresSandbox {
     first: Box<dyn Source>,
     source: Box<dyn Source>,
     stands_for: spec::Source,
+    mode: IsolationMode,
+    confinement: Option<Confinement>,
     home: Home,
 }
 
@@ -75,8 +82,12 @@ pub struct ClusterSandbox {
     loader: Box<dyn Source>,
     /// Who may ask the server, in this order: which roles there are only the cluster itself knows.
     asking: Vec<Box<dyn Source>>,
+    /// Their roles.
+    roles: Vec<String>,
     asks: usize,
     data: PathBuf,
+    mode: IsolationMode,
+    confinement: Option<Confinement>,
     home: Home,
 }
 
@@ -88,15 +99,24 @@ impl PostgresSandbox {
         first: Box<dyn Source>,
         source: Box<dyn Source>,
         stands_for: spec::Source,
+        mode: IsolationMode,
     ) -> Self {
-        Self { server: None, first, source, stands_for, home }
+        Self { server: None, first, source, stands_for, mode, confinement: None, home }
     }
 }
 
 impl ClusterSandbox {
-    /// A folder in `home` that `loader` restores the files into. The first of `asking` that the server on it lets in asks it.
-    pub fn new(home: Home, loader: Box<dyn Source>, asking: Vec<Box<dyn Source>>) -> Self {
-        Self { server: None, loader, asking, asks: 0, data: home.join("data"), home }
+    /// A folder in `home` that `loader` restores the files into. The first of `asking`, each with its role, that the server on it lets
+    /// in asks it.
+    pub fn new(
+        home: Home,
+        loader: Box<dyn Source>,
+        asking: Vec<(String, Box<dyn Source>)>,
+        mode: IsolationMode,
+    ) -> Self {
+        let (roles, asking) = asking.into_iter().unzip();
+        let data = home.join("data");
+        Self { server: None, loader, asking, roles, asks: 0, data, mode, confinement: None, home }
     }
 }
 
@@ -115,16 +135,20 @@ impl Sandbox for PostgresSandbox {
         stream.saturating_mul(3).saturating_add(256 << 20)
     }
 
+    fn memory_for(&self, _stream: u64) -> u64 {
+        MEMORY
+    }
+
     async fn prepare(&mut self) -> Result<(), SandboxError> {
         let programs = programs(None).await?;
-        let owner = Owner::of(&OWNERS)?;
-        owner.take(&self.home).await?;
+        let confinement = self.confinement.insert(Confinement::of(&OWNERS, self.mode).await?);
+        confinement.take(&self.home).await?;
         let data = self.home.join("data");
-        let init = owner.program(&programs.join("initdb"), Signal::Kill)?.folder(self.home.path());
+        let init = confinement.program(&self.home, &programs.join("initdb"), Signal::Kill);
         let init = init.arguments(["--auth=trust", "--no-locale", "--encoding=UTF8", "--no-sync"]);
         let init = init.argument(format!("--username={SUPERUSER}")).argument("--pgdata").argument(&data);
         server::run(init).await?;
-        let mut running = start(&programs, owner, &self.home, &data).await?;
+        let mut running = start(&programs, confinement, &self.home, &data).await?;
         let answer = server::answers(&mut running, std::slice::from_ref(&self.first), START).await;
         self.server = Some(running);
         match answer {
@@ -153,10 +177,21 @@ impl Sandbox for PostgresSandbox {
         Some(&self.stands_for)
     }
 
+    async fn visitor(&mut self, path: &Path) -> Result<Program, SandboxError> {
+        let program = visitor(self.confinement.as_ref(), &self.home, path, SUPERUSER)?;
+        let spec::Source::Postgres(inner) = &self.stands_for else { return Ok(program) };
+        Ok(match inner.server.databases.as_slice() {
+            [one] => program.variable("PGDATABASE", one).variable(visited::DATABASE, one),
+            _ => program,
+        })
+    }
+
+    fn isolation(&self) -> Option<Isolation> {
+        self.confinement.as_ref().map(Confinement::isolation)
+    }
+
     async fn tear_down(mut self: Box<Self>) {
-        if let Some(server) = self.server.take() {
-            server.stop().await;
-        }
+        server::end(self.server.take()).await;
     }
 }
 
@@ -170,8 +205,13 @@ impl Sandbox for ClusterSandbox {
         stream.saturating_add(stream / 5).saturating_add(256 << 20)
     }
 
+    fn memory_for(&self, _stream: u64) -> u64 {
+        MEMORY
+    }
+
     async fn prepare(&mut self) -> Result<(), SandboxError> {
-        Owner::of(&OWNERS).map(drop)
+        self.confinement = Some(Confinement::of(&OWNERS, self.mode).await?);
+        Ok(())
     }
 
     fn loader(&self) -> &dyn Source {
@@ -194,7 +234,14 @@ impl Sandbox for ClusterSandbox {
         if !program.is_file() {
             return finding(format!("there is no {}", program.display()), Verdict::CouldNotRun);
         }
-        let verify = Program::new(program).argument("--quiet").argument(&self.data).timeout(VERIFY);
+        let Some(confinement) = &self.confinement else {
+            return finding("the sandbox was not set up".to_owned(), Verdict::CouldNotRun);
+        };
+        if let Err(error) = confinement.take(&self.home).await {
+            return finding(error.to_string(), Verdict::CouldNotRun);
+        }
+        let verify = confinement.program(&self.home, &program, Signal::Kill);
+        let verify = verify.argument("--quiet").argument(&self.data).timeout(VERIFY);
         match verify.output(b"", 1 << 20).await {
             Ok(_) => finding("every file as captured".to_owned(), Verdict::Passed),
             Err(error) => finding(error.to_string(), Verdict::Failed),
@@ -205,9 +252,9 @@ impl Sandbox for ClusterSandbox {
         let version = version_of(&self.data);
         let version = version.map_err(|why| SandboxError::Failed(format!("it is no cluster: {why}")))?;
         let programs = programs(Some(version)).await?;
-        let owner = Owner::of(&OWNERS)?;
-        owner.take(&self.home).await?;
-        let mut running = start(&programs, owner, &self.home, &self.data).await?;
+        let confinement = self.confinement.insert(Confinement::of(&OWNERS, self.mode).await?);
+        confinement.take(&self.home).await?;
+        let mut running = start(&programs, confinement, &self.home, &self.data).await?;
         let answer = server::answers(&mut running, &self.asking, START).await;
         self.server = Some(running);
         match answer {
@@ -227,22 +274,50 @@ impl Sandbox for ClusterSandbox {
         &self.data
     }
 
+    async fn visitor(&mut self, path: &Path) -> Result<Program, SandboxError> {
+        let role = self.roles.get(self.asks).map_or("postgres", String::as_str);
+        let program = visitor(self.confinement.as_ref(), &self.home, path, role)?;
+        Ok(program.variable(visited::FILES, &self.data))
+    }
+
+    fn isolation(&self) -> Option<Isolation> {
+        self.confinement.as_ref().map(Confinement::isolation)
+    }
+
     async fn tear_down(mut self: Box<Self>) {
-        if let Some(server) = self.server.take() {
-            server.stop().await;
-        }
+        server::end(self.server.take()).await;
     }
 }
 
+/// A program that is told how the server is reached, by its own variables and by the engine's.
+fn visitor(
+    confinement: Option<&Confinement>,
+    home: &Home,
+    path: &Path,
+    role: &str,
+) -> Result<Program, SandboxError> {
+    let confinement = confinement.ok_or_else(|| SandboxError::cannot("the sandbox's server does not run"))?;
+    let program = confinement.program(home, path, Signal::Kill);
+    let program = program.variable(visited::SANDBOX, home.path()).variable(visited::SOCKET, socket(home));
+    let program =
+        program.variable(visited::USER, role).variable("PGUSER", role).variable("PGDATABASE", "postgres");
+    Ok(program.variable("PGHOST", home.path()).variable("PGPORT", PORT.to_string()))
+}
+
 /// Starts a server on `data`, by settings of its own: whom it lets in, and where it listens, nothing in `data` says.
-async fn start(programs: &Path, owner: Owner, home: &Home, data: &Path) -> Result<Process, SandboxError> {
+async fn start(
+    programs: &Path,
+    confinement: &Confinement,
+    home: &Home,
+    data: &Path,
+) -> Result<Process, SandboxError> {
     let files =
         [("server.conf", ""), ("server_hba.conf", "local all all trust\n"), ("server_ident.conf", "")];
     for (name, text) in files {
         fs::write(home.join(name), text).map_err(SandboxError::cannot)?;
     }
-    owner.take(home).await?;
-    let server = owner.program(&programs.join("postgres"), Signal::Quit)?.folder(home.path());
+    confinement.take(home).await?;
+    let server = confinement.program(home, &programs.join("postgres"), Signal::Quit);
     let server = server.argument("-D").argument(data);
     let own = [
         ("config_file", home.join("server.conf")),

@@ -13,6 +13,7 @@ mod api;
 mod archive;
 mod backup;
 mod grants;
+mod inspect;
 mod load;
 mod metadata;
 mod names;
@@ -190,6 +191,15 @@ impl Source for InfluxdbSource {
             Ok(Holds::Nothing)
         };
         asked.await.map_err(|failure: Failure| failure.explain("look into", self.subject()))
+    }
+
+    async fn ask(&self, database: Option<&str>, influxql: &str) -> Result<String, SourceError> {
+        let only = match self.databases.as_slice() {
+            [one] => Some(one.as_str()),
+            _ => None,
+        };
+        let asked = inspect::ask(&self.api, database.or(only), influxql).await;
+        asked.map_err(|failure| failure.explain("ask", self.subject()))
     }
 
     async fn restore(

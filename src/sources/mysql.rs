@@ -18,6 +18,7 @@ mod ahead;
 mod binlog;
 mod dump;
 mod events;
+mod examine;
 mod failure;
 mod inspect;
 mod load;
@@ -39,8 +40,8 @@ use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{
-    CaptureRequest, Captured, GoesOn, Holds, Lack, Place, Probe, Read, Reading, Replay, Restored, Sink,
-    Source, SourceError,
+    CaptureRequest, Captured, Condition, Examined, GoesOn, Holds, Lack, Place, Probe, Read, Reading, Replay,
+    Restored, Sink, Source, SourceError,
 };
 use crate::{
     artifact::{
@@ -381,5 +382,13 @@ impl Source for MysqlSource {
             inspect::ask(&reader, database.or(self.single()), sql).await
         };
         asked.await.map_err(|failure| failure.explain("ask", self.subject()))
+    }
+
+    async fn examine(&self) -> Vec<Examined> {
+        let examined = async { examine::examine(&self.access().await?).await };
+        let condition = examined.await.unwrap_or_else(|failure: Failure| {
+            Condition::Unknown(failure.explain("check", self.subject()).to_string())
+        });
+        vec![Examined { by: examine::BY, condition }]
     }
 }

@@ -11,6 +11,7 @@
 
 mod access;
 mod data_folder;
+mod examine;
 mod in_place;
 mod inspect;
 mod load;
@@ -38,8 +39,8 @@ use tempfile::TempDir;
 use tokio::io::AsyncRead;
 
 use super::{
-    CaptureRequest, Captured, Holds, Lack, Place, Probe, Read, Reading, Replay, Restored, Sink, Source,
-    SourceError, blocking::consume, entries::EntryError,
+    CaptureRequest, Captured, Condition, Examined, Holds, Lack, Place, Probe, Read, Reading, Replay,
+    Restored, Sink, Source, SourceError, blocking::consume, entries::EntryError,
 };
 use crate::{
     artifact::{
@@ -410,6 +411,19 @@ impl Source for PostgresSource {
             inspect::ask(&Access::new(&server, None, access.installed)?, database, sql).await
         };
         asked.await.map_err(|failure| failure.explain("ask", self.subject()))
+    }
+
+    async fn examine(&self) -> Vec<Examined> {
+        let examined = async {
+            let access = self.access().await?;
+            let user = Some(examine::superuser(&access).await?);
+            let server = spec::Server { user, ..self.server.clone() };
+            examine::examine(&Access::new(&server, None, access.installed)?).await
+        };
+        let condition = examined.await.unwrap_or_else(|failure: Failure| {
+            Condition::Unknown(failure.explain("check", self.subject()).to_string())
+        });
+        vec![Examined { by: examine::BY, condition }]
     }
 }
 

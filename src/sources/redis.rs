@@ -15,13 +15,15 @@ mod place;
 mod rdb;
 mod resync;
 
-use std::{collections::BTreeSet, io, time::Duration};
+use std::{collections::BTreeSet, io, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::io::AsyncRead;
 
-use super::{CaptureRequest, Captured, Lack, Place, Probe, Restored, Sink, Source, SourceError};
+use super::{
+    CaptureRequest, Captured, Condition, Examined, Lack, Place, Probe, Restored, Sink, Source, SourceError,
+};
 use crate::{
     artifact::{
         Kind,
@@ -44,21 +46,34 @@ const ANSWER: Duration = Duration::from_secs(60);
 pub struct RedisSource {
     server: spec::Redis,
     password: Option<Secret>,
+    /// Where it is reached instead, without a password.
+    socket: Option<PathBuf>,
 }
 
 impl RedisSource {
     /// What `server` declares, reached with `password`, the one that the declaration refers to.
     pub fn new(server: spec::Redis, password: Option<Secret>) -> Self {
-        Self { server, password }
+        Self { server, password, socket: None }
+    }
+
+    /// The server on a socket of this host, which asks for no password, instead. It answers once it has loaded its file.
+    pub fn at_socket(self, socket: PathBuf) -> Self {
+        Self { socket: Some(socket), password: None, ..self }
     }
 
     fn subject(&self) -> String {
-        format!("Redis on {}:{}", self.server.host, self.server.port)
+        match &self.socket {
+            Some(socket) => format!("Redis on {}", socket.display()),
+            None => format!("Redis on {}:{}", self.server.host, self.server.port),
+        }
     }
 
     async fn identify(&self, stall: Duration) -> Result<(Connection, Identity), Failure> {
-        let mut connection =
-            Connection::open(&self.server, self.password.as_ref(), ANSWER.min(stall)).await?;
+        let stall = ANSWER.min(stall);
+        let mut connection = match &self.socket {
+            Some(socket) => Connection::open_socket(socket, stall).await?,
+            None => Connection::open(&self.server, self.password.as_ref(), stall).await?,
+        };
         let identity = Identity::ask(&mut connection).await?;
         Ok((connection, identity))
     }
@@ -76,6 +91,15 @@ impl RedisSource {
         let time = server.moment_of(&rdb, asked, resync.began());
         Ok(described(&server, &rdb, resync.position(), time))
     }
+}
+
+/// How many keys a server holds, by what it says of its databases: `db0:keys=3,expires=0,avg_ttl=0`, a line each.
+fn keys(keyspace: &str) -> u64 {
+    let of_database = |line: &str| -> Option<u64> {
+        let (_, about) = line.trim().strip_prefix("db")?.split_once(":keys=")?;
+        about.split(',').next()?.parse().ok()
+    };
+    keyspace.lines().filter_map(of_database).sum()
 }
 
 /// What a whole file represents.
@@ -122,6 +146,20 @@ impl Source for RedisSource {
 
     fn stream_name(&self) -> String {
         "dump.rdb".to_owned()
+    }
+
+    async fn examine(&self) -> Vec<Examined> {
+        let counted = async {
+            let (mut connection, _) = self.identify(ANSWER).await?;
+            Ok(keys(&connection.text(&["INFO", "keyspace"]).await?))
+        };
+        let condition = match counted.await {
+            Ok(keys) => Condition::Sound(format!("{keys} keys loaded")),
+            Err(failure) => {
+                Condition::Unknown(Failure::explain(failure, "check", self.subject()).to_string())
+            }
+        };
+        vec![Examined { by: "redis-server", condition }]
     }
 
     async fn capture(
@@ -231,3 +269,15 @@ const HINTS: [(&str, &str); 7] = [
     ("NOPERM", "let the user replicate: ACL SETUSER … +psync +replconf +info"),
     ("DENIED", "let this host in: set a password and `bind` an address that it reaches"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_all_databases_are_counted() {
+        let keyspace = "# Keyspace\r\ndb0:keys=3,expires=0,avg_ttl=0\r\ndb7:keys=40,expires=1,avg_ttl=9\r\n";
+        assert_eq!(keys(keyspace), 43);
+        assert_eq!(keys("# Keyspace\r\n"), 0);
+    }
+}

@@ -10,6 +10,7 @@
 //! backup API, in one transaction that open connections see like any other. A database too damaged for that is put
 //! aside and replaced.
 
+mod examine;
 mod image;
 mod inspect;
 mod place;
@@ -25,7 +26,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::io::AsyncRead;
 
 use super::{
-    CaptureRequest, Captured, Holds, Place, Probe, Restored, Sink, Source, SourceError,
+    CaptureRequest, Captured, Condition, Examined, Holds, Place, Probe, Restored, Sink, Source, SourceError,
     blocking::{Unwanted, consume, produce},
 };
 use crate::{
@@ -142,6 +143,15 @@ impl Source for SqliteSource {
         let asked = tokio::task::spawn_blocking(move || inspect::ask(&path, &sql)).await;
         let asked = asked.unwrap_or_else(|died| Err(Failure::Io(io::Error::other(died))));
         asked.map_err(|failure| failure.explain("ask", self.subject()))
+    }
+
+    async fn examine(&self) -> Vec<Examined> {
+        let path = self.path.clone();
+        let examined = tokio::task::spawn_blocking(move || examine::examine(&path)).await;
+        examined.unwrap_or_else(|died| {
+            let condition = Condition::Unknown(died.to_string());
+            vec![Examined { by: examine::INTEGRITY, condition }]
+        })
     }
 }
 

@@ -1,10 +1,13 @@
 //! What must hold of restored data: the checks of a drill.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{PostgresMethod, Source};
+use super::{
+    MysqlMethod, PostgresMethod, Source,
+    endpoint::{Endpoint, WebAddress},
+};
 
 /// Something that must hold of restored data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +24,15 @@ pub enum DrillCheck {
         /// What the answer must be.
         expect: Expected,
     },
+    /// The only value that a question in InfluxQL gives is as expected.
+    Influxql {
+        /// The question: one statement.
+        influxql: String,
+        /// In which database; the only one that is declared when `None`.
+        database: Option<String>,
+        /// What the answer must be.
+        expect: Expected,
+    },
     /// A file is there.
     File {
         /// Relative to the folder that the data is restored into.
@@ -30,6 +42,48 @@ pub enum DrillCheck {
         /// Its SHA-256, lower-case hexadecimal.
         sha256: Option<String>,
     },
+    /// A web server answers a GET as expected.
+    Http(HttpCheck),
+    /// Something takes connections.
+    Tcp(TcpCheck),
+    /// A program of the controller's host, run on what was restored, ends with exit status 0.
+    Command(CommandCheck),
+}
+
+/// What a web server must answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct HttpCheck {
+    /// What is asked for.
+    pub url: WebAddress,
+    /// The status of the answer. Redirections are not followed.
+    pub status: u16,
+    /// A text that the answer must hold.
+    pub contains: Option<String>,
+    /// How long the whole answer may take.
+    pub within: Duration,
+}
+
+/// Something that must take connections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct TcpCheck {
+    /// Where.
+    pub endpoint: Endpoint,
+    /// How long that may take.
+    pub within: Duration,
+}
+
+/// A program that looks at what was restored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct CommandCheck {
+    /// Its name or its path, as the controller's configuration allows it.
+    pub program: String,
+    /// What it is told.
+    pub arguments: Vec<String>,
+    /// How long it may run.
+    pub within: Duration,
 }
 
 /// What an answer must be.
@@ -93,9 +147,18 @@ impl fmt::Display for DrillCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DrillCheck::Counts => f.write_str("counts as captured"),
-            DrillCheck::Sql { sql, database: None, .. } => f.write_str(sql),
-            DrillCheck::Sql { sql, database: Some(database), .. } => write!(f, "{sql} in {database}"),
+            DrillCheck::Sql { sql: asked, database, .. }
+            | DrillCheck::Influxql { influxql: asked, database, .. } => match database {
+                None => f.write_str(asked),
+                Some(database) => write!(f, "{asked} in {database}"),
+            },
             DrillCheck::File { path, .. } => write!(f, "file {path}"),
+            DrillCheck::Http(check) => write!(f, "GET {}", check.url),
+            DrillCheck::Tcp(check) => write!(f, "connect to {}", check.endpoint),
+            DrillCheck::Command(check) => {
+                let words = std::iter::once(&check.program).chain(&check.arguments);
+                write!(f, "run {}", words.map(String::as_str).collect::<Vec<_>>().join(" "))
+            }
         }
     }
 }
@@ -110,32 +173,65 @@ pub enum Unmakeable {
 }
 
 impl DrillCheck {
+    /// The program of the controller's host that it runs, if it runs one.
+    pub fn program(&self) -> Option<&str> {
+        match self {
+            DrillCheck::Command(command) => Some(&command.program),
+            _ => None,
+        }
+    }
+
+    /// The place of the service that it asks, if it asks one.
+    pub fn endpoint(&self) -> Option<&Endpoint> {
+        match self {
+            DrillCheck::Http(http) => Some(http.url.endpoint()),
+            DrillCheck::Tcp(tcp) => Some(&tcp.endpoint),
+            _ => None,
+        }
+    }
+
     /// Why it can't be made of what `source` restores; `None` where it can.
     pub fn unmakeable(&self, source: &Source) -> Option<Unmakeable> {
         let kind = source.kind();
         match self {
             DrillCheck::Counts => match source {
-                Source::Mysql(_) | Source::Sqlite { .. } => None,
-                Source::Postgres(postgres) => match postgres.method {
-                    PostgresMethod::Logical => None,
-                    PostgresMethod::Physical { .. } => Some(Unmakeable::Ever(
-                        "a physical capture counts no rows; ask for some with `sql`".to_owned(),
-                    )),
-                },
+                Source::Sqlite { .. } => None,
+                Source::Mysql(mysql) if mysql.method == MysqlMethod::Logical => None,
+                Source::Postgres(postgres) if postgres.method == PostgresMethod::Logical => None,
+                Source::Mysql(_) | Source::Postgres(_) => Some(Unmakeable::Ever(
+                    "a physical capture counts no rows; ask for some with `sql`".to_owned(),
+                )),
+                Source::Influxdb(_) => Some(Unmakeable::Ever(
+                    "a capture of `influxdb` counts no points; ask for some with `influxql`".to_owned(),
+                )),
                 _ => Some(Unmakeable::Here(format!(
                     "this build has no sandbox for `{kind}` in which what was restored could be counted"
                 ))),
             },
             DrillCheck::Sql { .. } => match source {
                 Source::Mysql(_) | Source::Sqlite { .. } | Source::Postgres(_) => None,
+                Source::Influxdb(_) => {
+                    Some(Unmakeable::Ever("`influxdb` is not asked in SQL; ask with `influxql`".to_owned()))
+                }
                 _ => Some(Unmakeable::Ever(format!("`{kind}` is not asked in SQL"))),
+            },
+            DrillCheck::Influxql { .. } => match source {
+                Source::Influxdb(_) => None,
+                _ => Some(Unmakeable::Ever(format!("`{kind}` is not asked in InfluxQL"))),
             },
             DrillCheck::File { .. } => match source {
                 Source::Mysql(_) | Source::Postgres(_) => Some(Unmakeable::Ever(format!(
                     "a drill of `{kind}` restores into a server, and not into files; ask with `sql`"
                 ))),
+                Source::Influxdb(_) => Some(Unmakeable::Ever(
+                    "a drill of `influxdb` restores into a server, and not into files; ask with `influxql`".to_owned(),
+                )),
                 _ => None,
             },
+            DrillCheck::Http(_) | DrillCheck::Tcp(_) => Some(Unmakeable::Ever(
+                "nothing listens in a sandbox; ask for the data, run a `command` on it, or try a whole recovery".to_owned(),
+            )),
+            DrillCheck::Command(_) => None,
         }
     }
 }

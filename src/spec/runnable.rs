@@ -114,11 +114,6 @@ impl Spec {
         if backup.source.is_native() {
             return Some("a provider's own backup can't be restored into a sandbox of this host".to_owned());
         }
-        if let Source::Mysql(mysql) = &backup.source
-            && mysql.method != MysqlMethod::Logical
-        {
-            return Some("this build has no sandbox for the files of a server of MariaDB".to_owned());
-        }
         drill.checks.iter().find_map(|check| match check.unmakeable(&backup.source)? {
             Unmakeable::Here(why) => Some(why),
             // The validator refuses it.

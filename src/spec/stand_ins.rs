@@ -3,14 +3,13 @@
 //!
 //! Nothing that is not known to be on a stand-in is found at all: a drill must never reach a machine that people work with.
 
-use std::{cell::RefCell, collections::BTreeMap, fmt, str::FromStr};
+use std::{cell::RefCell, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
-use url::{Host, Url};
 
 use super::{
-    Backup, DrillCheck, MysqlMethod, PostgresMethod, Provision, Ready, Recovery, RecoveryAction, Source,
-    Spec, Ssh, Vm, names::*,
+    Backup, DrillCheck, Endpoint, MysqlMethod, PostgresMethod, Provision, Ready, Recovery, RecoveryAction,
+    Source, Spec, Ssh, Vm, WebAddress, names::*,
 };
 
 /// The ports of servers where none is declared.
@@ -52,11 +51,22 @@ impl Rehearsal {
         declared.filter(|backup| stand_ins.have(&backup.source)).collect()
     }
 
-    /// The backup whose data a check asks: the one that is named, or the only one that could be.
+    /// The backup whose data a check asks: the one that is named, or the only one that could be; `None` where it asks a service.
     ///
     /// # Errors
     /// Why it can ask none.
-    pub fn asked<'a>(&'a self, spec: &'a Spec, check: &'a RehearsalCheck) -> Result<&'a Backup, String> {
+    pub fn asked<'a>(
+        &'a self,
+        spec: &'a Spec,
+        check: &'a RehearsalCheck,
+    ) -> Result<Option<&'a Backup>, String> {
+        match (check.check.endpoint(), &check.backup) {
+            (Some(_), None) => return Ok(None),
+            (Some(_), Some(_)) => {
+                return Err("it asks a service, and no backup; leave `backup` out".to_owned());
+            }
+            (None, _) => {}
+        }
         let restored: Vec<&Backup> = match spec.recoveries.get(&self.recovery) {
             Some(recovery) => restored(recovery).filter_map(|name| spec.backups.get(name)).collect(),
             None => Vec::new(),
@@ -67,7 +77,7 @@ impl Rehearsal {
             None => restored.iter().filter(can).collect(),
         };
         match (found.as_slice(), &check.backup) {
-            ([one], _) => Ok(one),
+            ([one], _) => Ok(Some(one)),
             ([], Some(name)) => Err(format!("recovery `{}` does not restore {name}", self.recovery)),
             ([], None) => {
                 Err(format!("recovery `{}` restores nothing that it could be made of", self.recovery))
@@ -108,69 +118,6 @@ pub struct StandIn {
     pub reach: BTreeMap<Endpoint, Endpoint>,
 }
 
-/// Where something listens: `pavroto-2:3306`, `[2001:db8::1]:3306`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Endpoint {
-    /// Name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-}
-
-impl Endpoint {
-    fn new(host: &str, port: u16) -> Self {
-        // One address has one form.
-        let address = host.parse::<std::net::IpAddr>().map(|address| address.to_string());
-        Self { host: address.unwrap_or_else(|_| host.to_ascii_lowercase()), port }
-    }
-
-    fn of_url(url: &Url) -> Option<Self> {
-        let host = match url.host()? {
-            Host::Ipv6(address) => address.to_string(),
-            other => other.to_string(),
-        };
-        Some(Self::new(&host, url.port_or_known_default()?))
-    }
-
-    /// The URL with this in the place of its host and port.
-    fn in_url(&self, url: &Url) -> Option<String> {
-        let mut moved = url.clone();
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        moved.set_host(Some(&host)).ok()?;
-        moved.set_port(Some(self.port)).ok()?;
-        Some(moved.as_str().to_owned())
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port),
-            false => write!(f, "{}:{}", self.host, self.port),
-        }
-    }
-}
-
-impl FromStr for Endpoint {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const EXPECTED: &str = "expected HOST:PORT, such as pavroto-2:3306";
-        let (host, port) = text.rsplit_once(':').ok_or(EXPECTED)?;
-        let port: u16 = port.parse().ok().filter(|port| *port != 0).ok_or(EXPECTED)?;
-        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        let is_plain = |host: &str| {
-            !host.is_empty()
-                && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
-        };
-        match bare {
-            Some(address) if address.parse::<std::net::Ipv6Addr>().is_ok() => Ok(Self::new(address, port)),
-            None if is_plain(host) => Ok(Self::new(host, port)),
-            _ => Err(EXPECTED),
-        }
-    }
-}
-
 /// The stand-ins of one drill.
 pub struct StandIns<'a> {
     machines: BTreeMap<&'a VmName, Machine<'a>>,
@@ -182,8 +129,8 @@ struct Machine<'a> {
     made: Vm,
 }
 
-/// Where a stand-in is that runs: its name or address.
-pub type Addresses = BTreeMap<VmName, String>;
+/// Where the stand-ins are that run: the name or address of each.
+pub type Hosts = BTreeMap<VmName, String>;
 
 /// How something at a declared machine is found at its stand-in.
 enum Found<'a> {
@@ -224,6 +171,11 @@ impl<'a> StandIns<'a> {
         |endpoint| self.find(endpoint).map(|_| endpoint.clone())
     }
 
+    /// Whether a place is known to be on a stand-in.
+    pub fn know(&self, declared: &Endpoint) -> bool {
+        self.find(declared).is_some()
+    }
+
     /// Whether a place was said to be on a stand-in by whoever declared it, and not told by what made that.
     pub fn is_said(&self, declared: &Endpoint) -> bool {
         matches!(self.find(declared), Some(Found::Said(_)))
@@ -238,25 +190,25 @@ impl<'a> StandIns<'a> {
     }
 
     /// What is waited for, as it is found on stand-ins that run; `None` where it is not known to be on one.
-    pub fn ready(&self, until: &Ready, addresses: &Addresses) -> Option<Ready> {
-        elsewhere(until, |endpoint| self.endpoint(endpoint, addresses))
+    pub fn ready(&self, until: &Ready, hosts: &Hosts) -> Option<Ready> {
+        elsewhere(until, |endpoint| self.endpoint(endpoint, hosts))
     }
 
     /// Where something is found; `None` where it is not known to be on a stand-in that runs.
-    pub fn endpoint(&self, declared: &Endpoint, addresses: &Addresses) -> Option<Endpoint> {
+    pub fn endpoint(&self, declared: &Endpoint, hosts: &Hosts) -> Option<Endpoint> {
         match self.find(declared)? {
             Found::Said(endpoint) => Some(endpoint.clone()),
-            Found::SamePort(vm) => Some(Endpoint::new(addresses.get(vm)?, declared.port)),
+            Found::SamePort(vm) => Endpoint::at(hosts.get(vm)?, declared.port()),
         }
     }
 
     /// The declaration in which the stand-ins that run take the places of the machines. Backups of what is not on them are left out of
     /// it, so that nothing can be restored over what people work with.
-    pub fn spec(&self, spec: &Spec, addresses: &Addresses) -> Spec {
+    pub fn spec(&self, spec: &Spec, hosts: &Hosts) -> Spec {
         let mut stood_in = spec.clone();
         stood_in.vms = self.vms().map(|(name, made)| (name.clone(), made.clone())).collect();
         stood_in.backups.retain(|_, backup| {
-            let moved = backup.source.elsewhere(|endpoint| self.endpoint(endpoint, addresses));
+            let moved = backup.source.elsewhere(|endpoint| self.endpoint(endpoint, hosts));
             moved.map(|moved| backup.source = moved).is_some()
         });
         stood_in
@@ -271,7 +223,7 @@ impl<'a> StandIns<'a> {
             (Some(_), Some(_)) => return None,
             (None, _) => {}
         }
-        let mut known = self.machines.iter().filter(|(_, machine)| machine.is(&endpoint.host));
+        let mut known = self.machines.iter().filter(|(_, machine)| machine.is(endpoint.host()));
         match (known.next(), known.next()) {
             // An address that somebody wrote down says nothing of its other ports.
             (Some((name, machine)), None) if machine.differs.is_none_or(|it| it.host.is_none()) => {
@@ -346,8 +298,8 @@ fn elsewhere(until: &Ready, find: impl Fn(&Endpoint) -> Option<Endpoint>) -> Opt
     match until {
         Ready::Tcp(place) => Some(Ready::Tcp(find(&place.parse().ok()?)?.to_string())),
         Ready::Http(url) => {
-            let url = Url::parse(url).ok()?;
-            Some(Ready::Http(find(&Endpoint::of_url(&url)?)?.in_url(&url)?))
+            let url: WebAddress = url.parse().ok()?;
+            Some(Ready::Http(url.moved(find(url.endpoint())?).to_string()))
         }
         Ready::Source(_) => Some(until.clone()),
     }
@@ -372,11 +324,10 @@ impl Source {
     /// The same source at another place, where a network leads to it: `find` tells where each of its places is found. `None` where it
     /// is of this host or of a provider, or is found nowhere.
     pub fn elsewhere(&self, find: impl Fn(&Endpoint) -> Option<Endpoint>) -> Option<Source> {
-        let of_host = |host: &str, port: u16| find(&Endpoint::new(host, port));
+        let of_host = |host: &str, port: u16| find(&Endpoint::at(host, port)?);
         let of_url = |url: &str| {
-            let url = Url::parse(url).ok()?;
-            let moved = find(&Endpoint::of_url(&url)?)?.in_url(&url)?;
-            Some(moved.trim_end_matches('/').to_owned())
+            let url: WebAddress = url.parse().ok()?;
+            Some(url.moved(find(url.endpoint())?).to_string().trim_end_matches('/').to_owned())
         };
         let mut moved = self.clone();
         let (server, port) = match &mut moved {
@@ -386,10 +337,10 @@ impl Source {
             Source::Influxdb(it) => {
                 let rpc = of_host(&it.server.host, it.rpc_port)?;
                 let http = of_host(&it.server.host, it.server.port.unwrap_or(INFLUXDB))?;
-                if http.host != rpc.host {
+                if http.host() != rpc.host() {
                     return None;
                 }
-                it.rpc_port = rpc.port;
+                it.rpc_port = rpc.port();
                 (&mut it.server, INFLUXDB)
             }
             Source::Influxdb2(it) => {
@@ -398,7 +349,7 @@ impl Source {
             }
             Source::Redis(it) => {
                 let found = of_host(&it.host, it.port)?;
-                (it.host, it.port) = (found.host, found.port);
+                (it.host, it.port) = (found.host().to_owned(), found.port());
                 return Some(moved);
             }
             Source::Etcd(it) => {
@@ -417,7 +368,7 @@ impl Source {
             return None;
         }
         let found = of_host(&server.host, server.port.unwrap_or(port))?;
-        (server.host, server.port) = (found.host, Some(found.port));
+        (server.host, server.port) = (found.host().to_owned(), Some(found.port()));
         Some(moved)
     }
 }
@@ -488,9 +439,9 @@ mod tests {
             StandIn { names: vec!["db.example.org".to_owned()], ..StandIn::default() },
         ];
         let stand_ins = stand_ins(&vms, &differing);
-        let addresses: Addresses = [("db".parse().unwrap(), "10.0.0.7".to_owned())].into();
+        let hosts: Hosts = [("db".parse().unwrap(), "10.0.0.7".to_owned())].into();
         let check = |declared: &str, expect: Option<&str>| {
-            assert_eq!(stand_ins.endpoint(&at(declared), &addresses), expect.map(at), "{declared}");
+            assert_eq!(stand_ins.endpoint(&at(declared), &hosts), expect.map(at), "{declared}");
         };
         check("db:3306", Some("10.0.0.7:3306"));
         check("DB.example.org:3306", Some("10.0.0.7:3306"));
@@ -514,7 +465,7 @@ mod tests {
         let Source::Mysql(mut local) = mysql("db") else { unreachable!() };
         local.server.socket = Some("/run/mysql.sock".into());
         assert!(!stand_ins.have(&Source::Mysql(local)));
-        let waits = |until: Ready| stand_ins.ready(&until, &addresses);
+        let waits = |until: Ready| stand_ins.ready(&until, &hosts);
         let url = |text: &str| Ready::Http(text.to_owned());
         assert_eq!(waits(url("http://db:8086/ping?x=1")), Some(url("http://10.0.0.7:8086/ping?x=1")));
         assert_eq!(waits(url("https://example.org/")), None);
@@ -558,24 +509,5 @@ mod tests {
         assert_eq!(libvirt.network, "drills");
         let long: DrillName = "d".repeat(60).parse().unwrap();
         assert!(super::made(&long, &declared, &differs).unwrap_err().contains("too long"));
-    }
-
-    #[test]
-    fn an_endpoint_is_a_host_and_a_port() {
-        assert_eq!(at("[2001:DB8:0::1]:80").to_string(), "[2001:db8::1]:80");
-        for bad in [
-            "db",
-            "db:",
-            ":80",
-            "db:0",
-            "db:70000",
-            "a b:1",
-            "2001:db8::1:80",
-            "[db]:80",
-            "[::1]:0",
-            "u@db:80",
-        ] {
-            assert!(bad.parse::<Endpoint>().is_err(), "{bad}");
-        }
     }
 }

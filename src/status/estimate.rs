@@ -105,6 +105,7 @@ mod tests {
             rpo_seconds: None,
             rto_seconds: Some(seconds),
             bytes,
+            isolation: None,
             sealed: None,
         }
     }

@@ -23,7 +23,6 @@ const PURE_CRATES: &[&str] = &[
     "strsim",
     "thiserror",
     "toml",
-    "url",
 ];
 
 /// Parts of std and jiff that touch the world.

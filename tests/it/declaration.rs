@@ -452,6 +452,8 @@ fn checks_of_drills_say_what_they_expect_and_only_what_their_source_can_have() {
         "{ sql = \"select 1\", equals = \"1\" }",
         "{ sql = \"select 1\", min = 1, max = 1 }",
         "{ file = \"agama.db\", min_bytes = \"1KiB\" }",
+        "{ command = [\"check-agama\", \"--deep\"] }",
+        "{ command = [\"/usr/local/bin/check-agama\"], timeout = \"2h\" }",
     ] {
         assert_eq!(found(good), [""; 0], "{good}");
     }
@@ -466,6 +468,22 @@ fn checks_of_drills_say_what_they_expect_and_only_what_their_source_can_have() {
         ("{ counts = \"captured\", max = 1 }", "drill-check"),
         ("{ counts = \"captured\", sql = \"select 1\", min = 1 }", "choose-one"),
         ("{ count = \"captured\" }", "choose-one"),
+        ("{ influxql = \"select count(v) from m\", min = 1 }", "drill-check"),
+        ("{ command = [] }", "empty-list"),
+        ("{ command = [\"\"] }", "drill-check"),
+        ("{ command = [\"bin/check\"] }", "drill-check"),
+        ("{ command = [\"a\\u0000b\"] }", "drill-check"),
+        ("{ command = [\"check\"], timeout = \"25h\" }", "drill-check"),
+        ("{ command = [\"check\"], min = 1 }", "drill-check"),
+        // Nothing listens in a sandbox.
+        ("{ http = \"http://127.0.0.1:8080/health\", status = 204, contains = \"ok\" }", "drill-check"),
+        ("{ tcp = \"127.0.0.1:8080\" }", "drill-check"),
+        ("{ http = \"http://me:hunter2@web/\" }", "literal-secret"),
+        ("{ http = \"ftp://web/\" }", "bad-value"),
+        ("{ http = \"http://web/\", timeout = \"11m\" }", "drill-check"),
+        ("{ http = \"http://web/\", equals = \"ok\" }", "drill-check"),
+        ("{ tcp = \"web\" }", "bad-value"),
+        ("{ tcp = \"web:80\", status = 200 }", "drill-check"),
     ] {
         assert!(found(bad).contains(&code), "{bad}: {:?}", found(bad));
     }

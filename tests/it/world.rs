@@ -448,6 +448,7 @@ impl World {
             rpo_seconds: None,
             rto_seconds: None,
             bytes: 0,
+            isolation: None,
             sealed: None,
         }
     }

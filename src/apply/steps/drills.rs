@@ -20,7 +20,7 @@ use crate::{
     inventory::{Observed, Standing},
     observe::seen::Change,
     plan::{Step, action::Drill},
-    spec::{Recipient, names::StoreName},
+    spec::{DrillCheck, Recipient, names::StoreName},
 };
 
 impl World {
@@ -57,6 +57,7 @@ impl World {
             rpo_seconds: drill.is_newest.then(|| u64::try_from(age).unwrap_or(0)),
             rto_seconds: ended.usable_after.map(|length| length.as_secs()),
             bytes: ended.bytes,
+            isolation: ended.isolation,
             sealed: seal(self.spec.recipients_in(&drill.store), &ended.findings)?,
         };
         for store in self.stores_of_ours() {
@@ -71,6 +72,11 @@ impl World {
         let logs = self.manifests(folder, &drill.logs).await?;
         let declared = self.spec.backups.get(&drill.backup);
         let declared = declared.ok_or_else(|| super::transfers::undeclared(&drill.backup))?;
+        // A plan may have been saved before the host forbade it.
+        let programs = drill.checks.iter().filter_map(DrillCheck::program);
+        if let Some(refusal) = programs.filter_map(|program| self.drivers.may_run(program).err()).next() {
+            return Ok(could_not_run(refusal.to_string()));
+        }
         let sandbox = match self.drivers.sandbox(drill.sandbox, &declared.source).await {
             Ok(sandbox) => sandbox,
             Err(refusal) => return Ok(could_not_run(refusal.to_string())),
@@ -118,6 +124,7 @@ fn could_not_run(why: String) -> Ended {
         findings: Vec::new(),
         usable_after: None,
         bytes: 0,
+        isolation: None,
     }
 }
 

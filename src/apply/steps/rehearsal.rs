@@ -5,16 +5,21 @@ mod apart;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use futures::{StreamExt, stream::FuturesUnordered};
 
 use super::{drills::seal, noted, site::Site};
 use crate::{
     apply::{
-        drill,
+        drill::{
+            self,
+            reach::{Addresses, reach},
+        },
         executor::{Done, Failure},
         world::{World, stalled},
     },
@@ -31,7 +36,7 @@ use crate::{
     },
     sources::Holds,
     spec::{
-        Addresses, DrillCheck, DrillSubject, Recipient, RehearsalCheck, Spec, StandIns,
+        DrillCheck, DrillSubject, Endpoint, Hosts, Recipient, RehearsalCheck, Spec, StandIns,
         names::{BackupName, DrillName, VmName},
     },
 };
@@ -46,7 +51,7 @@ impl World {
             step,
             rehearse,
             stand_ins,
-            addresses: Mutex::default(),
+            hosts: Mutex::default(),
             times: Mutex::default(),
             counted: Mutex::default(),
         };
@@ -79,7 +84,7 @@ impl World {
         drill: &DrillName,
         vms: &[VmName],
     ) -> Result<Done, Failure> {
-        let spec = self.stand_ins(drill)?.spec(&self.spec, &Addresses::new());
+        let spec = self.stand_ins(drill)?.spec(&self.spec, &Hosts::new());
         let site = Site { world: self, spec: &spec, drill: Some(drill) };
         for vm in vms {
             site.provisioner(vm).await?.down(&|line| self.listener.says(step, line)).await?;
@@ -148,7 +153,7 @@ struct Trial<'a> {
     rehearse: &'a Rehearse,
     stand_ins: StandIns<'a>,
     /// Where those are that run.
-    addresses: Mutex<Addresses>,
+    hosts: Mutex<Hosts>,
     times: Mutex<Vec<PartTime>>,
     /// Rows as they were once they were restored, before anything else could change them.
     counted: Mutex<BTreeMap<BackupName, Finding>>,
@@ -235,7 +240,7 @@ impl Trial<'_> {
                 Ok(())
             }
             Work::Wait { until, within } => {
-                let until = self.stand_ins.ready(until, &self.addresses());
+                let until = self.stand_ins.ready(until, &self.hosts());
                 let until =
                     until.ok_or_else(|| stalled("failed to wait: nothing tells where a stand-in is"))?;
                 site.work(self.step, &Work::Wait { until, within: *within }, None).await.map(drop)
@@ -276,18 +281,18 @@ impl Trial<'_> {
 
     fn runs(&self, vm: &VmName, running: &Running) {
         if let Some(address) = &running.address {
-            let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-            addresses.insert(vm.clone(), address.host.clone());
+            let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+            hosts.insert(vm.clone(), address.host.clone());
         }
     }
 
-    fn addresses(&self) -> Addresses {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn hosts(&self) -> Hosts {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is declared, with the stand-ins that run by now.
     fn spec(&self) -> Spec {
-        self.stand_ins.spec(&self.world.spec, &self.addresses())
+        self.stand_ins.spec(&self.world.spec, &self.hosts())
     }
 
     /// Counts what was restored, where the drill asks for that.
@@ -319,6 +324,9 @@ impl Trial<'_> {
 
     async fn found(&self, check: &RehearsalCheck, spec: &Spec) -> Finding {
         let RehearsalCheck { backup, check } = check;
+        if check.endpoint().is_some() {
+            return reach(check, self).await;
+        }
         let unmade = |why: String| drill::unmade(check, "an answer".to_owned(), why);
         let Some(declared) = backup.as_ref().and_then(|backup| spec.backups.get(backup)) else {
             return unmade("nothing tells where it is on a machine of the drill".to_owned());
@@ -332,10 +340,13 @@ impl Trial<'_> {
                 Ok(manifests) => drill::counts(&manifests, source.as_ref(), &self.world.keys).await,
                 Err(failure) => unmade(failure.message),
             },
-            DrillCheck::Sql { sql, database, expect } => {
-                drill::asked(check, (database.as_deref(), sql), expect, source.as_ref()).await
+            DrillCheck::Sql { sql: question, database, expect }
+            | DrillCheck::Influxql { influxql: question, database, expect } => {
+                drill::asked(check, (database.as_deref(), question), expect, source.as_ref()).await
             }
-            DrillCheck::File { .. } => unmade("no folder was restored into".to_owned()),
+            DrillCheck::File { .. } | DrillCheck::Command(_) | DrillCheck::Http(_) | DrillCheck::Tcp(_) => {
+                unmade("it is not made of data on a machine".to_owned())
+            }
         }
     }
 
@@ -367,6 +378,17 @@ impl Trial<'_> {
             store: restore.store.clone(),
             point: point.point,
         })
+    }
+}
+
+/// A service is asked on the stand-in alone, and never where people work.
+#[async_trait]
+impl Addresses for Trial<'_> {
+    async fn of(&self, endpoint: &Endpoint) -> Result<SocketAddr, String> {
+        let found = self.stand_ins.endpoint(endpoint, &self.hosts());
+        let found = found.ok_or("nothing tells that it is on a machine of the drill")?;
+        let work = apart::Work::of(self.world).await;
+        work.refuse(&found, self.stand_ins.is_said(endpoint)).await.map_err(|failure| failure.message)
     }
 }
 

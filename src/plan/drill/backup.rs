@@ -14,7 +14,7 @@ use super::{
 use crate::{
     inventory::DrillHistory,
     spec::{
-        self, Backup, DrillHow, Source,
+        self, Backup, DrillHow, MysqlMethod, Source,
         names::{BackupName, DrillName},
     },
 };
@@ -81,7 +81,7 @@ impl<'a> OfBackup<'a> {
     fn replays(&self, how: DrillHow) -> bool {
         match &self.backup.source {
             _ if how == DrillHow::ByHand => false,
-            Source::Mysql(mysql) => mysql.server.databases.is_empty(),
+            Source::Mysql(mysql) => mysql.method != MysqlMethod::Logical || mysql.server.databases.is_empty(),
             source => SandboxKind::of(source) == SandboxKind::PostgresCluster,
         }
     }

@@ -95,7 +95,8 @@ impl<'a> OfRecovery<'a> {
     fn checks(&self, facts: &Facts<'_>) -> Result<Vec<RehearsalCheck>, String> {
         let asked = |check: &RehearsalCheck| {
             let backup = self.rehearsal.asked(facts.spec, check)?;
-            Ok(RehearsalCheck { backup: Some(backup.name.clone()), check: check.check.clone() })
+            let backup = backup.map(|backup| backup.name.clone());
+            Ok(RehearsalCheck { backup, check: check.check.clone() })
         };
         self.rehearsal.checks.iter().map(asked).collect()
     }

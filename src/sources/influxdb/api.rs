@@ -134,9 +134,26 @@ impl Api {
         }
     }
 
+    /// The same server, asked as another user.
+    pub(super) fn with_user(&self, user: &str, password: Secret) -> Self {
+        Self { user: Some(user.to_owned()), password: Some(password), ..self.clone() }
+    }
+
     /// The series that one statement gives.
     pub(super) async fn ask(&self, statement: &str) -> Result<Vec<Series>, Failure> {
-        let request = self.http.post(format!("{}/query", self.base)).form(&[("q", statement)]);
+        self.ask_in(None, statement).await
+    }
+
+    /// The series that one statement gives, in a database where it names none.
+    pub(super) async fn ask_in(
+        &self,
+        database: Option<&str>,
+        statement: &str,
+    ) -> Result<Vec<Series>, Failure> {
+        let fields = [("q", Some(statement)), ("db", database)];
+        let fields: Vec<(&str, &str)> =
+            fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        let request = self.http.post(format!("{}/query", self.base)).form(&fields);
         let request = match (&self.user, &self.password) {
             (None, None) => request,
             (user, password) => request.basic_auth(

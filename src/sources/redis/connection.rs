@@ -1,12 +1,12 @@
 //! One connection to a server, in the first version of its protocol: commands are lists of words, answers are lines or
 //! counted bytes.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
     time::timeout,
 };
 use tokio_rustls::{
@@ -59,6 +59,19 @@ impl Connection {
             connection.log_in(server.user.as_deref(), password).await?;
         }
         Ok(connection)
+    }
+
+    /// Connects to the server at `socket`, which asks for no password, and has loaded what it loads when it starts.
+    pub(super) async fn open_socket(socket: &Path, stall: Duration) -> Result<Self, Failure> {
+        let connected = timeout(stall, UnixStream::connect(socket)).await;
+        let connected = connected.map_err(|_| Failure::Stalled(stall))?;
+        let stream = connected.map_err(|error| Failure::Connection(error.to_string()))?;
+        let mut connection = Self::over(Box::new(stream), stall);
+        match connection.ask(&["PING"]).await? {
+            Line::Fine(_) => Ok(connection),
+            Line::Refused(said) => Err(Failure::Answer(said)),
+            Line::Counted(_) => Err(unexpected("PING")),
+        }
     }
 
     pub(super) fn over(channel: Box<dyn Channel>, stall: Duration) -> Self {

@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// How many steps of its machine the engine takes between two looks at the time.
 const STEPS: i32 = 100_000;
 
-fn open(path: &Path) -> Result<Connection, Failure> {
+pub(super) fn open(path: &Path) -> Result<Connection, Failure> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let mut connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     // What is asked reads this database, and no other file.

@@ -150,14 +150,20 @@ impl Lint<'_> {
         let lowered = self.lowered;
         for (number, check) in rehearsal.checks.iter().enumerate() {
             let why = match rehearsal.asked(&lowered.spec, check) {
-                _ if matches!(check.check, DrillCheck::File { .. }) => {
-                    Some("no folder is restored into; look at it by a `run` step of the recovery".to_owned())
-                }
+                _ if matches!(check.check, DrillCheck::File { .. } | DrillCheck::Command(_)) => Some(
+                    "nothing is restored on this host; have the recovery look by a `run` step".to_owned(),
+                ),
                 Err(why) => Some(why),
-                Ok(backup) if !made.have(&backup.source) => {
+                Ok(None) => match check.check.endpoint() {
+                    Some(endpoint) if !made.know(endpoint) => {
+                        Some(format!("nothing tells that {endpoint} is on a machine of the recovery"))
+                    }
+                    _ => None,
+                },
+                Ok(Some(backup)) if !made.have(&backup.source) => {
                     Some(format!("the restore of {} is left out", backup.name))
                 }
-                Ok(backup) => match check.check.unmakeable(&backup.source) {
+                Ok(Some(backup)) => match check.check.unmakeable(&backup.source) {
                     Some(Unmakeable::Ever(why) | Unmakeable::Here(why)) => Some(why),
                     None => None,
                 },

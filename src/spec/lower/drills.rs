@@ -1,12 +1,15 @@
 //! Drills and their checks.
 
-use super::{Lower, below, cadence_of, word};
+use std::{str::FromStr, time::Duration};
+
+use super::{Lower, below, cadence_of, length, word};
 use crate::spec::{
-    Drill, DrillCheck, DrillHow, DrillPoint, DrillSubject, Expected,
+    CommandCheck, Drill, DrillCheck, DrillHow, DrillPoint, DrillSubject, Expected, HttpCheck, Misplaced,
+    TcpCheck,
     names::DrillName,
     places::{Path, path},
     schema,
-    values::{InnerPath, Name, Size, Text},
+    values::{InnerPath, Name, Size, Text, Word},
     walk::show,
 };
 
@@ -55,60 +58,124 @@ impl Lower<'_> {
     }
 
     pub(super) fn check(&mut self, at: &Path, check: schema::DrillCheck) -> Option<DrillCheck> {
-        let bounds = [
-            ("min", check.min.is_some()),
-            ("max", check.max.is_some()),
-            ("equals", check.equals.is_some()),
-            ("database", check.database.is_some()),
-        ];
-        let of_files = [("min_bytes", check.min_bytes.is_some()), ("sha256", check.sha256.is_some())];
-        let strangers = |keys: &[(&'static str, bool)]| keys.iter().find(|(_, given)| *given).map(|it| it.0);
-        if let Some(sql) = check.sql {
-            let expect = match (check.equals, check.min, check.max) {
-                (Some(text), None, None) => Some(Expected::Equals(text)),
-                (None, min, max) if min.is_some() || max.is_some() => Some(Expected::Within { min, max }),
-                _ => None,
-            };
-            let stranger = strangers(&of_files);
-            return match (expect, stranger) {
-                (Some(Expected::Within { min: Some(min), max: Some(max) }), _) if min > max => {
-                    self.bad_check(at, "allows no number: `min` is more than `max`", "exchange them")
-                }
-                (_, Some(stranger)) => {
-                    self.bad_check(at, &format!("asks with `sql`, which has no `{stranger}`"), "leave it out")
-                }
-                (None, _) => self.bad_check(
-                    at,
-                    "needs what its answer must be: `equals`, or `min` or `max` or both",
-                    "say what the answer must be, such as min = 1",
-                ),
-                (Some(expect), None) => Some(DrillCheck::Sql { sql, database: word(check.database), expect }),
-            };
+        let form = Form::of(&check);
+        if let Some(stranger) = given(&check).find(|key| !form.keys.contains(key)) {
+            return self.bad_check(at, &format!("{} `{stranger}`", form.which_has_no), "leave it out");
         }
-        if let Some(Text(InnerPath(path))) = check.file {
-            let sha256 = word(check.sha256).map(|sum| sum.to_ascii_lowercase());
-            let is_sum = |sum: &String| sum.len() == 64 && sum.bytes().all(|b| b.is_ascii_hexdigit());
-            return match strangers(&bounds) {
-                Some(stranger) => {
-                    self.bad_check(at, &format!("is of a file, which has no `{stranger}`"), "leave it out")
-                }
-                None if !sha256.as_ref().is_none_or(is_sum) => self.bad_check(
-                    at,
-                    "has a `sha256` that is none",
-                    "give the 64 hexadecimal digits that sha256sum prints",
-                ),
-                None => {
-                    let min_bytes = check.min_bytes.map(|Text(Size(bytes))| bytes);
-                    Some(DrillCheck::File { path, min_bytes, sha256 })
-                }
-            };
-        }
-        check.counts?;
-        match strangers(&bounds).or(strangers(&of_files)) {
-            Some(stranger) => {
-                self.bad_check(at, &format!("is of counts, which have no `{stranger}`"), "leave it out")
+        match check {
+            schema::DrillCheck { sql: Some(sql), database, equals, min, max, .. } => {
+                let expect = self.expected(at, equals, min, max)?;
+                Some(DrillCheck::Sql { sql, database: word(database), expect })
             }
-            None => Some(DrillCheck::Counts),
+            schema::DrillCheck { influxql: Some(influxql), database, equals, min, max, .. } => {
+                let expect = self.expected(at, equals, min, max)?;
+                Some(DrillCheck::Influxql { influxql, database: word(database), expect })
+            }
+            schema::DrillCheck { file: Some(Text(InnerPath(path))), min_bytes, sha256, .. } => {
+                let sha256 = word(sha256).map(|sum| sum.to_ascii_lowercase());
+                self.file_check(at, path, min_bytes.map(|Text(Size(bytes))| bytes), sha256)
+            }
+            schema::DrillCheck { http: Some(Text(Word(url))), status, contains, timeout, .. } => {
+                let url = self.place(at, "http", &url)?;
+                let within = self.within(at, length(timeout), REACHED)?;
+                let status = status.unwrap_or(SUCCESS);
+                Some(DrillCheck::Http(HttpCheck { url, status, contains, within }))
+            }
+            schema::DrillCheck { tcp: Some(Text(Word(endpoint))), timeout, .. } => {
+                let endpoint = self.place(at, "tcp", &endpoint)?;
+                let within = self.within(at, length(timeout), REACHED)?;
+                Some(DrillCheck::Tcp(TcpCheck { endpoint, within }))
+            }
+            schema::DrillCheck { command: Some(command), timeout, .. } => {
+                let within = self.within(at, length(timeout), RUN)?;
+                self.command_check(at, command, within)
+            }
+            schema::DrillCheck { counts, .. } => {
+                counts.map(|schema::DrillCounts::Captured| DrillCheck::Counts)
+            }
+        }
+    }
+
+    /// What an answer must be.
+    fn expected(
+        &mut self,
+        at: &Path,
+        equals: Option<String>,
+        min: Option<i64>,
+        max: Option<i64>,
+    ) -> Option<Expected> {
+        let (why, hint) = match (equals, min, max) {
+            (None, Some(min), Some(max)) if min > max => {
+                ("allows no number: `min` is more than `max`", "exchange them")
+            }
+            (Some(text), None, None) => return Some(Expected::Equals(text)),
+            (None, min, max) if min.is_some() || max.is_some() => return Some(Expected::Within { min, max }),
+            _ => (
+                "needs what its answer must be: `equals`, or `min` or `max` or both",
+                "say what the answer must be, such as min = 1",
+            ),
+        };
+        self.bad_check(at, why, hint);
+        None
+    }
+
+    fn file_check(
+        &mut self,
+        at: &Path,
+        path: String,
+        min_bytes: Option<u64>,
+        sha256: Option<String>,
+    ) -> Option<DrillCheck> {
+        let is_sum = |sum: &String| sum.len() == 64 && sum.bytes().all(|b| b.is_ascii_hexdigit());
+        match sha256.as_ref().is_none_or(is_sum) {
+            true => Some(DrillCheck::File { path, min_bytes, sha256 }),
+            false => self.bad_check(
+                at,
+                "has a `sha256` that is none",
+                "give the 64 hexadecimal digits that sha256sum prints",
+            ),
+        }
+    }
+
+    fn command_check(&mut self, at: &Path, command: Vec<String>, within: Duration) -> Option<DrillCheck> {
+        let mut words = command.into_iter();
+        let program = words.next().unwrap_or_default();
+        let is_found = !program.contains('/') || program.starts_with('/');
+        if program.is_empty() || program.starts_with('-') || !is_found {
+            let hint =
+                "name it as `run` in [allow] of the controller's configuration does, or give its whole path";
+            return self.bad_check(at, "names no program", hint);
+        }
+        let arguments: Vec<String> = words.collect();
+        if arguments.iter().chain([&program]).any(|word| word.contains('\0')) {
+            return self.bad_check(at, "holds a NUL, which no program can be told", "leave it out");
+        }
+        Some(DrillCheck::Command(CommandCheck { program, arguments, within }))
+    }
+
+    /// A place that stands under `key`.
+    fn place<T: FromStr<Err = Misplaced>>(&mut self, at: &Path, key: &str, text: &str) -> Option<T> {
+        let at = below(at, [key]);
+        let (code, why) = match text.parse() {
+            Ok(place) => return Some(place),
+            Err(Misplaced::Secret) => ("literal-secret", Misplaced::Secret.to_string()),
+            Err(why) => ("bad-value", why.to_string()),
+        };
+        let message = format!("`{}` can't be reached: {why}", show(&at));
+        self.error(code, &at, message, "such as http://pavroto-2:8080/health, and pavroto-2:3306 for `tcp`");
+        None
+    }
+
+    /// How long a check may take.
+    fn within(&mut self, at: &Path, declared: Option<Duration>, usual: Usual) -> Option<Duration> {
+        match declared {
+            Some(length) if length > usual.most => {
+                let most = humantime::format_duration(usual.most);
+                let why = format!("has a `timeout` of over {most}, which would hold up every other drill");
+                self.bad_check(at, &why, &format!("give it {most} at most"));
+                None
+            }
+            declared => Some(declared.unwrap_or(usual.unless_declared)),
         }
     }
 
@@ -116,4 +183,66 @@ impl Lower<'_> {
         self.error("drill-check", at, format!("`{}` {why}", show(at)), hint);
         None
     }
+}
+
+/// The status of an answer that brings what was asked for (RFC 9110, 15.3.1).
+const SUCCESS: u16 = 200;
+
+/// How long something may take.
+#[derive(Clone, Copy)]
+struct Usual {
+    unless_declared: Duration,
+    most: Duration,
+}
+
+/// Of what is reached over a network.
+const REACHED: Usual = Usual { unless_declared: Duration::from_secs(30), most: Duration::from_secs(600) };
+
+/// Of programs.
+const RUN: Usual = Usual { unless_declared: Duration::from_secs(600), most: Duration::from_secs(24 * 3600) };
+
+/// What a check of one kind may have beside its own key.
+struct Form {
+    /// The beginning of what is said of any other key.
+    which_has_no: &'static str,
+    keys: &'static [&'static str],
+}
+
+impl Form {
+    fn of(check: &schema::DrillCheck) -> Self {
+        let (which_has_no, keys): (_, &[&str]) = match check {
+            schema::DrillCheck { sql: Some(_), .. } => {
+                ("asks with `sql`, which has no", &["database", "equals", "max", "min"])
+            }
+            schema::DrillCheck { influxql: Some(_), .. } => {
+                ("asks with `influxql`, which has no", &["database", "equals", "max", "min"])
+            }
+            schema::DrillCheck { file: Some(_), .. } => {
+                ("is of a file, which has no", &["min_bytes", "sha256"])
+            }
+            schema::DrillCheck { http: Some(_), .. } => {
+                ("asks a web server, which has no", &["contains", "status", "timeout"])
+            }
+            schema::DrillCheck { tcp: Some(_), .. } => ("tries to connect, which has no", &["timeout"]),
+            schema::DrillCheck { command: Some(_), .. } => ("runs a program, which has no", &["timeout"]),
+            schema::DrillCheck { .. } => ("is of counts, which have no", &[]),
+        };
+        Self { which_has_no, keys }
+    }
+}
+
+/// The keys of a check beside its own that are there.
+fn given(check: &schema::DrillCheck) -> impl Iterator<Item = &'static str> {
+    let keys = [
+        ("min", check.min.is_some()),
+        ("max", check.max.is_some()),
+        ("equals", check.equals.is_some()),
+        ("database", check.database.is_some()),
+        ("min_bytes", check.min_bytes.is_some()),
+        ("sha256", check.sha256.is_some()),
+        ("status", check.status.is_some()),
+        ("contains", check.contains.is_some()),
+        ("timeout", check.timeout.is_some()),
+    ];
+    keys.into_iter().filter(|(_, is_there)| *is_there).map(|(key, _)| key)
 }

@@ -61,10 +61,10 @@ impl Lower<'_> {
     }
 
     fn endpoint(&mut self, at: &Path, text: &str) -> Option<Endpoint> {
-        match text.parse() {
+        match text.parse::<Endpoint>() {
             Ok(endpoint) => Some(endpoint),
-            Err(expected) => {
-                let message = format!("`{}` does not tell where something listens: {expected}", show(at));
+            Err(why) => {
+                let message = format!("`{}` does not tell where something listens: {why}", show(at));
                 self.error("drill-stand-in", at, message, "write \"pavroto-2:3306\" = \"10.9.0.2:3306\"");
                 None
             }

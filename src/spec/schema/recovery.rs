@@ -145,10 +145,13 @@ pub struct StandInSsh {
     pub port: Option<u16>,
 }
 
-/// Something that must hold of restored data: exactly one of `counts`, `sql` and `file`.
+/// Something that must hold of restored data: exactly one of `counts`, `sql`, `influxql`, `file`, `command`, `http` and `tcp`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("oneOf" = [{ "required": ["counts"] }, { "required": ["sql"] }, { "required": ["file"] }]))]
+#[schemars(extend("oneOf" = [
+    { "required": ["counts"] }, { "required": ["sql"] }, { "required": ["file"] }, { "required": ["command"] },
+    { "required": ["http"] }, { "required": ["tcp"] }, { "required": ["influxql"] },
+]))]
 pub struct DrillCheck {
     /// `captured`: every table has exactly the rows that were counted when the data was captured.
     pub counts: Option<DrillCounts>,
@@ -156,13 +159,15 @@ pub struct DrillCheck {
     pub sql: Option<String>,
     /// In the drill of a recovery: the backup whose data is asked. Default: the only one that it restores and that can be asked.
     pub backup: Option<Text<Name>>,
-    /// The database that `sql` is asked in. Default: the only one that is declared.
+    /// One statement that gives one value, which `min`, `max` or `equals` must allow: of InfluxDB 1.x.
+    pub influxql: Option<String>,
+    /// The database that `sql` or `influxql` is asked in. Default: the only one that is declared.
     pub database: Option<Text<Word>>,
-    /// The least that `sql` may give.
+    /// The least that `sql` or `influxql` may give.
     pub min: Option<i64>,
-    /// The most that `sql` may give.
+    /// The most that it may give.
     pub max: Option<i64>,
-    /// What `sql` must give, as text.
+    /// What it must give, as text.
     pub equals: Option<String>,
     /// A file that must be there, relative to the folder that the data is restored into.
     pub file: Option<Text<InnerPath>>,
@@ -170,6 +175,21 @@ pub struct DrillCheck {
     pub min_bytes: Option<Text<Size>>,
     /// The SHA-256 of `file`, hexadecimal.
     pub sha256: Option<Text<Word>>,
+    /// Program and arguments to run on what was restored, of those that the controller's `allow.run` names. It must end with
+    /// exit status 0.
+    #[schemars(length(min = 1))]
+    pub command: Option<Vec<String>>,
+    /// The URL of a web server that must answer: of drills of recoveries.
+    pub http: Option<Text<Word>>,
+    /// The status that `http` must be answered with; redirections are not followed. Default: 200.
+    #[schemars(range(min = 100, max = 599))]
+    pub status: Option<u16>,
+    /// A text that must be in the answer to `http`.
+    pub contains: Option<String>,
+    /// `HOST:PORT` that must take connections: of drills of recoveries.
+    pub tcp: Option<Text<Word>>,
+    /// How long `command`, `http` and `tcp` may take. Default: 10 minutes for `command`, else 30 seconds.
+    pub timeout: Option<Text<Length>>,
 }
 
 /// What counts are compared with.

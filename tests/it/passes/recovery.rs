@@ -110,6 +110,10 @@ impl Registry for Site {
         self.inner.sandbox(kind, declared).await
     }
 
+    fn may_run(&self, program: &str) -> Result<(), Refusal> {
+        self.inner.may_run(program)
+    }
+
     async fn provisioner(
         &self,
         _: &FleetName,
@@ -305,7 +309,7 @@ async fn the_runbook_prints_every_command_and_the_drill_by_hand_runs_them() {
     let Outcome::Done(done) = outcome else { panic!("{outcome:?}") };
     let report = done.drilled.as_ref().unwrap();
     assert!(report.drilled.outcome.is_passed(), "{report:?}");
-    assert_eq!(report.findings.len(), 2);
+    assert_eq!(report.findings.len(), 4, "the engine's own two and those that are declared: {report:?}");
     // What it measured foresees how long the next restore takes.
     let pass = controller.plan(&Ask::Everything, &Default::default()).await.unwrap();
     assert!(pass.status.drills["shop"].estimate.is_some(), "{:?}", pass.status.drills);

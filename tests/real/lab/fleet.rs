@@ -126,6 +126,15 @@ impl Fleet {
         self.write_config();
     }
 
+    /// Lets declarations of this host have a program run.
+    pub fn allow_run(&mut self, program: &Path) {
+        let allowed = format!("[allow]\nrun = [\"{}\"]\n", program.display());
+        self.config =
+            self.config.lines().filter(|line| !line.starts_with("run = ")).collect::<Vec<_>>().join("\n");
+        self.config = self.config.replace("[allow]\n", &allowed) + "\n";
+        self.write_config();
+    }
+
     /// The controller's state directory.
     pub fn state(&self) -> PathBuf {
         self.folder().join("state")

@@ -34,7 +34,7 @@ impl Work {
             .backups
             .values()
             .flat_map(|backup| backup.source.places())
-            .map(|place| (place.host, place.port))
+            .map(|place| (place.host().to_owned(), place.port()))
             .collect();
         let (mut places, machines) = tokio::join!(found(listening), found(machines(world)));
         places.extend(&machines);
@@ -42,10 +42,10 @@ impl Work {
         Self { places, machines }
     }
 
-    /// Refuses a place that is one of them. `is_said`: by whoever declared it, port by port; what the maker of a machine tells of its
+    /// The address of a place; refuses one that is theirs. `is_said`: by whoever declared it, port by port; what the maker of a machine tells of its
     /// address must be no address of any other machine.
-    pub(super) async fn refuse(&self, place: &Endpoint, is_said: bool) -> Result<(), Failure> {
-        let found = addresses(&place.host, place.port).await;
+    pub(super) async fn refuse(&self, place: &Endpoint, is_said: bool) -> Result<SocketAddr, Failure> {
+        let found = addresses(place.host(), place.port()).await;
         let found = found
             .map_err(|why| stalled(format!("failed to find {place}, where a drill would restore: {why}")))?;
         let is_work = |address: &SocketAddr| {
@@ -53,10 +53,10 @@ impl Work {
         };
         match found.iter().find(|address| is_work(address)) {
             Some(address) => Err(stalled(format!(
-                "failed to restore into {place}: that is {address}, where people work; see the stand-in's `reach` and `ssh`, and \
+                "failed to use {place}: that is {address}, where people work; see the stand-in's `reach` and `ssh`, and \
                  what its template says of its address"
             ))),
-            None => Ok(()),
+            None => found.first().copied().ok_or_else(|| stalled(format!("failed to find {place}"))),
         }
     }
 }
