@@ -215,6 +215,13 @@ impl Inventory {
         }
     }
 
+    /// The native backups that manifests of any store name.
+    pub fn natives_named(&self, folder: &FolderName) -> BTreeMap<String, ArtifactId> {
+        let known = self.stores.values().filter_map(Observed::known);
+        let artifacts = known.filter_map(|store| store.backups.get(folder)).flat_map(|it| &it.artifacts);
+        artifacts.filter_map(|it| Some((it.reference()?.to_owned(), it.content()))).collect()
+    }
+
     /// What the provider of a backup was found to keep.
     pub fn provided(&self, backup: &BackupName) -> Observed<&Provided> {
         match self.provided.get(backup) {

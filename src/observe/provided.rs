@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use super::{Freshness, logs::is_within};
 use crate::{
-    inventory::{NativePrefix, Observed, Provided, ProvidedSeen},
+    artifact::ArtifactId,
+    inventory::{Native, NativePrefix, Observed, Provided, ProvidedSeen},
     sources::{Source, SourceError},
     spec::{self, names::BackupName},
 };
@@ -23,6 +24,8 @@ pub struct Hosted {
     pub source: Result<Box<dyn Source>, String>,
     /// What the names of its native backups begin with, where it has any.
     pub natives: Option<NativePrefix>,
+    /// The references of those that manifests name, with their artifacts.
+    pub named: BTreeMap<String, ArtifactId>,
 }
 
 /// What was seen of a provider is good enough for no longer than this, however old else may be what is seen: what it can bring
@@ -55,7 +58,7 @@ async fn ask(hosted: &Hosted) -> Observed<Provided> {
         Ok(source) => source,
         Err(why) => return Observed::Unknown(why.clone()),
     };
-    match tokio::time::timeout(LIMIT, told(source.as_ref(), hosted.natives.as_ref())).await {
+    match tokio::time::timeout(LIMIT, told(source.as_ref(), hosted)).await {
         Ok(Ok(Some(provided))) => Observed::Known(provided),
         Ok(Ok(None)) => Observed::Unknown("this build has no driver for its provider".to_owned()),
         Ok(Err(error)) => Observed::Unknown(error.to_string()),
@@ -63,11 +66,21 @@ async fn ask(hosted: &Hosted) -> Observed<Provided> {
     }
 }
 
-async fn told(source: &dyn Source, natives: Option<&NativePrefix>) -> Result<Option<Provided>, SourceError> {
+async fn told(source: &dyn Source, hosted: &Hosted) -> Result<Option<Provided>, SourceError> {
     let Some(provider) = source.provider() else { return Ok(None) };
     let settings = provider.settings().await?;
-    let natives = match natives {
-        Some(prefix) => Some(provider.natives(prefix).await?),
+    let natives = match &hosted.natives {
+        Some(prefix) => {
+            let mut found = provider.natives(prefix).await?;
+            // A list is of what is declared now; what was made of something that was declared before is asked for by itself.
+            for (reference, artifact) in &hosted.named {
+                if !found.contains_key(reference) {
+                    let state = provider.state(reference).await?;
+                    found.insert(reference.clone(), Native { artifact: *artifact, state });
+                }
+            }
+            Some(found)
+        }
         None => None,
     };
     Ok(Some(Provided { settings, natives }))

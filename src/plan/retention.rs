@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Action, StepId, copies::Lacking, draft::Draft, due, facts::Facts, sweeps};
 use crate::{
     artifact::{ArtifactId, Kind, layout::Holder},
-    inventory::{StoredArtifact, StoredBackup},
+    inventory::{Inventory, Observed, StoredArtifact, StoredBackup},
     spec::{
         names::{BackupName, StoreName},
         retention::{self, Candidate, Expired, Verdict},
@@ -95,10 +95,28 @@ pub(super) fn obstacle(
         let on = format!("capture {id} is under way in {store}");
         return Some(Obstacle::Wait { on, until: Some(lease.until) });
     }
+    if let Some(on) = provider_unknown(facts.inventory, name, stored) {
+        return Some(Obstacle::Wait { on, until: None });
+    }
     let others =
         facts.protected.get(name).map_or(&[][..], |p| p.stores).iter().filter(|other| *other != store);
     let unknown = others.filter_map(|other| facts.store(other).err()).next();
     unknown.map(|on| Obstacle::Wait { on, until: None })
+}
+
+/// Why nobody knows which of a backup's native artifacts are still there.
+pub(super) fn provider_unknown(
+    inventory: &Inventory,
+    name: &BackupName,
+    stored: &StoredBackup,
+) -> Option<String> {
+    let has_natives = stored.artifacts.iter().any(|artifact| artifact.reference().is_some());
+    match inventory.provided(name) {
+        _ if !has_natives => None,
+        Observed::Known(provided) if provided.natives.is_some() => None,
+        Observed::Known(_) => Some("what its provider still has of it was not asked".to_owned()),
+        Observed::Unknown(why) => Some(format!("what its provider still has of it is unknown: {why}")),
+    }
 }
 
 /// Why single artifacts stay although the rules let them go.

@@ -87,7 +87,8 @@ impl Controller {
             let source = self.drivers.source(&backup.source).await.map_err(|refusal| refusal.to_string());
             let prefix = || NativePrefix::of(&spec.fleet.name, &spec.moved.folder(name));
             let natives = backup.source.is_native().then(prefix);
-            hosted.insert(name.clone(), Hosted { declared: backup.source.clone(), source, natives });
+            let named = seen.inventory.natives_named(&spec.moved.folder(name));
+            hosted.insert(name.clone(), Hosted { declared: backup.source.clone(), source, natives, named });
         }
         provided.extend(provided::look(hosted, now).await);
         let inventory = &mut seen.inventory;

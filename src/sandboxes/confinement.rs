@@ -102,7 +102,7 @@ impl Confinement {
             IsolationMode::Auto => match open.behind_bubblewrap().await {
                 Ok(confined) => Ok(confined),
                 Err(why) => {
-                    tracing::debug!(%why, "sandboxes are not walled in by bubblewrap");
+                    tracing::warn!(%why, "sandboxes are not walled in by bubblewrap");
                     Ok(open.without_network().await.unwrap_or(open))
                 }
             },

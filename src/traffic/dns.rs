@@ -65,10 +65,16 @@ impl DnsSwitch {
 
     fn failed(&self, error: &ProcessError) -> SwitchError {
         let Traffic { record, dns, .. } = &self.traffic;
-        SwitchError(format!(
-            "failed to change or ask for {record} at {}: {error}; the server must take updates of the zone {} that the key {} signs",
-            dns.server, dns.zone, dns.key
-        ))
+        let error = error.to_string();
+        // The prerequisites of an update (RFC 2136, 3.2): the record is not as it was found.
+        let hint = match ["NXRRSET", "YXRRSET"].iter().any(|code| error.contains(code)) {
+            true => "somebody changed it since it was asked for; look at it, and try again".to_owned(),
+            false => format!(
+                "it must be reached by TCP, and take updates of the zone {} that the key {} signs",
+                dns.zone, dns.key
+            ),
+        };
+        SwitchError(format!("failed to change or ask for {record} at {}: {error}; {hint}", dns.server))
     }
 }
 

@@ -54,7 +54,10 @@ pub(super) async fn load(order: &Order<'_>, sandbox: &dyn Sandbox, means: &Means
         return Err(Halted::CouldNotRun("no artifact was named".to_owned()));
     };
     let (fleet, backup) = (&means.folder.fleet, &means.folder.backup);
-    run(&by_hand::bring(&place, fleet, backup, point.artifact)).await?;
+    let brought_out = run(&by_hand::bring(&place, fleet, backup, point.artifact)).await;
+    // Nothing of what was restored may run, or be asked by a program, while what decrypts lies beside it.
+    fs::remove_file(&place.identity).map_err(cannot)?;
+    brought_out?;
     let files = brought(Path::new(&place.out)).map_err(cannot)?;
     fs::create_dir_all(sandbox.files()).map_err(cannot)?;
     let mut is_loaded = false;
@@ -64,6 +67,7 @@ pub(super) async fn load(order: &Order<'_>, sandbox: &dyn Sandbox, means: &Means
             is_loaded = true;
         }
     }
+    fs::remove_dir_all(&kit).map_err(cannot)?;
     match is_loaded {
         true => Ok(()),
         false => Err(Halted::CouldNotRun("nothing tells how this source is restored by hand".to_owned())),

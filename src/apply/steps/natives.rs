@@ -133,19 +133,27 @@ impl World {
         backup: &FolderName,
         kept: Kept,
     ) -> Result<Option<String>, Failure> {
-        for (name, look) in &self.stores {
-            let why = match look {
-                Ok(look) => match is_named(look, backup, &kept.reference).await {
-                    Ok(false) => continue,
-                    Ok(true) => format!("{name} has a manifest that names it"),
-                    Err(why) => format!("{name} may have a manifest that names it: {why}"),
-                },
-                Err(why) => format!("{name} may have a manifest that names it: {why}"),
-            };
+        if let Some(why) = self.is_or_may_be_named(backup, &kept.reference).await {
             return Ok(Some(why));
         }
         kept.hosted.provider()?.delete(&kept.reference, &kept.name).await?;
         Ok(None)
+    }
+
+    /// Which store has a manifest that names a native backup, or may have one.
+    async fn is_or_may_be_named(&self, backup: &FolderName, reference: &str) -> Option<String> {
+        for (name, look) in &self.stores {
+            let named = match look {
+                Ok(look) => is_named(look, backup, reference).await,
+                Err(why) => Err(why.clone()),
+            };
+            match named {
+                Ok(false) => {}
+                Ok(true) => return Some(format!("{name} has a manifest that names it")),
+                Err(why) => return Some(format!("{name} may have a manifest that names it: {why}")),
+            }
+        }
+        None
     }
 
     /// Deletes what a capture that committed nothing had its provider make.
@@ -164,6 +172,9 @@ impl World {
         let made = provider.natives(&prefix).await?;
         let ours: Vec<_> = made.into_iter().filter(|(_, native)| native.artifact == artifact).collect();
         for (reference, _) in &ours {
+            if let Some(why) = self.is_or_may_be_named(backup, reference).await {
+                return Err(stalled(format!("failed to forget {reference}, which its provider made: {why}")));
+            }
             provider.delete(reference, &NativeName::of(&self.spec.fleet.name, backup, artifact)).await?;
         }
         Ok(ours.len())

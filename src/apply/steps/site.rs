@@ -218,12 +218,21 @@ impl Site<'_> {
         if before == *wanted {
             return Ok(noted(format!("{} leads to {} already", declared.record, listed(wanted))));
         }
-        switch.set(&before, wanted).await.map_err(stalled)?;
+        // An answer can be lost on its way: what counts is what the server says afterwards.
+        let set = switch.set(&before, wanted).await;
         let began = Instant::now();
-        while switch.observe().await.map_err(stalled)? != *wanted {
+        loop {
+            let seen = switch.observe().await;
+            if seen.as_ref().is_ok_and(|seen| seen == wanted) {
+                break;
+            }
+            if let Err(why) = &set {
+                return Err(stalled(why));
+            }
             if began.elapsed() >= CONFIRMED {
+                let why = seen.err().map(|why| format!(": {why}")).unwrap_or_default();
                 return Err(stalled(format!(
-                    "failed to switch traffic {name} to {to}: the change was taken, and within {}s the server does not answer it",
+                    "failed to switch traffic {name} to {to}: the change was taken, and within {}s the server does not answer it{why}",
                     CONFIRMED.as_secs()
                 )));
             }

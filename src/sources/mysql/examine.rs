@@ -44,6 +44,9 @@ pub(super) async fn examine(access: &Access) -> Result<Condition, Failure> {
     Ok(match (faults.is_empty(), unchecked.is_empty()) {
         (false, _) => Condition::Damaged(faults),
         (true, true) => Condition::Sound(format!("{sound} tables")),
+        (true, false) if sound == 0 => {
+            Condition::Unknown(format!("the engines of {} check nothing", unchecked.join(", ")))
+        }
         (true, false) => {
             let left = unchecked.join(", ");
             Condition::Sound(format!("{sound} tables; their engines can't check {left}"))

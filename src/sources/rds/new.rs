@@ -57,7 +57,7 @@ pub(super) async fn of_snapshot(source: &RdsSource, reference: &str, to: &str) -
         .set_db_subnet_group_name(around.subnets)
         .set_vpc_security_group_ids(around.groups)
         .set_db_parameter_group_name(around.parameters)
-        .set_publicly_accessible(around.is_public);
+        .publicly_accessible(around.is_public.unwrap_or(false));
     made(source, to, answer(call.send()).await.map(drop)).await
 }
 
@@ -72,7 +72,7 @@ pub(super) async fn of_moment(source: &RdsSource, at: Timestamp, to: &str) -> Re
         .set_db_subnet_group_name(around.subnets)
         .set_vpc_security_group_ids(around.groups)
         .set_db_parameter_group_name(around.parameters)
-        .set_publicly_accessible(around.is_public);
+        .publicly_accessible(around.is_public.unwrap_or(false));
     made(source, to, answer(call.send()).await.map(drop)).await
 }
 

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
-use aws_sdk_rds::types::{DbInstance, DbSnapshot};
+use aws_sdk_rds::types::{DbInstance, DbSnapshot, PendingModifiedValues};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -109,8 +109,15 @@ fn settings_of(instance: &DbInstance, window: Option<Stretch>) -> Result<Provide
         }
     };
     let daily = instance.preferred_backup_window();
-    let pending = instance.pending_modified_values().and_then(|pending| pending.backup_retention_period());
-    let changing = match (pending, instance.db_instance_status()) {
+    let pending = instance.pending_modified_values();
+    let days_to_come = pending.and_then(|pending| pending.backup_retention_period());
+    // What waits for the instance's own window would be done at once with a change of ours.
+    let others = pending.is_some_and(|pending| {
+        let ours = PendingModifiedValues::builder().set_backup_retention_period(days_to_come).build();
+        *pending != ours
+    });
+    let changing = match (days_to_come, instance.db_instance_status()) {
+        _ if others => Some("other changes of it wait for its maintenance window".to_owned()),
         (Some(days), _) => Some(format!("it goes to {days} days of automated backups")),
         (None, Some("modifying")) => Some("it is being modified".to_owned()),
         (None, _) => None,
@@ -129,6 +136,9 @@ async fn protect(source: &RdsSource, wanted: &Protection) -> Result<(), Failure>
         PointInTime::On { days } => days.and_then(|days| i32::try_from(days).ok()).unwrap_or(DAYS),
     });
     let window = wanted.backup_window.as_ref().map(|window| window.as_str().to_owned());
+    if let Some(why) = settings(source).await?.changing {
+        return Err(Failure::Refused(format!("nothing is changed while it changes: {why}")));
+    }
     let modify = source.client.modify_db_instance().db_instance_identifier(&source.instance);
     let modify = modify.set_backup_retention_period(days).set_preferred_backup_window(window);
     answer(modify.apply_immediately(true).send()).await?;
@@ -244,7 +254,6 @@ async fn delete(source: &RdsSource, reference: &str, name: &NativeName) -> Resul
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_rds::types::PendingModifiedValues;
 
     use super::*;
 
