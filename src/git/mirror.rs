@@ -144,7 +144,12 @@ impl Mirror {
             return Err(open(format!("`{}` is not the name of a branch", branch.escape_debug())));
         }
         let repo = prepare(&path).map_err(|e| open(e.message().to_owned()))?;
-        repo.set_head(&head).map_err(|e| open(e.message().to_owned()))?;
+        // Others may open it at this moment: git's lock is taken only for what differs.
+        let is_set =
+            fs::read_to_string(repo.path().join("HEAD")).is_ok_and(|it| it.trim() == format!("ref: {head}"));
+        if !is_set {
+            repo.set_head(&head).map_err(|e| open(e.message().to_owned()))?;
+        }
         Ok(Self { path, upstream, branch: branch.to_owned(), left_out: None, git })
     }
 
