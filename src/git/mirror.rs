@@ -339,12 +339,9 @@ fn unreadable(line: &str) -> String {
     format!("git ls-remote printed `{}`", line.escape_debug())
 }
 
-/// Forgets a reference that is not mirrored any more; the tip that it had is kept as those of lost branches are.
+/// Forgets a reference that is not mirrored any more.
 fn forget(repo: &Repository, reference: &str) -> Result<(), git2::Error> {
     let incoming = reference.replacen("refs/", INCOMING, 1);
-    if let Ok(tip) = repo.refname_to_id(reference) {
-        repo.reference(&format!("{OLD}{tip}"), tip, true, "its branch is not mirrored any more")?;
-    }
     for name in [reference, &incoming] {
         match repo.find_reference(name) {
             Err(error) if error.code() == git2::ErrorCode::NotFound => {}
