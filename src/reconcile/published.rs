@@ -1,14 +1,11 @@
 //! Runbooks after a pass: for the page to show, and on the branch that the host names for them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use sha2::{Digest as _, Sha256};
 
 use super::{Ask, Controller, Pass, Survey, desired::Desired, lock};
 use crate::{git::WrittenBranch, render::runbook::Shelf, templates::Templates};
-
-/// How long rendering may take.
-const RENDERING: Duration = Duration::from_secs(60);
 
 /// The digest of all that lies on a shelf.
 pub(super) type ShelfDigest = [u8; 32];
@@ -46,7 +43,7 @@ impl Controller {
     /// Brings the runbooks to their branch, where one is named and they are others than the last time.
     async fn publish(&self, shelf: &Arc<Shelf>, desired: &Desired) -> Result<(), String> {
         let Some(branch) = &self.config.runbook_branch else { return Ok(()) };
-        let files = rendered(shelf.clone()).await?;
+        let files = shelf.all().await?;
         let digest = digest(&files);
         if *lock(&self.published) == Some(digest) {
             return Ok(());
@@ -59,21 +56,6 @@ impl Controller {
         tracing::info!(%branch, ?put, "the runbooks are on their branch");
         *lock(&self.published) = Some(digest);
         Ok(())
-    }
-}
-
-/// Everything, by templates that a commit brings: what takes one of them too long must not take it from the pass.
-async fn rendered(shelf: Arc<Shelf>) -> Result<BTreeMap<String, String>, String> {
-    let rendering = tokio::task::spawn_blocking(move || shelf.all());
-    match tokio::time::timeout(RENDERING, rendering).await {
-        Ok(Ok(files)) => files,
-        Ok(Err(error)) => {
-            Err(format!("failed to render the runbooks: {error}; report this fault with the log"))
-        }
-        Err(_) => Err(format!(
-            "failed to render the runbooks within {}s; see templates/runbook.*.tera of the infra repo",
-            RENDERING.as_secs()
-        )),
     }
 }
 
