@@ -11,7 +11,7 @@ use axum::{
 use super::Shown;
 
 /// Documents are made by templates of the infra repo: they may look as they like, and do nothing.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox";
 
 /// A list of them all; 503 before the first pass.
 pub(super) async fn index(State(shown): State<Shown>) -> Response {
@@ -48,10 +48,7 @@ pub(super) async fn paper(State(shown): State<Shown>, Path(path): Path<String>) 
 }
 
 fn answer(kind: &'static str, text: String) -> Response {
-    let headers: [(HeaderName, &str); 3] = [
-        (header::CONTENT_TYPE, kind),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
+    let headers: [(HeaderName, &str); 2] =
+        [(header::CONTENT_TYPE, kind), (header::CONTENT_SECURITY_POLICY, POLICY)];
     (headers, text).into_response()
 }
