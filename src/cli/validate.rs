@@ -96,7 +96,9 @@ impl Validate {
         if let Some(file) = &self.measured {
             let measured = measured::read(file)?;
             measured::must_be_of(&measured, &parsed)?;
+            let age = measured::age(&measured, &parsed);
             measured::tell(&mut parsed, &measured);
+            parsed.diagnostics.extend(age);
         }
         let templates = match commit {
             None => checkout.templates()?,
