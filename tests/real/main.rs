@@ -68,3 +68,4 @@ mod sftp;
 mod stack_drill;
 mod terraform;
 mod traffic;
+mod traffic_aws;
