@@ -13,6 +13,7 @@ mod lab;
 
 mod buckets;
 mod by_hand;
+mod by_hand_waits;
 mod cloudformation;
 mod cloudformation_tricks;
 mod disaster;
