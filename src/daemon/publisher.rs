@@ -1,7 +1,8 @@
 //! Runbooks on their branch, beside the passes: a Git server may take its time.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
+use futures::FutureExt as _;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -28,8 +29,11 @@ impl Publisher {
             while wants.changed().await.is_ok() {
                 let next: Wanted = wants.borrow_and_update().clone();
                 let Some((controller, runbooks)) = next else { continue };
+                let published = AssertUnwindSafe(controller.publish(&runbooks)).catch_unwind().await;
+                let died =
+                    || Some("a fault of the program kept them from it; report it with the log".to_owned());
                 // Nobody listens any more: the loop has ended.
-                if tell.send(controller.publish(&runbooks).await).is_err() {
+                if tell.send(published.unwrap_or_else(|_| died())).is_err() {
                     return;
                 }
             }

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::OnceCell;
 
 use super::{Format, Runbook};
-use crate::{spec::names::RecoveryName, templates::Templates};
+use crate::{
+    spec::names::RecoveryName,
+    templates::{TemplateError, Templates},
+};
 
 /// The runbooks, with the templates that they are rendered by.
 #[derive(Debug)]
@@ -50,7 +53,7 @@ impl Shelf {
     ///
     /// # Errors
     /// Templates that can't be read, that are faulty, or that would take too much.
-    pub async fn get(&self, path: &str) -> Option<Result<&str, &str>> {
+    pub async fn get(&self, path: &str) -> Option<Result<&str, String>> {
         match self.papers.get(path) {
             Some(paper) => Some(self.read(paper).await),
             None => None,
@@ -69,16 +72,25 @@ impl Shelf {
         Ok(all)
     }
 
-    async fn read<'a>(&'a self, paper: &'a Paper) -> Result<&'a str, &'a str> {
-        match paper {
-            Paper::File(content) => Ok(content),
-            Paper::Document { runbook, format, rendered } => {
-                let render = || async {
-                    let templates = self.templates.as_ref().map_err(Clone::clone)?;
-                    runbook.render(*format, templates).await.map_err(|error| error.to_string())
-                };
-                rendered.get_or_init(render).await.as_ref().map(String::as_str).map_err(String::as_str)
+    /// Whether a document can be rendered is found out once; what only kept it from being tried is tried again.
+    async fn read<'a>(&'a self, paper: &'a Paper) -> Result<&'a str, String> {
+        let (runbook, format, rendered) = match paper {
+            Paper::File(content) => return Ok(content),
+            Paper::Document { runbook, format, rendered } => (runbook, format, rendered),
+        };
+        let render = || async {
+            let templates = match &self.templates {
+                Ok(templates) => templates,
+                Err(why) => return Ok(Err(why.clone())),
+            };
+            match runbook.render(*format, templates).await {
+                Err(TemplateError::CouldNotRun { name, why }) => {
+                    Err(TemplateError::CouldNotRun { name, why })
+                }
+                rendered => Ok(rendered.map_err(|error| error.to_string())),
             }
-        }
+        };
+        let rendered = rendered.get_or_try_init(render).await.map_err(|error| error.to_string())?;
+        rendered.as_ref().map(String::as_str).map_err(Clone::clone)
     }
 }
