@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 pub(crate) use self::{
     answer::{date_time, size_of, timestamp},
-    client::{cloudformation, dynamodb, rds, s3},
+    client::{cloudformation, dynamodb, load_balancing, rds, route53, s3},
     fault::Fault,
     upload::{Request as UploadRequest, Upload, confirmed, digest},
 };
@@ -72,6 +72,19 @@ pub struct RdsOptions {
 #[derive(Clone, Debug)]
 pub struct CloudformationOptions {
     /// The region that they are in.
+    pub region: String,
+    /// URL, where it isn't AWS.
+    pub endpoint: Option<String>,
+    /// With which access key.
+    pub credentials: AwsCredentials,
+    /// Silence of the server that ends a call.
+    pub silence: Duration,
+}
+
+/// How a service of AWS is reached, whatever of it is asked for.
+#[derive(Clone, Debug)]
+pub struct ServiceOptions {
+    /// The region.
     pub region: String,
     /// URL, where it isn't AWS.
     pub endpoint: Option<String>,

@@ -30,6 +30,7 @@ mod post;
 mod probe;
 mod progress;
 mod rebuild;
+mod render;
 mod report;
 mod restore;
 mod review;
@@ -149,6 +150,8 @@ enum Command {
     Wake(wake::Wake),
     Schema(schema::Schema),
     Completions(completions::Completions),
+    #[command(name = crate::templates::apart::COMMAND, hide = true)]
+    Render(render::Render),
 }
 
 /// Parses the arguments, runs the command, and says how it ended.
@@ -200,6 +203,7 @@ fn run_command(command: Command, choice: Choice<'_>, terminal: &Terminal) -> any
         Command::Wake(command) => command.run(choice, terminal),
         Command::Schema(command) => command.run(terminal),
         Command::Completions(command) => command.run(terminal),
+        Command::Render(command) => command.run(),
     }
 }
 

@@ -7,6 +7,7 @@ mod knocks;
 mod orders;
 mod pages;
 pub mod poll;
+mod publisher;
 pub mod queue;
 pub mod requests;
 
@@ -34,6 +35,7 @@ pub use events::Event;
 use events::Events;
 use orders::{Order, Orders, Signals};
 use pages::Pages;
+use publisher::Publisher;
 use queue::{Pace, Queue, Why};
 use requests::{Answer, Asked, Keep, RequestError};
 
@@ -108,8 +110,19 @@ async fn run_by(
     let line = Arc::new(Line::telling(tell));
     let told = board.clone();
     let readers = Readers::new(Arc::new(move |backup, reader| told.reads(backup, reader)));
-    let mut run =
-        Run { open, controller, audience, board, queue, line, rounds, readers, latest: None, pass: None };
+    let mut run = Run {
+        open,
+        controller,
+        audience,
+        board,
+        queue,
+        line,
+        rounds,
+        readers,
+        publisher: Publisher::start(),
+        latest: None,
+        pass: None,
+    };
     let ended = run.until_stopped(events).await;
     page.stop.cancel();
     Ok(ended)
@@ -167,6 +180,8 @@ struct Run {
     rounds: mpsc::UnboundedReceiver<Result<Pass, PassError>>,
     /// What reads logs as they are written.
     readers: Readers,
+    /// What brings runbooks to their branch.
+    publisher: Publisher,
     /// The last round of the pass under way.
     latest: Option<Pass>,
     pass: Option<Running>,
@@ -186,12 +201,13 @@ impl Run {
         loop {
             self.begin();
             let pass = self.pass.as_mut().map(|pass| &mut pass.task);
-            match events.next(self.queue.next(), &mut self.rounds, pass).await {
+            match events.next(self.queue.next(), &mut self.rounds, pass, &mut self.publisher).await {
                 Event::Wake(why) => self.wake(why),
                 Event::Due => {}
                 Event::Asked(asked) => self.ask(asked),
                 Event::Round(result) => self.round(*result),
                 Event::PassEnded(result) => self.pass_ended(*result),
+                Event::Published(unpublished) => self.board.published(unpublished),
                 Event::Told(Order::Reload) => self.reload(),
                 Event::Told(Order::Stop(ended)) => {
                     self.stop().await;
@@ -313,7 +329,8 @@ impl Run {
             self.queue.settled();
         }
         if let Some(runbooks) = result.as_ref().ok().and_then(|pass| pass.runbooks.clone()) {
-            self.board.shelve(runbooks);
+            self.board.shelve(runbooks.shelf.clone());
+            self.publisher.put(self.controller.clone(), runbooks);
         }
         let now = self.controller.now();
         let due = result.as_ref().ok().and_then(|pass| pass.next_due).map(|due| due.duration_since(now));

@@ -16,7 +16,7 @@ use std::{
 use async_trait::async_trait;
 
 use crate::{
-    aws::{self, AwsCredentials, DynamodbOptions, RdsOptions, S3Options},
+    aws::{self, AwsCredentials, DynamodbOptions, RdsOptions, S3Options, ServiceOptions},
     config::{Allow, Config, Host, Schedules, allow},
     git::{Mirror, Tips},
     inventory::Running,
@@ -38,6 +38,7 @@ use crate::{
     spec::{
         self, SecretRef, Spec, StorePlace, Traffic,
         names::{FleetName, StoreName},
+        traffic::{AwsReach, LedBy},
     },
     state::StateDir,
     stores::{
@@ -50,9 +51,11 @@ use crate::{
         whole::WholeStore,
     },
     templates::Templates,
-    traffic::{Switch, dns::DnsSwitch},
+    traffic::{
+        Switch, SwitchError, dns::DnsSwitch, load_balancer::LoadBalancerSwitch, route53::Route53Switch,
+    },
 };
-use permits::{dynamodb_host, host_of, host_of_url, rds_host, s3_host};
+use permits::{balancer_host, dynamodb_host, host_of, host_of_url, rds_host, route53_host, s3_host};
 
 /// Calls to one store at once.
 const CALLS: NonZeroUsize = NonZeroUsize::new(16).expect("sixteen is not zero");
@@ -287,6 +290,15 @@ impl Drivers {
         })
     }
 
+    async fn reach(&self, reach: &AwsReach, host: &str) -> Result<ServiceOptions, Refusal> {
+        Ok(ServiceOptions {
+            region: reach.region.clone(),
+            endpoint: reach.endpoint.clone(),
+            credentials: self.access_key(reach.credentials.as_ref(), host).await?,
+            silence: aws::DEFAULT_SILENCE,
+        })
+    }
+
     fn schedules(&self, fleet: &spec::Fleet) -> Arc<dyn Scheduler> {
         match &self.config.schedules {
             Schedules::Controller => self.timetable.clone(),
@@ -478,9 +490,24 @@ impl Registry for Drivers {
 
     async fn switch(&self, traffic: &Traffic) -> Result<Box<dyn Switch>, Refusal> {
         self.permit_traffic(traffic)?;
-        let secret = self.resolver.resolve(&traffic.dns.secret, &traffic.dns.server).await?;
-        let switch = DnsSwitch::new(traffic.clone(), secret);
-        Ok(Box::new(switch.map_err(|error| Refusal::Settings(error.to_string()))?))
+        let settings = |error: SwitchError| Refusal::Settings(error.to_string());
+        match &traffic.led_by {
+            LedBy::Dns(record, server) => {
+                let secret = self.resolver.resolve(&server.secret, &server.server).await?;
+                let switch = DnsSwitch::new(&traffic.name, record.clone(), server.clone(), secret);
+                Ok(Box::new(switch.map_err(settings)?))
+            }
+            LedBy::Route53(record, zone) => {
+                let options = self.reach(&zone.reach, &route53_host(&zone.reach)).await?;
+                let switch = Route53Switch::new(&options, record.clone(), zone.clone());
+                Ok(Box::new(switch.map_err(settings)?))
+            }
+            LedBy::LoadBalancer(balancer) => {
+                let options = self.reach(&balancer.reach, &balancer_host(&balancer.reach)).await?;
+                let switch = LoadBalancerSwitch::new(&options, balancer.forwards.clone());
+                Ok(Box::new(switch.map_err(settings)?))
+            }
+        }
     }
 
     fn infra(&self, mirror: &Mirror, prerequisites: Option<Tips>) -> Box<dyn Source> {

@@ -11,7 +11,7 @@
 //!
 //! The *core* (`adopt`, `artifact`, `diagnostic`, `spec`, `inventory`, `drift`, `plan`) is pure and synchronous: time and
 //! randomness come in as values. *Drivers* (`sources`, `stores`, `schedulers`, `sandboxes`, `provisioners`, `traffic`) touch the outside world
-//! behind one trait a family; what those of S3 share is in `aws`. The *shell* observes, asks the core for a plan, and applies it.
+//! behind one trait a family; what those of AWS share is in `aws`. The *shell* observes, asks the core for a plan, and applies it.
 //!
 //! # Invariants
 //!

@@ -53,7 +53,7 @@ pub trait Provisioner: Send + Sync {
     async fn preview(&self) -> Result<Vec<String>, ProvisionError>;
 
     /// How a person makes it without Backstay, with files that lie in `folder`.
-    fn by_hand(&self, folder: &str) -> Result<MadeByHand, ProvisionError>;
+    async fn by_hand(&self, folder: &str) -> Result<MadeByHand, ProvisionError>;
 
     /// Makes it.
     async fn up(&self, said: Said<'_>) -> Result<Running, ProvisionError>;

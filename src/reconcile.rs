@@ -86,7 +86,7 @@ pub use line::{Line, Reply, Wanted};
 use pass::{Begun, only};
 pub use pass::{Ending, Extent, Pass};
 pub use probe::{Answer, Probed};
-use published::ShelfDigest;
+pub use published::Runbooks;
 use saved::Stale;
 pub use saying::{Recorded, SayError, Saying};
 use settled::{Prelude, Settled};
@@ -117,9 +117,7 @@ pub struct Controller {
     contact: Mutex<Contact>,
     /// Whose signatures count, by the files of the host as they were read last.
     trust: Mutex<Option<Arc<Trust>>>,
-    /// The runbooks that are on their branch, as far as this process put them there.
-    published: Mutex<Option<ShelfDigest>>,
-    /// Why those of now are not.
+    /// Why the runbooks are not on their branch, if so.
     unpublished: Mutex<Option<String>>,
     /// The names of the streams of artifacts that runbooks tell of: they never change.
     streams: Mutex<BTreeMap<ArtifactId, String>>,
@@ -208,7 +206,7 @@ impl Controller {
         let keys = Arc::new(Keys::load_or_create(&keys.dir, &keys.trusted, keys.identity.as_deref())?);
         let mirror = Mirror::open(state.root(), config.repo.url.clone(), &config.repo.branch)?;
         let mirror = match &config.runbook_branch {
-            Some(branch) => mirror.leaving_out(branch),
+            Some(branch) => mirror.leaving_out(branch)?,
             None => mirror,
         };
         let drivers = Drivers::new(config.clone(), keys.identities().to_vec(), &state);
@@ -223,7 +221,6 @@ impl Controller {
             settled: Mutex::default(),
             contact: Mutex::new(state.contact()),
             trust: Mutex::default(),
-            published: Mutex::default(),
             unpublished: Mutex::default(),
             streams: Mutex::default(),
             config,
@@ -324,7 +321,7 @@ impl Controller {
         Ok((pass, desired))
     }
 
-    /// One pass, which does what it plans, and what falls due while it lasts.
+    /// One pass, which does what it plans, and what falls due while it lasts; then its runbooks are brought to their branch.
     pub async fn apply(
         &self,
         ask: &Ask,
@@ -332,7 +329,8 @@ impl Controller {
         halt: &Halt,
         listener: &Arc<dyn Listener>,
     ) -> Result<Pass, PassError> {
-        self.apply_hearing(&Line::default(), ask, terms, halt, listener).await
+        let pass = self.apply_hearing(&Line::default(), ask, terms, halt, listener).await?;
+        Ok(self.published(pass).await)
     }
 
     /// The same, open to what happens meanwhile: rounds of looking and planning, while steps run, until nothing is under

@@ -1,14 +1,21 @@
 //! Templates: the infra repo's own, over those that are built in. What is not defined is an error with its place.
 //!
-//! Two filters are added to Tera's own: `xml` escapes a value for XML, `json` writes it as JSON, which YAML takes as well.
+//! A template is data of whoever may commit, and a program all the same: it may repeat itself without end and hold any amount of
+//! memory. Each is rendered in a process of its own ([`apart`]), by what [`engine`] does there.
 
+pub mod apart;
+mod engine;
 pub mod machines;
 pub mod stacks;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use serde::Serialize;
-use tera::{Context, Kwargs, State, Tera, Value};
+
+use apart::{Bound, Request};
 
 /// The folder of the infra repo that holds its own.
 pub const FOLDER: &str = "templates";
@@ -26,10 +33,15 @@ const BUILT_IN: [(&str, &str); 5] = [
 /// which may so extend it.
 const PREFIX: &str = "built-in/";
 
+/// So many templates of a revision may break a bound; then no other one of it is rendered, for each costs its whole time.
+const MOST_UNBOUNDED: usize = 3;
+
 /// The templates of one revision.
 #[derive(Clone, Debug, Default)]
 pub struct Templates {
     own: BTreeMap<String, String>,
+    /// Those that broke a bound.
+    unbounded: Arc<Mutex<BTreeMap<String, Bound>>>,
 }
 
 /// A template that can't be rendered.
@@ -50,6 +62,35 @@ pub enum TemplateError {
         /// Where, and why.
         why: String,
     },
+    /// It would take more than any template may.
+    #[error(
+        "failed to render {name}: {bound}; look in it, and in what it extends and includes, for what repeats or grows without need, \
+         and make that smaller"
+    )]
+    Unbounded {
+        /// Which.
+        name: String,
+        /// What it would take more of.
+        bound: Bound,
+    },
+    /// Others have taken too much already.
+    #[error(
+        "failed to render {name}: it was not tried, since {others} of the same revision took too much already; mend those first"
+    )]
+    NotTried {
+        /// Which.
+        name: String,
+        /// The others.
+        others: String,
+    },
+    /// The process that renders did not do it.
+    #[error("failed to render {name}: {why}; nothing is known of the template, so try again")]
+    CouldNotRun {
+        /// Which.
+        name: String,
+        /// Why.
+        why: String,
+    },
 }
 
 /// The names of those that are built in.
@@ -60,69 +101,77 @@ pub fn built_in() -> impl Iterator<Item = &'static str> {
 impl Templates {
     /// The built-in ones, and over them those of an infra repo, by their paths in its folder.
     pub fn of(own: BTreeMap<String, String>) -> Self {
-        Self { own }
+        Self { own, unbounded: Arc::default() }
     }
 
-    /// Renders a template with what `context` defines.
+    /// Renders a template with what `context` defines, in a process of its own.
     ///
     /// # Errors
-    /// Where there is none of that name, or where it or one that it includes is faulty, or asks for what is not defined.
-    pub fn render(&self, name: &str, context: &impl Serialize) -> Result<String, TemplateError> {
+    /// Where there is none of that name, where it or one that it includes is faulty or asks for what is not defined, or where it
+    /// would take more time, memory or text than a template may.
+    pub async fn render(&self, name: &str, context: &impl Serialize) -> Result<String, TemplateError> {
+        let request = self.request(name, context)?;
+        self.refuse_after_others(name)?;
+        let rendered = apart::rendered(&request).await;
+        if let Err(TemplateError::Unbounded { bound, .. }) = &rendered {
+            self.unbounded().insert(name.to_owned(), *bound);
+        }
+        rendered
+    }
+
+    fn unbounded(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Bound>> {
+        self.unbounded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What broke a bound would break it again, and many of them would hold up whoever asks for as long as they like.
+    fn refuse_after_others(&self, name: &str) -> Result<(), TemplateError> {
+        let broken = self.unbounded();
+        if let Some(bound) = broken.get(name) {
+            return Err(TemplateError::Unbounded { name: name.to_owned(), bound: *bound });
+        }
+        if broken.len() < MOST_UNBOUNDED {
+            return Ok(());
+        }
+        let others = broken.keys().cloned().collect::<Vec<_>>().join(", ");
+        Err(TemplateError::NotTried { name: name.to_owned(), others })
+    }
+
+    fn request(&self, name: &str, context: &impl Serialize) -> Result<Request, TemplateError> {
         let all = self.all();
         if !all.contains_key(name) {
             return Err(TemplateError::Missing(name.to_owned()));
         }
-        let faulty = |error: tera::Error| TemplateError::Faulty { name: name.to_owned(), why: chain(&error) };
-        let context = Context::from_serialize(context).map_err(faulty)?;
-        // What another template is faulty in must not keep this one from a recovery, unless it needs that one.
-        let needed =
-            |known: &str| known == name || BUILT_IN.iter().any(|(own, _)| known == format!("{PREFIX}{own}"));
-        let alone =
-            all.iter().filter(|(known, _)| needed(known)).map(|(name, text)| (name.clone(), *text)).collect();
-        let tera = parsed(all).or_else(|error| parsed(alone).map_err(|_| error)).map_err(faulty)?;
-        tera.render(name, &context).map_err(faulty)
+        let context = serde_json::to_value(context)
+            .map_err(|error| TemplateError::Faulty { name: name.to_owned(), why: error.to_string() })?;
+        Ok(Request { name: name.to_owned(), templates: all, context })
     }
 
-    fn all(&self) -> BTreeMap<String, &str> {
-        let own = self.own.iter().map(|(name, text)| (name.clone(), text.as_str()));
-        let built_in = BUILT_IN.into_iter().map(|(name, text)| (name.to_owned(), text));
-        let prefixed = BUILT_IN.into_iter().map(|(name, text)| (format!("{PREFIX}{name}"), text));
-        built_in.chain(own).chain(prefixed).collect()
+    fn all(&self) -> BTreeMap<String, String> {
+        let text = |(name, text): (&str, &str)| (name.to_owned(), text.to_owned());
+        let own = self.own.iter().map(|(name, text)| (name.clone(), text.clone()));
+        let prefixed = BUILT_IN.into_iter().map(|(name, text)| (format!("{PREFIX}{name}"), text.to_owned()));
+        BUILT_IN.into_iter().map(text).chain(own).chain(prefixed).collect()
     }
-}
-
-fn parsed(templates: BTreeMap<String, &str>) -> Result<Tera, tera::Error> {
-    let mut tera = Tera::new();
-    // Everything else is no HTML.
-    tera.autoescape_on(vec![".html.tera"]);
-    tera.register_filter("xml", xml);
-    tera.register_filter("json", json);
-    tera.add_raw_templates(templates)?;
-    Ok(tera)
-}
-
-/// A value as the text of an element or an attribute of XML.
-fn xml(value: &Value, _: Kwargs, _: &State) -> String {
-    machines::escaped(&value.to_string())
-}
-
-/// A value as JSON.
-fn json(value: &Value, _: Kwargs, _: &State) -> Result<String, tera::Error> {
-    serde_json::to_string(value).map_err(|error| tera::Error::message(error.to_string()))
-}
-
-/// An error with what caused it.
-fn chain(error: &tera::Error) -> String {
-    let causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
-    std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn templates(all: &[(&str, &str)]) -> Templates {
-        Templates::of(all.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect())
+    /// Templates that are rendered in this process.
+    struct Here(Templates);
+
+    impl Here {
+        fn render(&self, name: &str, context: &impl Serialize) -> Result<String, TemplateError> {
+            let request = self.0.request(name, context)?;
+            engine::rendered(&request)
+                .map_err(|why| TemplateError::Faulty { name: name.to_owned(), why: why.to_string() })
+        }
+    }
+
+    fn templates(all: &[(&str, &str)]) -> Here {
+        let own = all.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        Here(Templates::of(own))
     }
 
     #[test]
@@ -172,5 +221,18 @@ mod tests {
         assert!(error.contains("a.tera") && error.contains('2') && error.contains("nothing"), "{error}");
         assert!(matches!(templates.render("c.tera", &context), Err(TemplateError::Missing(_))));
         assert!(matches!(templates.render("b.tera", &context), Err(TemplateError::Faulty { .. })));
+    }
+
+    #[test]
+    fn after_some_that_took_too_much_no_other_is_tried() {
+        let templates = Templates::default();
+        let refused = |name: &str| templates.refuse_after_others(name).err();
+        for name in ["a", "b"] {
+            templates.unbounded().insert(name.to_owned(), Bound::Time);
+        }
+        let again = TemplateError::Unbounded { name: "a".to_owned(), bound: Bound::Time };
+        assert_eq!((refused("a"), refused("c")), (Some(again), None));
+        templates.unbounded().insert("d".to_owned(), Bound::Memory);
+        assert!(matches!(refused("c"), Some(TemplateError::NotTried { others, .. }) if others == "a, b, d"));
     }
 }

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
-use aws_sdk_cloudformation::config::Config as CloudformationConfig;
 use aws_sdk_dynamodb::config::Config as DynamodbConfig;
-use aws_sdk_rds::config::Config as RdsConfig;
 use aws_sdk_s3::config::{
     BehaviorVersion, Config as S3Config, Region, RequestChecksumCalculation, ResponseChecksumValidation,
     SharedHttpClient, StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig,
@@ -17,7 +15,9 @@ use aws_smithy_http_client::{
 };
 use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
 
-use super::{AwsCredentials, CloudformationOptions, DynamodbOptions, Fault, RdsOptions, S3Options};
+use super::{
+    AwsCredentials, CloudformationOptions, DynamodbOptions, Fault, RdsOptions, S3Options, ServiceOptions,
+};
 use crate::spec::Addressing;
 
 /// How long a connection may take.
@@ -31,7 +31,7 @@ const SLOWNESS: u32 = 5;
 /// little capacity holds readers back for seconds at a time.
 const ATTEMPTS: (u32, Duration, Duration) = (8, Duration::from_millis(250), Duration::from_secs(20));
 
-/// The same of a call to CloudFormation or RDS, which throttle whoever asks often.
+/// The same of a call to services that throttle whoever asks often.
 const STACK_ATTEMPTS: (u32, Duration, Duration) = (5, Duration::from_millis(250), Duration::from_secs(10));
 
 /// A client for the bucket of `options`. Makes each call once.
@@ -72,37 +72,43 @@ pub(crate) fn dynamodb(options: &DynamodbOptions) -> Result<aws_sdk_dynamodb::Cl
     Ok(aws_sdk_dynamodb::Client::from_conf(config.build()))
 }
 
-/// A client for stacks. Makes calls again that were throttled or whose failure may pass.
-pub(crate) fn cloudformation(
-    options: &CloudformationOptions,
-) -> Result<aws_sdk_cloudformation::Client, Fault> {
-    let mut config = CloudformationConfig::builder()
-        .behavior_version(BehaviorVersion::v2026_01_12())
-        .region(Region::new(options.region.clone()))
-        .credentials_provider(credentials(&options.credentials)?)
-        .http_client(http_client(options.endpoint.as_deref(), options.silence)?)
-        .retry_config(retries(STACK_ATTEMPTS))
-        .timeout_config(timeouts(options.silence));
-    if let Some(endpoint) = &options.endpoint {
-        config = config.endpoint_url(endpoint);
-    }
-    Ok(aws_sdk_cloudformation::Client::from_conf(config.build()))
+/// A function that makes a client of a service that throttles whoever asks often: it makes calls again that were throttled or whose
+/// failure may pass. The clients have no type in common.
+macro_rules! client {
+    ($(#[$doc:meta])* $name:ident, $service:ident, $options:ty) => {
+        $(#[$doc])*
+        pub(crate) fn $name(options: &$options) -> Result<$service::Client, Fault> {
+            let mut config = $service::config::Config::builder()
+                .behavior_version(BehaviorVersion::v2026_01_12())
+                .region(Region::new(options.region.clone()))
+                .credentials_provider(credentials(&options.credentials)?)
+                .http_client(http_client(options.endpoint.as_deref(), options.silence)?)
+                .retry_config(retries(STACK_ATTEMPTS))
+                .timeout_config(timeouts(options.silence));
+            if let Some(endpoint) = &options.endpoint {
+                config = config.endpoint_url(endpoint);
+            }
+            Ok($service::Client::from_conf(config.build()))
+        }
+    };
 }
 
-/// A client for the instance of `options`. Makes calls again that were throttled or whose failure may pass.
-pub(crate) fn rds(options: &RdsOptions) -> Result<aws_sdk_rds::Client, Fault> {
-    let mut config = RdsConfig::builder()
-        .behavior_version(BehaviorVersion::v2026_01_12())
-        .region(Region::new(options.region.clone()))
-        .credentials_provider(credentials(&options.credentials)?)
-        .http_client(http_client(options.endpoint.as_deref(), options.silence)?)
-        .retry_config(retries(STACK_ATTEMPTS))
-        .timeout_config(timeouts(options.silence));
-    if let Some(endpoint) = &options.endpoint {
-        config = config.endpoint_url(endpoint);
-    }
-    Ok(aws_sdk_rds::Client::from_conf(config.build()))
-}
+client!(
+    /// A client for stacks.
+    cloudformation, aws_sdk_cloudformation, CloudformationOptions
+);
+client!(
+    /// A client for the instance of `options`.
+    rds, aws_sdk_rds, RdsOptions
+);
+client!(
+    /// A client for zones of Route 53.
+    route53, aws_sdk_route53, ServiceOptions
+);
+client!(
+    /// A client for load balancers.
+    load_balancing, aws_sdk_elasticloadbalancingv2, ServiceOptions
+);
 
 fn retries((attempts, first, longest): (u32, Duration, Duration)) -> RetryConfig {
     RetryConfig::standard().with_max_attempts(attempts).with_initial_backoff(first).with_max_backoff(longest)

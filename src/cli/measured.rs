@@ -9,8 +9,10 @@ use std::{
 use anyhow::{Context, anyhow, bail};
 
 use crate::{
+    clock::{Clock as _, SystemClock},
+    diagnostic::Diagnostic,
     spec::parse::Parsed,
-    status::measured::{Measured, findings},
+    status::measured::{Measured, findings, stale},
 };
 
 /// The longest status that is read, bytes.
@@ -41,6 +43,12 @@ pub(super) fn must_be_of(measured: &Measured, parsed: &Parsed) -> anyhow::Result
         ),
         _ => Ok(()),
     }
+}
+
+/// Why what was measured is old, if it is.
+pub(super) fn age(measured: &Measured, parsed: &Parsed) -> Option<Diagnostic> {
+    let spec = parsed.spec.as_ref().filter(|spec| spec.fleet.name == measured.fleet)?;
+    stale(spec, measured, SystemClock.now())
 }
 
 /// Adds what the measurements put in doubt to what is wrong with a declaration of the same fleet.

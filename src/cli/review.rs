@@ -103,7 +103,7 @@ impl Comparison {
         }
         let post = self.post.map(Post::open).transpose()?;
         let begun = post.as_ref().map(Post::pending).transpose();
-        let told = self.told(sides, choice)?;
+        let told = self.told(sides, choice, terminal)?;
         self.show(&told, terminal)?;
         let exit = self.exit(&told.review);
         begun?;
@@ -142,7 +142,7 @@ impl Comparison {
         })
     }
 
-    fn told(&self, sides: Sides, choice: Choice<'_>) -> anyhow::Result<Told> {
+    fn told(&self, sides: Sides, choice: Choice<'_>, terminal: &Terminal) -> anyhow::Result<Told> {
         let (mut before, mut after) = (base(&sides.base.1), parse(&sides.head.1));
         let survey = if self.actual { surveyed(&before, &after, &choice.one()?)? } else { None };
         let measured = match &self.measured {
@@ -151,6 +151,9 @@ impl Comparison {
         };
         if let Some(measured) = &measured {
             measured::must_be_of(measured, &after)?;
+            if let Some(stale) = measured::age(measured, &after) {
+                terminal.note(&format!("{} {}", terminal.stderr.warn("!"), stale.message));
+            }
             [&mut before, &mut after].into_iter().for_each(|side| measured::tell(side, measured));
         }
         let review = review::review(side(&before), side(&after), SystemClock.now());

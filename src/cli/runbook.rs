@@ -65,14 +65,14 @@ impl Make {
             let (runbooks, templates) = controller.runbooks(&self.names, &Terms::default()).await?;
             let templates = templates.map_err(anyhow::Error::msg)?;
             match (&self.out, terminal.output) {
-                (Some(out), _) => self.write(out, &runbooks, &templates, terminal),
+                (Some(out), _) => self.write(out, &runbooks, &templates, terminal).await,
                 (None, Output::Json) => {
                     terminal.json("backstay.runbook/1", &serde_json::json!({ "runbooks": runbooks }))?;
                     Ok(Exit::Done)
                 }
                 (None, Output::Text) => {
                     for runbook in &runbooks {
-                        terminal.data(&runbook.render(self.format.into(), &templates)?)?;
+                        terminal.data(&runbook.render(self.format.into(), &templates).await?)?;
                     }
                     Ok(Exit::Done)
                 }
@@ -80,7 +80,7 @@ impl Make {
         })
     }
 
-    fn write(
+    async fn write(
         &self,
         out: &Path,
         runbooks: &[Runbook],
@@ -90,7 +90,7 @@ impl Make {
         let format = Format::from(self.format);
         for runbook in runbooks {
             let path = out.join(format!("{}.{}", runbook.name, format.ending()));
-            write(&path, &runbook.render(format, templates)?)?;
+            write(&path, &runbook.render(format, templates).await?)?;
             for (name, content) in runbook.files() {
                 write(&out.join(name), content)?;
             }

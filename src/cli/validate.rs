@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use super::{
     Output,
     checkout::Checkout,
+    controller::block_on,
     declaration::{Outside, outside},
     exit::Exit,
     measured,
@@ -95,13 +96,15 @@ impl Validate {
         if let Some(file) = &self.measured {
             let measured = measured::read(file)?;
             measured::must_be_of(&measured, &parsed)?;
+            let age = measured::age(&measured, &parsed);
             measured::tell(&mut parsed, &measured);
+            parsed.diagnostics.extend(age);
         }
         let templates = match commit {
             None => checkout.templates()?,
             Some(commit) => checkout.templates_of(commit)?,
         };
-        let unusable = unusable_templates(&parsed, &templates);
+        let unusable = block_on(async { Ok(unusable_templates(&parsed, &templates).await) })?;
         let mut found = parsed.diagnostics;
         found.extend(unusable);
         found.extend(untimely(&parsed.approvals, SystemClock.now()));
@@ -149,17 +152,18 @@ impl Validate {
 }
 
 /// Machines whose templates are not there, or do not render with what is declared.
-fn unusable_templates(parsed: &Parsed, templates: &Templates) -> Vec<Diagnostic> {
+async fn unusable_templates(parsed: &Parsed, templates: &Templates) -> Vec<Diagnostic> {
     let Some(spec) = &parsed.spec else { return Vec::new() };
-    let unusable = spec.vms.values().filter_map(|vm| {
-        let error = machines::check(&spec.fleet.name, vm, templates).err()?;
+    let mut unusable = Vec::new();
+    for vm in spec.vms.values() {
+        let Err(error) = machines::check(&spec.fleet.name, vm, templates).await else { continue };
         let diagnostic = Diagnostic::error("unusable-template", error.to_string()).hint(
             "templates/ is at the root of the repository; docs/machines.md tells what a template may ask for",
         );
-        Some(match parsed.templates.get(&vm.name) {
+        unusable.push(match parsed.templates.get(&vm.name) {
             Some(place) => diagnostic.at(place.clone()),
             None => diagnostic,
-        })
-    });
-    unusable.collect()
+        });
+    }
+    unusable
 }

@@ -17,7 +17,7 @@ pub struct Allow {
     pub mirrors: Vec<String>,
     /// What machines may be made by: hypervisors by their URIs, and regions of clouds (`cloudformation:eu-north-1`).
     pub machines: Vec<String>,
-    /// Zones of DNS whose records recoveries may switch.
+    /// What recoveries may switch: zones of DNS with all of their records, single records, and listeners and their rules by ARN.
     pub traffic: Vec<String>,
     /// Programs that secrets, hooks and recovery steps may start.
     pub run: Vec<String>,
@@ -32,7 +32,7 @@ pub struct Allow {
      controller's configuration"
 )]
 pub struct Refusal {
-    /// What a commit wants: `read`, `write`, `push to`, `make machines by`, `switch records of`, `run`.
+    /// What a commit wants: `read`, `write`, `push to`, `make machines by`, `switch`, `run`.
     pub verb: &'static str,
     /// Of what.
     pub what: String,
@@ -75,14 +75,17 @@ impl Allow {
         listed.then_some(()).ok_or_else(|| Refusal::new("make machines by", maker, "machines"))
     }
 
-    /// Whether recoveries may switch records of `zone`.
+    /// Whether recoveries may switch `what`: a record, which is in `zone`, or what a load balancer does, by its ARN.
     ///
     /// # Errors
     /// A refusal that names the line to add.
-    pub fn check_traffic(&self, zone: &str) -> Result<(), Refusal> {
-        let is_zone = |allowed: &String| allowed.trim_end_matches('.').eq_ignore_ascii_case(zone);
-        let listed = self.traffic.iter().any(is_zone);
-        listed.then_some(()).ok_or_else(|| Refusal::new("switch records of", zone, "traffic"))
+    pub fn check_traffic(&self, what: &str, zone: Option<&str>) -> Result<(), Refusal> {
+        let is_name = |allowed: &str, name: &str| allowed.trim_end_matches('.').eq_ignore_ascii_case(name);
+        let listed = self.traffic.iter().any(|allowed| match zone {
+            Some(zone) => is_name(allowed, what) || is_name(allowed, zone),
+            None => allowed == what,
+        });
+        listed.then_some(()).ok_or_else(|| Refusal::new("switch", what, "traffic"))
     }
 
     /// Whether `program`, as a declaration spells it, may be started.
@@ -138,5 +141,24 @@ mod tests {
              in [allow] of the controller's configuration"
         );
         assert_eq!(allow().check_run("sh").unwrap_err().list, "run");
+    }
+
+    #[test]
+    fn a_zone_allows_all_of_its_records_and_a_record_itself_alone() {
+        let listener = "arn:aws:elasticloadbalancing:eu-north-1:1:listener/app/web/1/2";
+        let traffic = ["Example.org.", "www.example.net", listener].map(str::to_owned).to_vec();
+        let allow = Allow { traffic, ..allow() };
+        let check = |what: &str, zone| allow.check_traffic(what, zone);
+        assert_eq!(check("www.example.org", Some("example.org")), Ok(()));
+        assert_eq!(check("www.example.net", Some("example.net")), Ok(()));
+        assert_eq!(check(listener, None), Ok(()));
+        for (what, zone) in [
+            ("mail.example.net", Some("example.net")),
+            ("example.net", Some("example.net")),
+            ("www.example.org", Some("other.org")),
+            (&listener.to_uppercase(), None),
+        ] {
+            assert_eq!(check(what, zone).unwrap_err().list, "traffic", "{what}");
+        }
     }
 }

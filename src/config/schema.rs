@@ -242,7 +242,7 @@ pub(super) struct Allow {
     /// What machines may be made by: hypervisors by their URIs (`qemu:///system`), regions of clouds
     /// (`cloudformation:eu-north-1`). Whoever may make machines there may read and change what is there.
     pub machines: Option<Vec<Text<Word>>>,
-    /// Zones of DNS whose records recoveries may switch.
+    /// What recoveries may switch: zones of DNS with all of their records, single records, and listeners and their rules by ARN.
     pub traffic: Option<Vec<Text<Word>>>,
     /// Programs that secrets, hooks and recovery steps may start.
     pub run: Option<Vec<Text<Word>>>,

@@ -13,6 +13,7 @@ use super::{
     knocks::Knocks,
     orders::{Order, Orders},
     poll::Poll,
+    publisher::Publisher,
     queue::Why,
     requests::{self, Asked},
 };
@@ -34,6 +35,8 @@ pub enum Event {
     Round(Box<Result<Pass, PassError>>),
     /// The pass under way has ended.
     PassEnded(Box<Result<Pass, PassError>>),
+    /// The runbooks of a pass are on their branch, or could not be brought there for this reason.
+    Published(Option<String>),
     /// A signal, most often.
     Told(Order),
 }
@@ -80,18 +83,21 @@ impl Events {
         })
     }
 
-    /// Waits for the next event: until `due`, or for one of the `rounds` or the end of `pass`, or for anything from outside.
+    /// Waits for the next event: until `due`, or for one of the `rounds`, the end of `pass` or of a lot of `publisher`, or for
+    /// anything from outside.
     pub(super) async fn next(
         &mut self,
         due: Option<Instant>,
         rounds: &mut mpsc::UnboundedReceiver<Result<Pass, PassError>>,
         pass: Option<&mut JoinHandle<Result<Pass, PassError>>>,
+        publisher: &mut Publisher,
     ) -> Event {
         tokio::select! {
             order = self.orders.next() => Event::Told(order),
             Some(asked) = self.asked.recv() => Event::Asked(asked),
             Some(round) = rounds.recv() => self.round(round),
             ended = ended(pass) => self.pass_ended(ended),
+            unpublished = publisher.next() => Event::Published(unpublished),
             () = commits(&mut self.watch) => Event::Wake(Why::Commit),
             () = self.webhooks.next() => Event::Wake(Why::Webhook),
             () = self.hooks.next() => Event::Wake(Why::Hook),

@@ -42,7 +42,7 @@ impl Drivers {
         match &vm.provision {
             Provision::Libvirt(libvirt) => self.domain(fleet, vm, libvirt, templates).await,
             Provision::Cloudformation(stack) => self.stack(fleet, vm, stack, templates).await,
-            Provision::Terraform(module) => self.module(fleet, vm, module, templates),
+            Provision::Terraform(module) => self.module(fleet, vm, module, templates).await,
         }
     }
 

@@ -1,7 +1,10 @@
 //! What this host lets a declaration reach: the paths that it reads and writes, and where each secret may be sent.
 
 use super::{Drivers, Refusal};
-use crate::spec::{self, SecretRef, StorePlace};
+use crate::spec::{
+    self, SecretRef, StorePlace,
+    traffic::{AwsReach, LedBy},
+};
 
 impl Drivers {
     pub(super) fn permit_store(&self, declared: &spec::Store) -> Result<(), Refusal> {
@@ -62,10 +65,18 @@ impl Drivers {
         }
     }
 
-    /// Whether recoveries may switch a record, with its key.
+    /// Whether recoveries may switch traffic, with its key.
     pub(super) fn permit_traffic(&self, traffic: &spec::Traffic) -> Result<(), Refusal> {
-        self.allow.check_traffic(&traffic.dns.zone)?;
-        Ok(self.resolver.permit(&traffic.dns.secret, &traffic.dns.server)?)
+        self.allow.check_traffic(traffic.what(), traffic.zone())?;
+        match &traffic.led_by {
+            LedBy::Dns(_, server) => Ok(self.resolver.permit(&server.secret, &server.server)?),
+            LedBy::Route53(_, zone) => {
+                self.permit_key(zone.reach.credentials.as_ref(), &route53_host(&zone.reach))
+            }
+            LedBy::LoadBalancer(balancer) => {
+                self.permit_key(balancer.reach.credentials.as_ref(), &balancer_host(&balancer.reach))
+            }
+        }
     }
 
     fn permit_password(&self, server: &spec::Server) -> Result<(), Refusal> {
@@ -111,6 +122,17 @@ pub(super) fn cloudformation_host(declared: &spec::Cloudformation) -> String {
         None => format!("cloudformation.{}.amazonaws.com", declared.region),
         Some(endpoint) => host_of_url(endpoint),
     }
+}
+
+/// Where the access key of a zone is sent: the endpoint's host, or AWS.
+pub(super) fn route53_host(reach: &AwsReach) -> String {
+    reach.endpoint.as_deref().map_or_else(|| "route53.amazonaws.com".to_owned(), host_of_url)
+}
+
+/// Where the access key of a load balancer is sent: the endpoint's host, or AWS.
+pub(super) fn balancer_host(reach: &AwsReach) -> String {
+    let own = || format!("elasticloadbalancing.{}.amazonaws.com", reach.region);
+    reach.endpoint.as_deref().map_or_else(own, host_of_url)
 }
 
 fn etcd_secrets(etcd: &spec::Etcd) -> impl Iterator<Item = &SecretRef> {

@@ -20,6 +20,7 @@ use super::{
     revision::{self, Declaration, RevisionError},
     tips::{NO_TEXT, OLD, Tips},
     url::{RepoUrl, git_dir},
+    written::{OwnCopy, writer},
 };
 
 /// The mirror's folder in the state directory.
@@ -39,8 +40,8 @@ pub struct Mirror {
     path: PathBuf,
     upstream: RepoUrl,
     branch: String,
-    /// The reference that is not mirrored.
-    left_out: Option<String>,
+    /// A branch that the controller itself writes.
+    written: Option<OwnCopy>,
     git: Git,
 }
 
@@ -138,7 +139,7 @@ impl Mirror {
             .mode(0o700)
             .create(state_dir)
             .map_err(|e| open(e.to_string()))?;
-        let git = Git::trusting(state_dir, upstream.local()).map_err(|e| open(e.to_string()))?;
+        let git = Git::reaching(state_dir, &upstream).map_err(|e| open(e.to_string()))?;
         let head = format!("refs/heads/{branch}");
         if !git2::Reference::is_valid_name(&head) {
             return Err(open(format!("`{}` is not the name of a branch", branch.escape_debug())));
@@ -150,13 +151,17 @@ impl Mirror {
         if !is_set {
             repo.set_head(&head).map_err(|e| open(e.message().to_owned()))?;
         }
-        Ok(Self { path, upstream, branch: branch.to_owned(), left_out: None, git })
+        Ok(Self { path, upstream, branch: branch.to_owned(), written: None, git })
     }
 
-    /// The same, without a branch that the controller itself writes: what it holds is made from the rest.
-    #[must_use]
-    pub fn leaving_out(self, branch: &str) -> Self {
-        Self { left_out: Some(format!("refs/heads/{branch}")), ..self }
+    /// The same, without a branch that the controller itself writes, as long as it does: what it holds is made from the rest. Where
+    /// somebody else has written its tip, or that can't be told, it is mirrored as every other one.
+    pub fn leaving_out(self, branch: &str) -> Result<Self, MirrorError> {
+        let state_dir = self.path.parent().unwrap_or(Path::new("."));
+        let opened = OwnCopy::open(state_dir, self.upstream.clone(), branch);
+        let written = opened
+            .map_err(|error| MirrorError::Open { path: self.path.clone(), reason: error.to_string() })?;
+        Ok(Self { written: Some(written), ..self })
     }
 
     /// The bare repository's folder.
@@ -178,18 +183,42 @@ impl Mirror {
     /// without starting any process.
     pub async fn fetch(&self) -> Result<Fetched, MirrorError> {
         let _alone = self.alone().await?;
-        let theirs = self.ask().await?.without(self.left_out.as_deref());
-        if let Some(left_out) = self.left_out.clone() {
-            self.work(move |repo| forget(repo, &left_out)).await?;
-        }
+        let theirs = self.ask().await?;
+        let left_out = self.left_out(&theirs).await;
+        let theirs = theirs.without(left_out.as_deref());
+        let mut rewritten = match left_out.clone() {
+            Some(left_out) => self.work(move |repo| forget(repo, &left_out)).await?,
+            None => Vec::new(),
+        };
         let ours = self.work(|repo| Tips::below(repo, &UPSTREAM)).await?;
         if theirs == ours {
-            let tips = self.tips().await?;
-            return Ok(Fetched { tips, change: Change::Nothing, rewritten: Vec::new() });
+            let change = if rewritten.is_empty() { Change::Nothing } else { Change::References };
+            return Ok(Fetched { tips: self.tips().await?, change, rewritten });
         }
-        self.download().await?;
-        let rewritten = self.work(settle).await?;
+        self.download(left_out.as_deref()).await?;
+        rewritten.extend(self.work(settle).await?);
         Ok(Fetched { tips: self.tips().await?, change: Change::References, rewritten })
+    }
+
+    /// The branch that the controller itself writes, where it is there and nobody else has written its tip.
+    async fn left_out(&self, theirs: &Tips) -> Option<String> {
+        let written = self.written.as_ref()?;
+        let reference = written.reference();
+        let tip = Oid::from_str(theirs.get(&reference)?).ok()?;
+        // One of somebody else's is here already.
+        let here =
+            self.work(move |repo| Ok(repo.find_commit(tip).ok().map(|tip| writer(repo, &tip).is_some())));
+        let is_ours = match here.await {
+            Ok(Some(is_ours)) => Ok(is_ours),
+            _ => written.is_written(tip).await,
+        };
+        match is_ours {
+            Ok(is_ours) => is_ours.then_some(reference),
+            Err(error) => {
+                tracing::warn!(%error, "the branch of runbooks is mirrored: nobody knows whose it is");
+                None
+            }
+        }
     }
 
     /// Waits until no other process fetches into this mirror, which takes no longer than [`FETCH_LIMIT`].
@@ -247,15 +276,17 @@ impl Mirror {
     }
 
     async fn ask_remote(&self) -> Result<Tips, MirrorError> {
-        let url = self.upstream.as_str();
-        let listed =
-            self.git.run(&["ls-remote", "--refs", "--", url, "refs/heads/*", "refs/tags/*"], ASK_LIMIT).await;
+        let url = self.upstream.argument();
+        let listed = self
+            .git
+            .run(&["ls-remote", "--refs", "--", &url, "refs/heads/*", "refs/tags/*"], ASK_LIMIT)
+            .await;
         let listed = listed.map_err(|e| self.unreachable(e))?;
         parse_listing(&listed, &UPSTREAM)
             .map_err(|reason| MirrorError::Unreachable { url: self.upstream.clone(), reason })
     }
 
-    async fn download(&self) -> Result<(), MirrorError> {
+    async fn download(&self, left_out: Option<&str>) -> Result<(), MirrorError> {
         let git_dir = git_dir_argument(&self.path);
         let refspecs = UPSTREAM.map(|prefix| {
             let kind = prefix.trim_start_matches("refs/");
@@ -265,9 +296,10 @@ impl Mirror {
             ["fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--"].map(OsStr::new);
         let mut arguments = vec![git_dir.as_os_str()];
         arguments.extend(fixed);
-        arguments.push(OsStr::new(self.upstream.as_str()));
+        let url = self.upstream.argument();
+        arguments.push(OsStr::new(&url));
         arguments.extend(refspecs.iter().map(OsStr::new));
-        let left_out = self.left_out.as_ref().map(|reference| format!("^{reference}"));
+        let left_out = left_out.map(|reference| format!("^{reference}"));
         arguments.extend(left_out.iter().map(OsStr::new));
         self.git.run(&arguments, FETCH_LIMIT).await.map_err(|e| self.unreachable(e))?;
         Ok(())
@@ -339,8 +371,16 @@ fn unreadable(line: &str) -> String {
     format!("git ls-remote printed `{}`", line.escape_debug())
 }
 
-/// Forgets a reference that is not mirrored any more.
-fn forget(repo: &Repository, reference: &str) -> Result<(), git2::Error> {
+/// Forgets a branch that the controller itself writes. What somebody else had put there before is kept.
+fn forget(repo: &Repository, reference: &str) -> Result<Vec<Rewritten>, git2::Error> {
+    let ours = Tips::below(repo, &UPSTREAM)?;
+    let was = ours.get(reference).map(str::to_owned);
+    let foreign = was.filter(|tip| {
+        let commit = Oid::from_str(tip).and_then(|tip| repo.find_commit(tip));
+        commit.is_ok_and(|commit| writer(repo, &commit).is_none())
+    });
+    let lost = Tips(foreign.into_iter().map(|tip| (reference.to_owned(), tip)).collect());
+    let rewritten = keep_what_is_lost(repo, &lost, &ours.without(Some(reference)))?;
     let incoming = reference.replacen("refs/", INCOMING, 1);
     for name in [reference, &incoming] {
         match repo.find_reference(name) {
@@ -348,7 +388,7 @@ fn forget(repo: &Repository, reference: &str) -> Result<(), git2::Error> {
             found => found?.delete()?,
         }
     }
-    Ok(())
+    Ok(rewritten)
 }
 
 /// Moves branches and tags to where they were fetched, after every tip that would be lost is kept.

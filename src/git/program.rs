@@ -25,6 +25,7 @@ use tokio::{
     process::{Child, Command},
 };
 
+use super::url::RepoUrl;
 use crate::durable;
 
 /// The most that `git` may print before it is stopped, bytes: references of 500,000 branches.
@@ -117,9 +118,11 @@ impl Git {
         Self { config: None }
     }
 
-    /// `git` that also reads and writes the local repository `trusted`, whoever owns it, and runs none of its hooks. The
-    /// programs at the other end see no arguments of ours, so this stands in a configuration file in `state_dir`.
-    pub fn trusting(state_dir: &Path, trusted: Option<&Path>) -> io::Result<Self> {
+    /// `git` for the repository at `url`. A local one it also reads and writes, whoever owns it, and runs none of its hooks; on
+    /// a host of https it is known by the user that the URL names. The programs at the other end see no arguments of ours, and
+    /// everybody here sees them, so this stands in a configuration file in `state_dir`.
+    pub fn reaching(state_dir: &Path, url: &RepoUrl) -> io::Result<Self> {
+        let trusted = url.local();
         let mut text = String::new();
         for file in users_config() {
             text.push_str(&format!("[include]\n\tpath = {}\n", quoted(&file)));
@@ -127,6 +130,10 @@ impl Git {
         text.push_str("[core]\n\thooksPath = /dev/null\n");
         for folder in trusted.iter().flat_map(|path| [path.to_path_buf(), path.join(".git")]) {
             text.push_str(&format!("[safe]\n\tdirectory = {}\n", quoted(&folder)));
+        }
+        if let Some((host, user)) = url.credential() {
+            let (host, user) = (quoted(Path::new(&host)), quoted(Path::new(&user)));
+            text.push_str(&format!("[credential {host}]\n\tusername = {user}\n"));
         }
         // Named after its content, so that it is never changed under a running program.
         let path = state_dir.join(format!("gitconfig-{}", &hex::encode(Sha256::digest(&text))[..16]));
@@ -348,6 +355,19 @@ mod tests {
         let error = Git::plain().run(&arguments, Duration::from_secs(60)).await.unwrap_err().to_string();
         assert!(error.starts_with("git rev-parse ended with exit status 128: "), "{error}");
         assert!(!error.chars().any(char::is_control), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_user_of_a_url_is_known_to_git_and_is_in_no_argument() {
+        let state = tempfile::tempdir().unwrap();
+        let url = RepoUrl::parse("https://ghp_%22token@example.org/x").unwrap();
+        let git = Git::reaching(state.path(), &url).unwrap();
+        let helper = "credential.helper=!echo password=p; echo quit=0 #";
+        let asked = b"protocol=https\nhost=example.org\n\n";
+        let arguments = ["-c", "credential.helper=", "-c", helper, "credential", "fill"];
+        let told = git.feed(&arguments, &mut asked.as_slice(), Duration::from_secs(60)).await.unwrap();
+        let told = String::from_utf8(told).unwrap();
+        assert!(told.contains("username=ghp_\"token\n") && told.contains("password=p"), "{told}");
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl PushMirror {
             return Err(PushError::Refused(url));
         }
         let state_dir = mirror.path().parent().unwrap_or(Path::new("."));
-        let git = Git::trusting(state_dir, url.local()).map_err(|e| PushError::Ours(e.to_string()))?;
+        let git = Git::reaching(state_dir, &url).map_err(|e| PushError::Ours(e.to_string()))?;
         Ok(Self { url, git })
     }
 
@@ -100,7 +100,8 @@ impl PushMirror {
             return self.can_be_made(path).map(|()| Tips::default());
         }
         let patterns = KEPT.map(|prefix| format!("{prefix}*"));
-        let mut arguments = vec!["ls-remote", "--refs", "--", self.url.as_str()];
+        let url = self.url.argument();
+        let mut arguments = vec!["ls-remote", "--refs", "--", url.as_str()];
         arguments.extend(patterns.iter().map(String::as_str));
         let listed =
             self.git.run(&arguments, ASK_LIMIT).await.map_err(|e| self.unreachable(e.to_string()))?;
@@ -176,7 +177,8 @@ impl PushMirror {
             return Ok(());
         }
         let git_dir = git_dir_argument(ours.path());
-        let fixed = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", self.url.as_str()];
+        let url = self.url.argument();
+        let fixed = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--", url.as_str()];
         let mut arguments: Vec<OsString> = vec![git_dir];
         arguments.extend(fixed.map(OsString::from));
         arguments.extend(specs.into_iter().map(OsString::from));
@@ -194,7 +196,7 @@ impl PushMirror {
         for Overwritten { reference, old } in lost {
             arguments.push(format!("--force-with-lease={reference}:{old}").into());
         }
-        arguments.extend(["--".into(), OsString::from(self.url.as_str())]);
+        arguments.extend(["--".into(), OsString::from(self.url.argument())]);
         // What has a lease goes by force; the patterns move the others forward only.
         arguments.extend(lost.iter().map(|lost| format!("{0}:{0}", lost.reference).into()));
         arguments.extend(KEPT.map(|prefix| format!("{prefix}*:{prefix}*").into()));

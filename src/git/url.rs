@@ -14,6 +14,8 @@ pub struct RepoUrl {
     local: Option<PathBuf>,
 }
 
+const HTTPS: &str = "https://";
+
 /// A text that is no URL of a repository.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("failed to read the repository URL `{}`: {reason}", without_user(.url).escape_debug())]
@@ -59,9 +61,26 @@ impl RepoUrl {
         Self { text: path.to_string_lossy().into_owned(), local: Some(path.to_owned()) }
     }
 
-    /// As `git` takes it.
+    /// As it was written.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// As it stands in arguments of `git`, which every user of the host can read: without the user of https, who may be a token
+    /// ([`RepoUrl::credential`]).
+    pub fn argument(&self) -> String {
+        match self.text.starts_with(HTTPS) {
+            true => without_user(&self.text),
+            false => self.text.clone(),
+        }
+    }
+
+    /// The host of https, as `https://HOST`, and the user that is to be known by there, where one is named.
+    pub(super) fn credential(&self) -> Option<(String, String)> {
+        let (user, host) = authority(self.text.strip_prefix(HTTPS)?).rsplit_once('@')?;
+        let user = percent_encoding::percent_decode_str(user).decode_utf8().ok()?;
+        let is_plain = !user.is_empty() && !user.chars().any(char::is_control);
+        is_plain.then(|| (format!("{HTTPS}{host}"), user.into_owned()))
     }
 
     /// The folder, when the repository is one of this host.
@@ -166,6 +185,15 @@ mod tests {
         let url = RepoUrl::parse("https://ghp_token@example.org/x").unwrap();
         assert_eq!(url.to_string(), "https://example.org/x");
         assert_eq!(format!("{url:?}"), "RepoUrl(https://example.org/x)");
+        assert_eq!(url.argument(), "https://example.org/x");
+        assert_eq!(url.credential(), Some(("https://example.org".to_owned(), "ghp_token".to_owned())));
+        let encoded = RepoUrl::parse("https://a%40b@example.org:8443/x@y").unwrap();
+        assert_eq!(encoded.argument(), "https://example.org:8443/x@y");
+        assert_eq!(encoded.credential(), Some(("https://example.org:8443".to_owned(), "a@b".to_owned())));
+        for plain in ["https://example.org/x@y", "ssh://git@host/x", "git@host:x", "/srv/a@b"] {
+            let url = RepoUrl::parse(plain).unwrap();
+            assert_eq!((url.argument().as_str(), url.credential()), (plain, None));
+        }
         assert_eq!(RepoUrl::parse("ssh://git@host/x").unwrap().to_string(), "ssh://git@host/x");
     }
 }

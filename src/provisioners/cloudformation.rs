@@ -214,7 +214,7 @@ impl Provisioner for CloudformationProvisioner {
         self.previewed().await.map_err(|failure| failure.explain("preview", &self.wanted))
     }
 
-    fn by_hand(&self, folder: &str) -> Result<MadeByHand, ProvisionError> {
+    async fn by_hand(&self, folder: &str) -> Result<MadeByHand, ProvisionError> {
         Ok(by_hand::made(&self.wanted, self.endpoint.as_deref(), folder))
     }
 

@@ -151,7 +151,7 @@ impl LibvirtProvisioner {
     }
 
     /// What would be recorded of a machine made now.
-    fn made(&self, host_key: String) -> Result<Made, ProvisionError> {
+    async fn made(&self, host_key: String) -> Result<Made, ProvisionError> {
         let LibvirtOptions { fleet, vm, libvirt, templates, .. } = &self.options;
         Ok(Made {
             fleet: fleet.clone(),
@@ -160,7 +160,7 @@ impl LibvirtProvisioner {
             host_key,
             image: libvirt.image.clone(),
             disk: libvirt.disk,
-            templates: made::digest(fleet, vm, libvirt, self.public_key(), templates)?,
+            templates: made::digest(fleet, vm, libvirt, self.public_key(), templates).await?,
         })
     }
 
@@ -168,7 +168,7 @@ impl LibvirtProvisioner {
         self.options.public_key.as_deref().unwrap_or_default()
     }
 
-    fn render(&self, made: &Made, key: ContextHostKey<'_>) -> Result<Rendered, ProvisionError> {
+    async fn render(&self, made: &Made, key: ContextHostKey<'_>) -> Result<Rendered, ProvisionError> {
         let LibvirtOptions { fleet, vm, libvirt, templates, .. } = &self.options;
         let metadata = made.element()?;
         let context = Context {
@@ -187,8 +187,8 @@ impl LibvirtProvisioner {
         // The domain has what is its own alone: a path with the declared name could be the machine's.
         let of_domain = Context { vm: ContextVm { name: &vm.name }, ..context.clone() };
         let failed = |error: TemplateError| ProvisionError::stalled(error.to_string());
-        let user_data = templates.render(&vm.template, &context).map_err(failed)?;
-        let domain = templates.render(DOMAIN, &of_domain).map_err(failed)?;
+        let user_data = templates.render(&vm.template, &context).await.map_err(failed)?;
+        let domain = templates.render(DOMAIN, &of_domain).await.map_err(failed)?;
         domain::check(&domain, vm.name.as_str(), &metadata).map_err(|why| self.unusable(why))?;
         if vm.stands_for.is_some() {
             let own = [self.disks.disk.as_path(), self.disks.seed.as_path()];
@@ -286,7 +286,7 @@ impl LibvirtProvisioner {
     /// How a machine differs from what is declared.
     async fn drift(&self, domain: &Uuid, made: &Made) -> Result<Vec<String>, ProvisionError> {
         let Libvirt { memory, cpus, .. } = self.options.libvirt;
-        let mut drift = match self.made(made.host_key.clone()) {
+        let mut drift = match self.made(made.host_key.clone()).await {
             Ok(now) => made.differs(&now),
             // A machine that runs is not unknown for that.
             Err(error) => vec![error.message],
@@ -377,8 +377,8 @@ impl Provisioner for LibvirtProvisioner {
         let LibvirtOptions { vm, libvirt, .. } = &self.options;
         self.nothing_is_there().await?;
         self.disks.check_image(libvirt).await?;
-        let made = self.made(ContextHostKey::NONE.public.to_owned())?;
-        self.render(&made, ContextHostKey::NONE)?;
+        let made = self.made(ContextHostKey::NONE.public.to_owned()).await?;
+        self.render(&made, ContextHostKey::NONE).await?;
         let size = libvirt.disk.map_or("as large as it".to_owned(), |size| format!("of {size} bytes"));
         Ok(vec![
             format!("make the disk {} over {}, {size}", self.disks.disk.display(), libvirt.image.display()),
@@ -391,16 +391,17 @@ impl Provisioner for LibvirtProvisioner {
         ])
     }
 
-    fn by_hand(&self, folder: &str) -> Result<MadeByHand, ProvisionError> {
-        by_hand::made(self, folder)
+    async fn by_hand(&self, folder: &str) -> Result<MadeByHand, ProvisionError> {
+        by_hand::made(self, folder).await
     }
 
     async fn up(&self, said: Said<'_>) -> Result<Running, ProvisionError> {
         self.nothing_is_there().await?;
         self.disks.check_image(&self.options.libvirt).await?;
         let key = HostKey::new()?;
-        let made = self.made(key.public.clone())?;
-        let rendered = self.render(&made, ContextHostKey { private: &key.private, public: &key.public })?;
+        let made = self.made(key.public.clone()).await?;
+        let rendered =
+            self.render(&made, ContextHostKey { private: &key.private, public: &key.public }).await?;
         let mut left = Vec::new();
         let up = async {
             let domain = self.make(&made, &rendered, said, &mut left).await?;

@@ -173,7 +173,7 @@ impl Provisioner for TerraformProvisioner {
         self.previewed().await.map_err(|failure| self.explain(failure, "preview"))
     }
 
-    fn by_hand(&self, folder: &str) -> Result<MadeByHand, ProvisionError> {
+    async fn by_hand(&self, folder: &str) -> Result<MadeByHand, ProvisionError> {
         Ok(by_hand::made(&self.module, folder))
     }
 

@@ -1,20 +1,19 @@
 //! What came of a pass.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::desired::{Desired, Obstacle};
+use super::{
+    desired::{Desired, Obstacle},
+    published::Runbooks,
+};
 use crate::{
     apply::executor::Outcome,
     diagnostic::Diagnostic,
     git::Revision,
     plan::{Action, Plan, Step, StepId, readers::Readers},
-    render::runbook::Shelf,
     status::{Overall, Status},
     stores::Class,
 };
@@ -54,7 +53,7 @@ pub struct Pass {
     /// Which logs are to be read as they are written.
     pub readers: Readers,
     /// The runbooks as things stand afterwards, where somebody reads them.
-    pub runbooks: Option<Arc<Shelf>>,
+    pub runbooks: Option<Runbooks>,
     /// How often it has looked anew. Of rounds with the same number the last one tells all that the others told.
     pub looks: u32,
 }

@@ -1,21 +1,26 @@
 //! Runbooks after a pass: for the page to show, and on the branch that the host names for them.
+//!
+//! A pass makes them and waits for nobody; [`Controller::publish`] brings them to their branch, beside the loop or once a command is
+//! done. What the branch holds is asked each time: one that was deleted or rewritten is written again.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-
-use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
 
 use super::{Ask, Controller, Pass, Survey, desired::Desired, lock};
-use crate::{git::WrittenBranch, render::runbook::Shelf, templates::Templates};
+use crate::{git::WrittenBranch, render::runbook::Shelf, spec::names::FleetName, templates::Templates};
 
-/// How long rendering may take.
-const RENDERING: Duration = Duration::from_secs(60);
-
-/// The digest of all that lies on a shelf.
-pub(super) type ShelfDigest = [u8; 32];
+/// The runbooks as things stood after a pass.
+#[derive(Clone, Debug)]
+pub struct Runbooks {
+    /// What they say.
+    pub shelf: Arc<Shelf>,
+    fleet: FleetName,
+    revision: String,
+    /// Why the infra repo did not answer that pass.
+    unreachable: Option<String>,
+}
 
 impl Controller {
-    /// The same pass with the runbooks as things stand after it, once they are where they are kept up to date. What keeps them
-    /// from there is told by its status, and fails nothing.
+    /// The same pass with the runbooks as things stand after it, where somebody reads them.
     pub(super) async fn with_runbooks(&self, ask: &Ask, desired: &Desired, pass: Pass) -> Pass {
         let has_readers = self.config.http.is_some() || self.config.runbook_branch.is_some();
         if !matches!(ask, Ask::Everything) || !has_readers {
@@ -25,13 +30,13 @@ impl Controller {
             true => (pass, Shelf::of(Vec::new(), Ok(Templates::default()))),
             false => self.shelf(desired, pass).await,
         };
-        let shelf = Arc::new(shelf);
-        let unpublished = match &pass.unreachable {
-            Some(why) if self.config.runbook_branch.is_some() => Some(why.clone()),
-            _ => self.publish(&shelf, desired).await.err(),
+        let runbooks = Runbooks {
+            shelf: Arc::new(shelf),
+            fleet: desired.spec.fleet.name.clone(),
+            revision: desired.revision.id.clone(),
+            unreachable: pass.unreachable.clone(),
         };
-        lock(&self.unpublished).clone_from(&unpublished);
-        Pass { status: pass.status.published(unpublished), runbooks: Some(shelf), ..pass }
+        Pass { runbooks: Some(runbooks), ..pass }
     }
 
     /// The runbooks as things stand after a pass, beside it.
@@ -43,45 +48,47 @@ impl Controller {
         (survey.pass, Shelf::of(runbooks, self.templates(desired).await))
     }
 
-    /// Brings the runbooks to their branch, where one is named and they are others than the last time.
-    async fn publish(&self, shelf: &Arc<Shelf>, desired: &Desired) -> Result<(), String> {
-        let Some(branch) = &self.config.runbook_branch else { return Ok(()) };
-        let files = rendered(shelf.clone()).await?;
-        let digest = digest(&files);
-        if *lock(&self.published) == Some(digest) {
-            return Ok(());
+    /// Brings runbooks to their branch, where the host names one and it does not hold them already; why they are not there
+    /// afterwards. What keeps them from it is told by the status from now on, and fails nothing.
+    pub async fn publish(&self, runbooks: &Runbooks) -> Option<String> {
+        let branch = self.config.runbook_branch.as_deref()?;
+        let published = match &runbooks.unreachable {
+            Some(why) => Err(why.clone()),
+            None => self.put(runbooks, branch).await,
+        };
+        let unpublished = published.err();
+        if let Some(why) = unpublished.as_ref().filter(|why| Some(*why) != lock(&self.unpublished).as_ref()) {
+            tracing::warn!(%branch, %why, "the runbooks are not on their branch");
         }
-        let (url, fleet) = (self.mirror.upstream().clone(), &desired.spec.fleet.name);
+        lock(&self.unpublished).clone_from(&unpublished);
+        unpublished
+    }
+
+    async fn put(&self, runbooks: &Runbooks, branch: &str) -> Result<(), String> {
+        let Runbooks { shelf, fleet, revision, .. } = runbooks;
+        let files = shelf.all().await?;
+        let url = self.mirror.upstream().clone();
         let failed = |error: crate::git::WriteError| error.to_string();
         let written = WrittenBranch::open(self.state.root(), url, branch, fleet).map_err(failed)?;
-        let message = format!("Runbooks of {fleet} as of revision {}\n", desired.revision.id);
+        let message = format!("Runbooks of {fleet} as of revision {revision}\n");
         let put = written.put(&files, &message, self.now()).await.map_err(failed)?;
-        tracing::info!(%branch, ?put, "the runbooks are on their branch");
-        *lock(&self.published) = Some(digest);
+        tracing::debug!(%branch, ?put, "the runbooks are on their branch");
         Ok(())
     }
-}
 
-/// Everything, by templates that a commit brings: what takes one of them too long must not take it from the pass.
-async fn rendered(shelf: Arc<Shelf>) -> Result<BTreeMap<String, String>, String> {
-    let rendering = tokio::task::spawn_blocking(move || shelf.all());
-    match tokio::time::timeout(RENDERING, rendering).await {
-        Ok(Ok(files)) => files,
-        Ok(Err(error)) => {
-            Err(format!("failed to render the runbooks: {error}; report this fault with the log"))
+    /// The same pass, with what is known by now of its runbooks on their branch.
+    pub(super) fn as_published(&self, pass: Pass) -> Pass {
+        let unpublished = lock(&self.unpublished).clone();
+        match pass.status.revisions.unpublished == unpublished {
+            true => pass,
+            false => Pass { status: pass.status.published(unpublished), ..pass },
         }
-        Err(_) => Err(format!(
-            "failed to render the runbooks within {}s; see templates/runbook.*.tera of the infra repo",
-            RENDERING.as_secs()
-        )),
     }
-}
 
-fn digest(files: &BTreeMap<String, String>) -> ShelfDigest {
-    let mut digest = Sha256::new();
-    for part in files.iter().flat_map(|(path, content)| [path, content]) {
-        digest.update((part.len() as u64).to_be_bytes());
-        digest.update(part);
+    /// The same pass, once its runbooks are on their branch, or could not be brought there.
+    pub(super) async fn published(&self, pass: Pass) -> Pass {
+        let Some(runbooks) = &pass.runbooks else { return pass };
+        self.publish(runbooks).await;
+        self.as_published(pass)
     }
-    digest.finalize().into()
 }

@@ -56,7 +56,7 @@ impl Controller {
                 Err(_) => BTreeMap::new(),
             };
             told.extend(streams.keys().copied());
-            let machines = by_hand(&provisioners, &Folders::of(name));
+            let machines = by_hand(&provisioners, &Folders::of(name)).await;
             let history = survey.inventory.recovery_history(&RecoverySubject::Recovery(name.clone()));
             let sources = Sources {
                 spec: &survey.spec,
@@ -101,15 +101,19 @@ impl Controller {
 }
 
 /// How each machine is made by hand.
-fn by_hand(
+async fn by_hand(
     provisioners: &BTreeMap<VmName, Result<Box<dyn Provisioner>, String>>,
     folders: &Folders,
 ) -> BTreeMap<VmName, Result<MadeByHand, String>> {
-    let made = |name: &VmName, provisioner: &Result<Box<dyn Provisioner>, String>| {
-        let folder = folders.machine(name);
-        provisioner.as_ref().map_err(Clone::clone)?.by_hand(&folder).map_err(|error| error.to_string())
-    };
-    provisioners.iter().map(|(name, provisioner)| (name.clone(), made(name, provisioner))).collect()
+    let mut machines = BTreeMap::new();
+    for (name, provisioner) in provisioners {
+        let made = match provisioner {
+            Ok(made) => made.by_hand(&folders.machine(name)).await.map_err(|error| error.to_string()),
+            Err(why) => Err(why.clone()),
+        };
+        machines.insert(name.clone(), made);
+    }
+    machines
 }
 
 /// What a recovery would do were every machine gone.

@@ -62,7 +62,7 @@ impl Controller {
         let settled = lock(&self.settled).clone().filter(|_| unreachable.is_none());
         match settled {
             Some(settled) if desired.is_some_and(|desired| Arc::ptr_eq(&desired, &settled.desired)) => {
-                ControlFlow::Break(settled.pass.clone())
+                ControlFlow::Break(self.as_published(settled.pass.clone()))
             }
             settled => ControlFlow::Continue(Prelude { fetched: Some(Fetched(unreachable)), settled }),
         }
@@ -88,11 +88,8 @@ impl Controller {
 
     /// Takes note of what a pass left.
     pub(super) async fn settle(&self, ask: &Ask, pass: &UnderWay<'_>, ended: &Result<Pass, PassError>) {
-        let left_nothing = |pass: &&Pass| {
-            pass.status.pending == 0 && pass.try_again().is_none() && !pass.has_blind_spots()
-                // What could not be published is tried again.
-                && pass.status.revisions.unpublished.is_none()
-        };
+        let left_nothing =
+            |pass: &&Pass| pass.status.pending == 0 && pass.try_again().is_none() && !pass.has_blind_spots();
         let listed = self.seen.lock().await.listing_times();
         let settled = ended.as_ref().ok().filter(left_nothing).and_then(|ended| {
             let desired = pass.desired.clone()?;

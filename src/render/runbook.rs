@@ -201,8 +201,8 @@ impl Runbook {
     ///
     /// # Errors
     /// A template that is faulty, or that asks for what is not defined.
-    pub fn render(&self, format: Format, templates: &Templates) -> Result<String, TemplateError> {
-        templates.render(format.template(), self)
+    pub async fn render(&self, format: Format, templates: &Templates) -> Result<String, TemplateError> {
+        templates.render(format.template(), self).await
     }
 }
 

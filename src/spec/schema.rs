@@ -36,7 +36,7 @@ pub use recovery::{
 };
 pub use secret::Secret;
 pub use store::{ALERT_AT, Addressing, Azblob, Budget, Gcs, Local, S3, Sftp, Store};
-pub use traffic::{DynamicDns, RecordKind, Traffic, TsigAlgorithm};
+pub use traffic::{DynamicDns, LoadBalancer, RecordKind, Route53, Traffic, TsigAlgorithm};
 
 /// What an infra repo declares: every `*.toml` of its declaration folder together, in any order.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -72,7 +72,7 @@ pub struct Declaration {
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "name" }))]
     pub recovery: BTreeMap<String, Recovery>,
-    /// Records of DNS that recoveries may switch from one site to another, by name.
+    /// What leads users, and recoveries may switch from one site to another, by name.
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "name" }))]
     pub traffic: BTreeMap<String, Traffic>,

@@ -101,7 +101,7 @@ pub enum Addressing {
 }
 
 /// An access key.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AwsCredentials {
     /// Its public half.
     pub access_key_id: SecretRef,

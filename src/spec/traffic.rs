@@ -1,4 +1,5 @@
-//! Where users are led: a record of DNS with the values of the site that serves them, and of the one that stands by.
+//! Where users are led: a record of DNS, or what a load balancer does with what it is asked, with the values of the site that serves
+//! users as a rule, and of the one that stands by.
 
 use std::{
     collections::BTreeSet,
@@ -8,25 +9,41 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{SecretRef, names::TrafficName};
+use super::{AwsCredentials, SecretRef, names::TrafficName};
 
-/// A record that a recovery may switch.
+/// What a recovery may switch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Traffic {
     /// Its name in the declaration.
     pub name: TrafficName,
-    /// Its name in DNS, lower case, without a dot at its end.
-    pub record: String,
-    /// What kind of values it has.
-    pub kind: RecordKind,
-    /// How long others may go on answering what they asked before, seconds.
-    pub ttl: u32,
     /// The values that lead to the site that serves users as a rule.
     pub primary: BTreeSet<String>,
     /// The values that lead to the one that stands by.
     pub standby: BTreeSet<String>,
-    /// Who is asked to change it.
-    pub dns: DynamicDns,
+    /// What leads them, and who is asked to change that.
+    pub led_by: LedBy,
+}
+
+/// What leads users, and who is asked to change that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedBy {
+    /// A record of a name server that takes updates. Its values are those of its kind.
+    Dns(Record, DynamicDns),
+    /// A record of Route 53. Its values are those of its kind.
+    Route53(Record, HostedZone),
+    /// A load balancer. Its values are target groups, by their ARNs: one a side.
+    LoadBalancer(LoadBalancer),
+}
+
+/// A record of DNS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its name, lower case, without a dot at its end.
+    pub name: String,
+    /// What kind of values it has.
+    pub kind: RecordKind,
+    /// How long others may go on answering what they asked before, seconds.
+    pub ttl: u32,
 }
 
 impl Traffic {
@@ -37,6 +54,86 @@ impl Traffic {
             Side::Standby => &self.standby,
         }
     }
+
+    /// What leads users: the name of a record, or the ARN of a listener or of one of its rules.
+    pub fn what(&self) -> &str {
+        match &self.led_by {
+            LedBy::Dns(record, _) | LedBy::Route53(record, _) => &record.name,
+            LedBy::LoadBalancer(balancer) => balancer.forwards.arn(),
+        }
+    }
+
+    /// The zone that the record is in, where it is one.
+    pub fn zone(&self) -> Option<&str> {
+        match &self.led_by {
+            LedBy::Dns(_, server) => Some(&server.zone),
+            LedBy::Route53(_, zone) => Some(&zone.name),
+            LedBy::LoadBalancer(_) => None,
+        }
+    }
+}
+
+/// A zone of Route 53.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostedZone {
+    /// Its name, lower case, without a dot at its end.
+    pub name: String,
+    /// Its identifier.
+    pub id: String,
+    /// How AWS is reached.
+    pub reach: AwsReach,
+}
+
+/// A load balancer of AWS's Elastic Load Balancing, version 2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadBalancer {
+    /// What forwards users' requests to a target group.
+    pub forwards: Forwards,
+    /// How AWS is reached.
+    pub reach: AwsReach,
+}
+
+/// What forwards users' requests to a target group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Forwards {
+    /// The default actions of the listener of this ARN.
+    Listener(String),
+    /// The actions of the rule of this ARN.
+    Rule(String),
+}
+
+impl Forwards {
+    /// The ARN.
+    pub fn arn(&self) -> &str {
+        match self {
+            Forwards::Listener(arn) | Forwards::Rule(arn) => arn,
+        }
+    }
+}
+
+/// How AWS is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AwsReach {
+    /// The region.
+    pub region: String,
+    /// URL, where it isn't AWS.
+    pub endpoint: Option<String>,
+    /// The access key; `None` takes that of the environment.
+    pub credentials: Option<AwsCredentials>,
+}
+
+/// The region of the ARN of a resource of Elastic Load Balancing, whose kind (`listener`, `listener-rule`, `targetgroup`) is `kind`;
+/// `None` where it is none. As in "Amazon Resource Names (ARNs)" of the AWS General Reference:
+/// `arn:PARTITION:elasticloadbalancing:REGION:ACCOUNT:KIND/REST`.
+pub fn region_of_arn<'a>(arn: &'a str, kind: &str) -> Option<&'a str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:".contains(c);
+    let mut parts = arn.splitn(6, ':');
+    let mut next = || parts.next().filter(|part| !part.is_empty());
+    let (scheme, _partition, service, region) = (next()?, next()?, next()?, next()?);
+    let (_account, resource) = (next()?, next()?);
+    let rest = resource.strip_prefix(kind)?.strip_prefix('/')?;
+    let is_one = scheme == "arn" && service == "elasticloadbalancing" && !rest.is_empty();
+    (is_one && arn.chars().all(is_plain)).then_some(region)
 }
 
 /// A server that takes dynamic updates (RFC 2136) that are signed (TSIG, RFC 8945).
@@ -87,6 +184,16 @@ pub enum Side {
     Primary,
     /// To the one that stands by.
     Standby,
+}
+
+impl Side {
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Side::Primary => Side::Standby,
+            Side::Standby => Side::Primary,
+        }
+    }
 }
 
 impl fmt::Display for Side {
@@ -160,6 +267,24 @@ mod tests {
         }
         for bad in ["", ".", "a..b", "a b", "-a.org", "a.org\nupdate", "ä.org", "*.org"] {
             assert_eq!(RecordKind::Cname.value(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_region_of_a_load_balancer_stands_in_its_arns() {
+        let group =
+            "arn:aws:elasticloadbalancing:eu-north-1:123456789012:targetgroup/site-b/0123456789abcdef";
+        assert_eq!(region_of_arn(group, "targetgroup"), Some("eu-north-1"));
+        assert_eq!(region_of_arn(group, "listener"), None);
+        for bad in [
+            "",
+            "targetgroup/a",
+            "arn:aws:elasticloadbalancing:eu-north-1:1:targetgroup/",
+            "arn:aws:ec2:eu-north-1:1:targetgroup/a",
+            "arn:aws:elasticloadbalancing::1:targetgroup/a",
+            "arn:aws:elasticloadbalancing:eu-north-1:1:targetgroup/a --endpoint-url=x",
+        ] {
+            assert_eq!(region_of_arn(bad, "targetgroup"), None, "{bad}");
         }
     }
 

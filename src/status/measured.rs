@@ -14,7 +14,7 @@ use super::{FORMAT, Status, Tried, estimate::Estimate};
 use crate::{
     diagnostic::{Diagnostic, Location},
     spec::{
-        Backup, Recovery, Spec,
+        Backup, Recovery, Schedule, Spec,
         names::{BackupName, DrillName, FleetName, RecoveryName},
         places::{Places, path},
     },
@@ -25,6 +25,8 @@ use crate::{
 pub struct Measured {
     /// Which fleet.
     pub fleet: FleetName,
+    /// When.
+    pub at: Timestamp,
     #[serde(deserialize_with = "names")]
     backups: BTreeSet<BackupName>,
     #[serde(default)]
@@ -109,6 +111,7 @@ impl Measured {
         };
         Self {
             fleet: status.fleet.clone(),
+            at: status.at,
             backups: status.backups.keys().cloned().collect(),
             drills: status.drills.iter().map(|(name, it)| (name.clone(), drill(it))).collect(),
             recoveries: status.recoveries.iter().map(|(name, it)| (name.clone(), recovery(it))).collect(),
@@ -155,6 +158,37 @@ pub fn findings(spec: &Spec, places: &Places, measured: &Measured) -> Vec<Diagno
         Some(doubt.diagnostic(&path(["recovery", name.as_str(), "rto"]), places))
     });
     backups.chain(recoveries).collect()
+}
+
+/// How old what was measured may be, whatever has happened since.
+const FRESH: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How far the clocks of two hosts may differ.
+const CLOCKS: Duration = Duration::from_secs(600);
+
+/// Why what was measured tells less of a fleet than it could by now: it is old, or drills have been due since.
+pub fn stale(spec: &Spec, measured: &Measured, now: Timestamp) -> Option<Diagnostic> {
+    let taken = |why: String| format!("what was measured was told on {:.0}, {why}", measured.at);
+    let told = |why: String| {
+        let hint = "take `backstay status -o json` of the controller anew, and name that";
+        Some(Diagnostic::warning("measured-stale", taken(why)).hint(hint))
+    };
+    let age = match Duration::try_from(now.duration_since(measured.at)) {
+        Ok(age) => age,
+        Err(_) if measured.at.duration_since(now).unsigned_abs() > CLOCKS => {
+            return told("which is still to come: the clock of one of the two hosts is wrong".to_owned());
+        }
+        Err(_) => return None,
+    };
+    let whole = |age: Duration| format_duration(Duration::from_secs(age.as_secs() / 60 * 60));
+    if age > FRESH {
+        return told(format!("{} ago", whole(age)));
+    }
+    let due = spec.drills.iter().filter_map(|(name, drill)| {
+        let schedule = Schedule::without_jitter(drill.schedule.clone(), spec.fleet.time_zone.clone());
+        Some((schedule.latest_at_or_before(now)?, name))
+    });
+    let (slot, name) = due.filter(|(slot, _)| *slot > measured.at).max()?;
+    told(format!("{} ago: the drill {name} was due since, at {slot:.0}", whole(age)))
 }
 
 /// Why a promise may not hold.
@@ -265,14 +299,17 @@ mod tests {
     use crate::spec::parse::{Parsed, parse};
 
     fn declared(rto: &str) -> Parsed {
-        let text = format!(
+        parse(&BTreeMap::from([("fleet.toml".to_owned(), parsed_text(rto).into_bytes())]))
+    }
+
+    fn parsed_text(rto: &str) -> String {
+        format!(
             "[fleet]\nname = \"shop\"\nrecipients = [\"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p\"]\n\
              [store.here.local]\npath = \"/srv\"\n[policy.nightly]\nrpo = \"26h\"\nrto = \"{rto}\"\nfull = \"0 1 * * *\"\n\
              [backup.orders]\npolicy = \"nightly\"\nstores = [\"here\"]\nsqlite = {{ path = \"/o\" }}\n\
              [moved.sales]\nto = \"orders\"\n\
              [recovery.site]\nsteps = [{{ restore = \"orders\" }}]\n"
-        );
-        parse(&BTreeMap::from([("fleet.toml".to_owned(), text.into_bytes())]))
+        )
     }
 
     fn told(parsed: &Parsed, backup: &str, drill: &str, recovery: &str) -> Vec<(&'static str, String)> {
@@ -333,6 +370,31 @@ mod tests {
         let slow =
             r#""site": {"last_whole": {"began": "2026-11-02T04:00:00Z", "seconds": 4000}, "estimate": null}"#;
         assert_eq!(codes(told(&parsed, "other", "", slow)), ["rto-missed-in-recovery"]);
+    }
+
+    #[test]
+    fn what_is_old_or_was_told_before_a_drill_was_due_is_told_with_its_age() {
+        let mut parsed = declared("1h");
+        let told = |parsed: &Parsed, at: &str| {
+            let json = format!(
+                r#"{{"format": "backstay.status/1", "fleet": "shop", "at": "{at}", "backups": {{"orders": {{}}}}}}"#
+            );
+            let measured = Measured::read(json.as_bytes()).unwrap();
+            let now = "2026-11-20T12:00:00Z".parse().unwrap();
+            stale(parsed.spec.as_ref().unwrap(), &measured, now)
+                .map(|found| found.message)
+                .unwrap_or_default()
+        };
+        for fresh in ["2026-11-20T11:59:00Z", "2026-11-20T12:05:00Z", "2026-11-13T12:00:00Z"] {
+            assert_eq!(told(&parsed, fresh), "", "{fresh}");
+        }
+        assert!(told(&parsed, "2026-11-12T11:00:00Z").contains("8days 1h ago"));
+        assert!(told(&parsed, "2026-11-20T12:11:00Z").contains("still to come"));
+        let text = parsed_text("1h") + "[drill.orders]\nbackup = \"orders\"\nschedule = \"0 4 * * *\"\n";
+        parsed = parse(&BTreeMap::from([("fleet.toml".to_owned(), text.into_bytes())]));
+        assert_eq!(told(&parsed, "2026-11-20T04:00:00Z"), "");
+        let found = told(&parsed, "2026-11-20T03:30:00Z");
+        assert!(found.contains("8h 30m ago: the drill orders was due since"), "{found}");
     }
 
     #[test]

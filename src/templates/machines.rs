@@ -134,15 +134,15 @@ fn ssh_of<'a>(ssh: &'a Ssh, public_key: &'a str) -> ContextSsh<'a> {
 ///
 /// # Errors
 /// A template that is not there, is faulty, or asks for what nothing defines.
-pub fn check(fleet: &FleetName, vm: &Vm, templates: &Templates) -> Result<(), TemplateError> {
+pub async fn check(fleet: &FleetName, vm: &Vm, templates: &Templates) -> Result<(), TemplateError> {
     match &vm.provision {
         Provision::Libvirt(libvirt) => {
             let context = Context::declared(fleet, vm, libvirt, PLACEHOLDER);
-            templates.render(&vm.template, &context)?;
-            templates.render(DOMAIN, &context).map(drop)
+            templates.render(&vm.template, &context).await?;
+            templates.render(DOMAIN, &context).await.map(drop)
         }
-        Provision::Cloudformation(stack) => stacks::stack(fleet, vm, stack, templates).map(drop),
-        Provision::Terraform(module) => stacks::module(fleet, vm, module, templates).map(drop),
+        Provision::Cloudformation(stack) => stacks::stack(fleet, vm, stack, templates).await.map(drop),
+        Provision::Terraform(module) => stacks::module(fleet, vm, module, templates).await.map(drop),
     }
 }
 

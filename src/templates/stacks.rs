@@ -58,7 +58,7 @@ fn stack_name<'a>(vm: &'a Vm, declared: &'a Cloudformation) -> &'a str {
 ///
 /// # Errors
 /// As [`Templates::render`].
-pub fn stack(
+pub async fn stack(
     fleet: &FleetName,
     vm: &Vm,
     declared: &Cloudformation,
@@ -67,27 +67,29 @@ pub fn stack(
     let (region, parameters) = (declared.region.as_str(), &declared.parameters);
     let stack = stack_name(vm, declared);
     rendered(fleet, vm, templates, OfStack { cloudformation: ContextStack { region, stack, parameters } })
+        .await
 }
 
 /// A machine's module.
 ///
 /// # Errors
 /// As [`Templates::render`].
-pub fn module(
+pub async fn module(
     fleet: &FleetName,
     vm: &Vm,
     declared: &Terraform,
     templates: &Templates,
 ) -> Result<String, TemplateError> {
     rendered(fleet, vm, templates, OfModule { terraform: ContextModule { variables: &declared.variables } })
+        .await
 }
 
-fn rendered<T: Serialize>(
+async fn rendered<T: Serialize>(
     fleet: &FleetName,
     vm: &Vm,
     templates: &Templates,
     kind: T,
 ) -> Result<String, TemplateError> {
     let context = Context { fleet, vm: ContextVm { name: &vm.name }, vars: &vm.vars, kind };
-    templates.render(&vm.template, &context)
+    templates.render(&vm.template, &context).await
 }

@@ -9,10 +9,13 @@ use async_trait::async_trait;
 
 use super::{Switch, SwitchError};
 use crate::{
-    plan::by_hand::switch::update,
+    plan::by_hand::switch::nsupdate::update,
     process::{self, PrivateFile, ProcessError, Program},
     secrets::Secret,
-    spec::traffic::{RecordKind, Traffic},
+    spec::{
+        names::TrafficName,
+        traffic::{DynamicDns, Record, RecordKind},
+    },
 };
 
 /// The longest that one program may take.
@@ -23,30 +26,35 @@ const MOST: usize = 1 << 20;
 
 /// A record, and the key to change it.
 pub struct DnsSwitch {
-    traffic: Traffic,
+    record: Record,
+    dns: DynamicDns,
     secret: Secret,
 }
 
 impl DnsSwitch {
-    /// The record of `traffic`, whose key is `secret`. Asks nobody.
+    /// The record of the traffic `name`, at the server `dns`, whose key is `secret`. Asks nobody.
     ///
     /// # Errors
     /// A key that is no base64.
-    pub fn new(traffic: Traffic, secret: Secret) -> Result<Self, SwitchError> {
+    pub fn new(
+        name: &TrafficName,
+        record: Record,
+        dns: DynamicDns,
+        secret: Secret,
+    ) -> Result<Self, SwitchError> {
         let is_base64 = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
         let text = secret.expose().trim();
         if text.is_empty() || !text.chars().all(is_base64) {
             return Err(SwitchError(format!(
-                "failed to use traffic.{}.dns.key.secret: it is no base64; `tsig-keygen` makes such keys",
-                traffic.name
+                "failed to use traffic.{name}.dns.key.secret: it is no base64; `tsig-keygen` makes such keys"
             )));
         }
-        Ok(Self { traffic, secret })
+        Ok(Self { record, dns, secret })
     }
 
     /// The key as `named.conf` has it, which both programs read.
     fn key_file(&self) -> Result<PrivateFile, SwitchError> {
-        let dns = &self.traffic.dns;
+        let dns = &self.dns;
         let (key, algorithm, secret) = (&dns.key, dns.algorithm.as_str(), self.secret.expose().trim());
         let text = format!("key \"{key}\" {{\n  algorithm {algorithm};\n  secret \"{secret}\";\n}};\n");
         PrivateFile::new(&text)
@@ -64,7 +72,7 @@ impl DnsSwitch {
     }
 
     fn failed(&self, error: &ProcessError) -> SwitchError {
-        let Traffic { record, dns, .. } = &self.traffic;
+        let (record, dns) = (&self.record.name, &self.dns);
         let error = error.to_string();
         // The prerequisites of an update (RFC 2136, 3.2): the record is not as it was found.
         let hint = match ["NXRRSET", "YXRRSET"].iter().any(|code| error.contains(code)) {
@@ -81,7 +89,7 @@ impl DnsSwitch {
 #[async_trait]
 impl Switch for DnsSwitch {
     async fn observe(&self) -> Result<BTreeSet<String>, SwitchError> {
-        let Traffic { record, kind, dns, .. } = &self.traffic;
+        let (Record { name: record, kind, .. }, dns) = (&self.record, &self.dns);
         let (server, port) = (format!("@{}", dns.server), dns.port.to_string());
         let question = [server.as_str(), "-p", &port, record, kind.as_str()];
         let how = ["+tcp", "+norecurse", "+time=5", "+tries=2", "+noall", "+comments", "+answer"];
@@ -93,7 +101,7 @@ impl Switch for DnsSwitch {
     }
 
     async fn set(&self, before: &BTreeSet<String>, wanted: &BTreeSet<String>) -> Result<(), SwitchError> {
-        let update = update(&self.traffic, Some(before), wanted);
+        let update = update(&self.record, &self.dns, before, wanted);
         self.run("nsupdate", &["-v", "-t", "10"], &update).await.map(drop)
     }
 }

@@ -147,6 +147,15 @@ impl Board {
         self.pinned().runbooks = Some(runbooks);
     }
 
+    /// The runbooks are on their branch, or could not be brought there for this reason.
+    pub fn published(&self, unpublished: Option<String>) {
+        let mut pinned = self.pinned();
+        let differs = |status: &Arc<Status>| status.revisions.unpublished != unpublished;
+        if let Some(status) = pinned.status.take_if(|status| differs(status)) {
+            pinned.status = Some(Arc::new(Arc::unwrap_or_clone(status).published(unpublished)));
+        }
+    }
+
     /// The runbooks as things stood after the last pass that made them.
     pub fn runbooks(&self) -> Option<Arc<Shelf>> {
         self.pinned().runbooks.clone()

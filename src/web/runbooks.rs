@@ -1,6 +1,6 @@
 //! Runbooks as things stood after the last pass: documents, and the files that their commands read.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::fmt::Write as _;
 
 use axum::{
     extract::{Path, State},
@@ -9,10 +9,9 @@ use axum::{
 };
 
 use super::Shown;
-use crate::render::runbook::Shelf;
 
 /// Documents are made by templates of the infra repo: they may look as they like, and do nothing.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox";
 
 /// A list of them all; 503 before the first pass.
 pub(super) async fn index(State(shown): State<Shown>) -> Response {
@@ -41,24 +40,15 @@ pub(super) async fn paper(State(shown): State<Shown>, Path(path): Path<String>) 
         Some((_, "md")) => "text/markdown; charset=utf-8",
         _ => "text/plain; charset=utf-8",
     };
-    // Rendering takes a processor, and what waits for the network must not wait for it.
-    match tokio::task::spawn_blocking(move || read(&shelf, &path)).await {
-        Ok(Some(Ok(text))) => answer(kind, text),
-        Ok(Some(Err(why))) => (StatusCode::INTERNAL_SERVER_ERROR, why + "\n").into_response(),
-        Ok(None) => StatusCode::NOT_FOUND.into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    match shelf.get(&path).await {
+        Some(Ok(text)) => answer(kind, text.to_owned()),
+        Some(Err(why)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
-fn read(shelf: &Arc<Shelf>, path: &str) -> Option<Result<String, String>> {
-    shelf.get(path).map(|paper| paper.map(str::to_owned).map_err(str::to_owned))
-}
-
 fn answer(kind: &'static str, text: String) -> Response {
-    let headers: [(HeaderName, &str); 3] = [
-        (header::CONTENT_TYPE, kind),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
+    let headers: [(HeaderName, &str); 2] =
+        [(header::CONTENT_TYPE, kind), (header::CONTENT_SECURITY_POLICY, POLICY)];
     (headers, text).into_response()
 }

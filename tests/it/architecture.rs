@@ -72,6 +72,8 @@ const DRIVERS: &[&str] = &[
     "provisioners::ansible",
     "provisioners::ssh",
     "traffic::dns",
+    "traffic::load_balancer",
+    "traffic::route53",
 ];
 
 /// One file of the crate: its module path (`plan::check`) and its code without comments and unit tests.

@@ -44,6 +44,7 @@ mod sources;
 mod status;
 mod stores;
 mod suspension;
+mod templates;
 mod triggers;
 mod trust;
 mod validate_formats;

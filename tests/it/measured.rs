@@ -4,8 +4,8 @@ use std::fs;
 
 use crate::checkout::{Checkout, declaration};
 
-/// A drill of `orders` that took 71 minutes.
-const STATUS: &str = r#"{"format": "backstay.status/1", "fleet": "shop", "backups": {"orders": {}, "infra": {}},
+/// A drill of `orders` that took 71 minutes, as a status of `NOW` tells it.
+const STATUS: &str = r#"{"format": "backstay.status/1", "fleet": "shop", "at": "NOW", "backups": {"orders": {}, "infra": {}},
     "drills": {"orders": {"backup": "orders", "last": {"began": "2026-11-20T04:00:00Z", "rto_seconds": 4260},
                           "last_passed": "2026-11-20T04:00:00Z", "estimate": null}}}"#;
 
@@ -15,7 +15,8 @@ fn promising(rto: &str) -> String {
 
 fn measured(status: &str) -> Checkout {
     let checkout = Checkout::new();
-    fs::write(checkout.beside("status.json"), status).unwrap();
+    let now = jiff::Timestamp::now().to_string();
+    fs::write(checkout.beside("status.json"), status.replace("NOW", &now)).unwrap();
     checkout.write(&promising("2h"));
     checkout.commit("Promise two hours");
     checkout.git(&["push", "--quiet", "origin", "main"]);
@@ -52,6 +53,22 @@ fn a_review_tells_what_the_change_puts_in_doubt_and_nothing_that_stood_before() 
     assert!(!checkout.run(&review, 0).contains("rto-missed"));
     checkout.write(&promising("2h"));
     assert!(checkout.run(&review, 10).contains("resolved warning[rto-missed-in-drill]"));
+}
+
+#[test]
+fn measurements_that_are_old_are_told_with_their_age() {
+    let then = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * 9 + 5);
+    let checkout = measured(&STATUS.replace("NOW", &then.to_string()));
+    let validate = ["validate", "backup", "--measured", "../status.json", "--fail-on", "warning"];
+    let told = checkout.run(&validate, 11);
+    assert!(told.contains("measured-stale") && told.contains("9days 5h") && told.contains("ago"), "{told}");
+    let review = ["plan", "backup", "--against", "origin/main", "--measured", "../status.json"];
+    let reviewed = checkout.backstay(&review);
+    let said = String::from_utf8(reviewed.stderr).unwrap();
+    assert!(reviewed.status.code() == Some(0) && said.contains("9days 5h"), "{said}");
+    let undated = STATUS.replace("\"at\": \"NOW\", ", "");
+    fs::write(checkout.beside("status.json"), undated).unwrap();
+    assert!(checkout.run(&validate, 1).contains("missing field `at`"));
 }
 
 #[test]

@@ -118,6 +118,7 @@ impl Fleet {
     }
 
     pub fn config(&self) -> Config {
+        backstay::templates::apart::by_program(env!("CARGO_BIN_EXE_backstay"));
         let root = self.path("");
         let text = format!(
             r#"

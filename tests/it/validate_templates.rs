@@ -54,3 +54,11 @@ fn a_template_that_is_built_in_needs_no_file() {
     let told = checkout.run(&["validate", "backup", "--format", "github"], 12);
     assert!(told.contains("cloud-init.yaml.tera") && told.contains("ssh"), "{told}");
 }
+
+#[test]
+fn a_template_that_would_hold_the_host_up_is_told_as_any_other_fault() {
+    let text = "{% for a in range(end=100000) %}{% for b in range(end=100000) %}0123456789abcdef{% endfor %}{% endfor %}";
+    let told = with_template(text).run(&["validate", "backup", "--format", "github"], 12);
+    assert!(told.contains("file=backup/fleet.toml,line="), "{told}");
+    assert!(told.contains("web.yaml.tera") && told.contains("16 MiB"), "{told}");
+}

@@ -14,7 +14,7 @@ use backstay::{
     spec::{self, Cloudformation, Provision, SecretRef, Vm},
     state::StateDir,
     stores::Class,
-    templates::Templates,
+    templates::{Templates, apart::by_program},
 };
 
 use crate::{
@@ -83,12 +83,13 @@ fn web(endpoint: &str, vars: &str) -> Vm {
     spec.vms.into_values().next().unwrap()
 }
 
-fn rendered(vm: &Vm) -> String {
+async fn rendered(vm: &Vm) -> String {
+    by_program(env!("CARGO_BIN_EXE_backstay"));
     let context = serde_json::json!({
         "fleet": "aws", "vm": { "name": vm.name }, "vars": vm.vars,
         "cloudformation": { "region": REGION, "stack": "web", "parameters": {} },
     });
-    Templates::default().render(&vm.template, &context).unwrap()
+    Templates::default().render(&vm.template, &context).await.unwrap()
 }
 
 pub fn options(endpoint: &str) -> CloudformationOptions {
@@ -119,9 +120,9 @@ pub fn provisioner(endpoint: &str, fleet: &str, body: &str) -> CloudformationPro
     CloudformationProvisioner::new(options(endpoint), wanted).unwrap().paced(PACE)
 }
 
-fn built_in(moto: &Moto, vars: &str) -> CloudformationProvisioner {
+async fn built_in(moto: &Moto, vars: &str) -> CloudformationProvisioner {
     let endpoint = moto.endpoint();
-    provisioner(&endpoint, "aws", &rendered(&web(&endpoint, vars)))
+    provisioner(&endpoint, "aws", &rendered(&web(&endpoint, vars)).await)
 }
 
 const EC2: &str = "2016-11-15";
@@ -166,20 +167,20 @@ async fn new_things(moto: &Moto, before: &BTreeSet<String>, kind: &str) -> Vec<S
 #[tokio::test(flavor = "multi_thread")]
 async fn machines_of_the_built_in_template_conform() {
     let moto = Moto::with_stacks();
-    conforms(&built_in(&moto, ONE), async || things(&moto).await).await;
+    conforms(&built_in(&moto, ONE).await, async || things(&moto).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn groups_behind_a_load_balancer_conform() {
     let moto = Moto::with_stacks();
-    conforms(&built_in(&moto, MANY), async || things(&moto).await).await;
+    conforms(&built_in(&moto, MANY).await, async || things(&moto).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_built_in_template_makes_a_machine_with_a_network_a_firewall_and_encrypted_disks() {
     let moto = Moto::with_stacks();
     let before = things(&moto).await;
-    let (running, _) = made(&built_in(&moto, ONE)).await;
+    let (running, _) = made(&built_in(&moto, ONE).await).await;
     let [instance] = &new_things(&moto, &before, "i-").await[..] else { panic!("one machine") };
     let told = moto.query("ec2", EC2, &[("Action", "DescribeInstances"), ("InstanceId.1", instance)]).await;
     assert_eq!(elements(&told, "instanceType"), ["t3.medium"]);
@@ -208,7 +209,7 @@ async fn the_built_in_template_makes_a_machine_with_a_network_a_firewall_and_enc
 async fn the_firewall_lets_in_what_is_declared_and_nothing_else() {
     let moto = Moto::with_stacks();
     let before = things(&moto).await;
-    made(&built_in(&moto, ONE)).await.0.unwrap();
+    made(&built_in(&moto, ONE).await).await.0.unwrap();
     let mut rules = BTreeSet::new();
     for group in new_things(&moto, &before, "sg-").await {
         let told = [("Action", "DescribeSecurityGroups"), ("GroupId.1", group.as_str())];
@@ -233,7 +234,7 @@ async fn the_firewall_lets_in_what_is_declared_and_nothing_else() {
 async fn a_group_keeps_its_machines_and_its_load_balancer_listens_on_every_port() {
     let moto = Moto::with_stacks();
     let before = things(&moto).await;
-    let running = made(&built_in(&moto, MANY)).await.0.unwrap();
+    let running = made(&built_in(&moto, MANY).await).await.0.unwrap();
     assert_eq!(new_things(&moto, &before, "i-").await.len(), 2);
     let groups = moto.query("autoscaling", SCALING, &[("Action", "DescribeAutoScalingGroups")]).await;
     assert_eq!(
@@ -253,7 +254,7 @@ async fn a_group_keeps_its_machines_and_its_load_balancer_listens_on_every_port(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_preview_names_every_resource_that_comes() {
     let moto = Moto::with_stacks();
-    let lines = built_in(&moto, ONE).preview().await.unwrap();
+    let lines = built_in(&moto, ONE).await.preview().await.unwrap();
     for line in [
         "Add Vm (AWS::EC2::Instance)",
         "Add Network (AWS::EC2::VPC)",
@@ -261,18 +262,18 @@ async fn a_preview_names_every_resource_that_comes() {
     ] {
         assert!(lines.iter().any(|known| known == line), "{line}: {lines:?}");
     }
-    let groups = built_in(&moto, MANY).preview().await.unwrap();
+    let groups = built_in(&moto, MANY).await.preview().await.unwrap();
     assert!(groups.iter().any(|line| line == "Add Group (AWS::AutoScaling::AutoScalingGroup)"), "{groups:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stack_of_somebody_else_is_never_touched() {
     let moto = Moto::with_stacks();
-    let body = rendered(&web(&moto.endpoint(), ONE));
+    let body = rendered(&web(&moto.endpoint(), ONE)).await;
     let foreign = [("Action", "CreateStack"), ("StackName", "web"), ("TemplateBody", body.as_str())];
     moto.query("cloudformation", STACKS, &foreign).await;
     let there = things(&moto).await;
-    let ours = built_in(&moto, ONE);
+    let ours = built_in(&moto, ONE).await;
     let Ok(Machine::Broken { why }) = ours.observe().await else { panic!("it is not ours") };
     assert!(why.contains("Backstay did not make"), "{why}");
     for refused in [made(&ours).await.0.map(drop), removed(&ours).await.0, ours.preview().await.map(drop)] {
@@ -286,10 +287,10 @@ async fn a_stack_of_somebody_else_is_never_touched() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stack_of_another_fleet_is_told_by_its_name() {
     let moto = Moto::with_stacks();
-    let body = rendered(&web(&moto.endpoint(), ONE));
+    let body = rendered(&web(&moto.endpoint(), ONE)).await;
     made(&provisioner(&moto.endpoint(), "other", &body)).await.0.unwrap();
     let there = things(&moto).await;
-    let refused = removed(&built_in(&moto, ONE)).await.0.unwrap_err().message;
+    let refused = removed(&built_in(&moto, ONE).await).await.0.unwrap_err().message;
     assert!(refused.contains("vm.web of the fleet other"), "{refused}");
     assert_eq!(things(&moto).await, there);
 }
@@ -297,8 +298,8 @@ async fn a_stack_of_another_fleet_is_told_by_its_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_template_than_the_one_that_a_stack_was_made_of_is_drift() {
     let moto = Moto::with_stacks();
-    made(&built_in(&moto, ONE)).await.0.unwrap();
-    let changed = built_in(&moto, &ONE.replace("t3.medium", "t3.large"));
+    made(&built_in(&moto, ONE).await).await.0.unwrap();
+    let changed = built_in(&moto, &ONE.replace("t3.medium", "t3.large")).await;
     let Ok(Machine::Running(running)) = changed.observe().await else { panic!("it runs") };
     assert_eq!(running.drift.len(), 1, "{running:?}");
     assert!(running.drift[0].contains("another template"), "{running:?}");
@@ -437,8 +438,8 @@ async fn what_is_declared_comes_up_with_keys_that_the_host_lets_go_to_the_endpoi
 }
 
 /// The linter of CloudFormation's own templates, which comes with moto.
-#[test]
-fn the_built_in_template_passes_the_linter_of_cloudformation() {
+#[tokio::test]
+async fn the_built_in_template_passes_the_linter_of_cloudformation() {
     let tools = std::env::var_os("BACKSTAY_TOOLS").map(std::path::PathBuf::from);
     let tools = tools.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools").into());
     let folder = tempfile::tempdir().unwrap();
@@ -447,7 +448,7 @@ fn the_built_in_template_passes_the_linter_of_cloudformation() {
                  ports = [{ port = 443, from = [\"::/0\"] }]\n";
     for (number, vars) in [ONE, MANY, least, named].into_iter().enumerate() {
         let file = folder.path().join(format!("{number}.yaml"));
-        std::fs::write(&file, rendered(&web("http://127.0.0.1:1", vars))).unwrap();
+        std::fs::write(&file, rendered(&web("http://127.0.0.1:1", vars)).await).unwrap();
         let mut linter = std::process::Command::new(tools.join("moto/bin/cfn-lint"));
         // A zone of its own is what `zone` is for.
         let linter = linter.args(["--ignore-checks", "W3010", "--regions", REGION, "--template"]);

@@ -22,7 +22,7 @@ use backstay::{
     secrets::{Allowance, Allowed, Resolver, Secret},
     spec::{Libvirt, OnLoss, Provision, SecretRef, Ssh, Vm, names::VmName},
     stores::Class,
-    templates::Templates,
+    templates::{Templates, apart::by_program},
 };
 use tempfile::TempDir;
 
@@ -108,6 +108,7 @@ impl Ground {
     }
 
     fn provisioner_of(&self, fleet: &str) -> LibvirtProvisioner {
+        by_program(env!("CARGO_BIN_EXE_backstay"));
         let Provision::Libvirt(libvirt) = &self.vm.provision else { panic!("it is one of libvirt") };
         let key = Secret::new(fs::read_to_string(self.identity()).unwrap());
         let own = BTreeMap::from([("libvirt-domain.xml.tera".to_owned(), DOMAIN.to_owned())]);

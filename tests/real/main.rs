@@ -13,6 +13,7 @@ mod lab;
 
 mod buckets;
 mod by_hand;
+mod by_hand_waits;
 mod cloudformation;
 mod cloudformation_tricks;
 mod disaster;
@@ -72,3 +73,4 @@ mod sftp;
 mod stack_drill;
 mod terraform;
 mod traffic;
+mod traffic_aws;

@@ -18,7 +18,7 @@ use backstay::{
     },
     spec::{self, OnLoss, Provision, TerraformProgram, TerraformState, Vm},
     stores::Class,
-    templates::Templates,
+    templates::{Templates, apart::by_program},
 };
 
 use crate::{
@@ -134,7 +134,7 @@ async fn a_machine_is_reached_where_the_outputs_say_and_a_preview_names_what_com
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_that_is_made_by_hand_is_found_by_its_backend() {
     let ground = Ground::new();
-    let made = ground.web().by_hand("site.files/web").unwrap();
+    let made = ground.web().by_hand("site.files/web").await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     for file in &made.files {
         let path = folder.path().join(&file.path);
@@ -310,6 +310,7 @@ async fn a_faulty_module_is_told_by_what_the_program_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_program_is_run_only_where_the_host_allows_it() {
+    by_program(env!("CARGO_BIN_EXE_backstay"));
     let (folder, ground) = (tempfile::tempdir().unwrap(), Ground::new());
     let own = ground.backend()
         + "resource \"terraform_data\" \"vm\" { input = \"{{ fleet }} {{ vm.name }} {{ vars.size }}\" }\n";

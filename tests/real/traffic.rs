@@ -12,7 +12,7 @@ use backstay::{
     secrets::Secret,
     spec::{
         Fleet, SecretRef, Spec,
-        traffic::{DynamicDns, RecordKind, Side, Traffic, TsigAlgorithm},
+        traffic::{DynamicDns, LedBy, Record, RecordKind, Side, Traffic, TsigAlgorithm},
     },
     traffic::{Switch, dns::DnsSwitch},
 };
@@ -64,21 +64,19 @@ impl NameServer {
 
     fn traffic(&self, record: &str, kind: RecordKind, sides: [&[&str]; 2]) -> Traffic {
         let set = |values: &[&str]| values.iter().map(ToString::to_string).collect();
+        let dns = DynamicDns {
+            zone: "example.org".to_owned(),
+            server: "127.0.0.1".to_owned(),
+            port: self.port,
+            key: "backstay".to_owned(),
+            algorithm: TsigAlgorithm::HmacSha256,
+            secret: SecretRef::File("/etc/backstay/secrets/tsig".into()),
+        };
         Traffic {
             name: "www".parse().unwrap(),
-            record: record.to_owned(),
-            kind,
-            ttl: 5,
             primary: set(sides[0]),
             standby: set(sides[1]),
-            dns: DynamicDns {
-                zone: "example.org".to_owned(),
-                server: "127.0.0.1".to_owned(),
-                port: self.port,
-                key: "backstay".to_owned(),
-                algorithm: TsigAlgorithm::HmacSha256,
-                secret: SecretRef::File("/etc/backstay/secrets/tsig".into()),
-            },
+            led_by: LedBy::Dns(Record { name: record.to_owned(), kind, ttl: 5 }, dns),
         }
     }
 
@@ -101,7 +99,14 @@ impl NameServer {
 }
 
 fn switch(traffic: &Traffic, key: &str) -> DnsSwitch {
-    DnsSwitch::new(traffic.clone(), Secret::new(key.to_owned())).unwrap()
+    switch_with(traffic, key, |_, _| ())
+}
+
+/// The same, after `alter` has changed how it is declared.
+fn switch_with(traffic: &Traffic, key: &str, alter: fn(&mut Record, &mut DynamicDns)) -> DnsSwitch {
+    let LedBy::Dns(mut record, mut dns) = traffic.led_by.clone() else { panic!("{traffic:?}") };
+    alter(&mut record, &mut dns);
+    DnsSwitch::new(&traffic.name, record, dns, Secret::new(key.to_owned())).unwrap()
 }
 
 fn nothing() -> BTreeSet<String> {
@@ -150,13 +155,12 @@ async fn what_the_server_does_not_take_or_tell_is_an_error_without_the_key() {
     let alias = server.traffic("alias.example.org", RecordKind::A, [&["192.0.2.1"], &["192.0.2.2"]]);
     let error = switch(&alias, KEY).observe().await.unwrap_err().to_string();
     assert!(error.contains("another kind"), "{error}");
-    let mut elsewhere = www.clone();
-    elsewhere.dns.zone = "example.net".to_owned();
-    elsewhere.record = "www.example.net".to_owned();
-    assert!(switch(&elsewhere, KEY).observe().await.is_err(), "the server does not decide of that zone");
-    let mut away = www;
-    away.dns.port = free_port();
-    assert!(switch(&away, KEY).observe().await.is_err());
+    let elsewhere = switch_with(&www, KEY, |record, dns| {
+        dns.zone = "example.net".to_owned();
+        record.name = "www.example.net".to_owned();
+    });
+    assert!(elsewhere.observe().await.is_err(), "the server does not decide of that zone");
+    assert!(switch_with(&www, KEY, |_, dns| dns.port = free_port()).observe().await.is_err());
 }
 
 #[test]
@@ -177,7 +181,13 @@ fn a_switch_by_hand_does_the_same() {
     fs::write(folder.join("tsig.key"), key).unwrap();
     let typed = made.hands.iter().filter(|hand| !matches!(hand, Hand::Know(_)));
     let typed: Vec<String> = typed.map(ToString::to_string).collect();
-    run(Command::new("sh").args(["-euc", &typed.join("\n")]).current_dir(folder));
+    let script = typed.join("\n");
+    run(Command::new("sh").args(["-euc", &script]).current_dir(folder));
+    assert_eq!(server.answer("www.example.org", "A"), ["198.51.100.1"]);
+    // It does not lead there any more: what stands there now may be meant.
+    let again = Command::new("sh").args(["-euc", &script]).current_dir(folder).output().unwrap();
+    assert!(!again.status.success(), "{again:?}");
+    assert!(String::from_utf8_lossy(&again.stderr).contains("NXRRSET"), "{again:?}");
     assert_eq!(server.answer("www.example.org", "A"), ["198.51.100.1"]);
 }
 
@@ -271,7 +281,8 @@ impl Site {
 
 #[test]
 fn a_recovery_leads_users_away_and_another_one_back() {
-    let site = Site::new("\"example.org\"");
+    // Nothing but that record.
+    let site = Site::new("\"www.example.org\"");
     let (planned, _) = site.rebuild(&["away", "--dry-run"], 0);
     assert!(planned.contains("switch traffic www to standby (198.51.100.1)"), "{planned}");
     assert_eq!(site.server.answer("www.example.org", "A").len(), 2, "a dry run changes nothing");
@@ -290,6 +301,6 @@ fn a_recovery_leads_users_away_and_another_one_back() {
 fn a_commit_switches_only_what_the_host_allows() {
     let site = Site::new("\"example.net\"");
     let (_, err) = site.rebuild(&["away"], 1);
-    assert!(err.contains("add \"example.org\" to `traffic` in [allow]"), "{err}");
+    assert!(err.contains("add \"www.example.org\" to `traffic` in [allow]"), "{err}");
     assert_eq!(site.server.answer("www.example.org", "A").len(), 2);
 }

@@ -216,8 +216,9 @@ impl Site<'_> {
         let switch = self.world.drivers.switch(declared).await.map_err(stalled)?;
         let before = switch.observe().await.map_err(stalled)?;
         if before == *wanted {
-            return Ok(noted(format!("{} leads to {} already", declared.record, listed(wanted))));
+            return Ok(noted(format!("{} leads to {} already", declared.what(), listed(wanted))));
         }
+        let untold = switch.ready(wanted).await.map_err(stalled)?;
         // An answer can be lost on its way: what counts is what the server says afterwards.
         let set = switch.set(&before, wanted).await;
         let began = Instant::now();
@@ -239,11 +240,10 @@ impl Site<'_> {
             tokio::time::sleep(PAUSE).await;
         }
         let was = if before.is_empty() { "nowhere".to_owned() } else { listed(&before) };
-        Ok(noted(format!(
-            "{} led to {was}, and leads to {}; resolvers may answer what was for as long as its TTL said",
-            declared.record,
-            listed(wanted)
-        )))
+        let resolvers =
+            declared.zone().map(|_| "resolvers may answer what was for as long as its TTL said".to_owned());
+        let led = format!("{} led to {was}, and leads to {}", declared.what(), listed(wanted));
+        Ok(noted([Some(led), resolvers, untold].into_iter().flatten().collect::<Vec<_>>().join("; ")))
     }
 
     fn vm(&self, vm: &VmName) -> Result<&Vm, Failure> {

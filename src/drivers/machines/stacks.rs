@@ -20,7 +20,7 @@ impl Drivers {
         stack: &spec::Cloudformation,
         templates: &Templates,
     ) -> Result<Box<dyn Provisioner>, Refusal> {
-        let body = stacks::stack(fleet, vm, stack, templates)?;
+        let body = stacks::stack(fleet, vm, stack, templates).await?;
         let wanted = Wanted::of(Declared {
             fleet,
             vm: &vm.name,
@@ -37,7 +37,7 @@ impl Drivers {
         Ok(Box::new(CloudformationProvisioner::new(options, wanted)?))
     }
 
-    pub(super) fn module(
+    pub(super) async fn module(
         &self,
         fleet: &FleetName,
         vm: &spec::Vm,
@@ -48,7 +48,7 @@ impl Drivers {
             fleet: fleet.clone(),
             vm: vm.name.clone(),
             declared: declared.clone(),
-            body: stacks::module(fleet, vm, declared, templates)?,
+            body: stacks::module(fleet, vm, declared, templates).await?,
             folder: self.scratch.join("terraform"),
         };
         Ok(Box::new(TerraformProvisioner::new(module)?))

@@ -1,8 +1,10 @@
 //! Machines by hand: how they are logged in to, how playbooks and programs run on them, and how what must be there is waited for.
 
+use std::path::Path;
+
 use super::{Hand, Line, Prepared, mysql_connection, postgres_connection};
 use crate::spec::{
-    Ansible, Ready, SecretRef, Source, Spec, Ssh, Vm,
+    Ansible, Etcd, Ready, SecretRef, Source, Spec, Ssh, Tls, Vm,
     names::{BackupName, RecoveryName, TrafficName, VmName},
     traffic::Side,
 };
@@ -33,9 +35,9 @@ impl Folders {
         format!("{}.files/{vm}", self.recovery)
     }
 
-    /// What leads traffic to a side.
-    pub fn switch(&self, traffic: &TrafficName, to: Side) -> String {
-        format!("{}.nsupdate/{traffic}-{to}", self.recovery)
+    /// What leads traffic to a side, `by` a program.
+    pub fn switch(&self, by: &str, traffic: &TrafficName, to: Side) -> String {
+        format!("{}.{by}/{traffic}-{to}", self.recovery)
     }
 
     /// The key that a machine must prove itself with.
@@ -164,7 +166,7 @@ pub fn playbook(spec: &Spec, ansible: &Ansible, folders: &Folders) -> Line {
 /// What waits until something is there.
 pub fn wait(spec: &Spec, until: &Ready) -> Vec<Hand> {
     match until {
-        Ready::Http(url) => vec![Hand::Await(answers(url))],
+        Ready::Http(url) => answers(url, []).map(Hand::Await).into_iter().collect(),
         Ready::Tcp(place) => match place.rsplit_once(':') {
             Some((host, port)) => {
                 let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -180,11 +182,25 @@ pub fn wait(spec: &Spec, until: &Ready) -> Vec<Hand> {
     }
 }
 
-fn answers(url: &str) -> Line {
-    Line::of(["curl", "--fail", "--silent", "--show-error", "--output", "/dev/null", url])
+fn answers<const N: usize>(url: &str, with: [Option<(&str, &Path)>; N]) -> Option<Line> {
+    let mut line = Line::of(["curl", "--fail", "--silent", "--show-error", "--output", "/dev/null"]);
+    for (option, file) in with.into_iter().flatten() {
+        line.program.extend([option.to_owned(), file.to_str()?.to_owned()]);
+    }
+    line.program.push(url.to_owned());
+    Some(line)
 }
 
-/// What asks a backup's source whether it is there; `None` where its engine has no program for that.
+/// The authority that must have signed what a server shows, as `curl` takes it.
+fn authority(tls: &Tls) -> Option<(&'static str, &Path)> {
+    match tls {
+        Tls::Default => None,
+        Tls::Verified { ca } => Some(("--cacert", ca)),
+    }
+}
+
+/// What asks a backup's source whether it is there; `None` where its engine has no program for that, or where that would need a
+/// secret that lies in no file.
 fn asks(spec: &Spec, backup: &BackupName) -> Option<Line> {
     let asked = |program: &[&str], connection: Vec<String>| {
         Line::of(program.iter().map(ToString::to_string).chain(connection))
@@ -197,18 +213,27 @@ fn asks(spec: &Spec, backup: &BackupName) -> Option<Line> {
         }
         Source::Postgres(postgres) => Some(asked(&["pg_isready"], postgres_connection(&postgres.server))),
         Source::Influxdb(influxdb) => {
-            let server = &influxdb.server;
-            Some(answers(&format!("http://{}:{}/ping", server.host, server.port.unwrap_or(8086))))
+            let (server, authority) = (&influxdb.server, authority(&influxdb.server.tls));
+            let scheme = if authority.is_some() { "https" } else { "http" };
+            let url = format!("{scheme}://{}:{}/ping", server.host, server.port.unwrap_or(8086));
+            answers(&url, [authority])
         }
-        Source::Influxdb2(influxdb) => Some(answers(&format!("{}/health", influxdb.url))),
-        Source::Etcd(etcd) => {
-            let endpoint = etcd.endpoints.first()?;
-            Some(answers(&format!("{endpoint}/health")))
+        Source::Influxdb2(influxdb) => {
+            answers(&format!("{}/health", influxdb.url), [authority(&influxdb.tls)])
         }
+        Source::Etcd(etcd) => health_of(etcd),
         Source::Sqlite { path } => Some(Line::of(["test", "-e", path.to_str()?])),
         Source::Files(files) => Some(Line::of(["test", "-e", files.paths.first()?.to_str()?])),
         _ => None,
     }
+}
+
+fn health_of(etcd: &Etcd) -> Option<Line> {
+    let url = format!("{}/health", etcd.endpoints.first()?);
+    let ca = etcd.ca.as_deref().map(|ca| ("--cacert", ca));
+    let Some(certificate) = &etcd.certificate else { return answers(&url, [ca]) };
+    let SecretRef::File(key) = &certificate.key else { return None };
+    answers(&url, [ca, Some(("--cert", &certificate.path)), Some(("--key", key))])
 }
 
 #[cfg(test)]

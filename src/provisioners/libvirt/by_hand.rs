@@ -31,10 +31,10 @@ const WORDS: Words = Words {
 const OTHERS: Words = Words { first: "ONE", last: "OTHER", public: "PUBLIC" };
 
 /// What is typed to make the machine, with its files in `folder`.
-pub(super) fn made(of: &LibvirtProvisioner, folder: &str) -> Result<MadeByHand, ProvisionError> {
+pub(super) async fn made(of: &LibvirtProvisioner, folder: &str) -> Result<MadeByHand, ProvisionError> {
     let LibvirtOptions { fleet, vm, libvirt, .. } = &of.options;
-    let forms = rendered(of, &WORDS)?;
-    let others = rendered(of, &OTHERS)?;
+    let forms = rendered(of, &WORDS).await?;
+    let others = rendered(of, &OTHERS).await?;
     let path = |name: &str| format!("{folder}/{name}");
     let key = path("host-key");
     let filled = |name: &str, form: &str, other: &str| {
@@ -93,10 +93,10 @@ pub(super) fn made(of: &LibvirtProvisioner, folder: &str) -> Result<MadeByHand, 
     Ok(MadeByHand { files, hands })
 }
 
-fn rendered(of: &LibvirtProvisioner, words: &Words) -> Result<Rendered, ProvisionError> {
+async fn rendered(of: &LibvirtProvisioner, words: &Words) -> Result<Rendered, ProvisionError> {
     let private = format!("{}\n{}\n", words.first, words.last);
-    let made = of.made(words.public.to_owned())?;
-    of.render(&made, ContextHostKey { private: &private, public: words.public })
+    let made = of.made(words.public.to_owned()).await?;
+    of.render(&made, ContextHostKey { private: &private, public: words.public }).await
 }
 
 /// The filter of jq(1) that puts the key into a form; `None` where `other`, rendered with other words, shows that the template

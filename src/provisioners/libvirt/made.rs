@@ -79,7 +79,7 @@ impl Made {
 }
 
 /// The digest of what the templates of a machine render to, whatever keys it is made with, and of what size it is.
-pub(super) fn digest(
+pub(super) async fn digest(
     fleet: &FleetName,
     vm: &Vm,
     libvirt: &Libvirt,
@@ -91,8 +91,10 @@ pub(super) fn digest(
     let context = Context::declared(fleet, vm, &sizeless, public_key);
     let mut digest = Sha256::new();
     for name in [vm.template.as_str(), DOMAIN] {
-        let rendered =
-            templates.render(name, &context).map_err(|error| ProvisionError::stalled(error.to_string()))?;
+        let rendered = templates
+            .render(name, &context)
+            .await
+            .map_err(|error| ProvisionError::stalled(error.to_string()))?;
         digest.update((rendered.len() as u64).to_be_bytes());
         digest.update(rendered.as_bytes());
     }

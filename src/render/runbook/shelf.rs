@@ -1,12 +1,14 @@
 //! All runbooks of a fleet as they were at one moment: each document is rendered when it is first asked for, and once.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
-};
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::sync::OnceCell;
 
 use super::{Format, Runbook};
-use crate::{spec::names::RecoveryName, templates::Templates};
+use crate::{
+    spec::names::RecoveryName,
+    templates::{TemplateError, Templates},
+};
 
 /// The runbooks, with the templates that they are rendered by.
 #[derive(Debug)]
@@ -19,7 +21,7 @@ pub struct Shelf {
 /// What lies on a shelf.
 #[derive(Debug)]
 enum Paper {
-    Document { runbook: Arc<Runbook>, format: Format, rendered: OnceLock<Result<String, String>> },
+    Document { runbook: Arc<Runbook>, format: Format, rendered: OnceCell<Result<String, String>> },
     File(String),
 }
 
@@ -35,7 +37,7 @@ impl Shelf {
             }
             for format in [Format::Markdown, Format::Html] {
                 let path = format!("{}.{}", runbook.name, format.ending());
-                let paper = Paper::Document { runbook: runbook.clone(), format, rendered: OnceLock::new() };
+                let paper = Paper::Document { runbook: runbook.clone(), format, rendered: OnceCell::new() };
                 papers.insert(path, paper);
             }
         }
@@ -50,30 +52,45 @@ impl Shelf {
     /// What lies at a path, such as `site.md` or `site.ssh_config`; `None` where nothing does.
     ///
     /// # Errors
-    /// Templates that can't be read, or that are faulty.
-    pub fn get(&self, path: &str) -> Option<Result<&str, &str>> {
-        self.papers.get(path).map(|paper| self.read(paper))
+    /// Templates that can't be read, that are faulty, or that would take too much.
+    pub async fn get(&self, path: &str) -> Option<Result<&str, String>> {
+        match self.papers.get(path) {
+            Some(paper) => Some(self.read(paper).await),
+            None => None,
+        }
     }
 
     /// Everything, by its path.
     ///
     /// # Errors
     /// As [`Shelf::get`].
-    pub fn all(&self) -> Result<BTreeMap<String, String>, String> {
-        let read = |(path, paper): (&String, &Paper)| Ok((path.clone(), self.read(paper)?.to_owned()));
-        self.papers.iter().map(read).collect()
+    pub async fn all(&self) -> Result<BTreeMap<String, String>, String> {
+        let mut all = BTreeMap::new();
+        for (path, paper) in &self.papers {
+            all.insert(path.clone(), self.read(paper).await?.to_owned());
+        }
+        Ok(all)
     }
 
-    fn read<'a>(&'a self, paper: &'a Paper) -> Result<&'a str, &'a str> {
-        match paper {
-            Paper::File(content) => Ok(content),
-            Paper::Document { runbook, format, rendered } => {
-                let render = || {
-                    let templates = self.templates.as_ref().map_err(Clone::clone)?;
-                    runbook.render(*format, templates).map_err(|error| error.to_string())
-                };
-                rendered.get_or_init(render).as_ref().map(String::as_str).map_err(String::as_str)
+    /// Whether a document can be rendered is found out once; what only kept it from being tried is tried again.
+    async fn read<'a>(&'a self, paper: &'a Paper) -> Result<&'a str, String> {
+        let (runbook, format, rendered) = match paper {
+            Paper::File(content) => return Ok(content),
+            Paper::Document { runbook, format, rendered } => (runbook, format, rendered),
+        };
+        let render = || async {
+            let templates = match &self.templates {
+                Ok(templates) => templates,
+                Err(why) => return Ok(Err(why.clone())),
+            };
+            match runbook.render(*format, templates).await {
+                Err(TemplateError::CouldNotRun { name, why }) => {
+                    Err(TemplateError::CouldNotRun { name, why })
+                }
+                rendered => Ok(rendered.map_err(|error| error.to_string())),
             }
-        }
+        };
+        let rendered = rendered.get_or_try_init(render).await.map_err(|error| error.to_string())?;
+        rendered.as_ref().map(String::as_str).map_err(Clone::clone)
     }
 }

@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
-use backstay::git::{RepoUrl, WriteError, Written, WrittenBranch, written::MARK};
+use backstay::git::{Mirror, RepoUrl, WriteError, Written, WrittenBranch, written::MARK};
 use jiff::Timestamp;
 
 use super::{Repo, git};
@@ -100,27 +100,85 @@ async fn a_repo_that_takes_nothing_or_is_not_there_is_an_error_that_says_so() {
 }
 
 #[tokio::test]
-async fn what_the_controller_writes_itself_is_in_no_mirror() {
-    let repo = Repo::with_a_commit();
-    let plain = repo.mirror();
-    repo.git(&["branch", "runbooks", "main"]);
-    assert!(plain.fetch().await.unwrap().tips.get("refs/heads/runbooks").is_some());
-    let mirror = repo.mirror().leaving_out("runbooks");
-    let tips = mirror.fetch().await.unwrap().tips;
-    assert_eq!(tips.get("refs/heads/runbooks"), None, "also where it was mirrored before");
-    repo.git(&["branch", "-q", "runbooks-of-others", "main"]);
-    repo.git(&["checkout", "-q", "--orphan", "next"]);
-    repo.commit("x", "y");
-    repo.git(&["branch", "-q", "-f", "runbooks", "next"]);
-    repo.git(&["checkout", "-q", "main"]);
-    repo.git(&["branch", "-q", "-D", "next"]);
+async fn what_somebody_deleted_or_set_back_is_written_again() {
+    let bare = Bare::new();
+    let branch = bare.branch("state", "pavroto");
+    let Written::Commit(first) = put(&branch, &[("site.md", "one\n")]).await.unwrap() else { panic!() };
+    put(&branch, &[("site.md", "two\n")]).await.unwrap();
+    bare.git(&["update-ref", "refs/heads/runbooks", &first]);
+    assert!(matches!(put(&branch, &[("site.md", "two\n")]).await.unwrap(), Written::Commit(_)));
+    assert_eq!(bare.git(&["show", "runbooks:site.md"]), "two");
+    assert_eq!(bare.git(&["rev-parse", "runbooks~1"]), first);
+    bare.git(&["branch", "-q", "-D", "runbooks"]);
+    assert!(matches!(put(&branch, &[("site.md", "two\n")]).await.unwrap(), Written::Commit(_)));
+    assert_eq!(bare.git(&["show", "runbooks:site.md"]), "two");
+    assert_eq!(put(&branch, &[("site.md", "two\n")]).await.unwrap(), Written::Unchanged);
+}
+
+/// Adds a commit of somebody's to the branch of runbooks, from a clone.
+fn add_a_remark(bare: &Bare) -> String {
+    let root = bare.repo.root.path();
+    git(root, &["clone", "-q", "-b", "runbooks", "origin.git", "clone"]);
+    std::fs::write(root.join("clone/remark"), "call Ada first\n").unwrap();
+    let clone = root.join("clone");
+    git(&clone, &["add", "remark"]);
+    git(&clone, &["commit", "-q", "-m", "Remark"]);
+    git(&clone, &["push", "-q", "origin", "runbooks"]);
+    git(&clone, &["rev-parse", "HEAD"])
+}
+
+#[tokio::test]
+async fn what_somebody_added_to_the_branch_is_left_to_them() {
+    let bare = Bare::new();
+    let branch = bare.branch("state", "pavroto");
+    put(&branch, &[("site.md", "one\n")]).await.unwrap();
+    let remark = add_a_remark(&bare);
+    let error = put(&branch, &[("site.md", "two\n")]).await.unwrap_err();
+    assert!(error.to_string().contains("somebody else's"), "{error}");
+    assert_eq!(bare.git(&["rev-parse", "runbooks"]), remark);
+}
+
+#[tokio::test]
+async fn what_the_controller_writes_itself_is_in_no_mirror_and_what_others_write_is() {
+    let bare = Bare::new();
+    let branch = bare.branch("state", "pavroto");
+    put(&branch, &[("site.md", "one\n")]).await.unwrap();
+    let url = || RepoUrl::parse(bare.path.to_str().unwrap()).unwrap();
+    let state = bare.repo.root.path().join("state");
+    let runbooks = "refs/heads/runbooks";
+    let plain = Mirror::open(&state, url(), "main").unwrap();
+    assert!(plain.fetch().await.unwrap().tips.get(runbooks).is_some());
+    // Also where it was mirrored before, and where nothing else is known of it.
+    std::fs::remove_dir_all(state.join("written.git")).unwrap();
+    let mirror = Mirror::open(&state, url(), "main").unwrap().leaving_out("runbooks").unwrap();
     let fetched = mirror.fetch().await.unwrap();
-    assert_eq!(fetched.tips.get("refs/heads/runbooks"), None);
-    assert!(fetched.tips.get("refs/heads/runbooks-of-others").is_some());
-    assert_eq!(fetched.rewritten, []);
-    assert!(
-        fetched.tips.references().all(|(name, _)| !name.starts_with("refs/backstay/")),
-        "{:?}",
-        fetched.tips
-    );
+    assert_eq!((fetched.tips.get(runbooks), fetched.rewritten), (None, Vec::new()));
+    let first = bare.git(&["rev-parse", "runbooks"]);
+    put(&branch, &[("site.md", "two\n")]).await.unwrap();
+    bare.git(&["branch", "runbooks-of-others", "main"]);
+    let tips = mirror.fetch().await.unwrap().tips;
+    assert!(tips.get(runbooks).is_none() && tips.get("refs/heads/runbooks-of-others").is_some(), "{tips:?}");
+    assert!(tips.references().all(|(name, _)| !name.starts_with("refs/backstay/")), "{tips:?}");
+
+    // A person's commit is mirrored, and kept once the branch is Backstay's again.
+    let remark = add_a_remark(&bare);
+    assert_eq!(mirror.fetch().await.unwrap().tips.get(runbooks), Some(remark.as_str()));
+    bare.git(&["update-ref", runbooks, &first]);
+    let fetched = mirror.fetch().await.unwrap();
+    assert_eq!(fetched.tips.get(runbooks), None);
+    assert!(fetched.tips.get(&format!("refs/backstay/old/{remark}")).is_some(), "{:?}", fetched.tips);
+    assert_eq!(fetched.rewritten.len(), 1);
+}
+
+#[tokio::test]
+async fn a_branch_that_was_named_by_mistake_stays_mirrored() {
+    let repo = Repo::with_a_commit();
+    repo.git(&["checkout", "-q", "-b", "wip"]);
+    let work = repo.commit("x", "y");
+    repo.git(&["checkout", "-q", "main"]);
+    let mirror = repo.mirror().leaving_out("wip").unwrap();
+    for _ in 0..2 {
+        let tips = mirror.fetch().await.unwrap().tips;
+        assert_eq!(tips.get("refs/heads/wip"), Some(work.as_str()));
+    }
 }

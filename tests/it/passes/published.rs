@@ -60,6 +60,18 @@ async fn a_runbook_is_pushed_when_it_says_something_else_and_only_then() {
 }
 
 #[tokio::test]
+async fn what_the_branch_holds_is_asked_each_time() {
+    let (fleet, config) = fleet();
+    let controller = Controller::open(config, fleet.clock.clone()).unwrap();
+    pass_of(&controller).await;
+    let page = fleet.repo.git(&["show", "runbooks:site.md"]);
+    // Nothing else has changed.
+    fleet.repo.git(&["branch", "-q", "-D", "runbooks"]);
+    assert!(!is_unpublished(&pass_of(&controller).await));
+    assert_eq!(fleet.repo.git(&["show", "runbooks:site.md"]), page);
+}
+
+#[tokio::test]
 async fn what_can_not_be_pushed_is_told_fails_nothing_and_is_tried_again() {
     let (fleet, config) = fleet();
     fleet.repo.git(&["branch", "runbooks", "main"]);

@@ -64,7 +64,7 @@ impl Provisioner for InMemory {
         Ok(vec!["a machine in memory".to_owned()])
     }
 
-    fn by_hand(&self, folder: &str) -> Result<MadeByHand, ProvisionError> {
+    async fn by_hand(&self, folder: &str) -> Result<MadeByHand, ProvisionError> {
         let file = Prepared { path: format!("{folder}/form"), content: "```\na form".to_owned() };
         let hands = vec![Hand::Type(Line::of(["make-a-machine", &file.path]))];
         Ok(MadeByHand { files: vec![file], hands })
@@ -293,7 +293,7 @@ async fn the_runbook_prints_every_command_and_the_drill_by_hand_runs_them() {
     let (runbooks, templates) = controller.runbooks(&[], &Default::default()).await.unwrap();
     let templates = templates.unwrap();
     let [runbook] = runbooks.as_slice() else { panic!("{runbooks:?}") };
-    let page = runbook.render(Format::Markdown, &templates).unwrap();
+    let page = runbook.render(Format::Markdown, &templates).await.unwrap();
     let id = fleet.manifests("vault", "shop")[0].trim_end_matches(".json").to_owned();
     for part in [
         "The counter is lost",
@@ -312,7 +312,7 @@ async fn the_runbook_prints_every_command_and_the_drill_by_hand_runs_them() {
     ] {
         assert!(page.contains(part), "{part:?} is not in:\n{page}");
     }
-    let page = runbook.render(Format::Html, &templates).unwrap();
+    let page = runbook.render(Format::Html, &templates).await.unwrap();
     assert!(page.contains("<svg") && page.contains("Ada &lt;ops&gt;"), "{page}");
 
     let drilled = apply(&controller, &shop_drill()).await.unwrap();

@@ -68,7 +68,7 @@ impl Provisioner for InMemory {
         Ok(Vec::new())
     }
 
-    fn by_hand(&self, _: &str) -> Result<MadeByHand, ProvisionError> {
+    async fn by_hand(&self, _: &str) -> Result<MadeByHand, ProvisionError> {
         Ok(MadeByHand::default())
     }
 

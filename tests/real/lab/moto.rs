@@ -89,6 +89,14 @@ impl Moto {
         Self { module: Some(module), ..moto }
     }
 
+    /// Starts it with what its Route 53 and its load balancers do otherwise than AWS's: see `moto_traffic.py`.
+    pub fn with_traffic() -> Self {
+        let module = tempfile::tempdir().unwrap();
+        std::fs::write(module.path().join("sitecustomize.py"), include_str!("moto_traffic.py")).unwrap();
+        let moto = Self::with(&[("PYTHONPATH", module.path().to_str().unwrap())]);
+        Self { module: Some(module), ..moto }
+    }
+
     /// How an instance is reached.
     pub fn instance(&self, name: &str) -> RdsOptions {
         RdsOptions {

@@ -1,0 +1,92 @@
+//! Tera, with two filters more than its own: `xml` escapes a value for XML, `json` writes it as JSON, which YAML takes as well.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+
+use tera::{Context, Kwargs, State, Tera, Value};
+
+use super::{BUILT_IN, PREFIX, apart::Request, machines};
+
+/// The longest text that a template may render to, bytes.
+pub(super) const MOST_TEXT: usize = 16 << 20;
+
+/// Why there is no text.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// The template, or what it includes, is faulty.
+    #[error("{0}")]
+    Faulty(String),
+    /// The text would be longer than [`MOST_TEXT`].
+    #[error("its text is too long")]
+    TooLong,
+}
+
+/// Renders what is asked for, in this process, for as long as it takes.
+pub(super) fn rendered(request: &Request) -> Result<String, Fault> {
+    let name = request.name.as_str();
+    let faulty = |error: tera::Error| Fault::Faulty(chain(&error));
+    let context = Context::from_serialize(&request.context).map_err(faulty)?;
+    let all = request.templates.iter().map(|(name, text)| (name.clone(), text.as_str()));
+    // What another template is faulty in must not keep this one from a recovery, unless it needs that one.
+    let needed =
+        |known: &str| known == name || BUILT_IN.iter().any(|(own, _)| known == format!("{PREFIX}{own}"));
+    let alone = all.clone().filter(|(known, _)| needed(known));
+    let tera =
+        parsed(all.collect()).or_else(|error| parsed(alone.collect()).map_err(|_| error)).map_err(faulty)?;
+    let mut text = Text::default();
+    match tera.render_to(name, &context, &mut text) {
+        _ if text.is_too_long => Err(Fault::TooLong),
+        Err(error) => Err(faulty(error)),
+        Ok(()) => String::from_utf8(text.written).map_err(|error| Fault::Faulty(error.to_string())),
+    }
+}
+
+/// A text that grows to [`MOST_TEXT`] and no further.
+#[derive(Default)]
+struct Text {
+    written: Vec<u8>,
+    is_too_long: bool,
+}
+
+impl Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.written.len() + bytes.len() > MOST_TEXT {
+            self.is_too_long = true;
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.written.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn parsed(templates: BTreeMap<String, &str>) -> Result<Tera, tera::Error> {
+    let mut tera = Tera::new();
+    // Everything else is no HTML.
+    tera.autoescape_on(vec![".html.tera"]);
+    tera.register_filter("xml", xml);
+    tera.register_filter("json", json);
+    tera.add_raw_templates(templates)?;
+    Ok(tera)
+}
+
+/// A value as the text of an element or an attribute of XML.
+fn xml(value: &Value, _: Kwargs, _: &State) -> String {
+    machines::escaped(&value.to_string())
+}
+
+/// A value as JSON.
+fn json(value: &Value, _: Kwargs, _: &State) -> Result<String, tera::Error> {
+    serde_json::to_string(value).map_err(|error| tera::Error::message(error.to_string()))
+}
+
+/// An error with what caused it.
+fn chain(error: &tera::Error) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
+    std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,80 @@
+//! Templates that whoever may commit has written to harm the host that renders them.
+
+use std::time::{Duration, Instant};
+
+use backstay::templates::{
+    TemplateError, Templates,
+    apart::{Bound, by_program},
+};
+use serde_json::json;
+
+/// What a bound may cost, on a host with other work.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+fn templates(all: &[(&str, &str)]) -> Templates {
+    by_program(env!("CARGO_BIN_EXE_backstay"));
+    Templates::of(all.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect())
+}
+
+/// The bound that a template breaks.
+async fn broken(text: &str) -> (Bound, String) {
+    let began = Instant::now();
+    let error = templates(&[("evil.tera", text)]).render("evil.tera", &json!({})).await.unwrap_err();
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+    let TemplateError::Unbounded { name, bound } = &error else { panic!("{text}: {error}") };
+    assert_eq!(name, "evil.tera");
+    (*bound, error.to_string())
+}
+
+#[tokio::test]
+async fn what_a_template_may_is_what_it_rendered_to_before() {
+    let context =
+        json!({ "vm": { "name": "web" }, "vars": { "n": 4, "on": true, "ratio": 1.5, "list": ["a", 1] } });
+    let text = "{{ vm.name }} {{ vars.n + 1 }} {{ vars.on }} {{ vars.ratio }} {% for a in vars.list %}{{ a }},{% endfor %}";
+    let rendered = templates(&[("a.tera", text)]).render("a.tera", &context).await;
+    assert_eq!(rendered.as_deref(), Ok("web 5 true 1.5 a,1,"));
+    let faulty = templates(&[("a.tera", "\n{{ vars.none }}")]).render("a.tera", &context).await.unwrap_err();
+    assert!(
+        matches!(faulty, TemplateError::Faulty { .. }) && faulty.to_string().contains("none"),
+        "{faulty}"
+    );
+}
+
+#[tokio::test]
+async fn a_template_that_repeats_itself_and_writes_nothing_is_ended() {
+    let nested = "{% for a in range(end=100000) %}{% for b in range(end=100000) %}{% endfor %}{% endfor %}";
+    let (bound, said) = broken(nested).await;
+    assert_eq!(bound, Bound::Time);
+    assert!(
+        said.contains("evil.tera") && said.contains("10s") && said.contains("make that smaller"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn a_template_that_gathers_memory_is_ended() {
+    let doubled = "{% set_global x = '0123456789abcdef' %}{% for a in range(end=64) %}{% set_global x = x ~ x %}{% endfor %}done";
+    assert_eq!(broken(doubled).await.0, Bound::Memory);
+}
+
+#[tokio::test]
+async fn a_template_that_writes_without_end_is_ended_at_the_bound_of_its_text() {
+    let long = "{% for a in range(end=100000) %}{% for b in range(end=100000) %}0123456789abcdef0123456789abcdef0123456789abcdef{% endfor %}{% endfor %}";
+    assert_eq!(broken(long).await.0, Bound::Text);
+}
+
+#[tokio::test]
+async fn what_broke_a_bound_is_not_tried_again_and_after_some_nothing_else_is() {
+    let long = "{% for a in range(end=100000) %}{% for b in range(end=100000) %}0123456789abcdef0123456789abcdef{% endfor %}{% endfor %}";
+    let all = templates(&[("a.tera", long), ("b.tera", long), ("c.tera", long), ("good.tera", "good")]);
+    assert_eq!(all.render("good.tera", &json!({})).await.as_deref(), Ok("good"));
+    for name in ["a.tera", "b.tera", "c.tera"] {
+        let error = all.render(name, &json!({})).await.unwrap_err();
+        assert_eq!(error, TemplateError::Unbounded { name: name.to_owned(), bound: Bound::Text });
+    }
+    let refused = all.clone().render("good.tera", &json!({})).await.unwrap_err();
+    assert!(refused.to_string().contains("a.tera, b.tera, c.tera"), "{refused}");
+    let began = Instant::now();
+    assert!(all.render("a.tera", &json!({})).await.is_err());
+    assert!(began.elapsed() < Duration::from_secs(1));
+}
