@@ -1,7 +1,10 @@
 //! What this host lets a declaration reach: the paths that it reads and writes, and where each secret may be sent.
 
 use super::{Drivers, Refusal};
-use crate::spec::{self, SecretRef, StorePlace};
+use crate::{
+    aws::policy,
+    spec::{self, SecretRef, StorePlace},
+};
 
 impl Drivers {
     pub(super) fn permit_store(&self, declared: &spec::Store) -> Result<(), Refusal> {
@@ -84,7 +87,7 @@ pub(super) fn host_of(server: &spec::Server) -> &str {
 /// Where an access key is sent: the endpoint's host, or AWS.
 pub(super) fn s3_host(declared: &spec::S3) -> String {
     let Some(endpoint) = &declared.endpoint else {
-        return format!("s3.{}.amazonaws.com", declared.region);
+        return aws_host("s3", &declared.region);
     };
     host_of_url(endpoint)
 }
@@ -92,7 +95,7 @@ pub(super) fn s3_host(declared: &spec::S3) -> String {
 /// Where the access key of a table is sent: the endpoint's host, or AWS.
 pub(super) fn dynamodb_host(declared: &spec::Dynamodb) -> String {
     match &declared.endpoint {
-        None => format!("dynamodb.{}.amazonaws.com", declared.region),
+        None => aws_host("dynamodb", &declared.region),
         Some(endpoint) => host_of_url(endpoint),
     }
 }
@@ -100,7 +103,7 @@ pub(super) fn dynamodb_host(declared: &spec::Dynamodb) -> String {
 /// Where the access key of an instance is sent: the endpoint's host, or AWS.
 pub(super) fn rds_host(declared: &spec::Rds) -> String {
     match &declared.endpoint {
-        None => format!("rds.{}.amazonaws.com", declared.region),
+        None => aws_host("rds", &declared.region),
         Some(endpoint) => host_of_url(endpoint),
     }
 }
@@ -108,9 +111,13 @@ pub(super) fn rds_host(declared: &spec::Rds) -> String {
 /// Where the access key of a stack is sent: the endpoint's host, or AWS.
 pub(super) fn cloudformation_host(declared: &spec::Cloudformation) -> String {
     match &declared.endpoint {
-        None => format!("cloudformation.{}.amazonaws.com", declared.region),
+        None => aws_host("cloudformation", &declared.region),
         Some(endpoint) => host_of_url(endpoint),
     }
+}
+
+fn aws_host(service: &str, region: &str) -> String {
+    format!("{service}.{region}.{}", policy::domain(region))
 }
 
 fn etcd_secrets(etcd: &spec::Etcd) -> impl Iterator<Item = &SecretRef> {
@@ -151,6 +158,17 @@ mod tests {
             (Some("http://[::1]:9000"), "::1"),
         ] {
             assert_eq!(s3_host(&s3(endpoint)), host, "{endpoint:?}");
+        }
+    }
+
+    #[test]
+    fn an_access_key_goes_to_the_partition_of_its_region() {
+        for (region, host) in [
+            ("eu-north-1", "rds.eu-north-1.amazonaws.com"),
+            ("cn-northwest-1", "rds.cn-northwest-1.amazonaws.com.cn"),
+            ("us-gov-west-1", "rds.us-gov-west-1.amazonaws.com"),
+        ] {
+            assert_eq!(aws_host("rds", region), host);
         }
     }
 }

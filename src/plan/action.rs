@@ -237,6 +237,13 @@ pub struct Protect {
     pub to: Protection,
 }
 
+impl Protect {
+    /// Whether it gives up seconds that can be brought back.
+    pub fn loses(&self) -> bool {
+        self.to.point_in_time.is_some_and(|to| self.from.loses(to))
+    }
+}
+
 /// A restore, decided in full.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -214,6 +214,21 @@ impl Failure {
         Failure::Stream(io::Error::new(io::ErrorKind::InvalidData, what.into()))
     }
 
+    /// Whether the server did nothing for now, and says so.
+    fn is_throttled(&self) -> bool {
+        matches!(self, Failure::Aws(Fault::Service { status: 400..=499, .. }))
+            && matches!(self, Failure::Aws(fault) if fault.kind() == ErrorKind::Transient)
+    }
+
+    /// Whether what was asked for may be done all the same: no answer tells.
+    fn may_be_done(&self) -> bool {
+        match self {
+            Failure::Silent(_) | Failure::Aws(Fault::Connection(_) | Fault::Protocol(_)) => true,
+            Failure::Aws(Fault::Service { status, .. }) => *status >= 500,
+            _ => false,
+        }
+    }
+
     fn explain(self, operation: &'static str, subject: String) -> SourceError {
         let error = |class, reason: String| SourceError::new(operation, subject.clone(), class, reason);
         match self {

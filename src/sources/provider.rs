@@ -24,6 +24,9 @@ pub trait Provider: Send + Sync {
     /// What kind of thing a native backup's reference names, such as `dynamodb-backup`.
     fn kind(&self) -> &'static str;
 
+    /// The account that it answers for, where it tells.
+    async fn account(&self) -> Result<Option<String>, SourceError>;
+
     /// How it is set now.
     async fn settings(&self) -> Result<ProviderSettings, SourceError>;
 
@@ -54,6 +57,8 @@ pub trait Provider: Send + Sync {
 pub struct MadeNative {
     /// The provider's own name of it.
     pub reference: String,
+    /// The account that it lies in, where that is told.
+    pub account: Option<String>,
     /// What was written before is in it.
     pub moment: Timestamp,
     /// What the provider says of it.

@@ -530,6 +530,20 @@ fn what_a_provider_keeps_is_declared_in_so_many_words_and_better_not_alone() {
         let bad = format!("point_in_time = \"{bad}\"");
         assert_eq!(found(&[("nightly", "dynamodb", bad.as_str())]), ["invalid-value"], "{bad}");
     }
+    let twice = |more: [&str; 2]| {
+        let at = "region = \"eu-north-1\"\ninstance = \"customers\"\n";
+        let backup = |name: &str, more: &str| {
+            format!(
+                "[backup.{name}]\npolicy = \"nightly\"\nstores = [\"here\", \"there\"]\n[backup.{name}.rds]\n{at}{more}\n"
+            )
+        };
+        let all = with(&format!("{NIGHTLY}{}{}", backup("one", more[0]), backup("two", more[1])));
+        let found = all.diagnostics.into_iter().filter(|diagnostic| diagnostic.code == "provider-set-twice");
+        found.map(|diagnostic| (diagnostic.location.is_some(), diagnostic.related.len())).collect::<Vec<_>>()
+    };
+    assert_eq!(twice(["point_in_time = \"7d\"", "point_in_time = \"14d\""]), [(true, 1)]);
+    assert_eq!(twice(["point_in_time = \"on\"", "point_in_time = \"14d\""]), []);
+    assert_eq!(twice(["backup_window = \"03:00-04:00\"", "backup_window = \"04:00-05:00\""]), [(true, 1)]);
     let too_short = "backup_window = \"03:00-03:10\"";
     assert_eq!(found(&[("nightly", "rds", too_short)]), ["native-only", "invalid-value"]);
 }

@@ -118,6 +118,13 @@ async fn automated_backups_are_kept_as_declared() {
     assert_eq!(instance.automated().await.0, 14);
 
     instance.declare(&moto.endpoint(), "point_in_time = \"off\"");
+    let said = fleet.expect(&["apply", "--yes"], 5);
+    assert!(!said.contains("set the provider"), "{said}");
+    assert!(fleet.expect(&["plan"], 5).contains("any second of "));
+    assert_eq!(instance.automated().await.0, 14, "a commit alone gives up nothing");
+    let plan: Value = serde_json::from_str(&fleet.expect(&["plan", "-o", "json"], 5)).unwrap();
+    let plan = plan["withheld"][0]["plan"].as_str().unwrap();
+    fleet.expect(&["approve", plan, "--reason", "it is copied"], 0);
     let said = fleet.expect(&["plan"], 10);
     assert!(
         said.contains("this is lost: any second of ") && said.contains("RDS interrupts the instance"),
