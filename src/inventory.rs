@@ -40,8 +40,8 @@ pub use log_reader::{LogReader, ReaderState};
 pub use machines::{Machine, MachineAddress, Running};
 pub use made::{Made, MirrorMade, StoreMade};
 pub use provided::{
-    Named, Native, NativeName, NativePrefix, NativeReference, NativeState, Provided, ProvidedSeen,
-    ProviderSettings,
+    DRILL_TAG, Named, Native, NativeName, NativePrefix, NativeReference, NativeState, Provided, ProvidedSeen,
+    ProviderSettings, SandboxCopy, Standing as CopyStanding,
 };
 pub use recoveries::{RecoveryHistory, RecoveryRun};
 pub use rehearsals::RehearsalHistory;

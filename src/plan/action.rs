@@ -320,12 +320,15 @@ pub enum SandboxKind {
     Postgres,
     /// A server of PostgreSQL on the restored files of a cluster.
     PostgresCluster,
+    /// A table or an instance that the source's provider makes.
+    Provider,
 }
 
 impl SandboxKind {
     /// The sandbox for what a source restores.
     pub fn of(source: &Source) -> Self {
         match source {
+            native if native.is_native() => SandboxKind::Provider,
             Source::Mysql(mysql) => match mysql.method {
                 MysqlMethod::Logical => SandboxKind::Mariadb,
                 MysqlMethod::Physical { .. } => SandboxKind::MariadbFiles,

@@ -11,6 +11,7 @@
 //! is after.
 
 mod batches;
+mod copies;
 mod lines;
 mod load;
 mod needs;

@@ -544,6 +544,30 @@ fn what_a_provider_keeps_is_declared_in_so_many_words_and_better_not_alone() {
     assert_eq!(twice(["point_in_time = \"7d\"", "point_in_time = \"14d\""]), [(true, 1)]);
     assert_eq!(twice(["point_in_time = \"on\"", "point_in_time = \"14d\""]), []);
     assert_eq!(twice(["backup_window = \"03:00-04:00\"", "backup_window = \"04:00-05:00\""]), [(true, 1)]);
+    let drill = |kind: &str, more: &str, check: &str| {
+        let key = if kind == "rds" { "instance" } else { "table" };
+        let backup = format!(
+            "[backup.kept]\npolicy = \"nightly\"\nstores = [\"here\", \"there\"]\n\
+             [backup.kept.{kind}]\nregion = \"eu-north-1\"\n{key} = \"sessions\"\n{more}\n"
+        );
+        let drill = format!("[drill.d]\nbackup = \"kept\"\nschedule = \"0 4 1 * *\"\ncheck = [{check}]\n");
+        codes(&with(&format!("{NIGHTLY}{backup}{drill}")))
+    };
+    let items = "{ counts = \"items\", min = 1 }";
+    assert_eq!(drill("dynamodb", "method = \"native\"", items), ["native-only"]);
+    assert_eq!(drill("rds", "", ""), ["native-only"]);
+    for (kind, more, check) in [
+        ("rds", "", items),
+        ("dynamodb", "method = \"native\"", "{ counts = \"captured\" }"),
+        ("dynamodb", "method = \"native\"", "{ file = \"items.jsonl\" }"),
+    ] {
+        assert!(drill(kind, more, check).contains(&"drill-check"), "{kind} {check}");
+    }
+    assert!(drill("dynamodb", "", items).contains(&"drill-check"), "what is captured is in a file");
+    assert!(
+        drill("dynamodb", "method = \"native\"", "{ counts = \"items\" }").contains(&"drill-check"),
+        "no bound"
+    );
     let too_short = "backup_window = \"03:00-03:10\"";
     assert_eq!(found(&[("nightly", "rds", too_short)]), ["native-only", "invalid-value"]);
 }

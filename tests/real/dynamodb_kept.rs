@@ -37,14 +37,14 @@ async fn create(client: &Client) {
 }
 
 /// A table with one item, and a fleet that may reach it.
-struct Table {
-    client: Client,
-    fleet: Fleet,
+pub struct Table {
+    pub client: Client,
+    pub fleet: Fleet,
     keys: String,
 }
 
 impl Table {
-    async fn make(moto: &Moto) -> Self {
+    pub async fn make(moto: &Moto) -> Self {
         let client = moto.client();
         create(&client).await;
         let mut fleet = Fleet::new();
@@ -65,7 +65,7 @@ impl Table {
         get.send().await.unwrap().item.unwrap()["content"].as_s().unwrap().clone()
     }
 
-    fn declare(&self, endpoint: &str, head: &str, more: &str) {
+    pub fn declare(&self, endpoint: &str, head: &str, more: &str) {
         self.declare_at(REGION, endpoint, head, more);
     }
 
@@ -116,7 +116,7 @@ async fn a_key_that_may_do_what_the_page_says_is_enough_and_no_more_than_that() 
     Table::make(&moto).await;
     let page = include_str!("../../docs/providers.md");
     let keeps = moto.key_by_page("keeps", page, &[0]).await;
-    let restores = moto.key_by_page("restores", page, &[0, 1]).await;
+    let restores = moto.key_by_page("restores", page, &[0, 1, 2]).await;
     moto.guard().await;
     let with = |credentials| {
         DynamodbSource::new(DynamodbOptions { credentials, ..moto.options("sessions") }).unwrap()

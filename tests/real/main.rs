@@ -47,6 +47,7 @@ mod mysql_physical;
 mod mysql_physical_bounds;
 mod mysql_physical_job;
 mod mysql_reader;
+mod native_drills;
 mod parts;
 mod postgres;
 mod postgres_archive;

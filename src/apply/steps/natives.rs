@@ -223,7 +223,7 @@ impl World {
         Ok(ours.len())
     }
 
-    async fn hosted(&self, backup: &BackupName) -> Result<Hosted, Failure> {
+    pub(super) async fn hosted(&self, backup: &BackupName) -> Result<Hosted, Failure> {
         let declared = self.spec.backups.get(backup).ok_or_else(|| undeclared(backup))?;
         Ok(Hosted(self.drivers.source(&declared.source).await?))
     }
@@ -237,7 +237,7 @@ pub(super) struct Kept {
     name: NativeName,
 }
 
-fn of_kind<'a>(hosted: &'a Hosted, kind: &str) -> Result<&'a dyn Provider, Failure> {
+pub(super) fn of_kind<'a>(hosted: &'a Hosted, kind: &str) -> Result<&'a dyn Provider, Failure> {
     let provider = hosted.provider()?;
     match provider.kind() == kind {
         true => Ok(provider),

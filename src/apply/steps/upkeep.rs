@@ -156,6 +156,10 @@ impl World {
         if left.work != Work::Reading {
             self.deeds.change(&left.store, &left.backup, Change::Unclear);
         }
+        if left.work == Work::Reading {
+            // First, for what is left is known by what is cleaned up.
+            self.delete_copies_of(&left.backup, left.artifact).await?;
+        }
         let cleaned = cleanup::clean_up(self.look(&left.store)?, left, self.clock.as_ref()).await?;
         let is_nobodys = matches!(cleaned, Cleaned::Removed(_));
         if left.work == Work::Capture

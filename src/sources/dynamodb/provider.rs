@@ -15,12 +15,14 @@ use aws_sdk_dynamodb::{
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{DynamodbSource, Failure, SILENCE, load, reach::Reach, subject, table};
+use super::{DynamodbSource, Failure, SILENCE, copies, load, reach::Reach, subject, table};
 use crate::{
     artifact::manifest::{Counts, Details},
     aws::{Fault, account_of, date_time, timestamp},
     clock::Clock,
-    inventory::{Native, NativeName, NativePrefix, NativeState, ProviderSettings, Stretch},
+    inventory::{
+        CopyStanding, Native, NativeName, NativePrefix, NativeState, ProviderSettings, SandboxCopy, Stretch,
+    },
     sources::{MadeNative, Provider, Restored, SourceError},
     spec::{DYNAMODB_BACKUP, MOST_DAYS, PointInTime, Protection},
 };
@@ -29,7 +31,7 @@ use crate::{
 const MADE: Duration = Duration::from_secs(6 * 3600);
 
 /// The longest that a table may take that DynamoDB makes of what it keeps: large ones take hours.
-const RESTORED: Duration = Duration::from_secs(24 * 3600);
+pub(super) const RESTORED: Duration = Duration::from_secs(24 * 3600);
 
 /// Pauses between two looks at what is being made: the first, and the longest.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
@@ -85,6 +87,22 @@ impl Provider for DynamodbSource {
         let call = reach.client.restore_table_from_backup().backup_arn(reference).target_table_name(to);
         let restored = made_of(&reach, to, async { call.send().await.map(drop) }).await;
         self.told("restore a backup of", restored)
+    }
+
+    async fn copy_for_drill(&self, reference: &str, copy: &SandboxCopy) -> Result<(), SourceError> {
+        self.told("try a backup of", copies::make(&self.calls(), reference, copy).await)
+    }
+
+    async fn standing(&self, name: &str) -> Result<CopyStanding, SourceError> {
+        self.told("look for what a drill makes of", copies::standing(&self.calls(), name).await)
+    }
+
+    async fn items(&self, name: &str) -> Result<Option<u64>, SourceError> {
+        self.told("count what a drill made of", copies::items(&self.calls(), name).await.map(Some))
+    }
+
+    async fn delete_copy(&self, copy: &SandboxCopy) -> Result<(), SourceError> {
+        self.told("delete what a drill made of", copies::delete(&self.calls(), copy).await)
     }
 
     async fn rewind(&self, at: Timestamp, to: &str) -> Result<Restored, SourceError> {

@@ -13,7 +13,9 @@ use crate::{
     artifact::manifest::{Counts, Details},
     aws::{account_of, timestamp},
     clock::Clock,
-    inventory::{Native, NativeName, NativePrefix, NativeState, ProviderSettings, Stretch},
+    inventory::{
+        CopyStanding, Native, NativeName, NativePrefix, NativeState, ProviderSettings, SandboxCopy, Stretch,
+    },
     sources::{MadeNative, Provider, Restored, SourceError},
     spec::{DailyWindow, PointInTime, Protection, RDS_SNAPSHOT},
 };
@@ -80,7 +82,24 @@ impl Provider for RdsSource {
     }
 
     async fn restore_native(&self, reference: &str, to: &str) -> Result<Restored, SourceError> {
-        self.told("restore a snapshot of", new::of_snapshot(self, reference, to).await)
+        self.told("restore a snapshot of", new::of_snapshot(self, reference, to, None).await)
+    }
+
+    async fn copy_for_drill(&self, reference: &str, copy: &SandboxCopy) -> Result<(), SourceError> {
+        let made = new::of_snapshot(self, reference, &copy.name, Some(copy)).await;
+        self.told("try a snapshot of", made.map(drop))
+    }
+
+    async fn standing(&self, name: &str) -> Result<CopyStanding, SourceError> {
+        self.told("look for what a drill makes of", new::standing(self, name).await)
+    }
+
+    async fn items(&self, _name: &str) -> Result<Option<u64>, SourceError> {
+        Ok(None)
+    }
+
+    async fn delete_copy(&self, copy: &SandboxCopy) -> Result<(), SourceError> {
+        self.told("delete what a drill made of", new::delete(self, copy).await)
     }
 
     async fn rewind(&self, at: Timestamp, to: &str) -> Result<Restored, SourceError> {
