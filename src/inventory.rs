@@ -11,6 +11,7 @@ mod provided;
 mod recoveries;
 mod rehearsals;
 mod rules;
+mod sandbox_copy;
 mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,12 +41,13 @@ pub use log_reader::{LogReader, ReaderState};
 pub use machines::{Machine, MachineAddress, Running};
 pub use made::{Made, MirrorMade, StoreMade};
 pub use provided::{
-    DRILL_TAG, Named, Native, NativeName, NativePrefix, NativeReference, NativeState, Provided, ProvidedSeen,
-    ProviderSettings, SandboxCopy, Standing as CopyStanding,
+    Named, Native, NativeName, NativePrefix, NativeReference, NativeState, Provided, ProvidedSeen,
+    ProviderSettings,
 };
 pub use recoveries::{RecoveryHistory, RecoveryRun};
 pub use rehearsals::RehearsalHistory;
 pub use rules::{DefaultLock, LockMode, StoreRules, Versioning};
+pub use sandbox_copy::{CopyStanding, DRILL_TAG, SandboxCopy};
 pub use windows::{Stretch, Window, logged_everywhere, stretches, windows};
 
 /// Something that was looked at. What could not be seen is unknown, never absent.

@@ -14,11 +14,14 @@ use backstay::{
     },
     plan::{
         self, Action, Plan,
-        action::{Destination, Protect},
+        action::{Destination, Protect, SandboxKind},
         check::{Malformed, check},
         restore::{CannotRestore, Point, Request},
     },
-    spec::{Dynamodb, Orphan, PointInTime, Protection, SelfHeal, Source, TableMethod},
+    spec::{
+        Drill, DrillHow, DrillPoint, DrillSubject, Dynamodb, Orphan, PointInTime, Protection, SelfHeal,
+        Source, TableMethod,
+    },
     status::{Concern, Condition, ObjectiveState, Revisions, Status},
 };
 
@@ -519,4 +522,34 @@ fn a_native_backup_comes_back_as_something_new_only() {
         let why = ask(&world, world.now, to).unwrap_err();
         assert!(why.to_string().contains("`--to table:NAME`"), "{why}");
     }
+}
+
+#[test]
+fn a_drill_of_natives_has_the_provider_make_something_and_needs_no_identity() {
+    let mut world = world(TableMethod::Native, None);
+    let id = native(&mut world, "arn:1", 1);
+    see(&mut world, natives(&[("arn:1", id, NativeState::Available)]));
+    let trial = Drill {
+        subject: DrillSubject::Backup(backup("agama")),
+        schedule: cron("0 4 * * *"),
+        how: DrillHow::Backstay,
+        at: DrillPoint::Latest,
+        checks: Vec::new(),
+    };
+    world.spec.drills.insert("trial".parse().unwrap(), trial);
+    let drilled = |world: &World| {
+        let steps = judged_plan(world).steps.into_iter();
+        let drills = steps.filter_map(|step| match step.action {
+            Action::Drill(drill) => Some((drill.sandbox, drill.artifacts)),
+            _ => None,
+        });
+        drills.collect::<Vec<_>>()
+    };
+    assert!(world.limits.identities.is_empty());
+    assert_eq!(drilled(&world), [(SandboxKind::Provider, vec![id])]);
+    for at in ["a", "b"] {
+        world.artifact_mut(at, "agama", id).native.as_mut().unwrap().place =
+            Some(place("eu-west-1", None, "sessions"));
+    }
+    assert_eq!(drilled(&world), [], "it lies where nobody can ask");
 }
