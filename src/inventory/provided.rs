@@ -143,6 +143,15 @@ impl NativeReference {
         };
         why.map(|why| format!("{why}; {DECLARE_AGAIN}"))
     }
+
+    /// The same, once the provider was asked which account it answers for: one that does not tell may be another's, and what it says
+    /// of the native backup says nothing.
+    pub fn out_of_reach_of(&self, source: &Source, account: Option<&str>) -> Option<String> {
+        self.out_of_reach(source, account).or_else(|| {
+            let here = self.place.as_ref()?.account.as_deref().filter(|_| account.is_none())?;
+            Some(format!("it lies in account {here}, and its provider does not tell which one it answers for; see to the access key"))
+        })
+    }
 }
 
 /// What to do about what can't be asked for from here.
@@ -274,8 +283,13 @@ pub struct Named {
 fn judge(artifact: &mut StoredArtifact, source: &Source, seen: Option<&ProvidedSeen>) {
     let Some(native) = artifact.native.as_deref() else { return };
     let told = seen.and_then(|seen| Some((seen.at, seen.found.known()?)));
-    let account = told.and_then(|(_, provided)| provided.account.as_deref());
-    if let Some(why) = native.out_of_reach(source, account) {
+    let why = match told {
+        Some((_, Provided { natives: Some(_), account, .. })) => {
+            native.out_of_reach_of(source, account.as_deref())
+        }
+        _ => native.out_of_reach(source, None),
+    };
+    if let Some(why) = why {
         artifact.condition = Condition::Unknown(why.into());
         return;
     }

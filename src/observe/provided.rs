@@ -75,7 +75,7 @@ async fn told(source: &dyn Source, hosted: &Hosted) -> Result<Option<Provided>, 
     let mut found = provider.natives(prefix).await?;
     // A list is of what is declared now; what was made of something that was declared before is asked for by itself.
     for (reference, Named { artifact, native }) in &hosted.named {
-        let is_here = native.out_of_reach(&hosted.declared, account.as_deref()).is_none();
+        let is_here = native.out_of_reach_of(&hosted.declared, account.as_deref()).is_none();
         if is_here && !found.contains_key(reference) {
             let state = provider.state(reference).await?;
             found.insert(reference.clone(), Native { artifact: *artifact, state });

@@ -419,6 +419,11 @@ fn the_rules_let_no_native_go_that_was_not_asked_for_whoever_plans_it() {
     assert_eq!(bad(&world, ids[0]), ["native-unknown"], "it lies elsewhere");
     see(&mut world, answered(&[("arn:2", ids[2])], "1"));
     assert_eq!(bad(&world, ids[1]), ["native-unknown"], "nobody asked for it");
+    see(
+        &mut world,
+        natives(&[("arn:1", ids[1], NativeState::Gone), ("arn:2", ids[2], NativeState::Available)]),
+    );
+    assert_eq!(bad(&world, ids[1]), ["native-unknown"], "whose answer that is nobody knows");
     for unseen in [Observed::Unknown("no answer".to_owned()), known(settings(PointInTime::Off, None))] {
         see(&mut world, unseen);
         assert_eq!(bad(&world, ids[1]), ["native-unknown"]);

@@ -494,3 +494,18 @@ async fn a_store_that_is_declared_no_more_may_name_what_its_provider_keeps() {
         "the manifest went, and the backup is still there: {deleted}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_lost_comes_back_from_what_its_provider_keeps() {
+    let moto = Moto::start();
+    let table = Table::make(&moto).await;
+    table.declare(&moto.endpoint(), SHORT, "method = \"native\"");
+    table.fleet.expect(&["apply", "--yes"], 0);
+    table.client.delete_table().table_name("sessions").send().await.unwrap();
+    let run = table.fleet.command(&["verify", "sessions"]).output().unwrap();
+    let said = String::from_utf8_lossy(&[run.stdout, run.stderr].concat()).into_owned();
+    assert!(said.contains("✓ verify metadata of sessions") && !said.contains("is gone"), "{said}");
+    let said = table.fleet.expect(&["restore", "sessions", "--to", "table:sessions"], 0);
+    assert!(said.contains("restored to table sessions"), "{said}");
+    assert_eq!(table.content("sessions").await, "before");
+}

@@ -108,10 +108,9 @@ impl World {
         backup: &FolderName,
         native: &NativeReference,
     ) -> Result<Option<String>, Failure> {
-        let keeper = self.keeper(backup, native).await?;
-        let (provider, reference) = (keeper.provider()?, &native.reference);
-        let what = format!("{} {reference}", provider.kind());
-        Ok(match provider.state(reference).await? {
+        let (hosted, state) = self.asked(backup, native).await?;
+        let what = format!("{} {}", hosted.provider()?.kind(), native.reference);
+        Ok(match state {
             NativeState::Available => None,
             NativeState::Gone => Some(format!("{what} is gone at its provider")),
             NativeState::Making => Some(format!("{what} is not whole at its provider")),
@@ -128,25 +127,36 @@ impl World {
     ) -> Result<Option<Kept>, Failure> {
         let Some(stored) = self.stored(store, backup, artifact) else { return Ok(None) };
         let Some(native) = stored.native.as_deref() else { return Ok(None) };
-        let hosted = self.keeper(backup, native).await?;
-        hosted.provider()?.state(&native.reference).await?;
+        let (hosted, _) = self.asked(backup, native).await?;
         let fleet = &self.spec.fleet.name;
         let name = NativeName::of(fleet, backup, stored.content());
         Ok(Some(Kept { hosted, reference: native.reference.clone(), artifact: stored.content(), name }))
     }
 
-    /// The source of a backup, if it is where a native backup lies: another place has none of it, whatever it answers.
-    async fn keeper(&self, backup: &FolderName, native: &NativeReference) -> Result<Hosted, Failure> {
+    /// How a native backup is, and the source whose provider says so, if that is where it lies: another place has none of it, whatever
+    /// it answers.
+    async fn asked(
+        &self,
+        backup: &FolderName,
+        native: &NativeReference,
+    ) -> Result<(Hosted, NativeState), Failure> {
         let name = self.spec.moved.backup(backup);
         let declared = self.spec.backups.get(&name).ok_or_else(|| undeclared(&name))?;
+        let refused = |why: String| stalled(format!("failed to ask for {}: {why}", native.reference));
         let hosted = self.hosted(&name).await?;
+        let provider = hosted.provider()?;
         let account = match &native.place {
-            Some(NativePlace { account: Some(_), .. }) => hosted.provider()?.account().await?,
+            Some(NativePlace { account: Some(_), .. }) => provider.account().await?,
             _ => None,
         };
-        match native.out_of_reach(&declared.source, account.as_deref()) {
-            None => Ok(hosted),
-            Some(why) => Err(stalled(format!("failed to ask for {}: {why}", native.reference))),
+        if let Some(why) = native.out_of_reach(&declared.source, account.as_deref()) {
+            return Err(refused(why));
+        }
+        let state = provider.state(&native.reference).await?;
+        match native.out_of_reach_of(&declared.source, account.as_deref()) {
+            // What is found is it, by its name.
+            Some(why) if state == NativeState::Gone => Err(refused(why)),
+            _ => Ok((hosted, state)),
         }
     }
 

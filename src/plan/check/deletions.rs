@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     artifact::{ArtifactId, Kind, layout::Holder},
-    inventory::{Observed, Origin, Provided, StoredArtifact, StoredBackup},
+    inventory::{NativeReference, Observed, Origin, Provided, StoredArtifact, StoredBackup},
     plan::{Action, Approved, Plan, Step, StepId, action::Work},
     spec::{
         Retention,
@@ -220,11 +220,15 @@ fn natives_unknown(case: &Case<'_>) -> Option<String> {
     };
     let source = &backup.source;
     let provided = case.world.inventory.provided(case.backup);
-    let account = provided.known().and_then(|provided| provided.account.as_deref());
+    let why = |native: &NativeReference| match provided {
+        Observed::Known(Provided { natives: Some(_), account, .. }) => {
+            native.out_of_reach_of(source, account.as_deref())
+        }
+        _ => native.out_of_reach(source, None),
+    };
     let natives = case.stored.artifacts.iter().filter_map(|a| Some((a.id, a.native.as_deref()?)));
-    let (away, here): (Vec<_>, Vec<_>) = natives
-        .map(|(id, native)| (id, native, native.out_of_reach(source, account)))
-        .partition(|it| it.2.is_some());
+    let (away, here): (Vec<_>, Vec<_>) =
+        natives.map(|(id, native)| (id, native, why(native))).partition(|(.., why)| why.is_some());
     if let Some((id, _, why)) = away.into_iter().find(|(id, ..)| case.gone.contains_key(id)) {
         return Some(format!("{id} can't be asked for from here: {}", why.unwrap_or_default()));
     }
