@@ -353,6 +353,7 @@ async fn capture_once(dir: &Path, arguments: &[String]) {
         now,
         stall: STALL,
         spool: None,
+        native_place: None,
     };
     let source = FileSource(dir.join("stream"));
     let means =

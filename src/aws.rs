@@ -12,7 +12,7 @@ use std::{fmt, time::Duration};
 use zeroize::Zeroizing;
 
 pub(crate) use self::{
-    answer::{date_time, size_of, timestamp},
+    answer::{account_of, date_time, size_of, timestamp},
     client::{cloudformation, dynamodb, load_balancing, rds, route53, s3},
     fault::Fault,
     upload::{Request as UploadRequest, Upload, confirmed, digest},

@@ -11,6 +11,7 @@ mod provided;
 mod recoveries;
 mod rehearsals;
 mod rules;
+mod sandbox_copy;
 mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,11 +41,13 @@ pub use log_reader::{LogReader, ReaderState};
 pub use machines::{Machine, MachineAddress, Running};
 pub use made::{Made, MirrorMade, StoreMade};
 pub use provided::{
-    Native, NativeName, NativePrefix, NativeReference, NativeState, Provided, ProvidedSeen, ProviderSettings,
+    Named, Native, NativeName, NativePrefix, NativeReference, NativeState, Provided, ProvidedSeen,
+    ProviderSettings,
 };
 pub use recoveries::{RecoveryHistory, RecoveryRun};
 pub use rehearsals::RehearsalHistory;
 pub use rules::{DefaultLock, LockMode, StoreRules, Versioning};
+pub use sandbox_copy::{CopyStanding, DRILL_TAG, SandboxCopy};
 pub use windows::{Stretch, Window, logged_everywhere, stretches, windows};
 
 /// Something that was looked at. What could not be seen is unknown, never absent.
@@ -283,14 +286,31 @@ impl StoredArtifact {
         self.condition == Condition::Good
     }
 
-    /// A provider's own name of it, where it is a backup that the provider keeps.
-    pub fn reference(&self) -> Option<&str> {
-        self.native.as_ref().map(|native| native.0.as_str())
+    /// Whether something is known to be wrong with it.
+    pub fn is_damaged(&self) -> bool {
+        matches!(self.condition, Condition::Damaged(_))
     }
 
-    /// Whether its provider, and nothing else, was found to be unable to restore it.
+    /// Why nobody can tell how it is, if so.
+    pub fn unknown(&self) -> Option<&str> {
+        match &self.condition {
+            Condition::Unknown(why) => Some(why),
+            Condition::Good | Condition::Damaged(_) => None,
+        }
+    }
+
+    /// A provider's own name of it, where it is a backup that the provider keeps.
+    pub fn reference(&self) -> Option<&str> {
+        self.native.as_ref().map(|native| native.reference.as_str())
+    }
+
+    /// Whether its provider, and nothing else, was found to be unable to restore it, or could not be asked.
     fn is_judged_by_provider(&self) -> bool {
-        matches!(&self.condition, Condition::Damaged(why) if why.starts_with(provided::BY_PROVIDER))
+        match &self.condition {
+            Condition::Good => false,
+            Condition::Damaged(why) => why.starts_with(provided::BY_PROVIDER),
+            Condition::Unknown(_) => true,
+        }
     }
 
     /// Whether it claims to be made, or its data to be of, a time that has not come.
@@ -381,6 +401,8 @@ pub enum Condition {
     Good,
     /// Something is missing, short or altered.
     Damaged(Box<str>),
+    /// Nobody can tell from here, and why: it is neither good nor gone, and stays as it is.
+    Unknown(Box<str>),
 }
 
 /// When an artifact was last found good, by depth; a deeper check counts for the weaker ones.

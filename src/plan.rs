@@ -214,14 +214,15 @@ pub struct Waiting {
     pub until: Option<Timestamp>,
 }
 
-/// Deletions that a safety rule holds back.
+/// Deletions that a safety rule holds back, or the change of what a provider keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Withheld {
-    /// The backup whose artifacts stay.
+    /// The backup whose artifacts stay, or of whose source the provider keeps what it does.
     pub backup: BackupName,
-    /// The store in which they stay.
-    pub store: StoreName,
+    /// The store in which artifacts stay; none where it is about a provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreName>,
     /// Stable kebab-case name of the rule, such as `newest-good`.
     pub rule: String,
     /// Why, for people.
@@ -239,8 +240,13 @@ pub struct Withheld {
 
 impl Withheld {
     /// What `rule` holds back without anybody being able to tell what exactly, so that nobody can approve it.
-    pub fn by_rule(backup: BackupName, store: StoreName, rule: &str, reason: impl Into<String>) -> Self {
-        let (rule, reason) = (rule.to_owned(), reason.into());
+    pub fn by_rule(
+        backup: BackupName,
+        store: impl Into<Option<StoreName>>,
+        rule: &str,
+        reason: impl Into<String>,
+    ) -> Self {
+        let (store, rule, reason) = (store.into(), rule.to_owned(), reason.into());
         Self { backup, store, rule, reason, plan: None, approvable: false, artifacts: Vec::new() }
     }
 
@@ -250,18 +256,27 @@ impl Withheld {
     }
 }
 
-/// Deletions that a safety rule would hold back, had a person not approved them.
+/// What a safety rule would hold back, had a person not approved it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Approved {
-    /// The backup whose artifacts go.
+    /// The backup whose artifacts go, or of whose source the provider keeps less.
     pub backup: BackupName,
-    /// The store in which they go.
-    pub store: StoreName,
+    /// The store in which artifacts go; none where it is about a provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreName>,
     /// By whose word.
     pub warrant: Warrant,
     /// The last moment at which the approval counts.
     pub until: Timestamp,
+}
+
+/// What a safety rule is about, for people: `deletions of shop in vault`.
+pub fn withheld_deed(backup: &BackupName, store: Option<&StoreName>) -> String {
+    match store {
+        Some(store) => format!("deletions of {backup} in {store}"),
+        None => format!("changes of what the provider of {backup} keeps"),
+    }
 }
 
 /// Something declared that can't be done by this build or on this host.

@@ -31,7 +31,7 @@ use crate::{
         lease::{Held, LeaseError},
         segment::Recipients,
     },
-    artifact::{ArtifactId, Manifest, layout::Holder},
+    artifact::{ArtifactId, Manifest, layout::Holder, manifest::NativePlace},
     clock::Clock,
     committed::BackupFolder,
     keys::Keys,
@@ -68,6 +68,8 @@ pub struct CaptureOrder {
     pub stall: Duration,
     /// The folder of the backup's reader of logs, whether there is one or not.
     pub spool: Option<PathBuf>,
+    /// Where its source's provider keeps what it keeps, where there is one.
+    pub native_place: Option<NativePlace>,
 }
 
 /// The [`CaptureOrder::stall`] of captures whose declaration says nothing of it.

@@ -1,6 +1,7 @@
 //! The steps of each family, from the names in a plan to what the families' modules work with.
 
 mod drills;
+mod native_drill;
 mod natives;
 mod recovery;
 mod rehearsal;

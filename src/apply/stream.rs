@@ -213,7 +213,7 @@ impl Context {
     fn segments(&self) -> Result<&Segments, StreamError> {
         match &self.manifest.content {
             Content::Segments(segments) => Ok(segments),
-            Content::Native { provider, reference } => Err(StreamError::Native {
+            Content::Native { provider, reference, .. } => Err(StreamError::Native {
                 artifact: self.manifest.artifact,
                 provider: provider.clone(),
                 reference: reference.clone(),

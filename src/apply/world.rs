@@ -247,7 +247,8 @@ impl Announcements {
         let mut stores: BTreeMap<StoreName, Announcement> = BTreeMap::new();
         for step in &plan.steps {
             if let Action::Delete { backup, artifact, store } = &step.action {
-                let approved = plan.approved.iter().find(|it| it.backup == *backup && it.store == *store);
+                let approved =
+                    plan.approved.iter().find(|it| it.backup == *backup && it.store.as_ref() == Some(store));
                 let event = Event::Deleted {
                     backup: moved.folder(backup),
                     artifact: *artifact,

@@ -141,7 +141,49 @@ pub enum Content {
         provider: String,
         /// The provider's own name of it.
         reference: String,
+        /// Where it lies. Manifests of before it was noted have none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        place: Option<NativePlace>,
     },
+}
+
+/// Where a provider keeps what it keeps of a source: what the declaration told, and what the provider itself told when it was made.
+/// Another place has none of it, whatever it answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NativePlace {
+    /// The region.
+    pub region: String,
+    /// URL of the service, where it isn't AWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// The account, where that was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// The table, or the instance.
+    pub of: String,
+}
+
+impl NativePlace {
+    /// What of `other` is another than here, for people; `None` where both are one place, as far as they tell.
+    pub fn other_than(&self, other: &NativePlace) -> Option<String> {
+        let differs = |what: &str, here: &str, there: &str| {
+            (here != there).then(|| format!("it lies with {what} {here}, and {there} is declared now"))
+        };
+        let aws = "of AWS";
+        let endpoint = [self, other].map(|place| place.endpoint.as_deref().unwrap_or(aws));
+        let accounts = self.account.as_deref().zip(other.account.as_deref());
+        differs("region", &self.region, &other.region)
+            .or_else(|| differs("endpoint", endpoint[0], endpoint[1]))
+            .or_else(|| {
+                let (here, there) = accounts.filter(|(here, there)| here != there)?;
+                Some(format!("it lies in account {here}, and the declared access key is of {there}"))
+            })
+            .or_else(|| {
+                (self.of != other.of)
+                    .then(|| format!("it is of {}, and {} is declared now", self.of, other.of))
+            })
+    }
 }
 
 impl Content {
@@ -226,5 +268,48 @@ pub enum Counts {
 impl Default for Counts {
     fn default() -> Self {
         Counts::NotCaptured("the source does not count".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(region: &str, endpoint: Option<&str>, account: Option<&str>, of: &str) -> NativePlace {
+        let own = |text: Option<&str>| text.map(str::to_owned);
+        NativePlace {
+            region: region.to_owned(),
+            endpoint: own(endpoint),
+            account: own(account),
+            of: of.to_owned(),
+        }
+    }
+
+    #[test]
+    fn places_differ_by_all_that_both_tell() {
+        let here = place("eu-north-1", None, Some("1"), "sessions");
+        for same in [None, Some("1")] {
+            assert_eq!(here.other_than(&place("eu-north-1", None, same, "sessions")), None);
+        }
+        for (other, told) in [
+            (place("eu-west-1", None, None, "sessions"), "region eu-north-1"),
+            (place("eu-north-1", Some("http://lab"), None, "sessions"), "http://lab is declared now"),
+            (
+                place("eu-north-1", None, Some("2"), "sessions"),
+                "account 1, and the declared access key is of 2",
+            ),
+            (place("eu-north-1", None, None, "users"), "it is of sessions, and users is declared now"),
+        ] {
+            let why = here.other_than(&other).unwrap();
+            assert!(why.contains(told), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_native_content_without_a_place_is_of_before_it_was_noted() {
+        let old = r#"{"native":{"provider":"rds-snapshot","reference":"backstay-a"}}"#;
+        let content: Content = serde_json::from_str(old).unwrap();
+        assert!(matches!(&content, Content::Native { place: None, .. }));
+        assert_eq!(serde_json::to_string(&content).unwrap(), old, "its bytes are signed as they are");
     }
 }

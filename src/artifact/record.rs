@@ -191,12 +191,13 @@ pub enum Event {
     Rehearsed(Box<Rehearsed>),
     /// A part of a recovery came to its end.
     Recovered(Box<Recovered>),
-    /// Deletions that a safety rule holds back were approved by a person's word on a host: exactly these, until it expires.
+    /// What a safety rule holds back was approved by a person's word on a host: exactly this, until it expires.
     PlanApproved {
-        /// The backup whose artifacts go, as the plan names it.
+        /// The backup whose artifacts go, or of whose source the provider keeps less, as the plan names it.
         backup: BackupName,
-        /// The store in which they go.
-        store: StoreName,
+        /// The store in which artifacts go; none where it is about a provider.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        store: Option<StoreName>,
         /// The approval.
         approval: PlanApproval,
     },

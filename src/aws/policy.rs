@@ -12,7 +12,22 @@ pub(crate) fn partition(region: &str) -> &'static str {
     match region {
         region if region.starts_with("cn-") => "aws-cn",
         region if region.starts_with("us-gov-") => "aws-us-gov",
+        region if region.starts_with("eusc-") => "aws-eusc",
+        region if region.starts_with("us-iso-") => "aws-iso",
+        region if region.starts_with("us-isob-") => "aws-iso-b",
         _ => "aws",
+    }
+}
+
+/// What the names of a region's endpoints end in ("AWS service endpoints"; `partitions.json` of the SDKs).
+pub(crate) fn domain(region: &str) -> &'static str {
+    match region {
+        region if region.starts_with("cn-") => "amazonaws.com.cn",
+        region if region.starts_with("eusc-") => "amazonaws.eu",
+        region if region.starts_with("us-iso-") => "c2s.ic.gov",
+        region if region.starts_with("us-isob-") => "sc2s.sgov.gov",
+        // GovCloud has that of everybody else.
+        _ => "amazonaws.com",
     }
 }
 

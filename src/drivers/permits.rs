@@ -1,9 +1,12 @@
 //! What this host lets a declaration reach: the paths that it reads and writes, and where each secret may be sent.
 
 use super::{Drivers, Refusal};
-use crate::spec::{
-    self, SecretRef, StorePlace,
-    traffic::{AwsReach, LedBy},
+use crate::{
+    aws::policy,
+    spec::{
+        self, SecretRef, StorePlace,
+        traffic::{AwsReach, LedBy},
+    },
 };
 
 impl Drivers {
@@ -95,7 +98,7 @@ pub(super) fn host_of(server: &spec::Server) -> &str {
 /// Where an access key is sent: the endpoint's host, or AWS.
 pub(super) fn s3_host(declared: &spec::S3) -> String {
     let Some(endpoint) = &declared.endpoint else {
-        return format!("s3.{}.amazonaws.com", declared.region);
+        return aws_host("s3", &declared.region);
     };
     host_of_url(endpoint)
 }
@@ -103,7 +106,7 @@ pub(super) fn s3_host(declared: &spec::S3) -> String {
 /// Where the access key of a table is sent: the endpoint's host, or AWS.
 pub(super) fn dynamodb_host(declared: &spec::Dynamodb) -> String {
     match &declared.endpoint {
-        None => format!("dynamodb.{}.amazonaws.com", declared.region),
+        None => aws_host("dynamodb", &declared.region),
         Some(endpoint) => host_of_url(endpoint),
     }
 }
@@ -111,7 +114,7 @@ pub(super) fn dynamodb_host(declared: &spec::Dynamodb) -> String {
 /// Where the access key of an instance is sent: the endpoint's host, or AWS.
 pub(super) fn rds_host(declared: &spec::Rds) -> String {
     match &declared.endpoint {
-        None => format!("rds.{}.amazonaws.com", declared.region),
+        None => aws_host("rds", &declared.region),
         Some(endpoint) => host_of_url(endpoint),
     }
 }
@@ -119,7 +122,7 @@ pub(super) fn rds_host(declared: &spec::Rds) -> String {
 /// Where the access key of a stack is sent: the endpoint's host, or AWS.
 pub(super) fn cloudformation_host(declared: &spec::Cloudformation) -> String {
     match &declared.endpoint {
-        None => format!("cloudformation.{}.amazonaws.com", declared.region),
+        None => aws_host("cloudformation", &declared.region),
         Some(endpoint) => host_of_url(endpoint),
     }
 }
@@ -131,8 +134,12 @@ pub(super) fn route53_host(reach: &AwsReach) -> String {
 
 /// Where the access key of a load balancer is sent: the endpoint's host, or AWS.
 pub(super) fn balancer_host(reach: &AwsReach) -> String {
-    let own = || format!("elasticloadbalancing.{}.amazonaws.com", reach.region);
+    let own = || aws_host("elasticloadbalancing", &reach.region);
     reach.endpoint.as_deref().map_or_else(own, host_of_url)
+}
+
+fn aws_host(service: &str, region: &str) -> String {
+    format!("{service}.{region}.{}", policy::domain(region))
 }
 
 fn etcd_secrets(etcd: &spec::Etcd) -> impl Iterator<Item = &SecretRef> {
@@ -173,6 +180,17 @@ mod tests {
             (Some("http://[::1]:9000"), "::1"),
         ] {
             assert_eq!(s3_host(&s3(endpoint)), host, "{endpoint:?}");
+        }
+    }
+
+    #[test]
+    fn an_access_key_goes_to_the_partition_of_its_region() {
+        for (region, host) in [
+            ("eu-north-1", "rds.eu-north-1.amazonaws.com"),
+            ("cn-northwest-1", "rds.cn-northwest-1.amazonaws.com.cn"),
+            ("us-gov-west-1", "rds.us-gov-west-1.amazonaws.com"),
+        ] {
+            assert_eq!(aws_host("rds", region), host);
         }
     }
 }

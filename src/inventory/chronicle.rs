@@ -35,6 +35,8 @@ pub struct Chronicle {
     own: BTreeMap<u64, String>,
     /// What each record had seen of other stores, by number.
     seen: BTreeMap<u64, BTreeMap<StoreName, Mark>>,
+    /// When each other store was last known to a writer.
+    known: BTreeMap<StoreName, Timestamp>,
     in_force: Option<InForce>,
     rewrites: Vec<RewriteApproval>,
     plans: Vec<PlanApproval>,
@@ -83,6 +85,10 @@ impl Chronicle {
         if !record.siblings.is_empty() {
             self.seen.insert(record.sequence, record.siblings.clone());
         }
+        for store in record.siblings.keys() {
+            let known = self.known.entry(store.clone()).or_insert(record.at);
+            *known = record.at.max(*known);
+        }
         let mut revisions = record.events.iter().filter_map(|event| match event {
             Event::InForce { revision, .. } => Some(InForce { at: record.at, revision: revision.clone() }),
             _ => None,
@@ -113,6 +119,16 @@ impl Chronicle {
             Event::PlanApproved { approval, .. } => Some(approval.clone()),
             _ => None,
         }));
+    }
+
+    /// The other stores that writers of its records knew, and until when.
+    pub fn known_stores(&self) -> &BTreeMap<StoreName, Timestamp> {
+        &self.known
+    }
+
+    /// Nothing but [`Self::known_stores`]: what deletions ask of it.
+    pub fn of_stores(&self) -> Self {
+        Self { known: self.known.clone(), ..Self::default() }
     }
 
     /// Takes note of a drill's result.

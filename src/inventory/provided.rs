@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Condition, Inventory, Observed, Stretch};
+use super::{Condition, Inventory, Observed, StoredArtifact, Stretch};
 use crate::{
-    artifact::ArtifactId,
+    artifact::{ArtifactId, manifest::NativePlace},
     spec::{
-        DailyWindow, Moves, PointInTime, Protection, Source,
+        DailyWindow, PointInTime, Protection, Source, Spec,
         names::{BackupName, FleetName, FolderName},
     },
 };
@@ -35,6 +35,9 @@ pub struct Provided {
     /// The native backups that bear a name of this backup's, by reference; `None` where it was not asked for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub natives: Option<BTreeMap<String, Native>>,
+    /// The account that it answers for, where it was asked for native backups and tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
 }
 
 /// How a provider is set to keep the data that it hosts.
@@ -109,10 +112,51 @@ pub struct Native {
     pub state: NativeState,
 }
 
-/// A provider's own name of a backup that it keeps. In one piece, for inventories hold many artifacts that have none.
+/// A backup that a provider keeps, as a manifest names it. In one piece, for inventories hold many artifacts that have none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct NativeReference(pub String);
+pub struct NativeReference {
+    /// What kind of thing it is, such as `rds-snapshot`.
+    pub provider: String,
+    /// The provider's own name of it.
+    pub reference: String,
+    /// Where it lies, where its manifest tells.
+    pub place: Option<NativePlace>,
+}
+
+impl NativeReference {
+    /// Why it can't be asked for where `source` is, for people; `None` where it can, as far as is told. `account` is what the
+    /// provider of the source told of itself, if it did.
+    pub fn out_of_reach(&self, source: &Source, account: Option<&str>) -> Option<String> {
+        let place = self.place.as_ref()?;
+        let why = match source.native_place() {
+            None => Some(format!(
+                "it is a {}, and a source of the kind {} is declared now",
+                self.provider,
+                source.kind()
+            )),
+            Some((kind, _)) if kind != self.provider => {
+                Some(format!("it is a {}, and the declared source has {kind}s", self.provider))
+            }
+            Some((_, declared)) => {
+                place.other_than(&NativePlace { account: account.map(str::to_owned), ..declared })
+            }
+        };
+        why.map(|why| format!("{why}; {DECLARE_AGAIN}"))
+    }
+
+    /// The same, once the provider was asked which account it answers for: one that does not tell may be another's, and what it says
+    /// of the native backup says nothing.
+    pub fn out_of_reach_of(&self, source: &Source, account: Option<&str>) -> Option<String> {
+        self.out_of_reach(source, account).or_else(|| {
+            let here = self.place.as_ref()?.account.as_deref().filter(|_| account.is_none())?;
+            Some(format!("it lies in account {here}, and its provider does not tell which one it answers for; see to the access key"))
+        })
+    }
+}
+
+/// What to do about what can't be asked for from here.
+const DECLARE_AGAIN: &str =
+    "declare the source as it was, and what is new in a backup of its own, to have it asked for";
 
 /// How a provider's own backup is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,6 +189,11 @@ impl NativeName {
     /// Whether it is what is made for `artifact`.
     pub fn is_of(&self, artifact: ArtifactId) -> bool {
         self.artifact == artifact
+    }
+
+    /// The earliest that it can have been made, whatever the provider's clock shows.
+    pub fn since(&self) -> Timestamp {
+        self.artifact.time().saturating_sub(LISTS_LATE).unwrap_or(Timestamp::MIN)
     }
 
     /// What the names of everything that is made for the same backup begin with.
@@ -188,38 +237,29 @@ const LISTS_LATE: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
 
 impl Inventory {
     /// Judges artifacts that are native backups by what their provider was found to keep: one that it does not have is no
-    /// artifact that could be restored, whatever its manifest says. Nothing follows from what was not seen.
-    pub fn judge_natives(&mut self, moved: &Moves) {
+    /// artifact that could be restored, whatever its manifest says. Of one that lies where nobody can ask from here nothing is known.
+    /// Nothing follows from what was not seen.
+    pub fn judge_natives(&mut self, spec: &Spec) {
         let Self { provided, stores, .. } = self;
-        let seen = provided.iter().filter_map(|(name, seen)| {
-            Some((moved.folder(name), seen.at, seen.found.known()?.natives.as_ref()?))
-        });
-        for (folder, at, natives) in seen {
+        for backup in spec.backups.values() {
+            let folder = spec.moved.folder(&backup.name);
+            let seen = provided.get(&backup.name);
             let known = stores.values_mut().filter_map(|store| match store {
                 Observed::Known(store) => store.backups.get_mut(&folder),
                 Observed::Unknown(_) => None,
             });
-            for artifact in known.flat_map(|stored| &mut stored.artifacts) {
-                let Some(reference) = artifact.reference().map(str::to_owned) else { continue };
-                let is_listed_by_now = artifact.id.time().saturating_add(LISTS_LATE).is_ok_and(|by| by <= at);
-                match natives.get(&reference).map(|native| &native.state) {
-                    Some(NativeState::Available) if artifact.is_judged_by_provider() => {
-                        artifact.condition = Condition::Good;
-                    }
-                    Some(NativeState::Broken(why)) => artifact.condition = broken(&reference, why),
-                    Some(NativeState::Gone) => artifact.condition = gone(&reference),
-                    None if is_listed_by_now => artifact.condition = gone(&reference),
-                    Some(NativeState::Available | NativeState::Making) | None => {}
-                }
-            }
+            known.flat_map(|stored| &mut stored.artifacts).for_each(|it| judge(it, &backup.source, seen));
         }
     }
 
-    /// The native backups that manifests of any store name.
-    pub fn natives_named(&self, folder: &FolderName) -> BTreeMap<String, ArtifactId> {
+    /// The native backups that manifests of any store name and that can be asked for where `source` is, as far as manifests tell.
+    pub fn natives_named(&self, folder: &FolderName, source: &Source) -> BTreeMap<String, Named> {
         let known = self.stores.values().filter_map(Observed::known);
         let artifacts = known.filter_map(|store| store.backups.get(folder)).flat_map(|it| &it.artifacts);
-        artifacts.filter_map(|it| Some((it.reference()?.to_owned(), it.content()))).collect()
+        let named = artifacts.filter_map(|it| Some((it.content(), it.native.as_deref()?)));
+        let here = named.filter(|(_, native)| native.out_of_reach(source, None).is_none());
+        here.map(|(artifact, native)| (native.reference.clone(), Named { artifact, native: native.clone() }))
+            .collect()
     }
 
     /// What the provider of a backup was found to keep.
@@ -229,6 +269,42 @@ impl Inventory {
             None => Observed::default(),
         }
     }
+}
+
+/// A native backup that a manifest names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The artifact that it was made for.
+    pub artifact: ArtifactId,
+    /// What the manifest says of it.
+    pub native: NativeReference,
+}
+
+fn judge(artifact: &mut StoredArtifact, source: &Source, seen: Option<&ProvidedSeen>) {
+    let Some(native) = artifact.native.as_deref() else { return };
+    let told = seen.and_then(|seen| Some((seen.at, seen.found.known()?)));
+    let why = match told {
+        Some((_, Provided { natives: Some(_), account, .. })) => {
+            native.out_of_reach_of(source, account.as_deref())
+        }
+        _ => native.out_of_reach(source, None),
+    };
+    if let Some(why) = why {
+        artifact.condition = Condition::Unknown(why.into());
+        return;
+    }
+    let Some((at, Some(natives))) = told.map(|(at, provided)| (at, provided.natives.as_ref())) else {
+        return;
+    };
+    let is_listed_by_now = artifact.id.time().saturating_add(LISTS_LATE).is_ok_and(|by| by <= at);
+    let judged = match natives.get(&native.reference).map(|native| &native.state) {
+        Some(NativeState::Available) if artifact.is_judged_by_provider() => Condition::Good,
+        Some(NativeState::Broken(why)) => broken(&native.reference, why),
+        Some(NativeState::Gone) => gone(&native.reference),
+        None if is_listed_by_now => gone(&native.reference),
+        Some(NativeState::Available | NativeState::Making) | None => return,
+    };
+    artifact.condition = judged;
 }
 
 /// What every judgement by a provider begins with, so that a later one can take it back.

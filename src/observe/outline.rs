@@ -44,7 +44,7 @@ impl Outline {
 
     /// A provider's own name of it, where it is a backup that the provider keeps.
     pub fn native(&self) -> Option<&str> {
-        self.native.as_ref().map(|native| native.0.as_str())
+        self.native.as_ref().map(|native| native.reference.as_str())
     }
 
     /// What is kept of a manifest.
@@ -54,8 +54,9 @@ impl Outline {
                 let packs = segments.packs.iter().map(|(pack, stored)| (*pack, stored.size)).collect();
                 (Some(segments.index.size), None, packs)
             }
-            Content::Native { reference, .. } => {
-                (None, Some(Box::new(NativeReference(reference.clone()))), Vec::new())
+            Content::Native { provider, reference, place } => {
+                let (provider, reference, place) = (provider.clone(), reference.clone(), place.clone());
+                (None, Some(Box::new(NativeReference { provider, reference, place })), Vec::new())
             }
         };
         let (log, position) = match &manifest.moment {

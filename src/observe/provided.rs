@@ -7,8 +7,7 @@ use jiff::Timestamp;
 
 use super::{Freshness, logs::is_within};
 use crate::{
-    artifact::ArtifactId,
-    inventory::{Native, NativePrefix, Observed, Provided, ProvidedSeen},
+    inventory::{Named, Native, NativePrefix, Observed, Provided, ProvidedSeen},
     sources::{Source, SourceError},
     spec::{self, names::BackupName},
 };
@@ -24,8 +23,8 @@ pub struct Hosted {
     pub source: Result<Box<dyn Source>, String>,
     /// What the names of its native backups begin with, where it has any.
     pub natives: Option<NativePrefix>,
-    /// The references of those that manifests name, with their artifacts.
-    pub named: BTreeMap<String, ArtifactId>,
+    /// Those that manifests name and that can be asked for there, as far as manifests tell, by reference.
+    pub named: BTreeMap<String, Named>,
 }
 
 /// What was seen of a provider is good enough for no longer than this, however old else may be what is seen: what it can bring
@@ -69,19 +68,18 @@ async fn ask(hosted: &Hosted) -> Observed<Provided> {
 async fn told(source: &dyn Source, hosted: &Hosted) -> Result<Option<Provided>, SourceError> {
     let Some(provider) = source.provider() else { return Ok(None) };
     let settings = provider.settings().await?;
-    let natives = match &hosted.natives {
-        Some(prefix) => {
-            let mut found = provider.natives(prefix).await?;
-            // A list is of what is declared now; what was made of something that was declared before is asked for by itself.
-            for (reference, artifact) in &hosted.named {
-                if !found.contains_key(reference) {
-                    let state = provider.state(reference).await?;
-                    found.insert(reference.clone(), Native { artifact: *artifact, state });
-                }
-            }
-            Some(found)
-        }
-        None => None,
+    let Some(prefix) = &hosted.natives else {
+        return Ok(Some(Provided { settings, natives: None, account: None }));
     };
-    Ok(Some(Provided { settings, natives }))
+    let account = provider.account().await?;
+    let mut found = provider.natives(prefix).await?;
+    // A list is of what is declared now; what was made of something that was declared before is asked for by itself.
+    for (reference, Named { artifact, native }) in &hosted.named {
+        let is_here = native.out_of_reach_of(&hosted.declared, account.as_deref()).is_none();
+        if is_here && !found.contains_key(reference) {
+            let state = provider.state(reference).await?;
+            found.insert(reference.clone(), Native { artifact: *artifact, state });
+        }
+    }
+    Ok(Some(Provided { settings, natives: Some(found), account }))
 }

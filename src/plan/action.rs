@@ -237,6 +237,13 @@ pub struct Protect {
     pub to: Protection,
 }
 
+impl Protect {
+    /// Whether it gives up seconds that can be brought back.
+    pub fn loses(&self) -> bool {
+        self.to.point_in_time.is_some_and(|to| self.from.loses(to))
+    }
+}
+
 /// A restore, decided in full.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -315,12 +322,15 @@ pub enum SandboxKind {
     Postgres,
     /// A server of PostgreSQL on the restored files of a cluster.
     PostgresCluster,
+    /// A table or an instance that the source's provider makes.
+    Provider,
 }
 
 impl SandboxKind {
     /// The sandbox for what a source restores.
     pub fn of(source: &Source) -> Self {
         match source {
+            native if native.is_native() => SandboxKind::Provider,
             Source::Mysql(mysql) => match mysql.method {
                 MysqlMethod::Logical => SandboxKind::Mariadb,
                 MysqlMethod::Physical { .. } => SandboxKind::MariadbFiles,

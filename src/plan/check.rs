@@ -1,11 +1,12 @@
 //! The independent judge of finished plans: what may never be done, whoever planned it.
 //!
 //! It knows no planner: only the plan, the declaration and what it means (`spec`), and the inventory. A broken rule
-//! withholds the deletions of that backup in that store and nothing else; only a plan that is malformed is refused
-//! whole.
+//! withholds the deletions of that backup in that store, or the change of its provider, and nothing else; only a plan that is
+//! malformed is refused whole.
 
 mod approvals;
 mod deletions;
+mod providers;
 mod shape;
 mod sweeps;
 
@@ -35,7 +36,7 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(600);
 /// The span in which deletions are counted, and that packs must be unreferenced before they go.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Judges `plan` as it would be applied at `now`: returns it without the deletions that break a rule, which stand in
+/// Judges `plan` as it would be applied at `now`: returns it without what breaks a rule, which stands in
 /// [`Plan::withheld`] instead. Those that a person approved, where that makes up for the rule, stand in
 /// [`Plan::approved`]. A plan that contradicts itself, or names what is neither declared nor found, is refused.
 pub fn check(
@@ -47,7 +48,10 @@ pub fn check(
 ) -> Result<Plan, Malformed> {
     shape::check(&plan, spec, inventory)?;
     let world = World { spec, inventory, limits, now };
-    let Judgement { mut broken, approved } = deletions::judge(&plan, &world);
+    let Judgement { mut broken, mut approved } = deletions::judge(&plan, &world);
+    let of_providers = providers::judge(&plan, &world);
+    broken.extend(of_providers.broken);
+    approved.extend(of_providers.approved);
     broken.extend(sweeps::broken(&plan, &world));
     let removed = removed(&plan, &broken);
     let (removed, dragged) = with_dependents(&plan, removed);
@@ -65,16 +69,18 @@ pub fn check(
     Ok(plan)
 }
 
-/// Takes every deletion of an artifact out of a plan, for a reason that lies outside of the inventory.
+/// Takes every deletion of an artifact out of a plan, and every change that has a provider keep less, for a reason that lies outside
+/// of the inventory.
 pub fn withhold_deletions(mut plan: Plan, why: &str) -> Plan {
+    let lost = |action: &Action| match action {
+        Action::Delete { backup, store, .. } => Some((backup.clone(), Some(store.clone()))),
+        Action::Protect(protect) if protect.loses() => Some((protect.backup.clone(), None)),
+        _ => None,
+    };
     let taken: BTreeSet<StepId> =
-        plan.steps.iter().filter(|step| pair(&step.action).is_some()).map(|step| step.id).collect();
-    let pairs: BTreeSet<(BackupName, StoreName)> = plan
-        .steps
-        .iter()
-        .filter_map(|step| pair(&step.action))
-        .map(|(backup, store)| (backup.clone(), store.clone()))
-        .collect();
+        plan.steps.iter().filter(|step| lost(&step.action).is_some()).map(|step| step.id).collect();
+    let pairs: BTreeSet<(BackupName, Option<StoreName>)> =
+        plan.steps.iter().filter_map(|step| lost(&step.action)).collect();
     let withheld = |(backup, store)| Withheld::by_rule(backup, store, "revision", why);
     plan.withheld.extend(pairs.into_iter().map(withheld));
     plan.approved.clear();
@@ -96,7 +102,8 @@ struct World<'a> {
 /// A broken rule.
 struct Broken {
     backup: BackupName,
-    store: StoreName,
+    /// None where it is about a provider.
+    store: Option<StoreName>,
     rule: &'static str,
     reason: String,
     reach: Reach,
@@ -108,6 +115,8 @@ enum Reach {
     Deletions(Option<Kept>),
     /// One sweep or clean-up.
     Step(StepId),
+    /// One change of a provider, which a person may approve under this name.
+    Provider(StepId, PlanHash),
 }
 
 /// What stays because of a broken rule.
@@ -119,18 +128,19 @@ struct Kept {
 
 impl Broken {
     fn withheld(self) -> Withheld {
-        let kept = match self.reach {
-            Reach::Deletions(kept) => kept,
-            Reach::Step(_) => None,
+        let (plan, approvable, artifacts) = match self.reach {
+            Reach::Deletions(Some(kept)) => (Some(kept.plan), kept.approvable, kept.artifacts),
+            Reach::Provider(_, plan) => (Some(plan), true, Vec::new()),
+            Reach::Deletions(None) | Reach::Step(_) => (None, false, Vec::new()),
         };
         Withheld {
             backup: self.backup,
             store: self.store,
             rule: self.rule.to_owned(),
             reason: self.reason,
-            plan: kept.as_ref().map(|kept| kept.plan),
-            approvable: kept.as_ref().is_some_and(|kept| kept.approvable),
-            artifacts: kept.map(|kept| kept.artifacts).unwrap_or_default(),
+            plan,
+            approvable,
+            artifacts,
         }
     }
 }
@@ -210,10 +220,10 @@ fn removed(plan: &Plan, broken: &[Broken]) -> BTreeSet<StepId> {
     let pairs: BTreeSet<(&BackupName, &StoreName)> = broken
         .iter()
         .filter(|b| matches!(b.reach, Reach::Deletions(_)))
-        .map(|b| (&b.backup, &b.store))
+        .filter_map(|b| Some((&b.backup, b.store.as_ref()?)))
         .collect();
     let steps = broken.iter().filter_map(|b| match b.reach {
-        Reach::Step(id) => Some(id),
+        Reach::Step(id) | Reach::Provider(id, _) => Some(id),
         Reach::Deletions(_) => None,
     });
     let deletions = plan.steps.iter().filter(|s| pair(&s.action).is_some_and(|pair| pairs.contains(&pair)));
@@ -234,7 +244,7 @@ fn with_dependents(plan: &Plan, mut removed: BTreeSet<StepId>) -> (BTreeSet<Step
         let (backup, store) = (backup.clone(), store.clone());
         dragged.entry((backup.clone(), store.clone())).or_insert_with(|| Broken {
             backup,
-            store,
+            store: Some(store),
             rule: "dependents-first",
             reason: "a deletion that has to come first is withheld".to_owned(),
             reach: Reach::Step(step.id),

@@ -63,7 +63,8 @@ fn wanted<'a>(
     if offers.is_empty() {
         return Vec::new();
     }
-    let present = stored.artifacts.iter().map(Candidate::of).filter(|c| !offers.contains_key(&c.id));
+    let known = stored.artifacts.iter().filter(|a| a.unknown().is_none());
+    let present = known.map(Candidate::of).filter(|c| !offers.contains_key(&c.id));
     let offered = offers.values().map(|(a, _)| Candidate {
         checked: Checked::Passed,
         held: None,

@@ -190,7 +190,9 @@ pub(super) fn unreadable(spec: &Spec, limits: &Limits) -> Vec<super::CannotRun> 
     let can_read = |backup: &BackupName| {
         let in_store =
             |store| limits.deepest_check == Depth::Plaintext && cannot_run::can_read(spec, limits, store);
-        spec.backups.get(backup).is_none_or(|backup| backup.stores.iter().any(in_store))
+        // A provider's own backup needs no identity.
+        let backup = spec.backups.get(backup);
+        backup.is_none_or(|backup| backup.source.is_native() || backup.stores.iter().any(in_store))
     };
     let of_drill = |(name, drill): (&DrillName, &spec::Drill)| {
         let backup = tried(spec, name, drill).into_iter().find(|backup| !can_read(backup))?;

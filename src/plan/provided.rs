@@ -1,6 +1,6 @@
 //! What providers keep by themselves: how they are set, against how they are to be set, and what was left with them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Action,
@@ -12,17 +12,18 @@ use super::{
 use crate::{
     artifact::ArtifactId,
     inventory::{Observed, Provided},
-    spec::{Backup, PointInTime, Protection},
+    spec::{Backup, PointInTime, Protection, names::BackupName},
 };
 
-/// Sets what differs from the declaration, and tells of native backups that nothing names.
+/// Sets what differs from the declaration, and tells of native backups that nothing names, and of those that can't be asked for.
 pub(super) fn plan(facts: &Facts<'_>, draft: &mut Draft) {
-    for (name, backup) in facts.spec.backups.iter().filter(|(_, backup)| backup.source.has_provider()) {
+    for (name, backup) in &facts.spec.backups {
         if facts.cannot_run(&format!("backup.{name}")).is_some() {
             continue;
         }
+        out_of_reach(facts, name, draft);
         match facts.inventory.provided(name) {
-            Observed::Unknown(why) => {
+            Observed::Unknown(why) if backup.source.has_provider() => {
                 draft.wait_of(
                     name,
                     format!("the provider of {name}"),
@@ -30,11 +31,29 @@ pub(super) fn plan(facts: &Facts<'_>, draft: &mut Draft) {
                     None,
                 );
             }
+            Observed::Unknown(_) => {}
             Observed::Known(provided) => {
                 set(backup, provided, draft);
                 unnamed(facts, backup, provided, draft);
             }
         }
+    }
+}
+
+/// Native backups that lie where nobody can ask from here: they are kept until somebody can.
+fn out_of_reach(facts: &Facts<'_>, name: &BackupName, draft: &mut Draft) {
+    let holdings = facts.holdings(name);
+    let artifacts = holdings.iter().flat_map(|(_, stored)| &stored.artifacts);
+    let mut reasons: BTreeMap<&str, BTreeSet<ArtifactId>> = BTreeMap::new();
+    for (id, why) in artifacts.filter_map(|artifact| Some((artifact.id, artifact.unknown()?))) {
+        reasons.entry(why).or_default().insert(id);
+    }
+    for (why, ids) in reasons {
+        let what = match ids.len() {
+            1 => format!("retention of 1 native artifact of {name}"),
+            many => format!("retention of {many} native artifacts of {name}"),
+        };
+        draft.wait_of(name, what, why, None);
     }
 }
 
@@ -46,11 +65,26 @@ fn set(backup: &Backup, provided: &Provided, draft: &mut Draft) {
         let on = format!("what its provider is at: {changing}");
         return draft.wait_of(&backup.name, format!("the provider of {}: {to}", backup.name), on, None);
     }
-    let reason = reason(provided, &to, backup);
-    draft.step(
-        Action::Protect(Protect { backup: backup.name.clone(), from: settings.point_in_time, to }),
-        reason,
-    );
+    let mut before = BTreeSet::new();
+    // What gives something up waits for a person's word, and the rest of it does not.
+    for to in apart(settings.point_in_time, to) {
+        let reason = reason(provided, &to, backup);
+        let protect = Protect { backup: backup.name.clone(), from: settings.point_in_time, to };
+        before = BTreeSet::from([draft.step_after(Action::Protect(protect), reason, before)]);
+    }
+}
+
+/// What is to be set, and what of it loses something by itself.
+fn apart(from: PointInTime, to: Protection) -> Vec<Protection> {
+    match to {
+        Protection { point_in_time: Some(point), backup_window: window @ Some(_) } if from.loses(point) => {
+            vec![
+                Protection { point_in_time: None, backup_window: window },
+                Protection { point_in_time: Some(point), backup_window: None },
+            ]
+        }
+        to => vec![to],
+    }
 }
 
 fn reason(provided: &Provided, to: &Protection, backup: &Backup) -> String {

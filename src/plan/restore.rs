@@ -186,6 +186,16 @@ pub enum CannotRestore {
         /// How such a place is written.
         new: &'static str,
     },
+    /// A provider's own backup that can't be asked for where the declaration is.
+    #[error("failed to restore {backup} from {artifact}: {why}")]
+    OutOfReach {
+        /// The backup.
+        backup: BackupName,
+        /// The restore point.
+        artifact: ArtifactId,
+        /// Why, and what to do.
+        why: String,
+    },
     /// The moment is before everything that is kept.
     #[error("failed to restore {backup} to {at:.0}: the first restore point is {first:.0}{}", unseen_text(.unseen))]
     BeforeFirst {
@@ -308,6 +318,13 @@ fn to_artifact(
     places: &[Place<'_>],
 ) -> Result<(Restore, String), CannotRestore> {
     let wanted = choose(facts, request, places)?;
+    if let Some(why) = wanted.unknown() {
+        return Err(CannotRestore::OutOfReach {
+            backup: request.backup.clone(),
+            artifact: wanted.id,
+            why: why.to_owned(),
+        });
+    }
     if wanted.native.is_some() && !matches!(request.to, Destination::Database(_)) {
         let source = facts.spec.backups.get(&request.backup).map(|backup| &backup.source);
         return Err(CannotRestore::NativeIsNew {
@@ -382,6 +399,7 @@ fn choose<'a>(
         }
         Point::Latest => newest_of(facts.now)
             .or_else(|| usable().max_by_key(|a| (a.newest, a.id)))
+            .or_else(|| data().filter(|a| a.unknown().is_some()).max_by_key(|a| (a.newest, a.id)))
             .ok_or_else(|| match places.iter().max_by_key(|p| p.artifact.newest) {
                 Some(damaged) => CannotRestore::Broken {
                     backup: backup(),

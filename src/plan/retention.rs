@@ -25,7 +25,9 @@ pub(super) fn expired<'a>(facts: &'a Facts<'_>) -> Expiry<'a> {
             let (Ok(inventory), Ok(stored)) = (facts.store(store), facts.stored(name, store)) else {
                 continue;
             };
-            let candidates: Vec<Candidate<'_>> = stored.artifacts.iter().map(Candidate::of).collect();
+            // What nobody can tell of stays as it is, and nothing goes because of it.
+            let known = stored.artifacts.iter().filter(|artifact| artifact.unknown().is_none());
+            let candidates: Vec<Candidate<'_>> = known.map(Candidate::of).collect();
             let now = facts.now_in(inventory);
             let verdicts = retention::decide(facts.rules(protected, store), &candidates, now);
             let gone: BTreeMap<ArtifactId, Expired> = verdicts
@@ -110,7 +112,10 @@ pub(super) fn provider_unknown(
     name: &BackupName,
     stored: &StoredBackup,
 ) -> Option<String> {
-    let has_natives = stored.artifacts.iter().any(|artifact| artifact.reference().is_some());
+    let has_natives = stored
+        .artifacts
+        .iter()
+        .any(|artifact| artifact.reference().is_some() && artifact.unknown().is_none());
     match inventory.provided(name) {
         _ if !has_natives => None,
         Observed::Known(provided) if provided.natives.is_some() => None,
@@ -149,6 +154,11 @@ fn reasons_to_stay(
         lacks.map(|((_, other), _)| *other)
     };
     let expired = stored.artifacts.iter().filter(|a| gone.contains_key(&a.id));
+    let is_asked_for = |reference: &str| {
+        let provided = facts.inventory.provided(name);
+        let natives = provided.known().and_then(|provided| provided.natives.as_ref());
+        natives.is_some_and(|natives| natives.contains_key(reference))
+    };
     let reason = |a: &StoredArtifact| {
         if used_here.contains(&a.id) || epochs.contains(&a.epoch) {
             Some("steps of this plan that read them or their epoch".to_owned())
@@ -159,6 +169,8 @@ fn reasons_to_stay(
             Some(reader)
         } else if locked(a) {
             Some(format!("the lock of store {store}"))
+        } else if a.reference().is_some_and(|reference| !is_asked_for(reference)) {
+            Some("their provider, which was not asked for them yet".to_owned())
         } else {
             wanted_by(a).map(|other| format!("their copies in {other}"))
         }

@@ -21,7 +21,7 @@ pub(super) fn repair(facts: &Facts<'_>, expired: &Expiry<'_>, draft: &mut Draft)
         for store in protected.stores {
             let Ok(stored) = facts.stored(name, store) else { continue };
             let goes = |id| expired.get(&(name, store)).is_some_and(|gone| gone.contains_key(&id));
-            let damaged = stored.artifacts.iter().filter(|a| !a.is_good() && !goes(a.id));
+            let damaged = stored.artifacts.iter().filter(|a| a.is_damaged() && !goes(a.id));
             for artifact in damaged.filter(|a| stored.good_content(a.content()).is_none()) {
                 repair_one(facts, (name, store), artifact.id, "damaged, and whole elsewhere", draft);
             }

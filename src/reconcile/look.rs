@@ -75,25 +75,34 @@ impl Controller {
     /// Asks the providers of declared sources what they keep, and judges by it what artifacts are still there.
     pub(super) async fn look_at_providers(&self, seen: &mut Seen, spec: &Spec, freshness: Freshness) {
         let now = self.clock.now();
-        let declared = || spec.backups.iter().filter(|(_, backup)| backup.source.has_provider());
+        let mut asked = BTreeMap::new();
+        for (name, backup) in &spec.backups {
+            let named = seen.inventory.natives_named(&spec.moved.folder(name), &backup.source);
+            if backup.source.has_provider() || !named.is_empty() {
+                asked.insert(name, (backup, named));
+            }
+        }
         let mut provided = std::mem::take(&mut seen.inventory.provided);
         provided.retain(|name, seen| {
-            let backup = spec.backups.get(name).filter(|backup| backup.source.has_provider());
-            backup.is_some_and(|backup| provided::is_fresh(seen, &backup.source, freshness, now))
+            let asked = asked.get(name);
+            asked.is_some_and(|(backup, named)| {
+                let has_natives = seen.found.known().is_none_or(|provided| provided.natives.is_some());
+                provided::is_fresh(seen, &backup.source, freshness, now) && (named.is_empty() || has_natives)
+            })
         });
         let mut hosted = BTreeMap::new();
-        let stale = |name: &BackupName| freshness != Freshness::AsSeen && !provided.contains_key(name);
-        for (name, backup) in declared().filter(|(name, _)| stale(name)) {
+        asked.retain(|name, _| freshness != Freshness::AsSeen && !provided.contains_key(*name));
+        for (name, (backup, named)) in asked {
             let source = self.drivers.source(&backup.source).await.map_err(|refusal| refusal.to_string());
-            let prefix = || NativePrefix::of(&spec.fleet.name, &spec.moved.folder(name));
-            let natives = backup.source.is_native().then(prefix);
-            let named = seen.inventory.natives_named(&spec.moved.folder(name));
+            // What is no longer captured so is still there, and the policy's to let go.
+            let has_natives = backup.source.is_native() || !named.is_empty();
+            let natives = has_natives.then(|| NativePrefix::of(&spec.fleet.name, &spec.moved.folder(name)));
             hosted.insert(name.clone(), Hosted { declared: backup.source.clone(), source, natives, named });
         }
         provided.extend(provided::look(hosted, now).await);
         let inventory = &mut seen.inventory;
         inventory.provided = provided;
-        inventory.judge_natives(&spec.moved);
+        inventory.judge_natives(spec);
     }
 
     /// How the readers of logs are, where this host is to have any.

@@ -370,15 +370,16 @@ fn emptied(plan: Plan) -> Plan {
 
 /// What the steps of `plan` go by: what stores hold of the backups that they are about.
 fn about(inventory: &Inventory, plan: &Plan, moved: &Moves) -> Inventory {
-    let backups = plan.steps.iter().filter_map(|step| step.action.backup());
-    let folders: BTreeSet<FolderName> = backups.map(|backup| moved.folder(backup)).collect();
+    let backups: BTreeSet<&BackupName> = plan.steps.iter().filter_map(|step| step.action.backup()).collect();
+    let folders: BTreeSet<FolderName> = backups.iter().map(|backup| moved.folder(backup)).collect();
+    let provided = inventory.provided.iter().filter(|(name, _)| backups.contains(name));
     let limited = |store: &StoreInventory| {
         let of_plan =
             folders.iter().filter_map(|name| Some((name.clone(), store.backups.get(name)?.clone())));
         StoreInventory {
             clock: store.clock,
             standing: store.standing.clone(),
-            records: Default::default(),
+            records: store.records.of_stores(),
             rules: Observed::default(),
             restore_page: store.restore_page,
             backups: of_plan.collect(),
@@ -396,6 +397,7 @@ fn about(inventory: &Inventory, plan: &Plan, moved: &Moves) -> Inventory {
         stores: stores.collect(),
         infra: inventory.infra.clone(),
         interrupted: inventory.interrupted.clone(),
+        provided: provided.map(|(name, seen)| (name.clone(), seen.clone())).collect(),
         ..Inventory::default()
     }
 }

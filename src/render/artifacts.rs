@@ -215,5 +215,6 @@ fn cell(stored: Option<&Stored>, palette: Palette) -> String {
         Condition::Good if stored.native.is_some() => format!("native{held}"),
         Condition::Good => format!("{}{held}", bytes(stored.bytes)),
         Condition::Damaged(_) => palette.bad(format!("damaged{held}")),
+        Condition::Unknown(_) => palette.warn(format!("unknown{held}")),
     }
 }

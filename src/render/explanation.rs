@@ -110,6 +110,7 @@ pub fn of_artifact(explained: &ArtifactExplanation, palette: Palette) -> String 
         let fate = match fate {
             Fate::Judged(verdict) => told(&verdict.to_string(), zone),
             Fate::Orphaned => "kept: no declaration covers it".to_owned(),
+            Fate::Unknown(why) => format!("{} ({why}); kept", palette.warn("unknown")),
             Fate::Damaged(what, verdict) => {
                 format!("{} ({what}); {}", palette.bad("damaged"), told(&verdict.to_string(), zone))
             }

@@ -103,6 +103,7 @@ impl<'a> Lineage<'a> {
         let copy = |(store, stored): (_, &super::artifacts::Stored)| match &stored.condition {
             Condition::Good => format!("{store} {}", bytes(stored.bytes)),
             Condition::Damaged(_) => self.palette.bad(format!("{store} damaged")),
+            Condition::Unknown(_) => self.palette.warn(format!("{store} unknown")),
         };
         row.stores.iter().map(copy).collect::<Vec<_>>().join(", ")
     }

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::{COLUMNS, Palette, count, duration, moment, short_revision, told};
 use crate::{
     artifact::{ArtifactId, approval::PlanHash},
-    plan::{Action, Approved, Plan, Step, Withheld, action::Rehearse},
+    plan::{Action, Approved, Plan, Step, Withheld, action::Rehearse, withheld_deed},
     spec::Cadence,
 };
 
@@ -80,14 +80,15 @@ fn withheld(out: &mut String, plan: &Plan, palette: Palette) {
         let sign = palette.warn("!");
         let _ = writeln!(
             out,
-            "  {sign} deletions of {} in {} are withheld: {}",
-            held.backup,
-            held.store,
+            "  {sign} {} are withheld: {}",
+            withheld_deed(&held.backup, held.store.as_ref()),
             told(&held.reason, &plan.zone)
         );
         if let Some(hash) = held.to_approve() {
-            let _ = writeln!(out, "{}", goes(held, palette));
-            let _ = writeln!(out, "      {}", to_approve(hash));
+            if !held.artifacts.is_empty() {
+                let _ = writeln!(out, "{}", goes(held, palette));
+            }
+            let _ = writeln!(out, "      {}", to_approve(held, hash));
         }
     }
 }
@@ -103,8 +104,9 @@ fn goes(held: &Withheld, palette: Palette) -> String {
 }
 
 /// How a person approves a plan that a rule holds back.
-pub fn to_approve(plan: PlanHash) -> String {
-    format!("to let exactly these go: backstay approve {} --reason WHY", plan.short())
+pub fn to_approve(held: &Withheld, plan: PlanHash) -> String {
+    let what = if held.store.is_some() { "let exactly these go" } else { "have exactly this done" };
+    format!("to {what}: backstay approve {} --reason WHY", plan.short())
 }
 
 /// What a person approved.
@@ -115,7 +117,8 @@ pub(super) fn approved(out: &mut String, approved: &[Approved], zone: &TimeZone,
         let sign = palette.good("✓");
         let _ = writeln!(
             out,
-            "  {sign} deletions of {backup} in {store} are approved until {until} by {warrant}"
+            "  {sign} {} are approved until {until} by {warrant}",
+            withheld_deed(backup, store.as_ref())
         );
     }
 }

@@ -311,6 +311,7 @@ fn kept(store: &StoreName, stored: &StoredStatus, palette: Palette) -> String {
         number(stored.missing, "missing").map(|text| palette.warn(text)),
         number(stored.damaged.len(), "damaged").map(|text| palette.bad(text)),
         number(stored.unreadable.len(), "unreadable").map(|text| palette.bad(text)),
+        number(stored.out_of_reach.len(), "unknown").map(|text| palette.warn(text)),
     ];
     let faults: Vec<String> = faults.into_iter().flatten().collect();
     let faults = if faults.is_empty() { String::new() } else { format!(" ({})", faults.join(", ")) };

@@ -11,6 +11,7 @@
 //! is after.
 
 mod batches;
+mod copies;
 mod lines;
 mod load;
 mod needs;
@@ -212,6 +213,21 @@ impl Failure {
     /// A stream that is not what a capture writes.
     fn malformed(what: impl Into<String>) -> Self {
         Failure::Stream(io::Error::new(io::ErrorKind::InvalidData, what.into()))
+    }
+
+    /// Whether the server did nothing for now, and says so.
+    fn is_throttled(&self) -> bool {
+        matches!(self, Failure::Aws(Fault::Service { status: 400..=499, .. }))
+            && matches!(self, Failure::Aws(fault) if fault.kind() == ErrorKind::Transient)
+    }
+
+    /// Whether what was asked for may be done all the same: no answer tells.
+    fn may_be_done(&self) -> bool {
+        match self {
+            Failure::Silent(_) | Failure::Aws(Fault::Connection(_) | Fault::Protocol(_)) => true,
+            Failure::Aws(Fault::Service { status, .. }) => *status >= 500,
+            _ => false,
+        }
     }
 
     fn explain(self, operation: &'static str, subject: String) -> SourceError {

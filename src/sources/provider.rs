@@ -9,7 +9,7 @@ use super::{Restored, SourceError};
 use crate::{
     artifact::manifest::Details,
     clock::Clock,
-    inventory::{Native, NativeName, NativePrefix, NativeState, ProviderSettings},
+    inventory::{CopyStanding, Native, NativeName, NativePrefix, NativeState, ProviderSettings, SandboxCopy},
     spec::Protection,
 };
 
@@ -23,6 +23,9 @@ use crate::{
 pub trait Provider: Send + Sync {
     /// What kind of thing a native backup's reference names, such as `dynamodb-backup`.
     fn kind(&self) -> &'static str;
+
+    /// The account that it answers for, where it tells.
+    async fn account(&self) -> Result<Option<String>, SourceError>;
 
     /// How it is set now.
     async fn settings(&self) -> Result<ProviderSettings, SourceError>;
@@ -45,6 +48,19 @@ pub trait Provider: Send + Sync {
     /// Makes `to`, which does not exist yet, of a native backup, and waits until it can be used.
     async fn restore_native(&self, reference: &str, to: &str) -> Result<Restored, SourceError>;
 
+    /// Makes `copy`, of which nothing exists yet, of a native backup, puts its mark on it as early as can be, and waits until it can
+    /// be used.
+    async fn copy_for_drill(&self, reference: &str, copy: &SandboxCopy) -> Result<(), SourceError>;
+
+    /// What stands under the name of something that a drill makes.
+    async fn standing(&self, name: &str) -> Result<CopyStanding, SourceError>;
+
+    /// How many items something holds that a drill made; `None` where that can't be counted.
+    async fn items(&self, name: &str) -> Result<Option<u64>, SourceError>;
+
+    /// Deletes what bears exactly the name and the mark of `copy`, and waits until it is gone. What is gone is deleted.
+    async fn delete_copy(&self, copy: &SandboxCopy) -> Result<(), SourceError>;
+
     /// Makes `to`, which does not exist yet, of the data as it was `at` a moment, and waits until it can be used.
     async fn rewind(&self, at: Timestamp, to: &str) -> Result<Restored, SourceError>;
 }
@@ -54,6 +70,8 @@ pub trait Provider: Send + Sync {
 pub struct MadeNative {
     /// The provider's own name of it.
     pub reference: String,
+    /// The account that it lies in, where that is told.
+    pub account: Option<String>,
     /// What was written before is in it.
     pub moment: Timestamp,
     /// What the provider says of it.

@@ -24,7 +24,7 @@ use crate::{
 /// What the access key's policy must allow.
 const ACTIONS: &str = "rds:DescribeDBInstances, DescribeDBInstanceAutomatedBackups, DescribeDBSnapshots, CreateDBSnapshot, \
                        DeleteDBSnapshot and ModifyDBInstance, and for restores RestoreDBInstanceFromDBSnapshot, \
-                       RestoreDBInstanceToPointInTime and AddTagsToResource";
+                       RestoreDBInstanceToPointInTime and AddTagsToResource, and for drills DeleteDBInstance";
 
 /// Silence of the server that fails a call.
 const SILENCE: Duration = Duration::from_secs(5 * 60);

@@ -15,6 +15,11 @@ use super::{
 pub enum DrillCheck {
     /// Every table has exactly the rows that were counted when the data was captured.
     Counts,
+    /// A table that was made of a native backup has as many items as expected.
+    Items {
+        /// How many.
+        expect: Expected,
+    },
     /// The only value that a question gives is as expected.
     Sql {
         /// The question: one statement.
@@ -147,6 +152,7 @@ impl fmt::Display for DrillCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DrillCheck::Counts => f.write_str("counts as captured"),
+            DrillCheck::Items { .. } => f.write_str("count the items"),
             DrillCheck::Sql { sql: asked, database, .. }
             | DrillCheck::Influxql { influxql: asked, database, .. } => match database {
                 None => f.write_str(asked),
@@ -193,7 +199,20 @@ impl DrillCheck {
     /// Why it can't be made of what `source` restores; `None` where it can.
     pub fn unmakeable(&self, source: &Source) -> Option<Unmakeable> {
         let kind = source.kind();
+        if source.is_native() {
+            return match (self, source) {
+                (DrillCheck::Items { .. }, Source::Dynamodb(_)) => None,
+                _ => Some(Unmakeable::Ever(
+                    "a drill of a provider's own backup restores nothing onto this host; that it can be used is always looked at, and \
+                     of a table `counts = \"items\"` may be asked"
+                        .to_owned(),
+                )),
+            };
+        }
         match self {
+            DrillCheck::Items { .. } => Some(Unmakeable::Ever(
+                "items are counted of native backups of tables; look at what was captured with `file` or `command`".to_owned(),
+            )),
             DrillCheck::Counts => match source {
                 Source::Sqlite { .. } => None,
                 Source::Mysql(mysql) if mysql.method == MysqlMethod::Logical => None,

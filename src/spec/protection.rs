@@ -17,6 +17,16 @@ pub struct Protection {
 }
 
 impl Protection {
+    /// The keys of which no setting is what both this and `other` declare.
+    pub fn conflicts(&self, other: &Protection) -> Vec<&'static str> {
+        let points = self.point_in_time.zip(other.point_in_time);
+        let is_point = points.is_some_and(|(one, two)| !one.holds(two) && !two.holds(one));
+        let windows = self.backup_window.as_ref().zip(other.backup_window.as_ref());
+        let is_window = windows.is_some_and(|(one, two)| one != two);
+        let keys = [("point_in_time", is_point), ("backup_window", is_window)];
+        keys.into_iter().filter(|(_, conflicts)| *conflicts).map(|(key, _)| key).collect()
+    }
+
     /// Whether nothing is declared.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -148,6 +158,25 @@ mod tests {
         assert!(ON.holds(days(7)) && ON.holds(ON) && days(7).holds(days(7)));
         assert!(!days(7).holds(days(35)) && !days(7).holds(ON) && !ON.holds(PointInTime::Off));
         assert!(PointInTime::Off.holds(PointInTime::Off) && !PointInTime::Off.holds(ON));
+    }
+
+    #[test]
+    fn two_declarations_conflict_where_no_setting_is_both() {
+        let of = |point_in_time, window: Option<&str>| Protection {
+            point_in_time,
+            backup_window: window.map(|window| DailyWindow::parse(window).unwrap()),
+        };
+        let (three, four) = (Some("03:00-04:00"), Some("04:00-05:00"));
+        let week = of(Some(days(7)), three);
+        for (other, keys) in [
+            (of(None, None), &[][..]),
+            (of(Some(ON), three), &[]),
+            (of(Some(days(7)), None), &[]),
+            (of(Some(days(35)), three), &["point_in_time"]),
+            (of(Some(PointInTime::Off), four), &["point_in_time", "backup_window"]),
+        ] {
+            assert_eq!((week.conflicts(&other), other.conflicts(&week)), (keys.to_vec(), keys.to_vec()));
+        }
     }
 
     #[test]

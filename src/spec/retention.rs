@@ -82,7 +82,7 @@ impl<'a> Candidate<'a> {
         let checked = match &artifact.condition {
             Condition::Damaged(_) => Checked::Failed,
             Condition::Good if artifact.verified.at_least(Depth::Metadata).is_some() => Checked::Passed,
-            Condition::Good => Checked::NotYet,
+            Condition::Good | Condition::Unknown(_) => Checked::NotYet,
         };
         Self {
             id: artifact.id,

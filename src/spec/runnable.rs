@@ -111,9 +111,6 @@ impl Spec {
         if let Some(cannot) = self::backup(backup).filter(|cannot| cannot.kind.is_none()) {
             return Some(cannot.why);
         }
-        if backup.source.is_native() {
-            return Some("a provider's own backup can't be restored into a sandbox of this host".to_owned());
-        }
         drill.checks.iter().find_map(|check| match check.unmakeable(&backup.source)? {
             Unmakeable::Here(why) => Some(why),
             // The validator refuses it.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{AwsCredentials, PointInTime, Protection, S3, SecretRef, SlotName};
+use crate::artifact::manifest::NativePlace;
 
 /// The protected data.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +71,30 @@ impl Source {
         }
     }
 
+    /// The kind of backups that the provider makes of it, and where it keeps them; `None` where there is no provider. In which account
+    /// no declaration tells.
+    pub fn native_place(&self) -> Option<(&'static str, NativePlace)> {
+        let place = |region: &str, endpoint: Option<&str>, of: String| NativePlace {
+            region: region.to_owned(),
+            endpoint: endpoint
+                .filter(|endpoint| !is_of_aws(endpoint))
+                .map(|it| it.trim_end_matches('/').to_owned()),
+            account: None,
+            of,
+        };
+        match self {
+            Source::Dynamodb(it) => {
+                Some((DYNAMODB_BACKUP, place(&it.region, it.endpoint.as_deref(), it.table.clone())))
+            }
+            // RDS stores identifiers in lower case ("DBInstanceIdentifier").
+            Source::Rds(it) => Some((
+                RDS_SNAPSHOT,
+                place(&it.region, it.endpoint.as_deref(), it.instance.to_ascii_lowercase()),
+            )),
+            _ => None,
+        }
+    }
+
     /// Whether a provider has to be asked what it keeps.
     pub fn has_provider(&self) -> bool {
         self.is_native() || self.protection().is_some_and(|protection| !protection.is_empty())
@@ -99,6 +124,21 @@ impl Source {
         let point_in_time = self.protection().and_then(|protection| protection.point_in_time);
         matches!(point_in_time, Some(PointInTime::On { .. }))
     }
+}
+
+/// What manifests call DynamoDB's own backups.
+pub const DYNAMODB_BACKUP: &str = "dynamodb-backup";
+
+/// What manifests call RDS's own backups.
+pub const RDS_SNAPSHOT: &str = "rds-snapshot";
+
+/// Whether an endpoint is one of AWS's own, of which there are several for one service ("AWS service endpoints").
+fn is_of_aws(endpoint: &str) -> bool {
+    let host = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
+    let host = host.split(['/', ':']).next().unwrap_or_default();
+    [".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws"]
+        .iter()
+        .any(|zone| host.ends_with(zone))
 }
 
 /// Folders of the controller's host.

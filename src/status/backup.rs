@@ -126,6 +126,9 @@ pub struct StoredStatus {
     pub missing: usize,
     /// Artifacts known to be damaged.
     pub damaged: Vec<ArtifactId>,
+    /// Native backups of which nobody can tell from here how they are, and why.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub out_of_reach: BTreeMap<ArtifactId, String>,
     /// Manifests that can't be read or trusted.
     pub unreadable: Vec<ArtifactId>,
     /// Artifacts that a person said to keep.
@@ -316,7 +319,8 @@ fn stored_status(stored: &StoredBackup) -> StoredStatus {
         artifacts: stored.artifacts.len(),
         bytes: stored.bytes,
         missing: 0,
-        damaged: ids(|a| !a.is_good()),
+        damaged: ids(StoredArtifact::is_damaged),
+        out_of_reach: stored.artifacts.iter().filter_map(|a| Some((a.id, a.unknown()?.to_owned()))).collect(),
         unreadable: stored.unreadable.keys().copied().collect(),
         held: ids(|a| a.held.is_some()),
         unchecked: ids(|a| a.verified.at_least(Depth::Metadata).is_none()).len(),

@@ -49,7 +49,7 @@ pub enum Concern {
     UntrustedRevision,
     /// The branch was rewritten, and is held.
     RewrittenBranch,
-    /// A safety rule withheld deletions.
+    /// A safety rule withheld deletions, or a change that has a provider keep less.
     Withheld,
     /// Nothing was ever captured.
     NeverSucceeded,
@@ -224,12 +224,15 @@ pub(super) fn of(status: &Status) -> Vec<Condition> {
     }
     drift(status, &mut found);
     for withheld in &status.withheld {
+        let (what, go) = match &withheld.store {
+            Some(store) => (format!("deletions in {store} are"), "let exactly these go"),
+            None => ("a change of what its provider keeps is".to_owned(), "have exactly this done"),
+        };
         let approve = withheld
             .to_approve()
-            .map(|plan| format!("; to let exactly these go: backstay approve {} --reason WHY", plan.short()));
+            .map(|plan| format!("; to {go}: backstay approve {} --reason WHY", plan.short()));
         let message = format!(
-            "deletions in {} are held back by rule `{}`: {}{}",
-            withheld.store,
+            "{what} held back by rule `{}`: {}{}",
             withheld.rule,
             withheld.reason,
             approve.unwrap_or_default()
@@ -481,6 +484,13 @@ fn of_backup(name: &BackupName, backup: &BackupStatus, found: &mut Vec<Condition
                 faults.join(" and ")
             );
             say(Concern::Damaged, message);
+        }
+        if let Some((first, why)) = stored.out_of_reach.first_key_value() {
+            let what = match stored.out_of_reach.len() {
+                1 => format!("{first} in {store}"),
+                more => format!("{first} and {} in {store}", count(more - 1, "more", "more")),
+            };
+            say(Concern::ProviderUnknown, format!("nobody can tell from here how {what} is: {why}"));
         }
         if stored.missing > 0 {
             say(Concern::CopiesMissing, format!("{store} lacks {}", count(stored.missing, "copy", "copies")));

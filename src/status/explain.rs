@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     artifact::{ArtifactId, Depth, Kind},
-    inventory::{Inventory, StoredArtifact, StoredBackup},
+    inventory::{Condition, Inventory, StoredArtifact, StoredBackup},
     plan::{
         self, Limits,
         due::{self, Dueness},
@@ -198,6 +198,8 @@ pub enum Fate {
     Orphaned,
     /// It is damaged; and what the rules say.
     Damaged(String, Verdict),
+    /// Nobody can tell how it is, and why: it is kept.
+    Unknown(String),
 }
 
 /// How an artifact hangs together with others of its backup.
@@ -261,12 +263,17 @@ fn fate(
     let Some(protected) = facts.protected.get(backup).filter(|p| p.stores.contains(store)) else {
         return Some(Fate::Orphaned);
     };
-    let candidates: Vec<Candidate<'_>> = stored.artifacts.iter().map(Candidate::of).collect();
+    if let Some(why) = artifact.unknown() {
+        return Some(Fate::Unknown(why.to_owned()));
+    }
+    let known = stored.artifacts.iter().filter(|artifact| artifact.unknown().is_none());
+    let candidates: Vec<Candidate<'_>> = known.map(Candidate::of).collect();
     let now = facts.now_in(facts.store(store).ok()?);
     let verdict = retention::decide(facts.rules(protected, store), &candidates, now).remove(&id)?;
     match &artifact.condition {
-        crate::inventory::Condition::Good => Some(Fate::Judged(verdict)),
-        crate::inventory::Condition::Damaged(why) => Some(Fate::Damaged(why.to_string(), verdict)),
+        Condition::Good => Some(Fate::Judged(verdict)),
+        Condition::Damaged(why) => Some(Fate::Damaged(why.to_string(), verdict)),
+        Condition::Unknown(why) => Some(Fate::Unknown(why.to_string())),
     }
 }
 

@@ -3,7 +3,7 @@
 use backstay::{
     artifact::ArtifactId,
     clock::SystemClock,
-    inventory::{NativeName, NativePrefix, NativeState},
+    inventory::{CopyStanding, NativeName, NativePrefix, NativeState, SandboxCopy},
     sources::Provider,
     spec::{PointInTime, Protection},
 };
@@ -19,6 +19,7 @@ pub struct Names<'a> {
 pub async fn conforms(provider: &dyn Provider, names: &Names<'_>) {
     is_set_as_asked(provider).await;
     natives_live_and_die_by_their_names(provider, names).await;
+    copies_of_drills_bear_a_mark_and_go_by_it(provider, names).await;
     brings_back_a_moment(provider, names).await;
 }
 
@@ -63,6 +64,27 @@ async fn natives_live_and_die_by_their_names(provider: &dyn Provider, names: &Na
     provider.delete(&made.reference, &one).await.expect("what is gone is deleted");
     assert_eq!(provider.natives(&prefix).await.unwrap().len(), 1, "the other one stays");
     provider.delete(&second.reference, &other).await.unwrap();
+}
+
+async fn copies_of_drills_bear_a_mark_and_go_by_it(provider: &dyn Provider, names: &Names<'_>) {
+    let (fleet, folder) = ("shop".parse().unwrap(), "orders".parse().unwrap());
+    let name = NativeName::of(&fleet, &folder, ArtifactId::new(Timestamp::now(), 3));
+    let made = provider.make(&name, &SystemClock).await.unwrap();
+    let copy = SandboxCopy::of(&fleet, &"way-back".parse().unwrap(), ArtifactId::new(Timestamp::now(), 4));
+    assert_eq!(provider.standing(&copy.name).await.unwrap(), CopyStanding::Nothing);
+    provider.delete_copy(&copy).await.expect("what is not there is deleted");
+    provider.copy_for_drill(&made.reference, &copy).await.unwrap();
+    assert_eq!(provider.standing(&copy.name).await.unwrap(), CopyStanding::Marked(copy.mark.clone()));
+    assert!(provider.copy_for_drill(&made.reference, &copy).await.is_err(), "it is there");
+    let other = SandboxCopy { mark: "shop/other".to_owned(), ..copy.clone() };
+    assert!(provider.delete_copy(&other).await.is_err(), "it bears another mark");
+    let foreign = SandboxCopy { name: names.taken.to_owned(), ..copy.clone() };
+    assert_eq!(provider.standing(names.taken).await.unwrap(), CopyStanding::Unmarked);
+    assert!(provider.delete_copy(&foreign).await.is_err(), "it bears none");
+    provider.delete_copy(&copy).await.unwrap();
+    assert_eq!(provider.standing(&copy.name).await.unwrap(), CopyStanding::Nothing);
+    assert_eq!(provider.standing(names.taken).await.unwrap(), CopyStanding::Unmarked);
+    provider.delete(&made.reference, &name).await.unwrap();
 }
 
 async fn brings_back_a_moment(provider: &dyn Provider, names: &Names<'_>) {

@@ -530,6 +530,44 @@ fn what_a_provider_keeps_is_declared_in_so_many_words_and_better_not_alone() {
         let bad = format!("point_in_time = \"{bad}\"");
         assert_eq!(found(&[("nightly", "dynamodb", bad.as_str())]), ["invalid-value"], "{bad}");
     }
+    let twice = |more: [&str; 2]| {
+        let at = "region = \"eu-north-1\"\ninstance = \"customers\"\n";
+        let backup = |name: &str, more: &str| {
+            format!(
+                "[backup.{name}]\npolicy = \"nightly\"\nstores = [\"here\", \"there\"]\n[backup.{name}.rds]\n{at}{more}\n"
+            )
+        };
+        let all = with(&format!("{NIGHTLY}{}{}", backup("one", more[0]), backup("two", more[1])));
+        let found = all.diagnostics.into_iter().filter(|diagnostic| diagnostic.code == "provider-set-twice");
+        found.map(|diagnostic| (diagnostic.location.is_some(), diagnostic.related.len())).collect::<Vec<_>>()
+    };
+    assert_eq!(twice(["point_in_time = \"7d\"", "point_in_time = \"14d\""]), [(true, 1)]);
+    assert_eq!(twice(["point_in_time = \"on\"", "point_in_time = \"14d\""]), []);
+    assert_eq!(twice(["backup_window = \"03:00-04:00\"", "backup_window = \"04:00-05:00\""]), [(true, 1)]);
+    let drill = |kind: &str, more: &str, check: &str| {
+        let key = if kind == "rds" { "instance" } else { "table" };
+        let backup = format!(
+            "[backup.kept]\npolicy = \"nightly\"\nstores = [\"here\", \"there\"]\n\
+             [backup.kept.{kind}]\nregion = \"eu-north-1\"\n{key} = \"sessions\"\n{more}\n"
+        );
+        let drill = format!("[drill.d]\nbackup = \"kept\"\nschedule = \"0 4 1 * *\"\ncheck = [{check}]\n");
+        codes(&with(&format!("{NIGHTLY}{backup}{drill}")))
+    };
+    let items = "{ counts = \"items\", min = 1 }";
+    assert_eq!(drill("dynamodb", "method = \"native\"", items), ["native-only"]);
+    assert_eq!(drill("rds", "", ""), ["native-only"]);
+    for (kind, more, check) in [
+        ("rds", "", items),
+        ("dynamodb", "method = \"native\"", "{ counts = \"captured\" }"),
+        ("dynamodb", "method = \"native\"", "{ file = \"items.jsonl\" }"),
+    ] {
+        assert!(drill(kind, more, check).contains(&"drill-check"), "{kind} {check}");
+    }
+    assert!(drill("dynamodb", "", items).contains(&"drill-check"), "what is captured is in a file");
+    assert!(
+        drill("dynamodb", "method = \"native\"", "{ counts = \"items\" }").contains(&"drill-check"),
+        "no bound"
+    );
     let too_short = "backup_window = \"03:00-03:10\"";
     assert_eq!(found(&[("nightly", "rds", too_short)]), ["native-only", "invalid-value"]);
 }

@@ -345,5 +345,5 @@ async fn a_live_lease_hides_what_its_capture_writes_from_the_sweep() {
 #[test]
 fn artifacts_are_small_in_memory() {
     assert_eq!(size_of::<Option<ArtifactId>>(), size_of::<ArtifactId>());
-    assert!(730_000 * size_of::<StoredArtifact>() < 215_000_000, "{}", size_of::<StoredArtifact>());
+    assert!(730_000 * size_of::<StoredArtifact>() < 217_000_000, "{}", size_of::<StoredArtifact>());
 }

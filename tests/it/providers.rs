@@ -1,21 +1,28 @@
 //! What providers keep by themselves: when it is set, and when it is left alone; what counts of it, and what does not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use backstay::{
-    artifact::{ArtifactId, Kind},
+    artifact::{
+        ArtifactId, Kind,
+        approval::{PlanApproval, PlanHash, Warrant},
+        manifest::NativePlace,
+    },
     inventory::{
-        Condition, Made, Native, NativeReference, NativeState, Observed, Provided, ProvidedSeen,
-        ProviderSettings, Stretch,
+        Condition as StoredCondition, Inventory, Made, Native, NativeReference, NativeState, Observed,
+        Provided, ProvidedSeen, ProviderSettings, Stretch,
     },
     plan::{
-        self, Action,
-        action::{Destination, Protect},
+        self, Action, Plan,
+        action::{Destination, Protect, SandboxKind},
         check::{Malformed, check},
         restore::{CannotRestore, Point, Request},
     },
-    spec::{Dynamodb, Orphan, PointInTime, Protection, SelfHeal, Source, TableMethod},
-    status::{Concern, ObjectiveState, Revisions, Status},
+    spec::{
+        Drill, DrillHow, DrillPoint, DrillSubject, Dynamodb, Orphan, PointInTime, Protection, SelfHeal,
+        Source, TableMethod,
+    },
+    status::{Concern, Condition, ObjectiveState, Revisions, Status},
 };
 
 use crate::world::*;
@@ -51,7 +58,7 @@ fn see(world: &mut World, found: Observed<Provided>) {
 }
 
 fn known(settings: ProviderSettings) -> Observed<Provided> {
-    Observed::Known(Provided { settings, natives: None })
+    Observed::Known(Provided { settings, natives: None, account: None })
 }
 
 fn protects(world: &World) -> Vec<(Protect, String)> {
@@ -112,9 +119,10 @@ fn switching_off_tells_what_is_lost_and_happens_only_where_it_is_declared() {
     let mut world = world(TableMethod::Logical, Some(PointInTime::Off));
     let window = month(&world);
     see(&mut world, known(settings(ON, window)));
-    let planned = protects(&world);
-    assert!(planned[0].1.contains("this is lost: any second of 2026-10-21T12:00:00Z"), "{planned:?}");
     let plan = world.unjudged();
+    let reason =
+        plan.steps.iter().find(|step| matches!(step.action, Action::Protect(_))).unwrap().reason.clone();
+    assert!(reason.contains("this is lost: any second of 2026-10-21T12:00:00Z"), "{reason}");
     let refused =
         |world: &World| check(plan.clone(), &world.spec, &world.inventory(), &world.limits, world.now);
     assert!(refused(&world).is_ok());
@@ -129,6 +137,51 @@ fn switching_off_tells_what_is_lost_and_happens_only_where_it_is_declared() {
     assert!(matches!(refused(&world), Err(Malformed::NotSoDeclared { .. })), "unseen");
     see(&mut world, known(settings(PointInTime::On { days: Some(7) }, None)));
     assert!(matches!(refused(&world), Err(Malformed::NotSoDeclared { .. })), "set otherwise meanwhile");
+}
+
+fn approval(world: &World, plan: PlanHash) -> PlanApproval {
+    PlanApproval {
+        warrant: Warrant { plan, by: "kai@host".to_owned(), reason: "it is copied".to_owned(), commit: None },
+        revision: "c0ffee".to_owned(),
+        declaration: world.limits.declaration.clone(),
+        given: world.now,
+        until: world.now + HOUR,
+    }
+}
+
+#[test]
+fn seconds_that_can_be_brought_back_are_given_up_by_a_persons_word_only() {
+    let window = |world: &World| month(world);
+    let week = PointInTime::On { days: Some(7) };
+    for declared in [PointInTime::Off, week] {
+        let mut world = world(TableMethod::Logical, Some(declared));
+        let seen = window(&world);
+        see(&mut world, known(settings(ON, seen)));
+        assert_eq!(protects(&world), Vec::new(), "{declared}");
+        let withheld = world.plan().withheld;
+        let [held] = withheld.as_slice() else { panic!("{withheld:?}") };
+        assert_eq!((held.rule.as_str(), held.store.as_ref()), ("recoverable-seconds", None));
+        assert!(held.reason.contains("any second of 2026-10-21T12:00:00Z"), "{}", held.reason);
+        assert!(is_said(&world, Concern::Withheld));
+        let hash = held.to_approve().unwrap();
+        // It covers this very step, as long as it is declared and set so.
+        let mut elsewhere = world.clone();
+        elsewhere.limits.approvals = vec![approval(&world, PlanHash::new([7; 32]))];
+        assert_eq!(protects(&elsewhere), Vec::new());
+        let mut approved = world.clone();
+        approved.limits.approvals = vec![approval(&world, hash)];
+        let planned = protects(&approved);
+        assert_eq!(planned[0].0.to.point_in_time, Some(declared));
+        assert_eq!(approved.plan().approved[0].warrant.plan, hash);
+        approved.now = world.now + 2 * HOUR;
+        assert_eq!(protects(&approved), Vec::new(), "it has expired");
+        approved.now = world.now;
+        see(&mut approved, known(settings(PointInTime::On { days: Some(30) }, seen)));
+        assert_eq!(protects(&approved), Vec::new(), "another step than the one that was approved");
+    }
+    let mut longer = world(TableMethod::Logical, Some(ON));
+    see(&mut longer, known(settings(week, None)));
+    assert_eq!(protects(&longer).len(), 1, "nothing is given up");
 }
 
 #[test]
@@ -175,7 +228,11 @@ fn what_a_provider_can_bring_back_counts_for_the_objective_while_it_is_seen() {
 /// A native backup in both stores, as old as a day.
 fn native(world: &mut World, reference: &str, random: u64) -> ArtifactId {
     let mut made = artifact(Kind::Full, ago(world.now, 24), random);
-    made.native = Some(Box::new(NativeReference(reference.to_owned())));
+    made.native = Some(Box::new(NativeReference {
+        provider: "dynamodb-backup".to_owned(),
+        reference: reference.to_owned(),
+        place: None,
+    }));
     world.put(&["a", "b"], "agama", &made);
     made.id
 }
@@ -185,7 +242,11 @@ fn natives(found: &[(&str, ArtifactId, NativeState)]) -> Observed<Provided> {
         ((*reference).to_owned(), Native { artifact: *artifact, state: state.clone() })
     });
     let natives: BTreeMap<String, Native> = natives.collect();
-    Observed::Known(Provided { settings: settings(PointInTime::Off, None), natives: Some(natives) })
+    Observed::Known(Provided {
+        settings: settings(PointInTime::Off, None),
+        natives: Some(natives),
+        account: None,
+    })
 }
 
 #[test]
@@ -194,30 +255,200 @@ fn an_artifact_that_its_provider_has_not_is_damaged_until_the_provider_has_it() 
     let id = native(&mut world, "arn:1", 1);
     let judged = |world: &World| {
         let mut inventory = world.inventory();
-        inventory.judge_natives(&world.spec.moved);
+        inventory.judge_natives(&world.spec);
         let Observed::Known(store) = &inventory.stores[&store("b")] else { panic!("it is known") };
         store.of(&backup("agama"), &world.spec.moved).unwrap().artifact(id).unwrap().condition.clone()
     };
     see(&mut world, natives(&[("arn:1", id, NativeState::Available)]));
-    assert_eq!(judged(&world), Condition::Good);
+    assert_eq!(judged(&world), StoredCondition::Good);
     see(&mut world, natives(&[]));
     let gone = judged(&world);
-    assert_eq!(gone, Condition::Damaged("its provider has no arn:1 any more".into()));
+    assert_eq!(gone, StoredCondition::Damaged("its provider has no arn:1 any more".into()));
     see(&mut world, natives(&[("arn:1", id, NativeState::Broken("failed".to_owned()))]));
-    assert!(matches!(judged(&world), Condition::Damaged(_)));
+    assert!(matches!(judged(&world), StoredCondition::Damaged(_)));
     see(&mut world, Observed::Unknown("no answer".to_owned()));
-    assert_eq!(judged(&world), Condition::Good, "nothing follows from what was not seen");
+    assert_eq!(judged(&world), StoredCondition::Good, "nothing follows from what was not seen");
     // A later look takes back what an earlier one found.
     for at in ["a", "b"] {
         world.artifact_mut(at, "agama", id).condition = gone.clone();
     }
     see(&mut world, natives(&[("arn:1", id, NativeState::Available)]));
-    assert_eq!(judged(&world), Condition::Good);
+    assert_eq!(judged(&world), StoredCondition::Good);
     // A provider may list what was made just now later.
-    world.artifact_mut("b", "agama", id).condition = Condition::Good;
+    world.artifact_mut("b", "agama", id).condition = StoredCondition::Good;
     see(&mut world, natives(&[]));
     world.provided.get_mut(&backup("agama")).unwrap().at = id.time() + jiff::SignedDuration::from_mins(1);
-    assert_eq!(judged(&world), Condition::Good);
+    assert_eq!(judged(&world), StoredCondition::Good);
+}
+
+/// A place of the table of [`table`], in another account, region or of another table.
+fn place(region: &str, account: Option<&str>, of: &str) -> NativePlace {
+    NativePlace {
+        region: region.to_owned(),
+        endpoint: None,
+        account: account.map(str::to_owned),
+        of: of.to_owned(),
+    }
+}
+
+/// Natives of which the first is the oldest, each expired but for the rules that keep what is newest.
+fn old_natives(world: &mut World, places: &[NativePlace]) -> Vec<ArtifactId> {
+    let mut ids = Vec::new();
+    for (number, place) in places.iter().enumerate() {
+        let mut made = artifact(Kind::Full, ago(world.now, (40 - number as u64) * 24), number as u64);
+        made.native = Some(Box::new(NativeReference {
+            provider: "dynamodb-backup".to_owned(),
+            reference: format!("arn:{number}"),
+            place: Some(place.clone()),
+        }));
+        world.put(&["a", "b"], "agama", &made);
+        ids.push(made.id);
+    }
+    ids
+}
+
+fn answered(found: &[(&str, ArtifactId)], account: &str) -> Observed<Provided> {
+    let found: Vec<_> = found.iter().map(|(name, id)| (*name, *id, NativeState::Available)).collect();
+    match natives(&found) {
+        Observed::Known(provided) => {
+            Observed::Known(Provided { account: Some(account.to_owned()), ..provided })
+        }
+        unknown => unknown,
+    }
+}
+
+fn deleted(plan: &Plan) -> BTreeSet<ArtifactId> {
+    let steps = plan.steps.iter().filter_map(|step| match step.action {
+        Action::Delete { artifact, .. } => Some(artifact),
+        _ => None,
+    });
+    steps.collect()
+}
+
+/// The inventory as a look leaves it, with what providers said of natives.
+fn judged(world: &World) -> Inventory {
+    let mut inventory = world.inventory();
+    inventory.judge_natives(&world.spec);
+    inventory
+}
+
+fn judged_plan(world: &World) -> Plan {
+    let inventory = judged(world);
+    let plan = plan::plan(&world.spec, &inventory, &world.limits, world.now);
+    check(plan, &world.spec, &inventory, &world.limits, world.now).unwrap()
+}
+
+#[test]
+fn what_lies_where_nobody_can_ask_is_unknown_and_stays_while_the_rest_goes_on() {
+    let here = place("eu-north-1", Some("1"), "sessions");
+    for (other, why) in [
+        (place("eu-west-1", Some("1"), "sessions"), "region eu-west-1"),
+        (place("eu-north-1", Some("2"), "sessions"), "account 2"),
+        (place("eu-north-1", Some("1"), "users"), "it is of users"),
+        (NativePlace { endpoint: Some("http://lab".to_owned()), ..here.clone() }, "endpoint http://lab"),
+    ] {
+        let mut world = world(TableMethod::Native, None);
+        let ids = old_natives(&mut world, &[other, here.clone(), here.clone()]);
+        // What the provider of another place does not have is not gone.
+        see(&mut world, answered(&[("arn:1", ids[1]), ("arn:2", ids[2])], "1"));
+        let inventory = judged(&world);
+        let Observed::Known(found) = &inventory.stores[&store("a")] else { panic!("it is known") };
+        let of = |id| found.of(&backup("agama"), &world.spec.moved).unwrap().artifact(id).unwrap();
+        assert!(of(ids[0]).unknown().is_some_and(|said| said.contains(why)), "{:?}", of(ids[0]).condition);
+        assert!(of(ids[1]).is_good() && of(ids[2]).is_good());
+        let plan = judged_plan(&world);
+        assert_eq!(deleted(&plan), BTreeSet::from([ids[1]]), "{why}: {:?}", plan.withheld);
+        assert_eq!(plan.withheld, []);
+        let told =
+            plan.waiting.iter().any(|it| it.what.contains("retention of 1 native") && it.on.contains(why));
+        assert!(told, "{:?}", plan.waiting);
+        let status =
+            Status::of(&world.spec, &inventory, &world.limits, &plan, Revisions::default(), world.now);
+        let unknown = |it: &Condition| it.concern == Concern::ProviderUnknown && it.message.contains(why);
+        assert!(status.conditions.iter().any(unknown), "{:?}", status.conditions);
+        assert!(!status.conditions.iter().any(|it| it.concern == Concern::Damaged));
+        let request = Request {
+            backup: backup("agama"),
+            point: Point::Artifact(ids[0]),
+            from: None,
+            paths: Vec::new(),
+            to: Destination::Database("copy".to_owned()),
+        };
+        let refused = plan::restore::restore(&world.spec, &inventory, &world.limits, &request, world.now);
+        assert!(matches!(refused, Err(CannotRestore::OutOfReach { .. })), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_declaration_that_is_as_it_was_takes_back_what_could_not_be_told() {
+    let mut world = world(TableMethod::Native, None);
+    let ids = old_natives(&mut world, &[place("eu-north-1", None, "sessions")]);
+    for at in ["a", "b"] {
+        world.artifact_mut(at, "agama", ids[0]).condition =
+            StoredCondition::Unknown("it lies elsewhere".into());
+    }
+    see(&mut world, answered(&[("arn:0", ids[0])], "1"));
+    let inventory = judged(&world);
+    let Observed::Known(found) = &inventory.stores[&store("a")] else { panic!("it is known") };
+    let found = found.of(&backup("agama"), &world.spec.moved).unwrap().artifact(ids[0]).unwrap();
+    assert_eq!(found.condition, StoredCondition::Good);
+}
+
+#[test]
+fn the_rules_let_no_native_go_that_was_not_asked_for_whoever_plans_it() {
+    let mut world = world(TableMethod::Native, None);
+    let here = place("eu-north-1", Some("1"), "sessions");
+    let away = place("eu-west-1", Some("1"), "sessions");
+    let ids = old_natives(&mut world, &[away, here.clone(), here]);
+    see(&mut world, answered(&[("arn:1", ids[1]), ("arn:2", ids[2])], "1"));
+    let bad = |world: &World, artifact| {
+        let mut plan = world.unjudged();
+        let action = Action::Delete { backup: backup("agama"), artifact, store: store("a") };
+        plan.steps = vec![plan::Step {
+            id: plan::StepId(0),
+            action,
+            reason: "a bad plan".to_owned(),
+            after: BTreeSet::new(),
+        }];
+        let judged = world.judge(plan);
+        let rules: Vec<String> = judged.withheld.iter().map(|withheld| withheld.rule.clone()).collect();
+        assert_eq!(judged.steps.is_empty(), !rules.is_empty());
+        rules
+    };
+    assert_eq!(bad(&world, ids[1]), [""; 0], "what is known may go");
+    assert_eq!(bad(&world, ids[0]), ["native-unknown"], "it lies elsewhere");
+    see(&mut world, answered(&[("arn:2", ids[2])], "1"));
+    assert_eq!(bad(&world, ids[1]), ["native-unknown"], "nobody asked for it");
+    see(
+        &mut world,
+        natives(&[("arn:1", ids[1], NativeState::Gone), ("arn:2", ids[2], NativeState::Available)]),
+    );
+    assert_eq!(bad(&world, ids[1]), ["native-unknown"], "whose answer that is nobody knows");
+    for unseen in [Observed::Unknown("no answer".to_owned()), known(settings(PointInTime::Off, None))] {
+        see(&mut world, unseen);
+        assert_eq!(bad(&world, ids[1]), ["native-unknown"]);
+    }
+    world.provided.clear();
+    assert_eq!(bad(&world, ids[1]), ["native-unknown"]);
+    world.spec.backups.clear();
+    world.spec.orphans.insert(backup("agama"), Orphan { delete_after: HOUR });
+    assert_eq!(bad(&world, ids[1]), ["native-unknown"], "nothing tells how its provider is reached");
+}
+
+#[test]
+fn natives_of_a_backup_that_captures_by_itself_now_are_let_go_by_its_policy() {
+    let mut world = world(TableMethod::Logical, None);
+    let here = place("eu-north-1", Some("1"), "sessions");
+    let ids = old_natives(&mut world, &[here.clone(), here]);
+    let plan = judged_plan(&world);
+    assert_eq!(deleted(&plan), BTreeSet::new(), "nobody asked for them");
+    see(&mut world, answered(&[("arn:0", ids[0]), ("arn:1", ids[1])], "1"));
+    assert_eq!(deleted(&judged_plan(&world)), BTreeSet::from([ids[0]]));
+    let mut inventory = world.inventory();
+    let source = table(TableMethod::Logical, None);
+    assert_eq!(inventory.natives_named(&folder("agama"), &source).len(), 2, "they are asked for");
+    inventory.stores.clear();
+    assert!(inventory.natives_named(&folder("agama"), &source).is_empty());
 }
 
 #[test]
@@ -296,4 +527,34 @@ fn a_native_backup_comes_back_as_something_new_only() {
         let why = ask(&world, world.now, to).unwrap_err();
         assert!(why.to_string().contains("`--to table:NAME`"), "{why}");
     }
+}
+
+#[test]
+fn a_drill_of_natives_has_the_provider_make_something_and_needs_no_identity() {
+    let mut world = world(TableMethod::Native, None);
+    let id = native(&mut world, "arn:1", 1);
+    see(&mut world, natives(&[("arn:1", id, NativeState::Available)]));
+    let trial = Drill {
+        subject: DrillSubject::Backup(backup("agama")),
+        schedule: cron("0 4 * * *"),
+        how: DrillHow::Backstay,
+        at: DrillPoint::Latest,
+        checks: Vec::new(),
+    };
+    world.spec.drills.insert("trial".parse().unwrap(), trial);
+    let drilled = |world: &World| {
+        let steps = judged_plan(world).steps.into_iter();
+        let drills = steps.filter_map(|step| match step.action {
+            Action::Drill(drill) => Some((drill.sandbox, drill.artifacts)),
+            _ => None,
+        });
+        drills.collect::<Vec<_>>()
+    };
+    assert!(world.limits.identities.is_empty());
+    assert_eq!(drilled(&world), [(SandboxKind::Provider, vec![id])]);
+    for at in ["a", "b"] {
+        world.artifact_mut(at, "agama", id).native.as_mut().unwrap().place =
+            Some(place("eu-west-1", None, "sessions"));
+    }
+    assert_eq!(drilled(&world), [], "it lies where nobody can ask");
 }

@@ -27,22 +27,26 @@ use crate::{
     provider_conformance::{Names, conforms},
 };
 
+/// Makes the table, empty.
+async fn create(client: &Client) {
+    let key = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash).build().unwrap();
+    let kind = AttributeDefinition::builder().attribute_name("id").attribute_type(ScalarAttributeType::S);
+    let create = client.create_table().table_name("sessions").key_schema(key);
+    let create = create.attribute_definitions(kind.build().unwrap()).billing_mode(BillingMode::PayPerRequest);
+    create.send().await.unwrap();
+}
+
 /// A table with one item, and a fleet that may reach it.
-struct Table {
-    client: Client,
-    fleet: Fleet,
+pub struct Table {
+    pub client: Client,
+    pub fleet: Fleet,
     keys: String,
 }
 
 impl Table {
-    async fn make(moto: &Moto) -> Self {
+    pub async fn make(moto: &Moto) -> Self {
         let client = moto.client();
-        let key = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash).build().unwrap();
-        let kind = AttributeDefinition::builder().attribute_name("id").attribute_type(ScalarAttributeType::S);
-        let create = client.create_table().table_name("sessions").key_schema(key);
-        let create =
-            create.attribute_definitions(kind.build().unwrap()).billing_mode(BillingMode::PayPerRequest);
-        create.send().await.unwrap();
+        create(&client).await;
         let mut fleet = Fleet::new();
         let keys =
             format!("access_key_id = {}\nsecret_access_key = {}", fleet.secret(KEY_ID), fleet.secret(SECRET));
@@ -61,8 +65,12 @@ impl Table {
         get.send().await.unwrap().item.unwrap()["content"].as_s().unwrap().clone()
     }
 
-    fn declare(&self, endpoint: &str, head: &str, more: &str) {
-        let at = format!("region = \"{REGION}\"\ntable = \"sessions\"\nendpoint = \"{endpoint}\"");
+    pub fn declare(&self, endpoint: &str, head: &str, more: &str) {
+        self.declare_at(REGION, endpoint, head, more);
+    }
+
+    fn declare_at(&self, region: &str, endpoint: &str, head: &str, more: &str) {
+        let at = format!("region = \"{region}\"\ntable = \"sessions\"\nendpoint = \"{endpoint}\"");
         self.fleet
             .declare("sessions", &format!("{head}\n[backup.sessions.dynamodb]\n{at}\n{}\n{more}", self.keys));
     }
@@ -108,7 +116,7 @@ async fn a_key_that_may_do_what_the_page_says_is_enough_and_no_more_than_that() 
     Table::make(&moto).await;
     let page = include_str!("../../docs/providers.md");
     let keeps = moto.key_by_page("keeps", page, &[0]).await;
-    let restores = moto.key_by_page("restores", page, &[0, 1]).await;
+    let restores = moto.key_by_page("restores", page, &[0, 1, 2]).await;
     moto.guard().await;
     let with = |credentials| {
         DynamodbSource::new(DynamodbOptions { credentials, ..moto.options("sessions") }).unwrap()
@@ -149,9 +157,25 @@ async fn point_in_time_recovery_is_kept_as_declared_and_switched_off_only_when_t
     fleet.expect(&["apply", "--yes"], 0);
     assert_eq!(table.recovery().await, Some(35));
 
+    // Declared alone it is not done.
     table.declare(&moto.endpoint(), "", "point_in_time = \"off\"");
+    let said = fleet.expect(&["plan"], 5);
+    assert!(said.contains("changes of what the provider of sessions keeps are withheld"), "{said}");
+    assert!(said.contains("any second of ") && said.contains("to have exactly this done"), "{said}");
+    let said = fleet.expect(&["apply", "--yes"], 5);
+    assert!(!said.contains("set the provider"), "{said}");
+    assert_eq!(table.recovery().await, Some(35));
+    let said = fleet.expect(&["status"], 5);
+    assert!(said.contains("held back by rule `recoverable-seconds`"), "{said}");
+    let plan = fleet.expect(&["plan", "-o", "json"], 5);
+    let plan: Value = serde_json::from_str(&plan).unwrap();
+    let plan = plan["withheld"][0]["plan"].as_str().unwrap();
+    let printed = fleet.expect(&["approve", plan, "--reason", "it is copied", "--toml"], 0);
+    assert!(printed.contains("# that the provider of sessions keeps fewer seconds"), "{printed}");
+    let said = fleet.expect(&["approve", plan, "--reason", "it is copied"], 0);
+    assert!(said.contains("that the provider of sessions keeps fewer seconds"), "{said}");
     let said = fleet.expect(&["plan"], 10);
-    assert!(said.contains("this is lost: any second of "), "{said}");
+    assert!(said.contains("this is lost: any second of ") && said.contains("are approved until"), "{said}");
     fleet.expect(&["apply", "--yes"], 0);
     assert_eq!(table.recovery().await, None);
 }
@@ -338,4 +362,150 @@ async fn what_a_killed_controller_had_the_provider_make_is_deleted_and_made_anew
     let left = table.backups().await;
     assert!(left.len() == 1 && left[0].backup_arn() != Some(first.as_str()), "{left:?}");
     assert_eq!(table.fleet.expect(&["list", "sessions"], 0).matches("native").count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_native_backup_whose_answer_is_lost_is_made_once() {
+    let moto = Moto::start();
+    let table = Table::make(&moto).await;
+    let (between, endpoint) = GoBetween::start(&moto).await;
+    table.declare(&endpoint, SHORT, "method = \"native\"");
+    between.play("CreateBackup", Trick::Lose);
+    let said = table.fleet.expect(&["apply", "--yes"], 0);
+    assert_eq!(between.requests("CreateBackup").len(), 1);
+    let made = table.backups().await;
+    assert!(made.len() == 1 && said.contains(made[0].backup_arn().unwrap()), "{made:?}\n{said}");
+
+    // What is held back is asked for again, and is nobody's meanwhile.
+    between.play("CreateBackup", Trick::Refuse("LimitExceededException"));
+    table.fleet.expect(&["backup", "sessions"], 0);
+    assert_eq!((between.requests("CreateBackup").len(), table.backups().await.len()), (3, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_made_in_another_region_or_account_is_unknown_and_never_gone() {
+    let moto = Moto::start();
+    let table = Table::make(&moto).await;
+    create(&moto.client_in("eu-west-1")).await;
+    let (between, endpoint) = GoBetween::start(&moto).await;
+    table.declare(&endpoint, SHORT, "method = \"native\"");
+    table.fleet.expect(&["apply", "--yes"], 0);
+    table.fleet.expect(&["backup", "sessions"], 0);
+    assert_eq!(table.backups().await.len(), 2);
+
+    table.declare_at("eu-west-1", &endpoint, SHORT, "method = \"native\"");
+    let said = table.fleet.expect(&["apply", "--yes"], 4);
+    assert!(
+        !said.contains("delete sessions") && said.contains("dynamodb-backup arn:aws:dynamodb:eu-west-1"),
+        "{said}"
+    );
+    let said = table.fleet.expect(&["plan"], 4);
+    assert!(
+        said.contains("retention of 2 native artifacts of sessions waits: it lies with region eu-north-1"),
+        "{said}"
+    );
+    let said = table.fleet.expect(&["verify", "sessions"], 4);
+    assert!(said.contains("eu-west-1 is declared now; declare the source as it was"), "{said}");
+    assert!(!said.contains("damaged") && !said.contains("is gone"), "{said}");
+    let status = table.status();
+    for store in ["primary", "second"] {
+        let held = &status["backups"]["sessions"]["stores"][store];
+        assert_eq!(held["damaged"], json!([]));
+        assert_eq!(held["out_of_reach"].as_object().unwrap().len(), 2, "{held}");
+    }
+    assert_eq!(table.fleet.expect(&["list", "sessions"], 0).matches("unknown").count(), 4);
+    assert_eq!(table.backups().await.len(), 2, "nothing went");
+
+    // As it was before: what is in the other region is out of reach in its turn.
+    table.declare(&endpoint, SHORT, "method = \"native\"");
+    let said = table.fleet.expect(&["plan"], 10);
+    assert!(
+        said.contains("retention of 1 native artifact of sessions waits: it lies with region eu-west-1"),
+        "{said}"
+    );
+    assert_eq!(table.fleet.expect(&["list", "sessions"], 0).matches("native").count(), 4);
+
+    fn other(_: &Value, answer: &mut Value) {
+        let arn = answer["Table"]["TableArn"].as_str().unwrap().replace("123456789012", "210987654321");
+        answer["Table"]["TableArn"] = json!(arn);
+    }
+    for _ in 0..100 {
+        between.play("DescribeTable", Trick::Alter(|_| {}, other));
+    }
+    let said = table.fleet.expect(&["plan"], 10);
+    assert!(
+        said.contains("it lies in account 123456789012, and the declared access key is of 210987654321"),
+        "{said}"
+    );
+    between.stop("DescribeTable");
+    assert!(!table.fleet.expect(&["plan"], 10).contains("210987654321"));
+}
+
+/// Runs passes until one deletes something: whatever is manual and older than a second may go.
+fn deleted_by(table: &Table) -> String {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let run = table.fleet.command(&["apply", "--yes"]).output().unwrap();
+        let said = String::from_utf8_lossy(&[run.stdout, run.stderr].concat()).into_owned();
+        if said.contains("delete sessions") {
+            return said;
+        }
+        assert!(Instant::now() < deadline, "nothing is deleted: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn natives_of_a_table_that_is_captured_by_itself_now_are_let_go_by_the_policy() {
+    let moto = Moto::start();
+    let table = Table::make(&moto).await;
+    table.declare(&moto.endpoint(), SHORT, "method = \"native\"");
+    table.fleet.expect(&["apply", "--yes"], 0);
+    table.fleet.expect(&["backup", "sessions"], 0);
+    assert_eq!(table.backups().await.len(), 2);
+    table.declare(&moto.endpoint(), SHORT, "method = \"logical\"");
+    table.fleet.expect(&["backup", "sessions"], 0);
+    let deleted = deleted_by(&table);
+    assert!(deleted.contains("its provider deleted it"), "{deleted}");
+    assert_eq!(table.backups().await.len(), 1, "the scheduled one is younger than its rule: {deleted}");
+    for backup in table.backups().await {
+        table.client.delete_backup().backup_arn(backup.backup_arn().unwrap()).send().await.unwrap();
+    }
+    let said = table.fleet.expect(&["verify", "sessions"], 7);
+    assert!(said.contains("is gone at its provider"), "what is still asked for is still missed: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_declared_no_more_may_name_what_its_provider_keeps() {
+    let moto = Moto::start();
+    let table = Table::make(&moto).await;
+    table.declare(&moto.endpoint(), SHORT, "method = \"native\"");
+    table.fleet.expect(&["apply", "--yes"], 0);
+    table.fleet.expect(&["backup", "sessions"], 0);
+    table.fleet.expect(&["verify", "sessions"], 0);
+    table.fleet.give_up_store("second");
+    table.fleet.expect(&["backup", "sessions"], 0);
+    table.fleet.expect(&["backup", "sessions"], 0);
+    let deleted = deleted_by(&table);
+    let kept = "its provider keeps it: store second was in use when it was made and is declared no more";
+    assert!(deleted.contains(kept), "{deleted}");
+    let artifacts = table.fleet.expect(&["list", "sessions"], 0).matches("native").count();
+    assert!(
+        table.backups().await.len() > artifacts,
+        "the manifest went, and the backup is still there: {deleted}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_lost_comes_back_from_what_its_provider_keeps() {
+    let moto = Moto::start();
+    let table = Table::make(&moto).await;
+    table.declare(&moto.endpoint(), SHORT, "method = \"native\"");
+    table.fleet.expect(&["apply", "--yes"], 0);
+    table.client.delete_table().table_name("sessions").send().await.unwrap();
+    let run = table.fleet.command(&["verify", "sessions"]).output().unwrap();
+    let said = String::from_utf8_lossy(&[run.stdout, run.stderr].concat()).into_owned();
+    assert!(said.contains("✓ verify metadata of sessions") && !said.contains("is gone"), "{said}");
+    let said = table.fleet.expect(&["restore", "sessions", "--to", "table:sessions"], 0);
+    assert!(said.contains("restored to table sessions"), "{said}");
+    assert_eq!(table.content("sessions").await, "before");
 }

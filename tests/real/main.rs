@@ -51,6 +51,7 @@ mod mysql_physical_job;
 mod mysql_reader;
 mod mysql_server;
 mod mysql_server_log;
+mod native_drills;
 mod parts;
 mod postgres;
 mod postgres_archive;

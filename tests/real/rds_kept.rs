@@ -17,14 +17,14 @@ use crate::{
 };
 
 /// An instance of MySQL, and a fleet that may reach it.
-struct Instance {
-    client: Client,
-    fleet: Fleet,
+pub struct Instance {
+    pub client: Client,
+    pub fleet: Fleet,
     keys: String,
 }
 
 impl Instance {
-    async fn make(moto: &Moto) -> Self {
+    pub async fn make(moto: &Moto) -> Self {
         let client = moto.rds();
         let create = client.create_db_instance().db_instance_identifier("customers").engine("mysql");
         let create = create.db_instance_class("db.m5.large").allocated_storage(20).backup_retention_period(1);
@@ -36,9 +36,14 @@ impl Instance {
         Self { client, fleet, keys }
     }
 
-    fn declare(&self, endpoint: &str, more: &str) {
+    pub fn declare(&self, endpoint: &str, more: &str) {
+        self.declare_with(endpoint, SHORT, more);
+    }
+
+    /// The same with another head of the backup.
+    pub fn declare_with(&self, endpoint: &str, head: &str, more: &str) {
         let at = format!("region = \"{REGION}\"\ninstance = \"customers\"\nendpoint = \"{endpoint}\"");
-        let backup = format!("{SHORT}\n[backup.customers.rds]\n{at}\n{}\n{more}", self.keys);
+        let backup = format!("{head}\n[backup.customers.rds]\n{at}\n{}\n{more}", self.keys);
         self.fleet.declare("customers", &backup);
     }
 
@@ -58,7 +63,7 @@ impl Instance {
         found.db_snapshots().iter().map(|it| it.db_snapshot_identifier().unwrap().to_owned()).collect()
     }
 
-    async fn is_there(&self, name: &str) -> bool {
+    pub async fn is_there(&self, name: &str) -> bool {
         let found = self.client.describe_db_instances().db_instance_identifier(name).send().await;
         found.is_ok_and(|found| found.db_instances().len() == 1)
     }
@@ -82,8 +87,8 @@ async fn a_key_that_may_do_what_the_page_says_is_enough_and_no_more_than_that() 
     let moto = Moto::with_rds();
     Instance::make(&moto).await;
     let page = include_str!("../../docs/providers.md");
-    let keeps = moto.key_by_page("keeps", page, &[2]).await;
-    let restores = moto.key_by_page("restores", page, &[2, 3]).await;
+    let keeps = moto.key_by_page("keeps", page, &[3]).await;
+    let restores = moto.key_by_page("restores", page, &[3, 4, 5]).await;
     moto.guard().await;
     let with =
         |credentials| RdsSource::new(RdsOptions { credentials, ..moto.instance("customers") }).unwrap();
@@ -118,6 +123,13 @@ async fn automated_backups_are_kept_as_declared() {
     assert_eq!(instance.automated().await.0, 14);
 
     instance.declare(&moto.endpoint(), "point_in_time = \"off\"");
+    let said = fleet.expect(&["apply", "--yes"], 5);
+    assert!(!said.contains("set the provider"), "{said}");
+    assert!(fleet.expect(&["plan"], 5).contains("any second of "));
+    assert_eq!(instance.automated().await.0, 14, "a commit alone gives up nothing");
+    let plan: Value = serde_json::from_str(&fleet.expect(&["plan", "-o", "json"], 5)).unwrap();
+    let plan = plan["withheld"][0]["plan"].as_str().unwrap();
+    fleet.expect(&["approve", plan, "--reason", "it is copied"], 0);
     let said = fleet.expect(&["plan"], 10);
     assert!(
         said.contains("this is lost: any second of ") && said.contains("RDS interrupts the instance"),

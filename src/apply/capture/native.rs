@@ -5,7 +5,7 @@ use crate::{
     apply::lease::Held,
     artifact::{
         Manifest,
-        manifest::{Content, Moment, Sealed},
+        manifest::{Content, Moment, NativePlace, Sealed},
     },
     inventory::{NativeName, NativeState},
     sources::{MadeNative, Provider, SourceError},
@@ -49,9 +49,10 @@ fn describe(
     provider: &dyn Provider,
     made: MadeNative,
 ) -> Result<Manifest, Fault> {
-    let MadeNative { reference, moment, details } = made;
+    let MadeNative { reference, account, moment, details } = made;
     let sealed = Sealed { sha256: None, details };
-    let content = Content::Native { provider: provider.kind().to_owned(), reference };
+    let place = order.native_place.clone().map(|place| NativePlace { account, ..place });
+    let content = Content::Native { provider: provider.kind().to_owned(), reference, place };
     let moment = Moment::At { time: moment, position: None };
     commit::manifest(order, means, None, moment, content, &sealed)
 }

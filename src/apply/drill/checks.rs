@@ -64,7 +64,9 @@ pub(super) async fn declared(
             file::file(check, sandbox.files(), path, (*min_bytes, sha256.clone())).await
         }
         DrillCheck::Command(command) => command::run(check, command, sandbox).await,
-        DrillCheck::Http(_) | DrillCheck::Tcp(_) => reach::reach(check, &Nowhere).await,
+        DrillCheck::Http(_) | DrillCheck::Tcp(_) | DrillCheck::Items { .. } => {
+            reach::reach(check, &Nowhere).await
+        }
     }
 }
 

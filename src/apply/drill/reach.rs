@@ -49,6 +49,7 @@ pub async fn reach(check: &DrillCheck, addresses: &dyn Addresses) -> Finding {
             Err(why) => unmade(check, TAKEN.to_owned(), why),
         },
         DrillCheck::Counts
+        | DrillCheck::Items { .. }
         | DrillCheck::Sql { .. }
         | DrillCheck::Influxql { .. }
         | DrillCheck::File { .. }

@@ -19,7 +19,10 @@ use crate::{
     committed::BackupFolder,
     inventory::{Observed, Standing},
     observe::seen::Change,
-    plan::{Step, action::Drill},
+    plan::{
+        Step,
+        action::{Drill, SandboxKind},
+    },
     spec::{DrillCheck, Recipient, names::StoreName},
 };
 
@@ -37,7 +40,7 @@ impl World {
         let (folder, clock) = (self.folder(&drill.store, &name)?, self.clock.as_ref());
         let read = drill.artifacts.iter().chain(&drill.logs).copied().collect();
         let reading = Reading::begin(&folder, reader, read, &self.keys, clock).await;
-        let ended = reading.during(clock, self.drill_from(&folder, step, drill)).await;
+        let ended = reading.during(clock, self.drill_from(&folder, step, drill, reader)).await;
         reading.end().await;
         let ended = ended?;
         let artifact = *drill.artifacts.last().ok_or_else(|| stalled("no artifact was named"))?;
@@ -67,8 +70,17 @@ impl World {
         Ok(told(drilled, ended))
     }
 
-    async fn drill_from(&self, folder: &BackupFolder, step: &Step, drill: &Drill) -> Result<Ended, Failure> {
+    async fn drill_from(
+        &self,
+        folder: &BackupFolder,
+        step: &Step,
+        drill: &Drill,
+        reader: ArtifactId,
+    ) -> Result<Ended, Failure> {
         let manifests = self.manifests(folder, &drill.artifacts).await?;
+        if drill.sandbox == SandboxKind::Provider {
+            return self.drill_native(drill, reader, &manifests).await;
+        }
         let logs = self.manifests(folder, &drill.logs).await?;
         let declared = self.spec.backups.get(&drill.backup);
         let declared = declared.ok_or_else(|| super::transfers::undeclared(&drill.backup))?;
@@ -116,7 +128,7 @@ pub(super) fn seal(readers: &[Recipient], findings: &[Finding]) -> Result<Option
     Ok(Some(BASE64_STANDARD.encode(encrypted)))
 }
 
-fn could_not_run(why: String) -> Ended {
+pub(super) fn could_not_run(why: String) -> Ended {
     Ended {
         outcome: DrillOutcome::CouldNotRun(why.clone()),
         why: Some(why),

@@ -6,8 +6,11 @@ use crate::{
         executor::{Done, Failure},
         world::{World, stalled},
     },
-    artifact::{ArtifactId, Manifest, manifest::Content},
-    inventory::{NativeName, NativePrefix, NativeState},
+    artifact::{
+        ArtifactId, Manifest,
+        manifest::{Content, NativePlace},
+    },
+    inventory::{NativeName, NativePrefix, NativeReference, NativeState, Observed},
     observe::{listing::FleetListing, stores::Look},
     plan::action::{Destination, Protect},
     sources::{Provider, Restored, Source},
@@ -80,7 +83,7 @@ impl World {
         manifest: &Manifest,
         to: &Destination,
     ) -> Result<Option<Restored>, Failure> {
-        let Content::Native { provider: kind, reference } = &manifest.content else { return Ok(None) };
+        let Content::Native { provider: kind, reference, place } = &manifest.content else { return Ok(None) };
         let Destination::Database(to) = to else {
             let artifact = manifest.artifact;
             return Err(stalled(format!(
@@ -88,21 +91,26 @@ impl World {
                  does not exist yet"
             )));
         };
+        let native =
+            NativeReference { provider: kind.clone(), reference: reference.clone(), place: place.clone() };
+        let declared = self.spec.backups.get(backup).ok_or_else(|| undeclared(backup))?;
+        if let Some(why) = native.out_of_reach(&declared.source, None) {
+            return Err(stalled(format!("failed to restore {}: {why}", manifest.artifact)));
+        }
         let hosted = self.hosted(backup).await?;
         let provider = of_kind(&hosted, kind)?;
         Ok(Some(provider.restore_native(reference, to).await.map_err(final_failure)?))
     }
 
-    /// What is wrong with a native backup, as its provider tells; nothing where it can be restored.
+    /// What is wrong with a native backup, as its provider tells; nothing where it can be restored. Fails where nobody can tell.
     pub(super) async fn native_damage(
         &self,
         backup: &FolderName,
-        reference: &str,
+        native: &NativeReference,
     ) -> Result<Option<String>, Failure> {
-        let hosted = self.hosted(&self.spec.moved.backup(backup)).await?;
-        let provider = hosted.provider()?;
-        let what = format!("{} {reference}", provider.kind());
-        Ok(match provider.state(reference).await? {
+        let (hosted, state) = self.asked(backup, native).await?;
+        let what = format!("{} {}", hosted.provider()?.kind(), native.reference);
+        Ok(match state {
             NativeState::Available => None,
             NativeState::Gone => Some(format!("{what} is gone at its provider")),
             NativeState::Making => Some(format!("{what} is not whole at its provider")),
@@ -118,12 +126,38 @@ impl World {
         artifact: ArtifactId,
     ) -> Result<Option<Kept>, Failure> {
         let Some(stored) = self.stored(store, backup, artifact) else { return Ok(None) };
-        let Some(reference) = stored.reference() else { return Ok(None) };
-        let hosted = self.hosted(&self.spec.moved.backup(backup)).await?;
-        hosted.provider()?.state(reference).await?;
+        let Some(native) = stored.native.as_deref() else { return Ok(None) };
+        let (hosted, _) = self.asked(backup, native).await?;
         let fleet = &self.spec.fleet.name;
         let name = NativeName::of(fleet, backup, stored.content());
-        Ok(Some(Kept { hosted, reference: reference.to_owned(), name }))
+        Ok(Some(Kept { hosted, reference: native.reference.clone(), artifact: stored.content(), name }))
+    }
+
+    /// How a native backup is, and the source whose provider says so, if that is where it lies: another place has none of it, whatever
+    /// it answers.
+    async fn asked(
+        &self,
+        backup: &FolderName,
+        native: &NativeReference,
+    ) -> Result<(Hosted, NativeState), Failure> {
+        let name = self.spec.moved.backup(backup);
+        let declared = self.spec.backups.get(&name).ok_or_else(|| undeclared(&name))?;
+        let refused = |why: String| stalled(format!("failed to ask for {}: {why}", native.reference));
+        let hosted = self.hosted(&name).await?;
+        let provider = hosted.provider()?;
+        let account = match &native.place {
+            Some(NativePlace { account: Some(_), .. }) => provider.account().await?,
+            _ => None,
+        };
+        if let Some(why) = native.out_of_reach(&declared.source, account.as_deref()) {
+            return Err(refused(why));
+        }
+        let state = provider.state(&native.reference).await?;
+        match native.out_of_reach_of(&declared.source, account.as_deref()) {
+            // What is found is it, by its name.
+            Some(why) if state == NativeState::Gone => Err(refused(why)),
+            _ => Ok((hosted, state)),
+        }
     }
 
     /// Deletes a native backup whose manifest is deleted, unless another manifest names it in any store. Where that can't be told, it
@@ -136,8 +170,25 @@ impl World {
         if let Some(why) = self.is_or_may_be_named(backup, &kept.reference).await {
             return Ok(Some(why));
         }
+        if let Some(store) = self.undeclared_since(kept.artifact) {
+            return Ok(Some(format!(
+                "store {store} was in use when it was made and is declared no more, and may have a manifest that names it; declare \
+                 it again, or delete {} by hand",
+                kept.reference
+            )));
+        }
         kept.hosted.provider()?.delete(&kept.reference, &kept.name).await?;
         Ok(None)
+    }
+
+    /// A store that is declared no more, and was known to another one's records since an artifact was made.
+    fn undeclared_since(&self, artifact: ArtifactId) -> Option<&StoreName> {
+        let known = self.inventory.stores.values().filter_map(Observed::known);
+        let mut others = known.flat_map(|store| store.records.known_stores());
+        let is_lost = |(store, until): &(&StoreName, &jiff::Timestamp)| {
+            !self.stores.contains_key(*store) && **until >= artifact.time()
+        };
+        others.find(is_lost).map(|(store, _)| store)
     }
 
     /// Which store has a manifest that names a native backup, or may have one.
@@ -163,7 +214,9 @@ impl World {
         artifact: ArtifactId,
     ) -> Result<usize, Failure> {
         let name = self.spec.moved.backup(backup);
-        if !self.spec.backups.get(&name).is_some_and(|declared| declared.source.is_native()) {
+        let declared = self.spec.backups.get(&name).is_some_and(|declared| declared.source.is_native());
+        let had = self.inventory.provided(&name).known().is_some_and(|provided| provided.natives.is_some());
+        if !declared && !had {
             return Ok(0);
         }
         let hosted = self.hosted(&name).await?;
@@ -180,7 +233,7 @@ impl World {
         Ok(ours.len())
     }
 
-    async fn hosted(&self, backup: &BackupName) -> Result<Hosted, Failure> {
+    pub(super) async fn hosted(&self, backup: &BackupName) -> Result<Hosted, Failure> {
         let declared = self.spec.backups.get(backup).ok_or_else(|| undeclared(backup))?;
         Ok(Hosted(self.drivers.source(&declared.source).await?))
     }
@@ -190,10 +243,11 @@ impl World {
 pub(super) struct Kept {
     hosted: Hosted,
     reference: String,
+    artifact: ArtifactId,
     name: NativeName,
 }
 
-fn of_kind<'a>(hosted: &'a Hosted, kind: &str) -> Result<&'a dyn Provider, Failure> {
+pub(super) fn of_kind<'a>(hosted: &'a Hosted, kind: &str) -> Result<&'a dyn Provider, Failure> {
     let provider = hosted.provider()?;
     match provider.kind() == kind {
         true => Ok(provider),

@@ -345,9 +345,11 @@ impl Trial<'_> {
             | DrillCheck::Influxql { influxql: question, database, expect } => {
                 drill::asked(check, (database.as_deref(), question), expect, source.as_ref()).await
             }
-            DrillCheck::File { .. } | DrillCheck::Command(_) | DrillCheck::Http(_) | DrillCheck::Tcp(_) => {
-                unmade("it is not made of data on a machine".to_owned())
-            }
+            DrillCheck::Items { .. }
+            | DrillCheck::File { .. }
+            | DrillCheck::Command(_)
+            | DrillCheck::Http(_)
+            | DrillCheck::Tcp(_) => unmade("it is not made of data on a machine".to_owned()),
         }
     }
 

@@ -119,6 +119,7 @@ impl World {
         artifact: ArtifactId,
     ) -> Result<CaptureOrder, Failure> {
         let recipients = self.spec.recipients_in(&capture.store);
+        let declared = self.spec.backups.get(&capture.backup);
         Ok(CaptureOrder {
             capture: capture.clone(),
             artifact,
@@ -130,6 +131,7 @@ impl World {
             now: self.clock.now(),
             stall: capture::STALL,
             spool: Some(self.spools.join(self.spec.moved.folder(&capture.backup).as_str())),
+            native_place: declared.and_then(|backup| backup.source.native_place()).map(|(_, place)| place),
         })
     }
 
@@ -418,7 +420,7 @@ fn check_undeclared(restore: &Restore, point: Option<&Manifest>) -> Result<(), F
 fn captured(manifest: &Manifest) -> String {
     let segments = match &manifest.content {
         Content::Segments(segments) => segments,
-        Content::Native { provider, reference } => return format!("{provider} {reference}"),
+        Content::Native { provider, reference, .. } => return format!("{provider} {reference}"),
     };
     let own = segments.packs.iter().filter(|(pack, _)| pack.artifact == manifest.artifact);
     let (packs, bytes) = own.fold((0, 0), |(n, sum), (_, stored)| (n + 1, sum + stored.size));

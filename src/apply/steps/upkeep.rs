@@ -18,7 +18,7 @@ use crate::{
         layout::PackName,
         record::{Event, Record},
     },
-    inventory::{Interrupted, StoredArtifact, Work},
+    inventory::{Interrupted, Work},
     observe::seen::Change,
     plan::Step,
     records::AppendError,
@@ -87,9 +87,10 @@ impl World {
                 found?
             }
         };
-        let found = match self.stored(store, backup, artifact).and_then(StoredArtifact::reference) {
-            Some(reference) if found.is_empty() => {
-                let fault = self.native_damage(backup, reference).await?;
+        let native = self.stored(store, backup, artifact).and_then(|stored| stored.native.as_deref());
+        let found = match native {
+            Some(native) if found.is_empty() => {
+                let fault = self.native_damage(backup, native).await?;
                 fault.map(|fault| Damage::new(folder.manifest(artifact), fault)).into_iter().collect()
             }
             _ => found,
@@ -154,6 +155,10 @@ impl World {
     pub(in crate::apply) async fn clean_up_after(&self, left: &Interrupted) -> Result<Done, Failure> {
         if left.work != Work::Reading {
             self.deeds.change(&left.store, &left.backup, Change::Unclear);
+        }
+        if left.work == Work::Reading {
+            // First, for what is left is known by what is cleaned up.
+            self.delete_copies_of(&left.backup, left.artifact).await?;
         }
         let cleaned = cleanup::clean_up(self.look(&left.store)?, left, self.clock.as_ref()).await?;
         let is_nobodys = matches!(cleaned, Cleaned::Removed(_));

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::{
     artifact::approval::{PlanApproval, PlanPrefix},
     cli::{Output, controller, exit::Exit, saying::wake, terminal::Terminal},
+    plan::Withheld,
     reconcile::{Controller, PlanApprovals, Word},
     render::{self, count},
     spec::{
@@ -26,7 +27,8 @@ struct Told<'a> {
 #[derive(Serialize)]
 struct ToldApproval<'a> {
     backup: &'a BackupName,
-    store: &'a StoreName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<&'a StoreName>,
     approval: &'a PlanApproval,
 }
 
@@ -73,7 +75,7 @@ pub(super) fn print(
 fn told(approved: &PlanApprovals) -> Told<'_> {
     let approvals = approved.approvals.iter().map(|(withheld, approval)| ToldApproval {
         backup: &withheld.backup,
-        store: &withheld.store,
+        store: withheld.store.as_ref(),
         approval,
     });
     Told { approvals: approvals.collect(), stores: &approved.stores, faults: &approved.faults }
@@ -82,20 +84,29 @@ fn told(approved: &PlanApprovals) -> Told<'_> {
 fn text(approved: &PlanApprovals) -> String {
     let mut out = String::new();
     for (withheld, approval) in &approved.approvals {
-        let artifacts = count(withheld.artifacts.len(), "artifact", "artifacts");
         let until = render::moment(approval.until, &TimeZone::UTC);
-        let (backup, store) = (&withheld.backup, &withheld.store);
-        let _ = writeln!(out, "Approved until {until}: the deletion of {artifacts} of {backup} in {store}.");
+        let _ = writeln!(out, "Approved until {until}: {}.", deed(withheld));
     }
     out
+}
+
+/// What is approved, on one line.
+fn deed(withheld: &Withheld) -> String {
+    let backup = &withheld.backup;
+    match &withheld.store {
+        Some(store) => {
+            let artifacts = count(withheld.artifacts.len(), "artifact", "artifacts");
+            format!("the deletion of {artifacts} of {backup} in {store}")
+        }
+        None => format!("that the provider of {backup} keeps fewer seconds that can be brought back"),
+    }
 }
 
 fn toml(approved: &PlanApprovals) -> String {
     let mut out = String::new();
     for (withheld, approval) in &approved.approvals {
         let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
-        let artifacts = count(withheld.artifacts.len(), "artifact", "artifacts");
-        let _ = writeln!(out, "# the deletion of {artifacts} of {} in {}", withheld.backup, withheld.store);
+        let _ = writeln!(out, "# {}", deed(withheld));
         let _ = writeln!(out, "[[approve]]");
         let _ = writeln!(out, "plan = {}", quoted(&approval.warrant.plan.to_string()));
         let _ = writeln!(out, "base = {}", quoted(&approval.revision));

@@ -8,16 +8,23 @@ use crate::{
         ArtifactId,
         approval::{PlanApproval, PlanHash},
     },
-    inventory::{StoredArtifact, StoredBackup},
-    spec::names::{BackupName, StoreName},
+    inventory::{Condition, StoredArtifact, StoredBackup},
+    plan::action::Protect,
+    spec::{
+        PointInTime,
+        names::{BackupName, StoreName},
+    },
 };
 
-/// The first line of what a [`PlanHash`] is of.
+/// The first line of what the [`PlanHash`] of deletions is of.
 const FORMAT: &str = "backstay.deletions/1";
 
-/// The rules that only keep too much from going at once. All others keep what is needed, or what nobody can tell of: no
+/// The same of what a provider is to keep.
+const PROVIDER_FORMAT: &str = "backstay.provider/1";
+
+/// The rules that only keep too much from going at once, or by a commit alone. All others keep what is needed, or what nobody can tell of: no
 /// word makes up for that.
-const APPROVABLE: [&str; 1] = ["delete-share"];
+const APPROVABLE: [&str; 2] = ["delete-share", super::providers::RULE];
 
 /// Whether a person may overrule a rule.
 pub fn may_approve(rule: &str) -> bool {
@@ -54,19 +61,7 @@ impl Deletions<'_> {
     /// The approval that covers them now, or else why one of them does not: what is to be done is exactly what was approved,
     /// or what is left of it since it was begun.
     pub(super) fn approval<'w>(&self, world: &World<'w>) -> Result<&'w PlanApproval, Option<String>> {
-        let (hash, now) = (self.hash(world), world.now);
-        let mut why = world.limits.void_approvals.get(&hash).cloned();
-        let recorded = world.inventory.plan_approvals();
-        for approval in recorded.chain(&world.limits.approvals) {
-            if approval.warrant.plan != hash && !self.is_left_of(approval.warrant.plan) {
-                continue;
-            }
-            match approval.fault(&world.limits.declaration, now) {
-                None => return Ok(approval),
-                Some(fault) => why = Some(fault),
-            }
-        }
-        Err(why)
+        approval(world, self.hash(world), |plan| self.is_left_of(plan))
     }
 
     /// Whether an approved plan was begun, and nothing goes that is not of it.
@@ -76,8 +71,46 @@ impl Deletions<'_> {
     }
 }
 
+/// The name by which a change of what a provider keeps is approved: of a text with a line for the fleet, for what is declared, for
+/// the backup, and for how far back any second can be brought before and after.
+pub(super) fn hash_of_provider(protect: &Protect, to: PointInTime, world: &World<'_>) -> PlanHash {
+    let mut digest = Sha256::new();
+    let mut line = |line: String| digest.update(format!("{line}\n"));
+    line(PROVIDER_FORMAT.to_owned());
+    line(format!("fleet {}", world.spec.fleet.name));
+    line(format!("declaration {}", world.limits.declaration));
+    line(format!("backup {}", protect.backup));
+    line(format!("from {}", protect.from));
+    line(format!("to {to}"));
+    PlanHash::new(digest.finalize().into())
+}
+
+/// The approval that covers a plan now, itself or as what is left of another; or else why one of them does not.
+pub(super) fn approval<'w>(
+    world: &World<'w>,
+    hash: PlanHash,
+    is_left_of: impl Fn(PlanHash) -> bool,
+) -> Result<&'w PlanApproval, Option<String>> {
+    let mut why = world.limits.void_approvals.get(&hash).cloned();
+    let recorded = world.inventory.plan_approvals();
+    for approval in recorded.chain(&world.limits.approvals) {
+        if approval.warrant.plan != hash && !is_left_of(approval.warrant.plan) {
+            continue;
+        }
+        match approval.fault(&world.limits.declaration, world.now) {
+            None => return Ok(approval),
+            Some(fault) => why = Some(fault),
+        }
+    }
+    Err(why)
+}
+
 /// What an approval rests on of an artifact. When it was checked last makes no difference, nor why it is damaged.
 fn described(artifact: &StoredArtifact) -> String {
-    let condition = if artifact.is_good() { "good" } else { "damaged" };
+    let condition = match artifact.condition {
+        Condition::Good => "good",
+        Condition::Damaged(_) => "damaged",
+        Condition::Unknown(_) => "unknown",
+    };
     format!("holds {} {} {} {condition}", artifact.id, artifact.kind, artifact.newest)
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     artifact::{ArtifactId, Kind, layout::Holder},
-    inventory::{Origin, StoredArtifact, StoredBackup},
+    inventory::{NativeReference, Observed, Origin, Provided, StoredArtifact, StoredBackup},
     plan::{Action, Approved, Plan, Step, StepId, action::Work},
     spec::{
         Retention,
@@ -36,11 +36,12 @@ type Rule = fn(&Case<'_>) -> Option<String>;
 
 /// Every rule that holds whatever a person says, by its name in [`crate::plan::Withheld::rule`]. `unknown` is judged
 /// first, for nothing else can be judged without it.
-const RULES: [(&str, Rule); 15] = [
+const RULES: [(&str, Rule); 16] = [
     ("unreadable", unreadable),
     ("clock", clock),
     ("vanished", vanished),
     ("unknown", other_stores_unknown),
+    ("native-unknown", natives_unknown),
     ("held", held),
     ("locked", locked),
     ("leased", leased),
@@ -74,7 +75,7 @@ pub(super) fn judge(plan: &Plan, world: &World<'_>) -> Judgement {
         match case(plan, world, (backup, store), &ids) {
             Err(why) => judgement.broken.push(Broken {
                 backup: backup.clone(),
-                store: store.clone(),
+                store: Some(store.clone()),
                 rule: "unknown",
                 reason: why,
                 reach: Reach::Deletions(None),
@@ -101,7 +102,7 @@ impl Judgement {
             Ok(approval) if approvable => {
                 return self.approved.push(Approved {
                     backup: backup.clone(),
-                    store: store.clone(),
+                    store: Some(store.clone()),
                     warrant: approval.warrant.clone(),
                     until: approval.until,
                 });
@@ -116,7 +117,7 @@ impl Judgement {
         let plan = deletions.hash(case.world);
         self.broken.extend(faults.into_iter().map(|(rule, reason)| Broken {
             backup: backup.clone(),
-            store: store.clone(),
+            store: Some(store.clone()),
             rule,
             reason,
             reach: Reach::Deletions(Some(Kept { plan, approvable, artifacts: artifacts.clone() })),
@@ -208,6 +209,43 @@ fn vanished(case: &Case<'_>) -> Option<String> {
 fn other_stores_unknown(case: &Case<'_>) -> Option<String> {
     let others = case.declared_stores()?.iter().filter(|store| *store != case.store);
     others.filter_map(|store| case.world.store(store).err()).next()
+}
+
+/// Nothing goes while nobody knows what the provider still has of the backup; nor what the provider was not asked for, or can't be
+/// asked for from where the declaration is.
+fn natives_unknown(case: &Case<'_>) -> Option<String> {
+    let Some(backup) = case.world.spec.backups.get(case.backup) else {
+        let native = case.going().find(|artifact| artifact.native.is_some())?;
+        return Some(format!("{} is its provider's, and nothing declares how that is reached", native.id));
+    };
+    let source = &backup.source;
+    let provided = case.world.inventory.provided(case.backup);
+    let why = |native: &NativeReference| match provided {
+        Observed::Known(Provided { natives: Some(_), account, .. }) => {
+            native.out_of_reach_of(source, account.as_deref())
+        }
+        _ => native.out_of_reach(source, None),
+    };
+    let natives = case.stored.artifacts.iter().filter_map(|a| Some((a.id, a.native.as_deref()?)));
+    let (away, here): (Vec<_>, Vec<_>) =
+        natives.map(|(id, native)| (id, native, why(native))).partition(|(.., why)| why.is_some());
+    if let Some((id, _, why)) = away.into_iter().find(|(id, ..)| case.gone.contains_key(id)) {
+        return Some(format!("{id} can't be asked for from here: {}", why.unwrap_or_default()));
+    }
+    if here.is_empty() {
+        return None;
+    }
+    match provided {
+        Observed::Unknown(why) => Some(format!("what its provider still has of it is unknown: {why}")),
+        Observed::Known(Provided { natives: None, .. }) => {
+            Some("what its provider still has of it was not asked".to_owned())
+        }
+        Observed::Known(Provided { natives: Some(natives), .. }) => {
+            let mut going = here.into_iter().filter(|(id, ..)| case.gone.contains_key(id));
+            let (id, ..) = going.find(|(_, native, _)| !natives.contains_key(&native.reference))?;
+            Some(format!("its provider was not asked for {id}"))
+        }
+    }
 }
 
 /// What a person holds stays.
@@ -403,7 +441,8 @@ fn copy_missing(case: &Case<'_>) -> Option<String> {
             return None;
         }
         let lacks = |id: ArtifactId| lacked.iter().any(|l| l.id == id);
-        let present = there.artifacts.iter().map(Candidate::of).filter(|c| !lacks(c.id));
+        let known = there.artifacts.iter().filter(|a| a.unknown().is_none());
+        let present = known.map(Candidate::of).filter(|c| !lacks(c.id));
         let hoped = lacked.iter().map(|a| Candidate {
             checked: Checked::Passed,
             held: None,

@@ -27,7 +27,7 @@ pub(super) fn broken(plan: &Plan, world: &World<'_>) -> Vec<Broken> {
         };
         if let Some((rule, reason)) = found {
             let reach = Reach::Step(step.id);
-            broken.push(Broken { backup: backup.clone(), store: store.clone(), rule, reason, reach });
+            broken.push(Broken { backup: backup.clone(), store: Some(store.clone()), rule, reason, reach });
         }
     }
     broken

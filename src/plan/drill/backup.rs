@@ -48,6 +48,13 @@ impl<'a> OfBackup<'a> {
         expired: Option<&Expiry<'_>>,
         slot: Option<Timestamp>,
     ) -> Result<Action, String> {
+        let is_native = self.backup.source.is_native();
+        if is_native && how == DrillHow::ByHand {
+            return Err(
+                "a provider's own backup is restored by its provider alone; try it without `by-hand`"
+                    .to_owned(),
+            );
+        }
         let replays = self.replays(how);
         let choice = Choice {
             backup: self.backup,
@@ -56,6 +63,7 @@ impl<'a> OfBackup<'a> {
             replays,
             // Into a folder logs are replayed, into a file never.
             to: match replays {
+                _ if is_native => Destination::Database("new".to_owned()),
                 true => Destination::Folder("/".into()),
                 false => Destination::File("/".into()),
             },

@@ -56,7 +56,7 @@ pub(super) fn choose(
     expired: Option<&Expiry<'_>>,
 ) -> Result<Chosen, String> {
     let stores = match &wanted.from {
-        Some(from) => vec![readable(facts, from)?],
+        Some(from) => vec![readable(facts, choice.backup, from)?],
         None => in_rotation(facts, choice),
     };
     let is_random = wanted.point.is_none() && choice.at == DrillPoint::Random;
@@ -104,18 +104,20 @@ fn newest<'s>(
 
 /// The stores that may be read, the one that was drilled longest ago first; of those that never were the nearest.
 fn in_rotation<'s>(facts: &Facts<'s>, choice: &Choice<'s>) -> Vec<&'s StoreName> {
-    let usable =
-        |store: &&StoreName| readable(facts, store).is_ok() && suspensions::of_store(facts, store).is_none();
+    let usable = |store: &&StoreName| {
+        readable(facts, choice.backup, store).is_ok() && suspensions::of_store(facts, store).is_none()
+    };
     let mut stores: Vec<&StoreName> = choice.backup.stores.iter().filter(usable).collect();
     // A stable sort: `None` comes first.
     stores.sort_by_key(|store| choice.drilled.get(*store).copied());
     stores
 }
 
-/// A store that can be believed, and that an identity can read.
-fn readable<'s>(facts: &Facts<'_>, store: &'s StoreName) -> Result<&'s StoreName, String> {
+/// A store that can be believed, and that an identity can read where that is needed: a provider reads its own backups itself.
+fn readable<'s>(facts: &Facts<'_>, backup: &Backup, store: &'s StoreName) -> Result<&'s StoreName, String> {
     facts.store(store)?;
     match facts.deepest_check(store) {
+        _ if backup.source.is_native() => Ok(store),
         Depth::Plaintext => Ok(store),
         Depth::Metadata | Depth::Data => Err(format!(
             "this controller has no identity that can read what is in {store}; set keys.identity"
@@ -125,7 +127,7 @@ fn readable<'s>(facts: &Facts<'_>, store: &'s StoreName) -> Result<&'s StoreName
 
 fn nothing(facts: &Facts<'_>, choice: &Choice<'_>) -> String {
     let unseen: Vec<String> =
-        choice.backup.stores.iter().filter_map(|store| readable(facts, store).err()).collect();
+        choice.backup.stores.iter().filter_map(|store| readable(facts, choice.backup, store).err()).collect();
     match unseen.as_slice() {
         [] => format!("a restore point of {}; there is none yet that is whole", choice.backup.name),
         unseen => format!("a restore point of {}; {}", choice.backup.name, unseen.join("; ")),

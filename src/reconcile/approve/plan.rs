@@ -10,7 +10,7 @@ use crate::{
         approval::{LONGEST, PlanApproval, PlanHash, PlanPrefix, Warrant},
         record::Event,
     },
-    plan::{Plan, Withheld, check::may_approve},
+    plan::{Plan, Withheld, check::may_approve, withheld_deed},
     reconcile::{Controller, PassError, Survey, Terms, saying::Recorded},
     render::count,
     spec::names::StoreName,
@@ -180,7 +180,7 @@ fn withheld_now(plan: &Plan) -> String {
         .withheld
         .iter()
         .map(|withheld| {
-            let of = format!("deletions of {} in {}", withheld.backup, withheld.store);
+            let of = withheld_deed(&withheld.backup, withheld.store.as_ref());
             match withheld.to_approve() {
                 Some(hash) => format!("{} ({of})", hash.short()),
                 None => format!("{of} (by rule `{}`, which nobody may overrule)", withheld.rule),

@@ -5,33 +5,39 @@ use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::{
+    config::{Config, retry::RetryConfig},
     primitives::DateTime,
     types::{
-        BackupDescription, BackupStatus, BackupTypeFilter, PointInTimeRecoveryDescription,
+        BackupDescription, BackupStatus, BackupSummary, BackupTypeFilter, PointInTimeRecoveryDescription,
         PointInTimeRecoverySpecification, PointInTimeRecoveryStatus,
     },
 };
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{DynamodbSource, Failure, SILENCE, load, reach::Reach, subject};
+use super::{DynamodbSource, Failure, SILENCE, copies, load, reach::Reach, subject, table};
 use crate::{
     artifact::manifest::{Counts, Details},
-    aws::{Fault, date_time, timestamp},
+    aws::{Fault, account_of, date_time, timestamp},
     clock::Clock,
-    inventory::{Native, NativeName, NativePrefix, NativeState, ProviderSettings, Stretch},
+    inventory::{
+        CopyStanding, Native, NativeName, NativePrefix, NativeState, ProviderSettings, SandboxCopy, Stretch,
+    },
     sources::{MadeNative, Provider, Restored, SourceError},
-    spec::{MOST_DAYS, PointInTime, Protection},
+    spec::{DYNAMODB_BACKUP, MOST_DAYS, PointInTime, Protection},
 };
 
 /// The longest that a backup may take to become available; AWS promises seconds.
 const MADE: Duration = Duration::from_secs(6 * 3600);
 
 /// The longest that a table may take that DynamoDB makes of what it keeps: large ones take hours.
-const RESTORED: Duration = Duration::from_secs(24 * 3600);
+pub(super) const RESTORED: Duration = Duration::from_secs(24 * 3600);
 
 /// Pauses between two looks at what is being made: the first, and the longest.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
+
+/// How often a backup is begun that DynamoDB holds back, and looked for whose beginning was not answered.
+const TRIES: u32 = 6;
 
 /// Pages of a list of backups that are read at most, of a hundred each.
 const PAGES: usize = 500;
@@ -42,7 +48,13 @@ const NO_BACKUP: &str = "BackupNotFoundException";
 #[async_trait]
 impl Provider for DynamodbSource {
     fn kind(&self) -> &'static str {
-        "dynamodb-backup"
+        DYNAMODB_BACKUP
+    }
+
+    async fn account(&self) -> Result<Option<String>, SourceError> {
+        let found = table::existing(&self.calls(), &self.table).await;
+        let account = found.map(|table| table.and_then(|table| account_of(table.table_arn()?)));
+        self.told("ask for the account of", account)
     }
 
     async fn settings(&self) -> Result<ProviderSettings, SourceError> {
@@ -75,6 +87,22 @@ impl Provider for DynamodbSource {
         let call = reach.client.restore_table_from_backup().backup_arn(reference).target_table_name(to);
         let restored = made_of(&reach, to, async { call.send().await.map(drop) }).await;
         self.told("restore a backup of", restored)
+    }
+
+    async fn copy_for_drill(&self, reference: &str, copy: &SandboxCopy) -> Result<(), SourceError> {
+        self.told("try a backup of", copies::make(&self.calls(), reference, copy).await)
+    }
+
+    async fn standing(&self, name: &str) -> Result<CopyStanding, SourceError> {
+        self.told("look for what a drill makes of", copies::standing(&self.calls(), name).await)
+    }
+
+    async fn items(&self, name: &str) -> Result<Option<u64>, SourceError> {
+        self.told("count what a drill made of", copies::items(&self.calls(), name).await.map(Some))
+    }
+
+    async fn delete_copy(&self, copy: &SandboxCopy) -> Result<(), SourceError> {
+        self.told("delete what a drill made of", copies::delete(&self.calls(), copy).await)
     }
 
     async fn rewind(&self, at: Timestamp, to: &str) -> Result<Restored, SourceError> {
@@ -142,20 +170,34 @@ async fn natives(
     table: &str,
     prefix: &NativePrefix,
 ) -> Result<BTreeMap<String, Native>, Failure> {
-    let (mut found, mut from) = (BTreeMap::new(), None);
+    let mut found = BTreeMap::new();
+    summaries(reach, table, None, |backup| {
+        let artifact = backup.backup_name().and_then(|name| prefix.artifact(name));
+        if let (Some(artifact), Some(reference)) = (artifact, backup.backup_arn()) {
+            let native = Native { artifact, state: state(backup.backup_status()) };
+            found.insert(reference.to_owned(), native);
+        }
+    })
+    .await?;
+    Ok(found)
+}
+
+/// Tells `see` of every backup on demand that was made `since` a moment.
+async fn summaries(
+    reach: &Reach,
+    table: &str,
+    since: Option<Timestamp>,
+    mut see: impl FnMut(&BackupSummary),
+) -> Result<(), Failure> {
+    let mut from = None;
     for _ in 0..PAGES {
         let list = reach.client.list_backups().table_name(table).backup_type(BackupTypeFilter::User);
+        let list = list.set_time_range_lower_bound(since.map(date_time));
         let page = reach.answer(list.set_exclusive_start_backup_arn(from).send()).await?;
-        for backup in page.backup_summaries() {
-            let artifact = backup.backup_name().and_then(|name| prefix.artifact(name));
-            if let (Some(artifact), Some(reference)) = (artifact, backup.backup_arn()) {
-                let native = Native { artifact, state: state(backup.backup_status()) };
-                found.insert(reference.to_owned(), native);
-            }
-        }
+        page.backup_summaries().iter().for_each(&mut see);
         from = page.last_evaluated_backup_arn;
         if from.is_none() {
-            return Ok(found);
+            return Ok(());
         }
     }
     Err(Failure::Wrong(format!("its list of backups has over {PAGES} pages")))
@@ -193,8 +235,12 @@ async fn make(
     clock: &dyn Clock,
 ) -> Result<MadeNative, Failure> {
     // What was written before is in it, and of what is written until it is answered some may be, too.
-    let moment = clock.now();
-    let reference = begin(reach, table, name).await?;
+    let now = clock.now();
+    let (reference, moment) = match called(reach, table, name).await? {
+        // It was begun by a call whose answer was lost, and holds nothing of since then.
+        Some((reference, created)) => (reference, created.min(now)),
+        None => (begin(reach, table, name).await?, now),
+    };
     let described = wait_until_available(reach, &reference).await?;
     let source = described.source_table_details();
     if source.is_none_or(|source| source.table_name() != table) {
@@ -213,23 +259,62 @@ async fn make(
         omitted,
         ..Details::default()
     };
-    Ok(MadeNative { reference, moment, details })
+    Ok(MadeNative { account: account_of(&reference), reference, moment, details })
 }
 
-/// Begins a backup. One of this name that is there was begun by a call whose answer was lost.
-async fn begin(reach: &Reach, table: &str, name: &NativeName) -> Result<String, Failure> {
-    let create = reach.client.create_backup().table_name(table).backup_name(name.to_string());
-    let failure = match reach.answer(create.send()).await {
-        Ok(answer) => {
-            let reference = answer.backup_details.map(|details| details.backup_arn);
-            return reference
-                .ok_or_else(|| Failure::Wrong("it does not name the backup that it made".to_owned()));
+/// The backup of this name that is there, and when it was made; the first, where a call was carried out twice. Names are not unique.
+async fn called(
+    reach: &Reach,
+    table: &str,
+    name: &NativeName,
+) -> Result<Option<(String, Timestamp)>, Failure> {
+    let wanted = name.to_string();
+    let mut there = Vec::new();
+    summaries(reach, table, Some(name.since()), |backup| {
+        if backup.backup_name() == Some(wanted.as_str()) && state(backup.backup_status()) != NativeState::Gone
+        {
+            there.extend(
+                backup.backup_arn().map(|reference| {
+                    Ok((timestamp(backup.backup_creation_date_time())?, reference.to_owned()))
+                }),
+            );
         }
-        Err(failure) => failure,
+    })
+    .await?;
+    let there: Result<Vec<(Timestamp, String)>, Fault> = there.into_iter().collect();
+    Ok(there?.into_iter().min().map(|(created, reference)| (reference, created)))
+}
+
+/// Begins a backup. The call is made once, for each makes another one of the same name; where its answer is lost, what it made is
+/// looked for, and nothing is begun in its place.
+async fn begin(reach: &Reach, table: &str, name: &NativeName) -> Result<String, Failure> {
+    let (mut tries, mut pause) = (1, LOOKS.0);
+    let lost = loop {
+        let create = reach.client.create_backup().table_name(table).backup_name(name.to_string());
+        let once = Config::builder().retry_config(RetryConfig::disabled());
+        match reach.answer(create.customize().config_override(once).send()).await {
+            Ok(answer) => {
+                let reference = answer.backup_details.map(|details| details.backup_arn);
+                let unnamed = || Failure::Wrong("it does not name the backup that it made".to_owned());
+                return reference.ok_or_else(unnamed);
+            }
+            Err(failure) if failure.is_throttled() && tries < TRIES => {
+                tokio::time::sleep(pause).await;
+                (tries, pause) = (tries + 1, pause * 2);
+            }
+            Err(failure) if failure.may_be_done() => break failure,
+            Err(failure) => return Err(failure),
+        }
     };
-    let there = natives(reach, table, &name.prefix()).await.unwrap_or_default();
-    let mut ours = there.into_iter().filter(|(_, native)| name.is_of(native.artifact));
-    ours.next().map(|(reference, _)| reference).ok_or(failure)
+    pause = LOOKS.0;
+    for _ in 0..TRIES {
+        tokio::time::sleep(pause).await;
+        if let Some((reference, _)) = called(reach, table, name).await? {
+            return Ok(reference);
+        }
+        pause *= 2;
+    }
+    Err(lost)
 }
 
 async fn wait_until_available(reach: &Reach, reference: &str) -> Result<BackupDescription, Failure> {

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use aws_sdk_rds::types::DbInstance;
+use aws_sdk_rds::types::{DbInstance, Tag};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Failure, RdsSource, answer, existing};
+use super::{Failure, NO_INSTANCE, RdsSource, answer, existing};
 use crate::{
     aws::{Fault, date_time},
+    inventory::{CopyStanding, DRILL_TAG, SandboxCopy},
     sources::Restored,
 };
 
@@ -17,6 +18,12 @@ const READY: Duration = Duration::from_secs(24 * 3600);
 
 /// Pauses between two looks at an instance that is being made: the first, and the longest.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// How long an instance may take to go.
+const GONE: Duration = Duration::from_secs(2 * 3600);
+
+/// With what is refused to whoever deletes an instance that is being made or deleted.
+const NOT_NOW: [&str; 2] = ["InvalidDBInstanceState", "InvalidDBInstanceStateFault"];
 
 /// With what the name of an instance that is there is refused.
 const EXISTS: [&str; 2] = ["DBInstanceAlreadyExists", "DBInstanceAlreadyExistsFault"];
@@ -47,11 +54,17 @@ impl Surroundings {
     }
 }
 
-/// Makes `to` of a snapshot.
-pub(super) async fn of_snapshot(source: &RdsSource, reference: &str, to: &str) -> Result<Restored, Failure> {
+/// Makes `to` of a snapshot, from its beginning with the mark of a drill where it is one's.
+pub(super) async fn of_snapshot(
+    source: &RdsSource,
+    reference: &str,
+    to: &str,
+    drill: Option<&SandboxCopy>,
+) -> Result<Restored, Failure> {
     let around = surroundings(source, to).await?;
     let call = source.client.restore_db_instance_from_db_snapshot();
-    let call = call.db_snapshot_identifier(reference).db_instance_identifier(to);
+    let tags = drill.map(|copy| vec![Tag::builder().key(DRILL_TAG).value(&copy.mark).build()]);
+    let call = call.db_snapshot_identifier(reference).db_instance_identifier(to).set_tags(tags);
     let call = call
         .set_db_instance_class(around.class)
         .set_db_subnet_group_name(around.subnets)
@@ -74,6 +87,51 @@ pub(super) async fn of_moment(source: &RdsSource, at: Timestamp, to: &str) -> Re
         .set_db_parameter_group_name(around.parameters)
         .publicly_accessible(around.is_public.unwrap_or(false));
     made(source, to, answer(call.send()).await.map(drop)).await
+}
+
+/// What stands under a name.
+pub(super) async fn standing(source: &RdsSource, name: &str) -> Result<CopyStanding, Failure> {
+    let Some(found) = existing(&source.client, name).await? else { return Ok(CopyStanding::Nothing) };
+    let mark = found.tag_list().iter().find(|tag| tag.key() == Some(DRILL_TAG));
+    Ok(mark.map_or(CopyStanding::Unmarked, |tag| {
+        CopyStanding::Marked(tag.value().unwrap_or_default().to_owned())
+    }))
+}
+
+/// Deletes the instance, if it bears the mark, with the automated backups that RDS made of it.
+pub(super) async fn delete(source: &RdsSource, copy: &SandboxCopy) -> Result<(), Failure> {
+    let (deadline, mut pause) = (Instant::now() + GONE, LOOKS.0);
+    let mut is_begun = false;
+    loop {
+        match standing(source, &copy.name).await? {
+            CopyStanding::Nothing => return Ok(()),
+            CopyStanding::Marked(mark) if mark == copy.mark => {}
+            // The name has been taken again meanwhile.
+            _ if is_begun => return Ok(()),
+            CopyStanding::Marked(_) | CopyStanding::Unmarked => {
+                return Err(Failure::Refused(format!(
+                    "instance {} does not bear the mark {}",
+                    copy.name, copy.mark
+                )));
+            }
+        }
+        if !is_begun {
+            let call = source.client.delete_db_instance().db_instance_identifier(&copy.name);
+            let call = call.skip_final_snapshot(true).delete_automated_backups(true);
+            match answer(call.send()).await {
+                Ok(_) => is_begun = true,
+                Err(failure) if failure.is_code(&NO_INSTANCE) => return Ok(()),
+                // It is being made, or is on its way already.
+                Err(failure) if failure.is_code(&NOT_NOW) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        if Instant::now() >= deadline {
+            return Err(Failure::NotReady(format!("instance {} is still there after two hours", copy.name)));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LOOKS.1);
+    }
 }
 
 /// Refuses an instance that is there; tells the surroundings of the original, or nothing where that is gone.

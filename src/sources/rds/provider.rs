@@ -4,18 +4,20 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
-use aws_sdk_rds::types::{DbInstance, DbSnapshot, PendingModifiedValues};
+use aws_sdk_rds::types::{DbInstance, DbInstanceAutomatedBackup, DbSnapshot, PendingModifiedValues};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Failure, RdsSource, answer, new};
+use super::{Failure, RdsSource, answer, existing, new};
 use crate::{
     artifact::manifest::{Counts, Details},
-    aws::timestamp,
+    aws::{account_of, timestamp},
     clock::Clock,
-    inventory::{Native, NativeName, NativePrefix, NativeState, ProviderSettings, Stretch},
+    inventory::{
+        CopyStanding, Native, NativeName, NativePrefix, NativeState, ProviderSettings, SandboxCopy, Stretch,
+    },
     sources::{MadeNative, Provider, Restored, SourceError},
-    spec::{DailyWindow, PointInTime, Protection},
+    spec::{DailyWindow, PointInTime, Protection, RDS_SNAPSHOT},
 };
 
 /// How many days are kept where recovery is switched on and no number is declared: what RDS's console proposes.
@@ -42,7 +44,13 @@ const SNAPSHOT_EXISTS: [&str; 2] = ["DBSnapshotAlreadyExists", "DBSnapshotAlread
 #[async_trait]
 impl Provider for RdsSource {
     fn kind(&self) -> &'static str {
-        "rds-snapshot"
+        RDS_SNAPSHOT
+    }
+
+    async fn account(&self) -> Result<Option<String>, SourceError> {
+        let instance = existing(&self.client, &self.instance).await;
+        let account = instance.map(|instance| instance.and_then(|it| account_of(it.db_instance_arn()?)));
+        self.told("ask for the account of", account)
     }
 
     async fn settings(&self) -> Result<ProviderSettings, SourceError> {
@@ -74,7 +82,24 @@ impl Provider for RdsSource {
     }
 
     async fn restore_native(&self, reference: &str, to: &str) -> Result<Restored, SourceError> {
-        self.told("restore a snapshot of", new::of_snapshot(self, reference, to).await)
+        self.told("restore a snapshot of", new::of_snapshot(self, reference, to, None).await)
+    }
+
+    async fn copy_for_drill(&self, reference: &str, copy: &SandboxCopy) -> Result<(), SourceError> {
+        let made = new::of_snapshot(self, reference, &copy.name, Some(copy)).await;
+        self.told("try a snapshot of", made.map(drop))
+    }
+
+    async fn standing(&self, name: &str) -> Result<CopyStanding, SourceError> {
+        self.told("look for what a drill makes of", new::standing(self, name).await)
+    }
+
+    async fn items(&self, _name: &str) -> Result<Option<u64>, SourceError> {
+        Ok(None)
+    }
+
+    async fn delete_copy(&self, copy: &SandboxCopy) -> Result<(), SourceError> {
+        self.told("delete what a drill made of", new::delete(self, copy).await)
     }
 
     async fn rewind(&self, at: Timestamp, to: &str) -> Result<Restored, SourceError> {
@@ -91,12 +116,20 @@ async fn settings(source: &RdsSource) -> Result<ProviderSettings, Failure> {
     }
     let ask = source.client.describe_db_instance_automated_backups();
     let kept = answer(ask.db_instance_identifier(&source.instance).send()).await?;
-    let windows = kept.db_instance_automated_backups().iter().filter_map(|kept| kept.restore_window());
+    settings_of(&instance, window_of(&instance, kept.db_instance_automated_backups())?)
+}
+
+/// From when to when an instance can be brought back. What is kept of a deleted one of the same name is not its own: only the
+/// resource's id tells them apart ("DbiResourceId").
+fn window_of(instance: &DbInstance, kept: &[DbInstanceAutomatedBackup]) -> Result<Option<Stretch>, Failure> {
+    let id = instance.dbi_resource_id().filter(|id| !id.is_empty());
+    let own = kept.iter().filter(|kept| id.is_some() && kept.dbi_resource_id() == id);
+    let windows = own.filter_map(|kept| kept.restore_window());
     let windows = windows.filter_map(|window| window.earliest_time().zip(window.latest_time()));
     let windows: Result<Vec<Stretch>, Failure> = windows
         .map(|(start, end)| Ok(Stretch { start: timestamp(Some(start))?, end: timestamp(Some(end))? }))
         .collect();
-    settings_of(&instance, windows?.into_iter().max_by_key(|window| window.end))
+    Ok(windows?.into_iter().max_by_key(|window| window.end))
 }
 
 fn settings_of(instance: &DbInstance, window: Option<Stretch>) -> Result<ProviderSettings, Failure> {
@@ -192,15 +225,13 @@ async fn described(source: &RdsSource, name: &str) -> Result<Option<DbSnapshot>,
 }
 
 async fn make(source: &RdsSource, name: &NativeName, clock: &dyn Clock) -> Result<MadeNative, Failure> {
-    // What was written before is in it, and of what is written until it is begun some may be, too.
-    let moment = clock.now();
     let name = name.to_string();
-    let create = source.client.create_db_snapshot().db_instance_identifier(&source.instance);
-    match answer(create.db_snapshot_identifier(&name).send()).await {
-        Ok(_) => {}
-        // Nothing else bears this name: it was begun by a call whose answer was lost.
-        Err(failure) if failure.is_code(&SNAPSHOT_EXISTS) => {}
-        Err(failure) => return Err(failure),
+    // What was written before is in it, and of what is written until it is begun some may be, too.
+    let mut moment = clock.now();
+    match described(source, &name).await? {
+        // Nothing else bears this name: it was begun by a call whose answer was lost, and holds nothing of since then.
+        Some(there) => moment = moment.min(timestamp(there.snapshot_create_time())?),
+        None => begin(source, &name).await?,
     }
     let snapshot = wait_until_available(source, &name).await?;
     let of = snapshot.db_instance_identifier().unwrap_or_default();
@@ -210,6 +241,7 @@ async fn make(source: &RdsSource, name: &NativeName, clock: &dyn Clock) -> Resul
     let engine = [snapshot.engine(), snapshot.engine_version()].map(Option::unwrap_or_default);
     Ok(MadeNative {
         reference: name,
+        account: snapshot.db_snapshot_arn().and_then(account_of),
         moment,
         details: Details {
             versions: BTreeMap::from([(engine[0].to_owned(), engine[1].to_owned())]),
@@ -217,6 +249,16 @@ async fn make(source: &RdsSource, name: &NativeName, clock: &dyn Clock) -> Resul
             ..Details::default()
         },
     })
+}
+
+/// Begins a snapshot. The client makes a call again whose answer was lost: then it is there.
+async fn begin(source: &RdsSource, name: &str) -> Result<(), Failure> {
+    let create = source.client.create_db_snapshot().db_instance_identifier(&source.instance);
+    match answer(create.db_snapshot_identifier(name).send()).await {
+        Ok(_) => Ok(()),
+        Err(failure) if failure.is_code(&SNAPSHOT_EXISTS) => Ok(()),
+        Err(failure) => Err(failure),
+    }
 }
 
 async fn wait_until_available(source: &RdsSource, name: &str) -> Result<DbSnapshot, Failure> {
@@ -254,6 +296,7 @@ async fn delete(source: &RdsSource, reference: &str, name: &NativeName) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_rds::types::RestoreWindow;
 
     use super::*;
 
@@ -276,6 +319,25 @@ mod tests {
         assert_eq!((on.point_in_time, on.window), (PointInTime::On { days: Some(14) }, window()));
         assert_eq!(on.backup_window.unwrap().as_str(), "03:00-04:00");
         assert!(settings_of(&DbInstance::builder().build(), None).is_err(), "what is not told is not off");
+    }
+
+    #[test]
+    fn what_is_kept_of_a_deleted_instance_of_the_same_name_is_not_its_own() {
+        let kept = |id: Option<&str>, end: i64| {
+            let window = RestoreWindow::builder()
+                .earliest_time(aws_sdk_rds::primitives::DateTime::from_secs(100))
+                .latest_time(aws_sdk_rds::primitives::DateTime::from_secs(end));
+            let kept = DbInstanceAutomatedBackup::builder().set_dbi_resource_id(id.map(str::to_owned));
+            kept.restore_window(window.build()).build()
+        };
+        let of = |id: Option<&str>, all: &[DbInstanceAutomatedBackup]| {
+            let instance = instance(7).set_dbi_resource_id(id.map(str::to_owned)).build();
+            window_of(&instance, all).unwrap()
+        };
+        let all = [kept(Some("db-old"), 900), kept(Some("db-new"), 200), kept(None, 950)];
+        assert_eq!(of(Some("db-new"), &all), window());
+        assert_eq!(of(Some("db-newer"), &all), None);
+        assert_eq!(of(None, &all), None, "what nobody can tell is nobody's");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::Lint;
 use crate::{
     artifact::Kind,
+    diagnostic::Diagnostic,
     spec::{
         Backup, Mysql, Postgres, Source,
         places::{Path, path},
@@ -49,6 +50,43 @@ impl Lint<'_> {
     }
 }
 
+impl Lint<'_> {
+    /// A provider has one setting: two backups that declare it otherwise would set it in turn, for ever.
+    pub(super) fn providers_are_set_once(&mut self) {
+        let lowered = self.lowered;
+        let hosted: Vec<&Backup> =
+            lowered.spec.backups.values().filter(|backup| backup.source.protection().is_some()).collect();
+        for (number, backup) in hosted.iter().enumerate() {
+            let earlier = hosted[..number]
+                .iter()
+                .filter(|other| other.source.native_place() == backup.source.native_place());
+            let conflicts = earlier.flat_map(|other| {
+                let [one, two] = [other, backup].map(|it| it.source.protection());
+                let keys = one.zip(two).map(|(one, two)| one.conflicts(two)).unwrap_or_default();
+                keys.into_iter().map(move |key| (*other, key))
+            });
+            for (other, key) in conflicts {
+                self.set_twice(other, backup, key);
+            }
+        }
+    }
+
+    fn set_twice(&mut self, earlier: &Backup, backup: &Backup, key: &str) {
+        let at = |backup: &Backup| path(["backup", backup.name.as_str(), backup.source.kind(), key]);
+        let message = format!(
+            "backup `{}` declares another `{key}` than `{}`, and both are of one {}",
+            backup.name,
+            earlier.name,
+            if matches!(backup.source, Source::Rds(_)) { "instance" } else { "table" }
+        );
+        let mut diagnostic = Diagnostic::error("provider-set-twice", message);
+        if let Some(place) = self.places.find(&at(earlier)) {
+            diagnostic = diagnostic.see(place.clone(), "declared otherwise here");
+        }
+        self.push(diagnostic, &at(backup), "declare the same in both, or leave it out of one");
+    }
+}
+
 fn method_of(backup: &Backup) -> Path {
     path(["backup", backup.name.as_str(), backup.source.kind()])
 }
@@ -66,8 +104,10 @@ fn is_kept_elsewhere(native: &Source, other: &Backup) -> bool {
             Source::Mysql(Mysql { server, .. }) | Source::Postgres(Postgres { server, .. }),
         ) => {
             // As RDS names its endpoints: customers.c9akciq32.eu-north-1.rds.amazonaws.com
+            // in China customers.c9akciq32.rds.cn-north-1.amazonaws.com.cn
+            let regions = [format!(".{}.rds.", native.region), format!(".rds.{}.", native.region)];
             server.host.starts_with(&format!("{}.", native.instance))
-                && server.host.contains(&format!(".{}.rds.", native.region))
+                && regions.iter().any(|region| server.host.contains(region))
         }
         _ => false,
     }

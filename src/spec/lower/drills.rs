@@ -90,9 +90,10 @@ impl Lower<'_> {
                 let within = self.within(at, length(timeout), RUN)?;
                 self.command_check(at, command, within)
             }
-            schema::DrillCheck { counts, .. } => {
-                counts.map(|schema::DrillCounts::Captured| DrillCheck::Counts)
+            schema::DrillCheck { counts: Some(schema::DrillCounts::Items), min, max, .. } => {
+                Some(DrillCheck::Items { expect: self.expected(at, None, min, max)? })
             }
+            schema::DrillCheck { counts, .. } => counts.map(|_| DrillCheck::Counts),
         }
     }
 
@@ -225,6 +226,9 @@ impl Form {
             }
             schema::DrillCheck { tcp: Some(_), .. } => ("tries to connect, which has no", &["timeout"]),
             schema::DrillCheck { command: Some(_), .. } => ("runs a program, which has no", &["timeout"]),
+            schema::DrillCheck { counts: Some(schema::DrillCounts::Items), .. } => {
+                ("counts items, which have no", &["max", "min"])
+            }
             schema::DrillCheck { .. } => ("is of counts, which have no", &[]),
         };
         Self { which_has_no, keys }

@@ -167,7 +167,8 @@ pub struct StandInSsh {
     { "required": ["http"] }, { "required": ["tcp"] }, { "required": ["influxql"] },
 ]))]
 pub struct DrillCheck {
-    /// `captured`: every table has exactly the rows that were counted when the data was captured.
+    /// `captured`: every table has exactly the rows that were counted when the data was captured. `items`: the table of DynamoDB
+    /// that is made of a native backup has as many items as `min` and `max` allow.
     pub counts: Option<DrillCounts>,
     /// One statement that gives one value, which `min`, `max` or `equals` must allow.
     pub sql: Option<String>,
@@ -177,7 +178,7 @@ pub struct DrillCheck {
     pub influxql: Option<String>,
     /// The database that `sql` or `influxql` is asked in. Default: the only one that is declared.
     pub database: Option<Text<Word>>,
-    /// The least that `sql` or `influxql` may give.
+    /// The least that `sql` or `influxql` may give, or that `counts = "items"` may come to.
     pub min: Option<i64>,
     /// The most that it may give.
     pub max: Option<i64>,
@@ -212,6 +213,8 @@ pub struct DrillCheck {
 pub enum DrillCounts {
     /// What the capture counted.
     Captured,
+    /// How many items there are.
+    Items,
 }
 
 /// How a drill restores.

@@ -107,6 +107,7 @@ impl Lab {
             now: start(),
             stall: STALL,
             spool: None,
+            native_place: None,
         }
     }
 

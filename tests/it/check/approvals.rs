@@ -79,7 +79,7 @@ fn exactly_what_was_approved_is_let_through() {
     let mut both: Vec<Action> = ids[..3].iter().map(|id| delete(*id, "a")).collect();
     both.extend(ids[..3].iter().map(|id| delete(*id, "b")));
     let judged = approved.judge(planted(&approved, both));
-    assert_eq!((judged.steps.len(), only(&judged).store.as_str()), (3, "b"));
+    assert_eq!((judged.steps.len(), only(&judged).store.as_ref().map(|it| it.as_str())), (3, Some("b")));
     // More than was approved, other than was approved, and less.
     for other in [&ids[..4], &ids[1..4], &ids[..2]] {
         let mut approved = approved.clone();
@@ -225,7 +225,7 @@ fn a_record_counts_only_of_a_store_that_can_be_believed() {
     let named = hash(&world, &plan);
     let mut records = Chronicle::default();
     let approval = approval(&world, named);
-    let event = Event::PlanApproved { backup: backup("agama"), store: store("a"), approval };
+    let event = Event::PlanApproved { backup: backup("agama"), store: Some(store("a")), approval };
     let record = Record {
         format: FORMAT.to_owned(),
         fleet: world.spec.fleet.name.clone(),

@@ -45,7 +45,8 @@ fn shortened(fleet: &Fleet) -> String {
 
 /// What is withheld in a store, which a person may approve.
 fn withheld<'a>(plan: &'a Plan, store: &str) -> &'a Withheld {
-    let found = plan.withheld.iter().find(|withheld| withheld.store.as_str() == store);
+    let found =
+        plan.withheld.iter().find(|withheld| withheld.store.as_ref().is_some_and(|it| it.as_str() == store));
     let found = found.unwrap_or_else(|| panic!("nothing is withheld in {store}: {:?}", plan.withheld));
     assert_eq!((found.rule.as_str(), found.approvable), ("delete-share", true), "{found:?}");
     found

@@ -178,6 +178,25 @@ impl Fleet {
         self.commit();
     }
 
+    /// Commits that nothing of a store is declared any more: the table of that name goes, and every mention of it.
+    pub fn give_up_store(&self, name: &str) {
+        let folder = self.folder().join("infra/backup");
+        for file in fs::read_dir(&folder).unwrap().flatten().map(|file| file.path()) {
+            let text = fs::read_to_string(&file).unwrap();
+            let mut is_in = false;
+            let kept = text.lines().filter(|line| {
+                if line.starts_with('[') {
+                    is_in = line.starts_with(&format!("[store.{name}]"))
+                        || line.starts_with(&format!("[store.{name}."));
+                }
+                !is_in
+            });
+            let kept: Vec<String> = kept.map(|line| line.replace(&format!(", \"{name}\"]"), "]")).collect();
+            fs::write(&file, kept.join("\n") + "\n").unwrap();
+        }
+        self.commit();
+    }
+
     /// Commits that a backup is declared no more.
     pub fn withdraw(&self, name: &str) {
         fs::remove_file(self.declaration(name)).unwrap();

@@ -133,9 +133,14 @@ impl Moto {
 
     /// What the owner of the account uses.
     pub fn client(&self) -> Client {
+        self.client_in(REGION)
+    }
+
+    /// What the owner of the account uses in a region.
+    pub fn client_in(&self, region: &'static str) -> Client {
         let config = Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(REGION))
+            .region(Region::new(region))
             .credentials_provider(Credentials::new(KEY_ID, SECRET, None, None, "tests"))
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .endpoint_url(self.endpoint());
@@ -217,6 +222,8 @@ pub enum Trick {
     Refuse(&'static str),
     /// Hands on what this makes of the request, and answers with what it makes of the answer.
     Alter(fn(&mut Value), fn(&Value, &mut Value)),
+    /// Hands it on, and loses the answer.
+    Lose,
 }
 
 /// A server that hands requests on, and plays tricks, each once and in their order.
@@ -263,23 +270,27 @@ async fn hand_on(State(between): State<GoBetween>, headers: HeaderMap, body: Byt
     let asked: Value = serde_json::from_slice(&body).unwrap();
     between.seen.lock().unwrap().push((operation.clone(), asked.clone()));
     let (mut changed, trick) = (asked.clone(), between.next_trick(&operation));
-    let alter = match trick {
+    let alter = match &trick {
         Some(Trick::Refuse(code)) => {
             let said = format!(r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{code}","message":"no"}}"#);
             return (StatusCode::BAD_REQUEST, said);
         }
         Some(Trick::Alter(request, answer)) => {
             request(&mut changed);
-            Some(answer)
+            Some(*answer)
         }
-        None => None,
+        Some(Trick::Lose) | None => None,
     };
+    let is_lost = matches!(trick, Some(Trick::Lose));
     let mut request = reqwest::Client::new().post(&between.behind).body(changed.to_string());
     for name in ["x-amz-target", "content-type", "authorization"] {
         request = request.header(name, headers[name].to_str().unwrap());
     }
     let answer = request.send().await.unwrap();
     let (status, text) = (answer.status(), answer.text().await.unwrap());
+    if is_lost {
+        return (StatusCode::BAD_GATEWAY, String::new());
+    }
     let Some(alter) = alter else { return (status, text) };
     let mut answer = serde_json::from_str(&text).unwrap();
     alter(&asked, &mut answer);

@@ -46,7 +46,7 @@ async fn what_is_approved_goes_and_nothing_else_and_the_records_tell_by_whose_wo
     fs::remove_dir_all(fleet.path("state")).unwrap();
     let again = fleet.pass().await;
     assert_eq!(again.plan.approved, []);
-    assert_eq!(withheld(&again.plan, "offsite").store.as_str(), "offsite");
+    assert_eq!(withheld(&again.plan, "offsite").store.as_ref().unwrap().as_str(), "offsite");
 }
 
 #[tokio::test]

@@ -1,0 +1,157 @@
+//! Drills of native backups, as moto plays their providers: what they make bears a name and a mark, and is gone afterwards.
+
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, Tag,
+};
+use backstay::inventory::{DRILL_TAG, SandboxCopy};
+use serde_json::{Value, json};
+
+use crate::{
+    dynamodb_kept::Table,
+    lab::moto::{GoBetween, Moto, Trick},
+    rds_kept::Instance,
+};
+
+/// A policy whose fulls are made once, and a drill of `backup`.
+fn drilled(backup: &str, checks: &str) -> String {
+    format!(
+        "policy = \"short\"\n[policy.short]\nfull = \"0 1 * * *\"\nkeep = {{ full = \"14d\" }}\nverify = {{ metadata = \"1d\" }}\n\
+         [drill.way-back]\nbackup = \"{backup}\"\nschedule = \"0 4 1 * *\"\ncheck = [{checks}]"
+    )
+}
+
+/// The name of what the drill makes.
+fn name() -> String {
+    let reader = "20261120T010000Z-3k7qz0m4xw".parse().unwrap();
+    SandboxCopy::of(&"my-fleet".parse().unwrap(), &"way-back".parse().unwrap(), reader).name
+}
+
+async fn tables(table: &Table) -> Vec<String> {
+    table.client.list_tables().send().await.unwrap().table_names.unwrap()
+}
+
+/// Somebody makes a table of this name; with this mark, where there is one.
+async fn occupy(table: &Table, mark: Option<&str>) {
+    let key = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash).build().unwrap();
+    let kind = AttributeDefinition::builder().attribute_name("id").attribute_type(ScalarAttributeType::S);
+    let create = table
+        .client
+        .create_table()
+        .table_name(name())
+        .key_schema(key)
+        .billing_mode(BillingMode::PayPerRequest);
+    let tags = mark.map(|mark| vec![Tag::builder().key(DRILL_TAG).value(mark).build().unwrap()]);
+    create.attribute_definitions(kind.build().unwrap()).set_tags(tags).send().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_made_of_a_native_backup_counted_and_deleted() {
+    let moto = Moto::start();
+    let table = Table::make(&moto).await;
+    let (between, endpoint) = GoBetween::start(&moto).await;
+    table.declare(&endpoint, &drilled("sessions", "{ counts = \"items\", min = 1 }"), "method = \"native\"");
+    table.fleet.expect(&["apply", "--yes"], 0);
+    let said = table.fleet.expect(&["drill", "way-back"], 0);
+    assert!(said.contains("count the items") && said.contains("can be used"), "{said}");
+    let tagged = &between.requests("TagResource")[0]["Tags"][0];
+    assert_eq!(tagged["Key"], DRILL_TAG);
+    assert!(tagged["Value"].as_str().unwrap().starts_with("my-fleet/way-back/"), "{tagged}");
+    assert_eq!(tables(&table).await, ["sessions"]);
+    let status: Value = serde_json::from_str(&table.fleet.expect(&["status", "-o", "json"], 0)).unwrap();
+    let last = &status["drills"]["way-back"]["last"];
+    assert!(last.to_string().contains("passed"), "{status:#}");
+
+    table.declare(&endpoint, &drilled("sessions", "{ counts = \"items\", min = 2 }"), "method = \"native\"");
+    let said = table.fleet.expect(&["drill", "way-back"], 7);
+    assert!(said.contains("at least 2"), "{said}");
+    assert_eq!(tables(&table).await, ["sessions"], "it is deleted whatever came of it");
+
+    // What is gone is nothing to try.
+    for backup in table.client.list_backups().send().await.unwrap().backup_summaries.unwrap() {
+        table.client.delete_backup().backup_arn(backup.backup_arn().unwrap()).send().await.unwrap();
+    }
+    let made = between.requests("RestoreTableFromBackup").len();
+    table.fleet.expect(&["drill", "way-back"], 1);
+    assert_eq!(between.requests("RestoreTableFromBackup").len(), made);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_drill_had_made_is_deleted_by_the_next_pass() {
+    let moto = Moto::start();
+    let table = Table::make(&moto).await;
+    let (between, endpoint) = GoBetween::start(&moto).await;
+    table.declare(&endpoint, &drilled("sessions", ""), "method = \"native\"");
+    table.fleet.expect(&["apply", "--yes"], 0);
+    table.fleet.expect(&["apply", "--yes"], 0);
+    fn creating(asked: &Value, answer: &mut Value) {
+        if asked["TableName"].as_str().is_some_and(|name| name.starts_with(DRILL_TAG))
+            && answer["Table"].is_object()
+        {
+            answer["Table"]["TableStatus"] = json!("CREATING");
+        }
+    }
+    for _ in 0..2000 {
+        between.play("DescribeTable", Trick::Alter(|_| {}, creating));
+    }
+    let tagged = between.requests("TagResource").len();
+    let mut killed = table
+        .fleet
+        .command(&["drill", "way-back"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while between.requests("TagResource").len() == tagged {
+        assert!(Instant::now() < deadline, "nothing was made");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    between.stop("DescribeTable");
+    assert_eq!(tables(&table).await.len(), 2, "it was left");
+    let said = table.fleet.expect(&["apply", "--yes"], 0);
+    assert!(said.contains("clean up after sessions") && !said.contains("drill way-back"), "{said}");
+    assert_eq!(tables(&table).await, ["sessions"], "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_deleted_that_does_not_bear_the_mark_of_this_drill() {
+    for mark in [None, Some("my-fleet/another/20261120T010000Z-3k7qz0m4xw"), Some("way-back")] {
+        let moto = Moto::start();
+        let table = Table::make(&moto).await;
+        table.declare(&moto.endpoint(), &drilled("sessions", ""), "method = \"native\"");
+        table.fleet.expect(&["backup", "sessions"], 0);
+        occupy(&table, mark).await;
+        let said = table.fleet.expect(&["drill", "way-back"], 7);
+        assert!(said.contains(&name()), "{said}");
+        assert_eq!(tables(&table).await.len(), 2, "{mark:?}");
+    }
+    // What an earlier time of this very drill left is.
+    let moto = Moto::start();
+    let table = Table::make(&moto).await;
+    table.declare(&moto.endpoint(), &drilled("sessions", ""), "method = \"native\"");
+    table.fleet.expect(&["backup", "sessions"], 0);
+    occupy(&table, Some("my-fleet/way-back/20261120T010000Z-3k7qz0m4xw")).await;
+    table.fleet.expect(&["drill", "way-back"], 0);
+    assert_eq!(tables(&table).await, ["sessions"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_is_made_of_a_snapshot_looked_at_and_deleted() {
+    let moto = Moto::with_rds();
+    let instance = Instance::make(&moto).await;
+    instance.declare_with(&moto.endpoint(), &drilled("customers", ""), "");
+    instance.fleet.expect(&["apply", "--yes"], 0);
+    let said = instance.fleet.expect(&["drill", "way-back"], 0);
+    assert!(said.contains("can be used"), "{said}");
+    assert!(instance.is_there("customers").await && !instance.is_there(&name()).await);
+    let mut left = instance.client.describe_db_instances().send().await.unwrap().db_instances.unwrap();
+    left.retain(|it| it.db_instance_identifier() != Some("customers"));
+    assert!(left.is_empty(), "{left:?}");
+}
