@@ -47,17 +47,17 @@ fn set(backup: &Backup, provided: &Provided, draft: &mut Draft) {
         return draft.wait_of(&backup.name, format!("the provider of {}: {to}", backup.name), on, None);
     }
     let reason = reason(provided, &to, backup);
-    draft.step(
-        Action::Protect(Protect { backup: backup.name.clone(), from: settings.point_in_time, to }),
-        reason,
-    );
+    let snapshots_from = to.snapshots.as_ref().and(settings.snapshots.clone());
+    let protect = Protect { backup: backup.name.clone(), from: settings.point_in_time, snapshots_from, to };
+    draft.step(Action::Protect(protect), reason);
 }
 
 fn reason(provided: &Provided, to: &Protection, backup: &Backup) -> String {
     let settings = &provided.settings;
     let was = match (to.point_in_time, &to.backup_window) {
         (Some(_), _) => format!("point-in-time recovery is {}", settings.point_in_time),
-        (None, _) => match &settings.backup_window {
+        (None, None) => format!("it has {settings}"),
+        (None, Some(_)) => match &settings.backup_window {
             Some(window) => format!("the daily backup is made at {window}"),
             None => "no daily backup is made".to_owned(),
         },

@@ -23,7 +23,7 @@ use super::{
     values::{Length, Line, Name, Text, Word, Zone},
 };
 pub use backup::{
-    Backup, Dynamodb, Etcd, EtcdTls, Files, Influxdb, Influxdb2, Infra, LogFrom, Method, Mongodb, Mysql,
+    Atlas, Backup, Dynamodb, Etcd, EtcdTls, Files, Influxdb, Influxdb2, Infra, LogFrom, Method, Mongodb, Mysql,
     Postgres, Rds, Redis, Server, Sqlite, TableMethod, Tls,
 };
 pub use machines::{

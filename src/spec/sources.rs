@@ -29,6 +29,8 @@ pub enum Source {
     Dynamodb(Dynamodb),
     /// An instance of RDS.
     Rds(Rds),
+    /// A cluster of MongoDB Atlas.
+    Atlas(Atlas),
     /// Objects of a bucket.
     S3(S3),
 }
@@ -48,6 +50,7 @@ impl Source {
             Source::Etcd(_) => "etcd",
             Source::Dynamodb(_) => "dynamodb",
             Source::Rds(_) => "rds",
+            Source::Atlas(_) => "atlas",
             Source::S3(_) => "s3",
         }
     }
@@ -57,6 +60,7 @@ impl Source {
         match self {
             Source::Dynamodb(it) => Some(&it.protection),
             Source::Rds(it) => Some(&it.protection),
+            Source::Atlas(it) => Some(&it.protection),
             _ => None,
         }
     }
@@ -65,7 +69,7 @@ impl Source {
     pub fn is_native(&self) -> bool {
         match self {
             Source::Dynamodb(it) => it.method == TableMethod::Native,
-            Source::Rds(_) => true,
+            Source::Rds(_) | Source::Atlas(_) => true,
             _ => false,
         }
     }
@@ -80,6 +84,7 @@ impl Source {
         match self {
             Source::Dynamodb(_) => "table:NAME",
             Source::Rds(_) => "instance:NAME",
+            Source::Atlas(_) => "cluster:NAME",
             _ => "database:NAME",
         }
     }
@@ -272,6 +277,30 @@ pub struct Rds {
     pub credentials: Option<AwsCredentials>,
     /// What RDS is to keep by itself.
     pub protection: Protection,
+}
+
+/// A cluster of MongoDB Atlas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Atlas {
+    /// Where the Admin API is, without a slash at its end.
+    pub url: String,
+    /// The project (group) that the cluster is in: 24 hexadecimal digits.
+    pub project: String,
+    /// The cluster's name: letters, digits and hyphens.
+    pub cluster: String,
+    /// As whom the API is asked.
+    pub account: ServiceAccount,
+    /// What Atlas is to keep by itself.
+    pub protection: Protection,
+}
+
+/// A service account of Atlas (OAuth 2.0, client credentials).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceAccount {
+    /// Its public half.
+    pub client_id: SecretRef,
+    /// Its secret half.
+    pub client_secret: SecretRef,
 }
 
 /// A user and its password.

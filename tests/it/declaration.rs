@@ -106,7 +106,7 @@ fn what_is_missing_is_named_with_what_it_is_for() {
         [
             (
                 "choose-one",
-                "[backup.db] needs one of `files`, `sqlite`, `mysql`, `postgres`, `influxdb`, `influxdb2`, `mongodb`, `redis`, `etcd`, `dynamodb`, `rds` and `s3`"
+                "[backup.db] needs one of `files`, `sqlite`, `mysql`, `postgres`, `influxdb`, `influxdb2`, `mongodb`, `redis`, `etcd`, `dynamodb`, `rds`, `atlas` and `s3`"
             ),
             ("missing-key", "[backup.db] needs `policy`"),
             ("choose-one", "[drill.db] needs one of `backup` and `recovery`"),

@@ -28,7 +28,7 @@ fn table(method: TableMethod, point_in_time: Option<PointInTime>) -> Source {
         table: "sessions".to_owned(),
         endpoint: None,
         credentials: None,
-        protection: Protection { point_in_time, backup_window: None },
+        protection: Protection { point_in_time, ..Protection::default() },
         method,
     })
 }
@@ -41,7 +41,7 @@ fn world(method: TableMethod, declared: Option<PointInTime>) -> World {
 }
 
 fn settings(point_in_time: PointInTime, window: Option<Stretch>) -> ProviderSettings {
-    ProviderSettings { point_in_time, window, backup_window: None, changing: None }
+    ProviderSettings { point_in_time, window, backup_window: None, snapshots: None, snapshot_time: None, changing: None }
 }
 
 fn see(world: &mut World, found: Observed<Provided>) {

@@ -30,7 +30,7 @@ impl Hosted {
 impl World {
     /// Sets a provider, if it still is set as it was when that was decided, and looks whether it took effect.
     pub(in crate::apply) async fn protect(&self, protect: &Protect) -> Result<Done, Failure> {
-        let Protect { backup, from, to } = protect;
+        let Protect { backup, from, snapshots_from, to } = protect;
         let hosted = self.hosted(backup).await?;
         let provider = hosted.provider()?;
         let before = provider.settings().await?;
@@ -39,6 +39,13 @@ impl World {
                 "failed to set the provider of {backup}: point-in-time recovery is {} by now, and was {from} when this was \
                  planned; a later pass looks again",
                 before.point_in_time
+            );
+            return Err(Failure { class: Class::Wait(std::time::Duration::from_secs(60)), message });
+        }
+        if to.snapshots.is_some() && before.snapshots != *snapshots_from {
+            let message = format!(
+                "failed to set the provider of {backup}: it has {before} by now, and made other snapshots when this was planned; a \
+                 later pass looks again"
             );
             return Err(Failure { class: Class::Wait(std::time::Duration::from_secs(60)), message });
         }

@@ -4,7 +4,7 @@ use super::Lint;
 use crate::{
     artifact::Kind,
     spec::{
-        Backup, Mysql, Postgres, Source,
+        Backup, Mongodb, Mysql, Postgres, Source,
         places::{Path, path},
     },
 };
@@ -69,6 +69,12 @@ fn is_kept_elsewhere(native: &Source, other: &Backup) -> bool {
             server.host.starts_with(&format!("{}.", native.instance))
                 && server.host.contains(&format!(".{}.rds.", native.region))
         }
+        (Source::Atlas(native), Source::Mongodb(Mongodb { server, .. })) => {
+            // As Atlas names the members of a cluster: courses-shard-00-00.ab1cd.mongodb.net
+            let host = server.host.to_ascii_lowercase();
+            host.ends_with(".mongodb.net")
+                && host.starts_with(&format!("{}-", native.cluster.to_ascii_lowercase()))
+        }
         _ => false,
     }
 }
@@ -81,6 +87,9 @@ fn remedy(native: &Source) -> &'static str {
         Source::Rds(_) => {
             "declare a second backup, [backup.NAME.mysql] or .postgres, of the databases on its endpoint, in stores of another \
              account"
+        }
+        Source::Atlas(_) => {
+            "declare a second backup, [backup.NAME.mongodb], of a member of the cluster, in stores elsewhere"
         }
         _ => "declare a second backup that captures the data itself, in stores of another account",
     }
