@@ -3,10 +3,11 @@
 //!
 //! ```text
 //! api (asks, within bounds) ─ tokens · wire (what is said) · failure (what went wrong)
-//! provider (schedule, window, snapshots) · restore (into other clusters)
+//! provider (schedule, window, snapshots) · restore (into other clusters) · download (into a file)
 //! ```
 
 mod api;
+mod download;
 mod failure;
 mod provider;
 mod restore;

@@ -74,6 +74,11 @@ impl Source {
         }
     }
 
+    /// Whether the provider hands out what its own backups hold, as one file each.
+    pub fn hands_out_natives(&self) -> bool {
+        matches!(self, Source::Atlas(_))
+    }
+
     /// Whether a provider has to be asked what it keeps.
     pub fn has_provider(&self) -> bool {
         self.is_native() || self.protection().is_some_and(|protection| !protection.is_empty())

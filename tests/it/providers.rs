@@ -1,6 +1,6 @@
 //! What providers keep by themselves: when it is set, and when it is left alone; what counts of it, and what does not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use backstay::{
     artifact::{ArtifactId, Kind},
@@ -14,7 +14,7 @@ use backstay::{
         check::{Malformed, check},
         restore::{CannotRestore, Point, Request},
     },
-    spec::{Dynamodb, Orphan, PointInTime, Protection, SelfHeal, Source, TableMethod},
+    spec::{Dynamodb, Orphan, PointInTime, Protection, SelfHeal, SnapshotRule, Source, TableMethod},
     status::{Concern, ObjectiveState, Revisions, Status},
 };
 
@@ -129,6 +129,43 @@ fn switching_off_tells_what_is_lost_and_happens_only_where_it_is_declared() {
     assert!(matches!(refused(&world), Err(Malformed::NotSoDeclared { .. })), "unseen");
     see(&mut world, known(settings(PointInTime::On { days: Some(7) }, None)));
     assert!(matches!(refused(&world), Err(Malformed::NotSoDeclared { .. })), "set otherwise meanwhile");
+}
+
+fn rules(texts: &[&str]) -> BTreeSet<SnapshotRule> {
+    texts.iter().map(|text| SnapshotRule::parse(text).unwrap()).collect()
+}
+
+#[test]
+fn the_schedule_of_a_providers_snapshots_is_set_as_declared_and_only_as_it_was_seen() {
+    let mut world = world(TableMethod::Logical, None);
+    let declare = |world: &mut World, texts: &[&str]| {
+        let Source::Dynamodb(mut table) = table(TableMethod::Logical, None) else { panic!("it is a table") };
+        table.protection.snapshots = Some(rules(texts));
+        world.spec.backups.get_mut(&backup("agama")).unwrap().source = Source::Dynamodb(table);
+    };
+    let found = |texts: &[&str]| {
+        known(ProviderSettings { snapshots: Some(rules(texts)), ..settings(PointInTime::Off, None) })
+    };
+    declare(&mut world, &["every day, keep 3d"]);
+    see(&mut world, found(&["every day, keep 7d", "every sunday, keep 4w"]));
+    assert!(is_said(&world, Concern::ProviderDiffers));
+    let planned = protects(&world);
+    let [(protect, reason)] = planned.as_slice() else { panic!("{planned:?}") };
+    assert_eq!(protect.snapshots_from, Some(rules(&["every day, keep 7d", "every sunday, keep 4w"])));
+    assert_eq!((protect.to.point_in_time, &protect.to.snapshots), (None, &Some(rules(&["every day, keep 3d"]))));
+    assert!(reason.contains("this is lost: from then on snapshots are not made"), "{reason}");
+    let plan = world.unjudged();
+    let judged =
+        |world: &World| check(plan.clone(), &world.spec, &world.inventory(), &world.limits, world.now);
+    assert!(judged(&world).is_ok());
+    declare(&mut world, &["every day, keep 4d"]);
+    assert!(matches!(judged(&world), Err(Malformed::NotSoDeclared { .. })), "it is declared otherwise");
+    declare(&mut world, &["every day, keep 3d"]);
+    see(&mut world, found(&["every day, keep 30d"]));
+    assert!(matches!(judged(&world), Err(Malformed::NotSoDeclared { .. })), "it was set otherwise meanwhile");
+    see(&mut world, found(&["every day, keep 7d", "every sunday, keep 4w"]));
+    world.act(&Action::Protect(protect.clone()));
+    assert_eq!(protects(&world), Vec::new());
 }
 
 #[test]

@@ -88,16 +88,20 @@ impl World {
         to: &Destination,
     ) -> Result<Option<Restored>, Failure> {
         let Content::Native { provider: kind, reference } = &manifest.content else { return Ok(None) };
-        let Destination::Database(to) = to else {
-            let artifact = manifest.artifact;
-            return Err(stalled(format!(
-                "failed to restore {artifact} to {to}: it is a {kind}, of which its provider makes something new; name what \
-                 does not exist yet"
-            )));
-        };
         let hosted = self.hosted(backup).await?;
         let provider = of_kind(&hosted, kind)?;
-        Ok(Some(provider.restore_native(reference, to).await.map_err(final_failure)?))
+        let restored = match to {
+            Destination::Database(to) => provider.restore_native(reference, to).await,
+            Destination::File(to) => provider.download(reference, to).await,
+            Destination::Folder(_) | Destination::Bucket { .. } | Destination::InPlace => {
+                let artifact = manifest.artifact;
+                return Err(stalled(format!(
+                    "failed to restore {artifact} to {to}: it is a {kind}, of which its provider makes something new; name what \
+                     does not exist yet"
+                )));
+            }
+        };
+        Ok(Some(restored.map_err(final_failure)?))
     }
 
     /// What is wrong with a native backup, as its provider tells; nothing where it can be restored.

@@ -174,10 +174,15 @@ impl Api {
         self.answer(&Call::get(path, BACKUPS)).await
     }
 
-    /// "Restore One Snapshot of One Cluster" into a cluster of the same project, of which Atlas erases whatever it holds.
-    pub(super) async fn begin(&self, cluster: &str, mut job: Value, target: &str) -> Result<Job, Failure> {
+    /// The job of a restore into a cluster of the same project, of which Atlas erases whatever it holds.
+    pub(super) fn into_cluster(&self, mut job: Value, target: &str) -> Value {
         job["targetClusterName"] = json!(target);
         job["targetGroupId"] = json!(self.project);
+        job
+    }
+
+    /// "Restore One Snapshot of One Cluster".
+    pub(super) async fn begin(&self, cluster: &str, job: Value) -> Result<Job, Failure> {
         self.answer(&Call::post(format!("clusters/{cluster}/backup/restoreJobs"), BACKUPS, job)).await
     }
 
@@ -312,15 +317,15 @@ pub(super) enum Removed {
 }
 
 /// Secrets go over TLS, unless they stay on this host.
-fn refuse_open_lines(url: &str) -> Result<(), Failure> {
-    let parsed = reqwest::Url::parse(url).map_err(|error| Failure::Refused(format!("`url`: {error}")))?;
+pub(super) fn refuse_open_lines(url: &str) -> Result<(), Failure> {
+    let parsed = reqwest::Url::parse(url).map_err(|error| Failure::Refused(format!("its URL: {error}")))?;
     let host = parsed.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     let is_here = host.eq_ignore_ascii_case("localhost")
         || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
     if parsed.scheme() == "https" || is_here {
         return Ok(());
     }
-    Err(Failure::Refused("`url` must begin with https://: the service account's secret is sent there".to_owned()))
+    Err(Failure::Refused("its URL must begin with https://: what only its owner may see goes that way".to_owned()))
 }
 
 /// An id that can stand in a path: 24 hexadecimal digits, as all of Atlas's are.
@@ -378,7 +383,7 @@ async fn read(mut response: Response) -> Result<Vec<u8>, Failure> {
 }
 
 /// An error with all that is behind it, without the URL.
-fn causes(error: reqwest::Error) -> String {
+pub(super) fn causes(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut reason = error.to_string();
     let mut cause = std::error::Error::source(&error);

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     time::Duration,
 };
 
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 use super::{
     AtlasSource, Failure,
     api::{PitEnabled, Removed},
-    restore,
+    download, restore,
     wire::{Item, Schedule, Snapshot},
 };
 use crate::{
@@ -82,6 +83,10 @@ impl Provider for AtlasSource {
         self.told("restore a snapshot of", restore::of_snapshot(self, reference, to).await)
     }
 
+    async fn download(&self, reference: &str, to: &Path) -> Result<Restored, SourceError> {
+        self.told("download a snapshot of", download::to_file(self, reference, to).await)
+    }
+
     async fn rewind(&self, at: Timestamp, to: &str) -> Result<Restored, SourceError> {
         self.told("bring back a moment of", restore::of_moment(self, at, to).await)
     }
@@ -142,8 +147,10 @@ async fn protect(source: &AtlasSource, wanted: &Protection) -> Result<(), Failur
         (Some(PointInTime::Off), true) => source.api.set_continuous(&source.cluster, PitEnabled::No).await?,
         (Some(PointInTime::On { .. }), false) => {
             source.api.set_continuous(&source.cluster, PitEnabled::Yes).await?;
-            until_idle(source).await?;
-            change_schedule(source, &Protection::default(), days).await?;
+            // Where that takes long, a later pass sets the rest.
+            if still_changing(source).await?.is_none() {
+                change_schedule(source, &Protection::default(), days).await?;
+            }
         }
         _ => {}
     }
@@ -183,17 +190,17 @@ fn change_of(before: &Schedule, wanted: &Protection, days: Option<u32>) -> Resul
     Ok(change)
 }
 
-/// Waits for a change of the cluster, as long as that is worth it: a later pass goes on.
-async fn until_idle(source: &AtlasSource) -> Result<(), Failure> {
+/// What the cluster is still at after as long a wait as is worth it.
+async fn still_changing(source: &AtlasSource) -> Result<Option<String>, Failure> {
     let (deadline, mut pause) = (Instant::now() + SHOWN, LOOKS.0);
-    while let Some(why) = source.described().await?.changing() {
-        if Instant::now() >= deadline {
-            return Err(Failure::NotReady(format!("{why}, and what else is to be set waits for that")));
+    loop {
+        let changing = source.described().await?.changing();
+        if changing.is_none() || Instant::now() >= deadline {
+            return Ok(changing);
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LOOKS.1);
     }
-    Ok(())
 }
 
 async fn until_shown(source: &AtlasSource, wanted: &Protection) -> Result<(), Failure> {

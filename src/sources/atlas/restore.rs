@@ -32,12 +32,17 @@ const LOOKS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 
 /// Has a snapshot restored into the cluster `to`.
 pub(super) async fn of_snapshot(source: &AtlasSource, reference: &str, to: &str) -> Result<Restored, Failure> {
-    match source.snapshot(reference).await?.map(|snapshot| snapshot.state()) {
-        Some(NativeState::Available) => {}
-        Some(other) => return Err(Failure::Wrong(format!("snapshot {reference} is {other:?}"))),
-        None => return Err(Failure::Refused(format!("Atlas has no snapshot {reference} of it any more"))),
-    }
+    can_be_restored(source, reference).await?;
     restored(source, json!({ "deliveryType": "automated", "snapshotId": reference }), to).await
+}
+
+/// Refuses a snapshot that is not whole.
+pub(super) async fn can_be_restored(source: &AtlasSource, reference: &str) -> Result<(), Failure> {
+    match source.snapshot(reference).await?.map(|snapshot| snapshot.state()) {
+        Some(NativeState::Available) => Ok(()),
+        Some(other) => Err(Failure::Wrong(format!("snapshot {reference} is {other:?}"))),
+        None => Err(Failure::Refused(format!("Atlas has no snapshot {reference} of it any more"))),
+    }
 }
 
 /// Has the cluster's data as it was at a moment restored into the cluster `to`. Atlas counts in whole seconds.
@@ -49,7 +54,14 @@ async fn restored(source: &AtlasSource, job: Value, to: &str) -> Result<Restored
     let target = target(source, to).await?;
     let before = source.api.jobs(&source.cluster).await?;
     may_be_erased(source, to, &target, &before)?;
-    let id = begun(source, job, to, &before).await?;
+    let job = source.api.into_cluster(job, to);
+    let id = begun(source, job, &before, |job| job.is_into(to)).await.map_err(|failure| match failure {
+        lost if lost.is_ambiguous() => {
+            let look = format!("look in Atlas whether a restore into {to} goes on before you ask for it again");
+            Failure::MayGoOn(Box::new(lost), look)
+        }
+        failure => failure,
+    })?;
     let told = |failure| {
         let look = format!("look at restore job {id} of {} in Atlas: {to} holds nothing whole until it is done", source.cluster);
         Failure::MayGoOn(Box::new(failure), look)
@@ -111,9 +123,14 @@ fn may_be_erased(source: &AtlasSource, to: &str, target: &Cluster, jobs: &[Job])
     Ok(())
 }
 
-/// Asks for a restore once, and tells the id of its job. Where the answer was lost, it is the only one that came since.
-async fn begun(source: &AtlasSource, job: Value, to: &str, before: &[Job]) -> Result<String, Failure> {
-    let lost = match source.api.begin(&source.cluster, job, to).await {
+/// Asks for a job once, and tells its id. Where the answer was lost, it is the only one of ours that came since.
+pub(super) async fn begun(
+    source: &AtlasSource,
+    job: Value,
+    before: &[Job],
+    is_ours: impl Fn(&Job) -> bool,
+) -> Result<String, Failure> {
+    let lost = match source.api.begin(&source.cluster, job).await {
         Ok(job) => return Ok(job.id),
         Err(failure) if failure.is_ambiguous() => failure,
         Err(failure) => return Err(failure),
@@ -121,23 +138,16 @@ async fn begun(source: &AtlasSource, job: Value, to: &str, before: &[Job]) -> Re
     let known: BTreeSet<&str> = before.iter().map(|job| job.id.as_str()).collect();
     let (deadline, mut pause) = (Instant::now() + LISTED, LOOKS.0);
     loop {
-        let listed = source.api.jobs(&source.cluster).await;
-        let jobs = listed.map_err(|failure| may_go_on(failure, to))?;
-        let new = |job: &&Job| !known.contains(job.id.as_str()) && job.is_into(to);
-        if let Some(job) = jobs.iter().find(new) {
+        let Ok(jobs) = source.api.jobs(&source.cluster).await else { return Err(lost) };
+        if let Some(job) = jobs.iter().find(|job| !known.contains(job.id.as_str()) && is_ours(job)) {
             return Ok(job.id.clone());
         }
         if Instant::now() >= deadline {
-            return Err(may_go_on(lost, to));
+            return Err(lost);
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LOOKS.1);
     }
-}
-
-fn may_go_on(failure: Failure, to: &str) -> Failure {
-    let look = format!("look in Atlas whether a restore into {to} goes on before you ask for it again");
-    Failure::MayGoOn(Box::new(failure), look)
 }
 
 async fn wait_until_done(source: &AtlasSource, id: &str) -> Result<(), Failure> {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Failure;
 use crate::{
     inventory::NativeState,
+    secrets::Secret,
     spec::{KeepUnit, SnapshotFrequency, SnapshotKeep, SnapshotRule},
 };
 
@@ -205,7 +206,7 @@ impl Item {
 }
 
 /// "DiskBackupSnapshotRestoreJob".
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Job {
     pub(super) id: String,
@@ -217,6 +218,11 @@ pub(super) struct Job {
     pub(super) expired: bool,
     pub(super) finished_at: Option<Timestamp>,
     pub(super) target_cluster_name: Option<String>,
+    delivery_type: Option<String>,
+    pub(super) snapshot_id: Option<String>,
+    /// Where what is to be downloaded is, once it is there. Whoever has it has the data.
+    #[serde(default)]
+    delivery_url: Vec<String>,
 }
 
 /// How far a restore has come.
@@ -231,6 +237,16 @@ pub(super) enum JobState {
 }
 
 impl Job {
+    /// Whether it hands out the snapshot for somebody to download it.
+    pub(super) fn hands_out(&self, snapshot: &str) -> bool {
+        self.delivery_type.as_deref() == Some("download") && self.snapshot_id.as_deref() == Some(snapshot)
+    }
+
+    /// Where each of what is to be downloaded is; none yet where there is none.
+    pub(super) fn urls(&self) -> Vec<Secret> {
+        self.delivery_url.iter().map(|url| Secret::new(url.clone())).collect()
+    }
+
     /// Whether it restores into the cluster of that name.
     pub(super) fn is_into(&self, cluster: &str) -> bool {
         self.target_cluster_name.as_deref().is_some_and(|target| target.eq_ignore_ascii_case(cluster))
