@@ -285,7 +285,14 @@ mod tests {
     fn settings(point_in_time: PointInTime) -> ProviderSettings {
         let at = |text: &str| text.parse().unwrap();
         let window = Stretch { start: at("2026-11-01T00:00:00Z"), end: at("2026-11-29T12:00:00Z") };
-        ProviderSettings { point_in_time, window: Some(window), backup_window: None, snapshots: None, snapshot_time: None, changing: None }
+        ProviderSettings {
+            point_in_time,
+            window: Some(window),
+            backup_window: None,
+            snapshots: None,
+            snapshot_time: None,
+            changing: None,
+        }
     }
 
     #[test]

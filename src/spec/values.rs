@@ -8,8 +8,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{
-    DailyWindow, MOST_DAYS, PointInTime, Recipient, SlotName, SnapshotRule, TimeOfDay, approvals::CommitId, cron::Cron, names,
-    suspension::Moment, window::Span,
+    DailyWindow, MOST_DAYS, PointInTime, Recipient, SlotName, SnapshotRule, TimeOfDay, approvals::CommitId,
+    cron::Cron, names, suspension::Moment, window::Span,
 };
 use crate::artifact::approval::PlanHash;
 

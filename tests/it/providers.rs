@@ -41,7 +41,14 @@ fn world(method: TableMethod, declared: Option<PointInTime>) -> World {
 }
 
 fn settings(point_in_time: PointInTime, window: Option<Stretch>) -> ProviderSettings {
-    ProviderSettings { point_in_time, window, backup_window: None, snapshots: None, snapshot_time: None, changing: None }
+    ProviderSettings {
+        point_in_time,
+        window,
+        backup_window: None,
+        snapshots: None,
+        snapshot_time: None,
+        changing: None,
+    }
 }
 
 fn see(world: &mut World, found: Observed<Provided>) {
@@ -152,7 +159,10 @@ fn the_schedule_of_a_providers_snapshots_is_set_as_declared_and_only_as_it_was_s
     let planned = protects(&world);
     let [(protect, reason)] = planned.as_slice() else { panic!("{planned:?}") };
     assert_eq!(protect.snapshots_from, Some(rules(&["every day, keep 7d", "every sunday, keep 4w"])));
-    assert_eq!((protect.to.point_in_time, &protect.to.snapshots), (None, &Some(rules(&["every day, keep 3d"]))));
+    assert_eq!(
+        (protect.to.point_in_time, &protect.to.snapshots),
+        (None, &Some(rules(&["every day, keep 3d"])))
+    );
     assert!(reason.contains("this is lost: from then on snapshots are not made"), "{reason}");
     let plan = world.unjudged();
     let judged =

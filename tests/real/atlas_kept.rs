@@ -30,8 +30,11 @@ struct Asking {
 impl Asking {
     fn new() -> Self {
         let mut fleet = Fleet::new();
-        let keys =
-            format!("client_id = {}\nclient_secret = {}", fleet.secret(CLIENT_ID), fleet.secret(CLIENT_SECRET));
+        let keys = format!(
+            "client_id = {}\nclient_secret = {}",
+            fleet.secret(CLIENT_ID),
+            fleet.secret(CLIENT_SECRET)
+        );
         Self { fleet, keys }
     }
 
@@ -81,14 +84,20 @@ async fn the_backup_policy_of_a_cluster_is_kept_as_declared() {
     fleet.expect(&["apply", "--yes"], 0);
     let schedule = atlas.schedule();
     assert!(atlas.is_continuous());
-    assert_eq!((&schedule["referenceHourOfDay"], &schedule["referenceMinuteOfHour"]), (&json!(3), &json!(30)));
+    assert_eq!(
+        (&schedule["referenceHourOfDay"], &schedule["referenceMinuteOfHour"]),
+        (&json!(3), &json!(30))
+    );
     assert_eq!(schedule["restoreWindowDays"], 7);
     let items = schedule["policies"][0]["policyItems"].as_array().unwrap();
     assert_eq!(items.len(), 3);
     assert!(items.iter().any(|it| it["id"] == item && it["retentionValue"] == 14), "{items:?}");
     assert!(!fleet.expect(&["plan"], 0).contains("set the provider"));
     let said = fleet.expect(&["status", "courses"], 0);
-    assert!(said.contains("its provider has point-in-time recovery 7d, snapshots `every 6h, keep 7d`"), "{said}");
+    assert!(
+        said.contains("its provider has point-in-time recovery 7d, snapshots `every 6h, keep 7d`"),
+        "{said}"
+    );
     let window = &asking.status()["backups"]["courses"]["provider"]["settings"]["known"]["window"];
     assert!(window["start"].is_string() && window["end"].is_string(), "{window}");
 
@@ -110,7 +119,10 @@ async fn the_backup_policy_of_a_cluster_is_kept_as_declared() {
     asking.declare(&atlas, "point_in_time = \"off\"\nsnapshots = [\"every day, keep 3d\"]");
     let said = fleet.expect(&["plan"], 10);
     assert!(said.contains("this is lost: any second of "), "{said}");
-    assert!(said.contains("from then on snapshots are not made or not kept any more as of `every 6h, keep 7d`"), "{said}");
+    assert!(
+        said.contains("from then on snapshots are not made or not kept any more as of `every 6h, keep 7d`"),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,8 +217,13 @@ async fn what_a_killed_controller_had_atlas_make_is_deleted_and_made_anew() {
     let asking = Asking::new();
     asking.declare(&atlas, "");
     atlas.play("POST snapshots", Trick::Hang);
-    let mut killed =
-        asking.fleet.command(&["apply", "--yes"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut killed = asking
+        .fleet
+        .command(&["apply", "--yes"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
     while atlas.requests("GET snapshot").is_empty() {
         assert!(Instant::now() < deadline, "no snapshot was begun");
@@ -276,7 +293,8 @@ async fn nothing_is_restored_over_the_source_or_over_what_nobody_gave_for_it() {
     ] {
         for at in [None, at.as_str()] {
             let at = at.map(|at| ["--at", at]);
-            let args = [&["restore", "courses", "--to", to][..], at.as_ref().map_or(&[], |at| &at[..])].concat();
+            let args =
+                [&["restore", "courses", "--to", to][..], at.as_ref().map_or(&[], |at| &at[..])].concat();
             let said = fleet.expect(&args, 4);
             assert!(said.contains(why), "{args:?}: {said}");
         }
@@ -297,8 +315,15 @@ async fn a_restore_that_fails_says_so_and_one_whose_answer_is_lost_is_asked_for_
     asking.fleet.expect(&["apply", "--yes"], 0);
     atlas.play("POST restoreJobs", Trick::Fail);
     let said = asking.fleet.expect(&["restore", "courses", "--to", "cluster:copy"], 4);
-    assert!(said.contains("was not done: it failed") && said.contains("in Atlas: copy holds nothing whole"), "{said}");
-    assert_eq!(atlas.requests("POST restoreJobs").len(), 1, "what erases a cluster is not tried again by itself");
+    assert!(
+        said.contains("was not done: it failed") && said.contains("in Atlas: copy holds nothing whole"),
+        "{said}"
+    );
+    assert_eq!(
+        atlas.requests("POST restoreJobs").len(),
+        1,
+        "what erases a cluster is not tried again by itself"
+    );
     atlas.play("POST restoreJobs", Trick::Lose);
     asking.fleet.expect(&["restore", "courses", "--to", "cluster:copy"], 0);
     assert_eq!((atlas.requests("POST restoreJobs").len(), atlas.data("copy").as_str()), (2, "before"));
@@ -374,13 +399,17 @@ async fn an_account_that_was_revoked_leaves_all_unknown_and_shows_no_secret() {
     asking.fleet.expect(&["apply", "--yes"], 0);
     atlas.revoke();
     let said = asking.fleet.expect(&["status"], 4);
-    assert!(said.contains("Atlas answered 401 invalid_client") && said.contains("nor been revoked"), "{said}");
+    assert!(
+        said.contains("Atlas answered 401 invalid_client") && said.contains("nor been revoked"),
+        "{said}"
+    );
     let said = asking.fleet.expect(&["plan"], 4);
     assert!(said.contains("it can't be seen"), "{said}");
     let run = asking.fleet.command(&["-vv", "probe", "courses"]).output().unwrap();
     let all = said + &String::from_utf8_lossy(&[run.stdout, run.stderr].concat());
     assert!(!all.contains(CLIENT_SECRET) && !all.contains("token-"), "{all}");
-    let source = AtlasSource::new(AtlasOptions { project: "0".repeat(24), ..atlas.options("courses") }).unwrap();
+    let source =
+        AtlasSource::new(AtlasOptions { project: "0".repeat(24), ..atlas.options("courses") }).unwrap();
     assert!(!format!("{source:?}").contains(CLIENT_SECRET));
     assert!(source.provider().unwrap().settings().await.is_err());
 }

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::{Change, Draft, Weight, words};
 use crate::spec::{
-    Atlas, BinaryLogs, Dynamodb, Etcd, LogFrom, Mysql, MysqlMethod, PostgresMethod, Rds, Redis, S3, SecretRef,
-    Server, Sftp, Source, StorePlace, TableMethod, Tls,
+    Atlas, BinaryLogs, Dynamodb, Etcd, LogFrom, Mysql, MysqlMethod, PostgresMethod, Rds, Redis, S3,
+    SecretRef, Server, Sftp, Source, StorePlace, TableMethod, Tls,
 };
 
 /// The keys of a declared place or source and their values, and the secrets that it refers to.

@@ -206,7 +206,8 @@ impl Api {
 
     async fn answer<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Failure> {
         let body = self.asked(call).await?;
-        serde_json::from_slice(&body).map_err(|error| Failure::Wrong(format!("Atlas's answer can't be read: {error}")))
+        serde_json::from_slice(&body)
+            .map_err(|error| Failure::Wrong(format!("Atlas's answer can't be read: {error}")))
     }
 
     /// Makes a call, again where it may pass, and once with a new token where the old one is not accepted.
@@ -325,7 +326,9 @@ pub(super) fn refuse_open_lines(url: &str) -> Result<(), Failure> {
     if parsed.scheme() == "https" || is_here {
         return Ok(());
     }
-    Err(Failure::Refused("its URL must begin with https://: what only its owner may see goes that way".to_owned()))
+    Err(Failure::Refused(
+        "its URL must begin with https://: what only its owner may see goes that way".to_owned(),
+    ))
 }
 
 /// An id that can stand in a path: 24 hexadecimal digits, as all of Atlas's are.
@@ -400,10 +403,17 @@ mod tests {
 
     #[test]
     fn secrets_go_over_tls_or_stay_on_this_host() {
-        for good in ["https://cloud.mongodb.com", "http://127.0.0.1:80", "http://[::1]:80", "http://localhost"] {
+        for good in
+            ["https://cloud.mongodb.com", "http://127.0.0.1:80", "http://[::1]:80", "http://localhost"]
+        {
             assert!(refuse_open_lines(good).is_ok(), "{good}");
         }
-        for bad in ["http://cloud.mongodb.com", "http://127.0.0.1.example.org", "http://10.0.0.1", "ftp://localhost2"] {
+        for bad in [
+            "http://cloud.mongodb.com",
+            "http://127.0.0.1.example.org",
+            "http://10.0.0.1",
+            "ftp://localhost2",
+        ] {
             assert!(refuse_open_lines(bad).is_err(), "{bad}");
         }
     }
@@ -411,14 +421,17 @@ mod tests {
     #[test]
     fn only_an_id_stands_in_a_path() {
         assert!(checked("64b31e47c40e886d5ea00001").is_ok());
-        for bad in ["", "..", "64b31e47c40e886d5ea0000", "64b31e47c40e886d5ea0000/", "64b31e47c40e886d5ea0000z"] {
+        for bad in
+            ["", "..", "64b31e47c40e886d5ea0000", "64b31e47c40e886d5ea0000/", "64b31e47c40e886d5ea0000z"]
+        {
             assert!(checked(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_refusal_tells_what_atlas_says_in_bounds() {
-        let body = br#"{"detail":"No\ncluster","error":404,"errorCode":"CLUSTER_NOT_FOUND","reason":"Not Found"}"#;
+        let body =
+            br#"{"detail":"No\ncluster","error":404,"errorCode":"CLUSTER_NOT_FOUND","reason":"Not Found"}"#;
         let told = refusal(StatusCode::NOT_FOUND, None, body).to_string();
         assert_eq!(told, "Atlas answered 404 CLUSTER_NOT_FOUND: No\\ncluster");
         assert_eq!(refusal(StatusCode::BAD_GATEWAY, None, b"<html>").to_string(), "Atlas answered 502");

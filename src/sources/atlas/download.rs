@@ -59,10 +59,14 @@ async fn wait_until_ready(source: &AtlasSource, id: &str) -> Result<Secret, Fail
             }
             (_, Some(url)) if urls.is_empty() => return Ok(url),
             (_, Some(_)) => {
-                return Err(Failure::Wrong(format!("job {id} hands out several archives, and one is expected")));
+                return Err(Failure::Wrong(format!(
+                    "job {id} hands out several archives, and one is expected"
+                )));
             }
             (JobState::Done(_), None) => {
-                return Err(Failure::Wrong(format!("job {id} is done, and does not tell where its archive is")));
+                return Err(Failure::Wrong(format!(
+                    "job {id} is done, and does not tell where its archive is"
+                )));
             }
             (JobState::Running, None) if Instant::now() >= deadline => {
                 return Err(Failure::NotReady(format!("the archive of job {id} is not there after a day")));

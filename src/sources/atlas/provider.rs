@@ -172,7 +172,8 @@ async fn change_schedule(
 /// What a change of a schedule says: what is wanted, and what is there as it is.
 fn change_of(before: &Schedule, wanted: &Protection, days: Option<u32>) -> Result<Value, Failure> {
     // By default neither happens ("DiskBackupSnapshotSchedule20240805"); said in so many words because it would delete.
-    let mut change = json!({ "updateSnapshots": false, "deleteSnapshots": false, "policies": before.policies });
+    let mut change =
+        json!({ "updateSnapshots": false, "deleteSnapshots": false, "policies": before.policies });
     if let Some(rules) = &wanted.snapshots {
         let policy = before.policy()?;
         // What is not known here is not taken away either.
@@ -333,7 +334,9 @@ async fn delete(source: &AtlasSource, reference: &str, name: &NativeName) -> Res
         Removed::Yes => Ok(()),
         Removed::NotFound => match source.snapshot(reference).await? {
             None => Ok(()),
-            Some(_) => Err(Failure::Wrong(format!("Atlas has snapshot {reference}, and does not find it to delete it"))),
+            Some(_) => Err(Failure::Wrong(format!(
+                "Atlas has snapshot {reference}, and does not find it to delete it"
+            ))),
         },
     }
 }
@@ -372,9 +375,8 @@ mod tests {
     #[test]
     fn what_atlas_would_delete_soon_is_kept_for_longer_and_nothing_for_less() {
         let now = at("2026-11-29T12:00:00Z");
-        let days = |made: &str, expires: Option<&str>| {
-            days_to_keep(&snapshot("s", made, expires, "completed"), now)
-        };
+        let days =
+            |made: &str, expires: Option<&str>| days_to_keep(&snapshot("s", made, expires, "completed"), now);
         assert_eq!(days("2026-11-29T00:00:00Z", Some("2027-11-29T00:00:00Z")), None);
         assert_eq!(days("2026-01-29T12:00:00Z", Some("2027-01-29T12:00:00Z")), Some(304 + 365));
         assert_eq!(days("2025-11-28T12:00:00Z", Some("2026-11-28T12:00:00Z")), Some(366 + 365));
@@ -392,16 +394,23 @@ mod tests {
         .unwrap();
         let time = Protection { snapshot_time: TimeOfDay::new(3, 30), ..Protection::default() };
         let change = change_of(&before, &time, Some(7)).unwrap();
-        assert_eq!((&change["referenceHourOfDay"], &change["referenceMinuteOfHour"]), (&json!(3), &json!(30)));
+        assert_eq!(
+            (&change["referenceHourOfDay"], &change["referenceMinuteOfHour"]),
+            (&json!(3), &json!(30))
+        );
         assert_eq!((&change["policies"], &change["restoreWindowDays"]), (&json!(before.policies), &json!(7)));
         let rules = ["every day, keep 14d", "every sunday, keep 4w"];
         let rules = rules.iter().map(|rule| SnapshotRule::parse(rule).unwrap()).collect();
         let wanted = Protection { snapshots: Some(rules), ..Protection::default() };
         let change = change_of(&before, &wanted, None).unwrap();
-        assert_eq!((&change["referenceHourOfDay"], &change["restoreWindowDays"]), (&Value::Null, &Value::Null));
+        assert_eq!(
+            (&change["referenceHourOfDay"], &change["restoreWindowDays"]),
+            (&Value::Null, &Value::Null)
+        );
         assert_eq!((&change["updateSnapshots"], &change["deleteSnapshots"]), (&json!(false), &json!(false)));
         let items = change["policies"][0]["policyItems"].as_array().unwrap();
-        let told: Vec<_> = items.iter().map(|it| (it["id"].as_str(), it["retentionValue"].as_u64())).collect();
+        let told: Vec<_> =
+            items.iter().map(|it| (it["id"].as_str(), it["retentionValue"].as_u64())).collect();
         assert_eq!(told, [(Some("i"), Some(14)), (None, Some(4))]);
     }
 }

@@ -31,7 +31,11 @@ const AT_REST: Duration = Duration::from_secs(3600);
 const LOOKS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
 /// Has a snapshot restored into the cluster `to`.
-pub(super) async fn of_snapshot(source: &AtlasSource, reference: &str, to: &str) -> Result<Restored, Failure> {
+pub(super) async fn of_snapshot(
+    source: &AtlasSource,
+    reference: &str,
+    to: &str,
+) -> Result<Restored, Failure> {
     can_be_restored(source, reference).await?;
     restored(source, json!({ "deliveryType": "automated", "snapshotId": reference }), to).await
 }
@@ -47,7 +51,8 @@ pub(super) async fn can_be_restored(source: &AtlasSource, reference: &str) -> Re
 
 /// Has the cluster's data as it was at a moment restored into the cluster `to`. Atlas counts in whole seconds.
 pub(super) async fn of_moment(source: &AtlasSource, at: Timestamp, to: &str) -> Result<Restored, Failure> {
-    restored(source, json!({ "deliveryType": "pointInTime", "pointInTimeUTCSeconds": at.as_second() }), to).await
+    restored(source, json!({ "deliveryType": "pointInTime", "pointInTimeUTCSeconds": at.as_second() }), to)
+        .await
 }
 
 async fn restored(source: &AtlasSource, job: Value, to: &str) -> Result<Restored, Failure> {
@@ -57,13 +62,17 @@ async fn restored(source: &AtlasSource, job: Value, to: &str) -> Result<Restored
     let job = source.api.into_cluster(job, to);
     let id = begun(source, job, &before, |job| job.is_into(to)).await.map_err(|failure| match failure {
         lost if lost.is_ambiguous() => {
-            let look = format!("look in Atlas whether a restore into {to} goes on before you ask for it again");
+            let look =
+                format!("look in Atlas whether a restore into {to} goes on before you ask for it again");
             Failure::MayGoOn(Box::new(lost), look)
         }
         failure => failure,
     })?;
     let told = |failure| {
-        let look = format!("look at restore job {id} of {} in Atlas: {to} holds nothing whole until it is done", source.cluster);
+        let look = format!(
+            "look at restore job {id} of {} in Atlas: {to} holds nothing whole until it is done",
+            source.cluster
+        );
         Failure::MayGoOn(Box::new(failure), look)
     };
     wait_until_done(source, &id).await.map_err(told)?;
@@ -100,7 +109,9 @@ fn may_be_erased(source: &AtlasSource, to: &str, target: &Cluster, jobs: &[Job])
         )));
     }
     if target.termination_protection_enabled {
-        return Err(Failure::Refused(format!("cluster {to} is protected from termination, and Atlas would erase it")));
+        return Err(Failure::Refused(format!(
+            "cluster {to} is protected from termination, and Atlas would erase it"
+        )));
     }
     if let Some(why) = target.changing() {
         return Err(Failure::NotReady(format!("cluster {to} can't be restored into: {why}")));

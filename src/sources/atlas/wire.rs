@@ -291,7 +291,9 @@ mod tests {
             assert_eq!(Item::of(&rule, std::slice::from_ref(&item)), item);
             assert_eq!(Item::of(&rule, &[]).id, None);
         }
-        for unknown in [item("minutely", 1, 1, "days"), item("daily", 2, 1, "days"), item("daily", 1, 1, "eons")] {
+        for unknown in
+            [item("minutely", 1, 1, "days"), item("daily", 2, 1, "days"), item("daily", 1, 1, "eons")]
+        {
             assert!(matches!(unknown.rule(), Err(Failure::Wrong(_))));
         }
     }
@@ -312,7 +314,8 @@ mod tests {
     #[test]
     fn what_is_no_snapshot_on_demand_has_no_name_of_ours() {
         let snapshot = |kind: &str, status: &str| -> Snapshot {
-            let text = format!(r#"{{"id":"a","description":"d","snapshotType":"{kind}","status":"{status}"}}"#);
+            let text =
+                format!(r#"{{"id":"a","description":"d","snapshotType":"{kind}","status":"{status}"}}"#);
             serde_json::from_str(&text).unwrap()
         };
         assert_eq!(snapshot("onDemand", "completed").name(), Some("d"));

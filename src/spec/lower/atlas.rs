@@ -32,7 +32,10 @@ impl Lower<'_> {
             url: url.map_or_else(|| ATLAS.to_owned(), |url| url.0.0.trim_end_matches('/').to_owned()),
             project: project?,
             cluster: cluster?,
-            account: ServiceAccount { client_id: secret(client_id?)?, client_secret: secret(client_secret?)? },
+            account: ServiceAccount {
+                client_id: secret(client_id?)?,
+                client_secret: secret(client_secret?)?,
+            },
             protection: Protection {
                 point_in_time: atlas.point_in_time.map(|Text(point_in_time)| point_in_time),
                 backup_window: None,

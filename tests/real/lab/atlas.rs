@@ -123,7 +123,8 @@ impl Atlas {
     /// A cluster that holds something.
     pub fn add(&self, name: &str, data: &str, tags: &[(&str, &str)]) {
         let mut held = self.held();
-        let tags: Vec<Value> = tags.iter().map(|(key, value)| json!({ "key": key, "value": value })).collect();
+        let tags: Vec<Value> =
+            tags.iter().map(|(key, value)| json!({ "key": key, "value": value })).collect();
         let about = json!({
             "name": name, "groupId": PROJECT, "clusterType": "REPLICASET", "backupEnabled": true, "pitEnabled": false,
             "mongoDBVersion": "8.0.4", "terminationProtectionEnabled": false, "tags": tags,
@@ -255,7 +256,10 @@ impl Atlas {
 type Answer = (u16, Value);
 
 fn refusal(status: u16, code: &str) -> Answer {
-    (status, json!({ "error": status, "errorCode": code, "detail": format!("because of {code}"), "reason": "no" }))
+    (
+        status,
+        json!({ "error": status, "errorCode": code, "detail": format!("because of {code}"), "reason": "no" }),
+    )
 }
 
 /// The kind of a request, its cluster and its id.
@@ -342,7 +346,8 @@ impl Held {
 
     fn token(&mut self, headers: &HeaderMap, body: &[u8], _trick: Option<Trick>) -> Answer {
         use base64::Engine;
-        let expected = base64::engine::general_purpose::STANDARD.encode(format!("{CLIENT_ID}:{}", self.secret));
+        let expected =
+            base64::engine::general_purpose::STANDARD.encode(format!("{CLIENT_ID}:{}", self.secret));
         let is_right = headers.get("authorization").is_some_and(|it| it == &format!("Basic {expected}"))
             && headers.get("content-type").is_some_and(|it| it == "application/x-www-form-urlencoded")
             && body == b"grant_type=client_credentials";
@@ -351,7 +356,10 @@ impl Held {
         }
         let token = format!("token-{}", self.id());
         self.tokens.insert(token.clone(), Instant::now() + self.token_life);
-        (200, json!({ "access_token": token, "expires_in": self.token_life.as_secs(), "token_type": "Bearer" }))
+        (
+            200,
+            json!({ "access_token": token, "expires_in": self.token_life.as_secs(), "token_type": "Bearer" }),
+        )
     }
 
     fn admit(&self, kind: &str, path: &str, headers: &HeaderMap) -> Result<(), Answer> {
@@ -512,7 +520,8 @@ impl Cluster {
         // Nobody may ask for either: both take away snapshots that are there.
         assert_eq!((&asked["deleteSnapshots"], &asked["updateSnapshots"]), (&json!(false), &json!(false)));
         let mut policies = asked["policies"].clone();
-        if policies[0]["id"] != self.schedule["policies"][0]["id"] || policies.as_array().unwrap().len() != 1 {
+        if policies[0]["id"] != self.schedule["policies"][0]["id"] || policies.as_array().unwrap().len() != 1
+        {
             return refusal(400, "INVALID_POLICY_ID");
         }
         if !asked["restoreWindowDays"].is_null() && self.about["pitEnabled"] != true {
@@ -521,7 +530,9 @@ impl Cluster {
         let known: Vec<Value> = self.schedule["policies"][0]["policyItems"].as_array().unwrap().clone();
         for (number, item) in policies[0]["policyItems"].as_array_mut().unwrap().iter_mut().enumerate() {
             match item["id"].as_str() {
-                Some(id) if !known.iter().any(|it| it["id"] == *id) => return refusal(400, "INVALID_POLICY_ITEM"),
+                Some(id) if !known.iter().any(|it| it["id"] == *id) => {
+                    return refusal(400, "INVALID_POLICY_ITEM");
+                }
                 Some(_) => {}
                 None => item["id"] = json!(format!("{}{number:04x}", &new_id[..20])),
             }
@@ -536,7 +547,8 @@ impl Cluster {
     }
 
     fn begin_snapshot(&mut self, asked: &Value, id: String, trick: Option<Trick>) -> Answer {
-        let is_busy = |(it, _, _): &(Value, Work, String)| it["status"] == "queued" || it["status"] == "inProgress";
+        let is_busy =
+            |(it, _, _): &(Value, Work, String)| it["status"] == "queued" || it["status"] == "inProgress";
         if self.snapshots.iter().any(is_busy) {
             return refusal(409, "SNAPSHOT_IN_PROGRESS");
         }
