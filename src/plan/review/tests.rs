@@ -337,7 +337,7 @@ fn fewer_snapshots_of_a_provider_or_shorter_ones_are_a_loss() {
     let lost = "Loss snapshots-lowered backup.data: snapshots that the provider makes no more, or keeps for less long: ";
     assert_eq!(
         told("snapshots = [\"every day, keep 6d\", \"every sunday, keep 8w\"]"),
-        [format!("{lost}`every day, keep 7d` → ")]
+        [format!("{lost}every day, keep 7d → ")]
     );
     assert_eq!(told("snapshots = [\"every 6h, keep 7d\"]").len(), 2);
     assert_eq!(told("snapshots = [\"every day, keep 2w\", \"every sunday, keep 4w\"]"), Vec::<String>::new());
