@@ -75,13 +75,40 @@ impl AtlasSource {
         Ok(cluster)
     }
 
-    /// A snapshot; `None` where Atlas has the cluster, and says that there is no such snapshot of it.
-    async fn snapshot(&self, id: &str) -> Result<Option<Snapshot>, Failure> {
-        match self.api.snapshot(&self.cluster, id).await? {
+    /// A snapshot; `None` where Atlas has its cluster, and says that there is no such snapshot of it.
+    async fn snapshot(&self, at: &Reference) -> Result<Option<Snapshot>, Failure> {
+        match self.api.snapshot(&at.cluster, &at.id).await? {
             Some(snapshot) => Ok(Some(snapshot)),
             // A project or a cluster that is not found is answered alike, and tells nothing about its snapshots.
-            None => self.described().await.map(|_| None),
+            None => self.api.cluster(&at.cluster).await?.looked_after().map(|()| None),
         }
+    }
+
+    /// Where a snapshot of the declared cluster is.
+    fn own(&self, id: &str) -> Reference {
+        Reference { cluster: self.cluster.clone(), id: id.to_owned() }
+    }
+
+    /// Reads what a manifest says. One of another project can't be asked for by this account, and is neither there nor gone.
+    fn referred(&self, text: &str) -> Result<Reference, Failure> {
+        let unreadable = || Failure::Refused(format!("`{}` names no snapshot of Atlas", text.escape_debug()));
+        let (project, rest) = text.split_once('/').ok_or_else(unreadable)?;
+        let (cluster, id) = rest.split_once('/').ok_or_else(unreadable)?;
+        if project != self.api.project() {
+            return Err(Failure::Refused(format!(
+                "snapshot {id} is in project {}, and another one is declared now",
+                project.escape_debug()
+            )));
+        }
+        if !is_cluster_name(cluster) {
+            return Err(unreadable());
+        }
+        Ok(Reference { cluster: cluster.to_owned(), id: id.to_owned() })
+    }
+
+    /// What a manifest says of a snapshot: `PROJECT/CLUSTER/ID`, for Atlas tells of a snapshot only where its cluster is told.
+    fn reference(&self, at: &Reference) -> String {
+        format!("{}/{}/{}", self.api.project(), at.cluster, at.id)
     }
 
     async fn lacking(&self) -> Result<Vec<Lack>, Failure> {
@@ -103,6 +130,14 @@ impl AtlasSource {
         let what = format!("the service account is not allowed {}", denied.join(", "));
         Ok(vec![Lack::error(what, format!("give it the role {ROLE} in the project"))])
     }
+}
+
+/// Where a snapshot is, in the declared project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Reference {
+    /// The cluster that it was taken of, which may be another one than is declared now.
+    cluster: String,
+    id: String,
 }
 
 fn subject(cluster: &str) -> String {
@@ -151,5 +186,34 @@ impl Source for AtlasSource {
         _place: &Place,
     ) -> Result<Restored, SourceError> {
         Err(SourceError::misplaced(&subject(&self.cluster), "its artifacts are snapshots, and no streams"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_tells_the_place_and_none_of_another_project_is_asked_for() {
+        let secret = |text: &str| Secret::new(text.to_owned());
+        let source = AtlasSource::new(AtlasOptions {
+            url: "https://cloud.mongodb.com".to_owned(),
+            project: "p1".to_owned(),
+            cluster: "courses".to_owned(),
+            client_id: secret("id"),
+            client_secret: secret("secret"),
+            tokens: Tokens::default(),
+        })
+        .unwrap();
+        let own = source.own("64b31e47c40e886d5ea00001");
+        let text = source.reference(&own);
+        assert_eq!(text, "p1/courses/64b31e47c40e886d5ea00001");
+        assert_eq!(source.referred(&text).unwrap(), own);
+        let before = source.referred("p1/before/64b31e47c40e886d5ea00001").unwrap();
+        assert_eq!(before.cluster, "before", "it is asked for where it was made");
+        for bad in ["", "64b31e47c40e886d5ea00001", "p2/courses/64b31e47c40e886d5ea00001", "p1/../x", "p1//x"]
+        {
+            assert!(matches!(source.referred(bad), Err(Failure::Refused(_))), "{bad}");
+        }
     }
 }

@@ -6,9 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backstay::sources::{
-    Provider, Source,
-    atlas::{AtlasOptions, AtlasSource},
+use backstay::{
+    inventory::NativeState,
+    sources::{
+        Provider, Source,
+        atlas::{AtlasOptions, AtlasSource},
+    },
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -186,6 +189,27 @@ async fn snapshots_are_artifacts_and_only_those_that_manifests_name_are_ever_del
     let damaged = &asking.status()["backups"]["courses"]["stores"]["primary"]["damaged"];
     assert_eq!(damaged.as_array().unwrap().len(), 2, "{damaged}");
     assert_eq!(atlas.on_demand().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_of_a_cluster_that_was_declared_before_are_asked_for_where_they_are() {
+    let atlas = Atlas::start().await;
+    let asking = Asking::new();
+    asking.declare(&atlas, "");
+    asking.fleet.expect(&["apply", "--yes"], 0);
+    atlas.add("moved", "of another", &[]);
+    let elsewhere = AtlasSource::new(atlas.options("moved")).unwrap();
+    let provider = elsewhere.provider().unwrap();
+    let id = atlas.on_demand()[0]["id"].as_str().unwrap().to_owned();
+    let reference = format!("{PROJECT}/courses/{id}");
+    assert_eq!(provider.state(&reference).await.unwrap(), NativeState::Available);
+    assert!(provider.restore_native(&reference, "moved").await.is_err(), "what is declared is never erased");
+    provider.restore_native(&reference, "copy").await.unwrap();
+    assert_eq!(atlas.data("copy"), "before");
+    assert_eq!(provider.state(&format!("{PROJECT}/moved/{id}")).await.unwrap(), NativeState::Gone);
+    for unknown in [format!("{PROJECT}/nowhere/{id}"), format!("{}/courses/{id}", "0".repeat(24)), id] {
+        assert!(provider.state(&unknown).await.is_err(), "{unknown}: nobody can tell that it is gone");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -104,6 +104,10 @@ impl Api {
         Ok(Self { http, base: url, project, client_id, client_secret, slot })
     }
 
+    pub(super) fn project(&self) -> &str {
+        &self.project
+    }
+
     /// "Return One Cluster from One Project".
     pub(super) async fn cluster(&self, name: &str) -> Result<Cluster, Failure> {
         self.answer(&Call::get(format!("clusters/{name}"), CLUSTERS)).await
@@ -175,7 +179,7 @@ impl Api {
     }
 
     /// The job of a restore into a cluster of the same project, of which Atlas erases whatever it holds.
-    pub(super) fn into_cluster(&self, mut job: Value, target: &str) -> Value {
+    pub(super) fn job_into(&self, mut job: Value, target: &str) -> Value {
         job["targetClusterName"] = json!(target);
         job["targetGroupId"] = json!(self.project);
         job

@@ -38,20 +38,20 @@ const SILENCE: Duration = Duration::from_secs(120);
 pub(super) async fn to_file(source: &AtlasSource, reference: &str, to: &Path) -> Result<Restored, Failure> {
     let refused = |error: io::Error| Failure::Refused(format!("{}: {error}", to.display()));
     let mut file = Aside::begin(to).map_err(refused)?;
-    can_be_restored(source, reference).await?;
-    let before = source.api.jobs(&source.cluster).await?;
-    let job = json!({ "deliveryType": "download", "snapshotId": reference });
-    let id = begun(source, job, &before, |job| job.hands_out(reference)).await?;
-    let url = wait_until_ready(source, &id).await?;
+    let at = can_be_restored(source, reference).await?;
+    let before = source.api.jobs(&at.cluster).await?;
+    let job = json!({ "deliveryType": "download", "snapshotId": at.id });
+    let id = begun(source, &at.cluster, job, &before, |job| job.hands_out(&at.id)).await?;
+    let url = wait_until_ready(source, &at.cluster, &id).await?;
     fetch(&url, &mut file).await?;
     file.place().map_err(refused)?;
     Ok(Restored { place: format!("file {}", to.display()) })
 }
 
-async fn wait_until_ready(source: &AtlasSource, id: &str) -> Result<Secret, Failure> {
+async fn wait_until_ready(source: &AtlasSource, from: &str, id: &str) -> Result<Secret, Failure> {
     let (deadline, mut pause) = (Instant::now() + READY, LOOKS.0);
     loop {
-        let job = source.api.job(&source.cluster, id).await?;
+        let job = source.api.job(from, id).await?;
         let mut urls = job.urls();
         match (job.state(), urls.pop()) {
             (JobState::Ended(how), _) => {

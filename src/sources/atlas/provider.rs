@@ -71,8 +71,7 @@ impl Provider for AtlasSource {
     }
 
     async fn state(&self, reference: &str) -> Result<NativeState, SourceError> {
-        let found = self.snapshot(reference).await;
-        self.told("ask for a snapshot of", found.map(|it| it.map_or(NativeState::Gone, |it| it.state())))
+        self.told("ask for a snapshot of", state(self, reference).await)
     }
 
     async fn delete(&self, reference: &str, name: &NativeName) -> Result<(), SourceError> {
@@ -216,10 +215,18 @@ async fn until_shown(source: &AtlasSource, wanted: &Protection) -> Result<(), Fa
     }
 }
 
+async fn state(source: &AtlasSource, reference: &str) -> Result<NativeState, Failure> {
+    let found = source.snapshot(&source.referred(reference)?).await?;
+    Ok(found.map_or(NativeState::Gone, |snapshot| snapshot.state()))
+}
+
 async fn natives(source: &AtlasSource, prefix: &NativePrefix) -> Result<BTreeMap<String, Native>, Failure> {
     let all = source.api.snapshots(&source.cluster).await?;
     let ours = all.into_iter().filter_map(|it| Some((prefix.artifact(it.name()?)?, it)));
-    Ok(ours.map(|(artifact, it)| (it.id.clone(), Native { artifact, state: it.state() })).collect())
+    let native = |(artifact, it): (_, Snapshot)| {
+        (source.reference(&source.own(&it.id)), Native { artifact, state: it.state() })
+    };
+    Ok(ours.map(native).collect())
 }
 
 async fn make(source: &AtlasSource, name: &NativeName, clock: &dyn Clock) -> Result<MadeNative, Failure> {
@@ -239,7 +246,7 @@ async fn make(source: &AtlasSource, name: &NativeName, clock: &dyn Clock) -> Res
     }
     let version = snapshot.mongod_version.map(|version| ("mongodb".to_owned(), version));
     Ok(MadeNative {
-        reference: id,
+        reference: source.reference(&source.own(&id)),
         moment,
         details: Details {
             versions: version.into_iter().collect(),
@@ -307,7 +314,7 @@ async fn wait_until_completed(source: &AtlasSource, id: &str) -> Result<Snapshot
     let (deadline, mut pause) = (Instant::now() + MADE, LOOKS.0);
     loop {
         // One that was begun just now may not be seen everywhere at once.
-        if let Some(snapshot) = source.snapshot(id).await? {
+        if let Some(snapshot) = source.snapshot(&source.own(id)).await? {
             match snapshot.state() {
                 NativeState::Available => return Ok(snapshot),
                 NativeState::Making => {}
@@ -326,13 +333,14 @@ async fn wait_until_completed(source: &AtlasSource, id: &str) -> Result<Snapshot
 }
 
 async fn delete(source: &AtlasSource, reference: &str, name: &NativeName) -> Result<(), Failure> {
-    let Some(snapshot) = source.snapshot(reference).await? else { return Ok(()) };
+    let at = source.referred(reference)?;
+    let Some(snapshot) = source.snapshot(&at).await? else { return Ok(()) };
     if snapshot.name() != Some(name.to_string().as_str()) {
         return Err(Failure::Refused(format!("snapshot {reference} is not called {name}")));
     }
-    match source.api.remove(&source.cluster, reference).await? {
+    match source.api.remove(&at.cluster, &at.id).await? {
         Removed::Yes => Ok(()),
-        Removed::NotFound => match source.snapshot(reference).await? {
+        Removed::NotFound => match source.snapshot(&at).await? {
             None => Ok(()),
             Some(_) => Err(Failure::Wrong(format!(
                 "Atlas has snapshot {reference}, and does not find it to delete it"

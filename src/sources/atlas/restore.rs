@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
-    AtlasSource, Failure, is_cluster_name,
+    AtlasSource, Failure, Reference, is_cluster_name,
     wire::{Cluster, Job, JobState},
 };
 use crate::{inventory::NativeState, sources::Restored};
@@ -36,76 +36,75 @@ pub(super) async fn of_snapshot(
     reference: &str,
     to: &str,
 ) -> Result<Restored, Failure> {
-    can_be_restored(source, reference).await?;
-    restored(source, json!({ "deliveryType": "automated", "snapshotId": reference }), to).await
+    let at = can_be_restored(source, reference).await?;
+    restored(source, &at.cluster, json!({ "deliveryType": "automated", "snapshotId": at.id }), to).await
 }
 
-/// Refuses a snapshot that is not whole.
-pub(super) async fn can_be_restored(source: &AtlasSource, reference: &str) -> Result<(), Failure> {
-    match source.snapshot(reference).await?.map(|snapshot| snapshot.state()) {
-        Some(NativeState::Available) => Ok(()),
+/// Where a snapshot is; refuses one that is not whole.
+pub(super) async fn can_be_restored(source: &AtlasSource, reference: &str) -> Result<Reference, Failure> {
+    let at = source.referred(reference)?;
+    match source.snapshot(&at).await?.map(|snapshot| snapshot.state()) {
+        Some(NativeState::Available) => Ok(at),
         Some(other) => Err(Failure::Wrong(format!("snapshot {reference} is {other:?}"))),
-        None => Err(Failure::Refused(format!("Atlas has no snapshot {reference} of it any more"))),
+        None => Err(Failure::Refused(format!("Atlas has no snapshot {reference} any more"))),
     }
 }
 
 /// Has the cluster's data as it was at a moment restored into the cluster `to`. Atlas counts in whole seconds.
 pub(super) async fn of_moment(source: &AtlasSource, at: Timestamp, to: &str) -> Result<Restored, Failure> {
-    restored(source, json!({ "deliveryType": "pointInTime", "pointInTimeUTCSeconds": at.as_second() }), to)
-        .await
+    let job = json!({ "deliveryType": "pointInTime", "pointInTimeUTCSeconds": at.as_second() });
+    restored(source, &source.cluster, job, to).await
 }
 
-async fn restored(source: &AtlasSource, job: Value, to: &str) -> Result<Restored, Failure> {
-    let target = target(source, to).await?;
-    let before = source.api.jobs(&source.cluster).await?;
-    may_be_erased(source, to, &target, &before)?;
-    let job = source.api.into_cluster(job, to);
-    let id = begun(source, job, &before, |job| job.is_into(to)).await.map_err(|failure| match failure {
-        lost if lost.is_ambiguous() => {
-            let look =
-                format!("look in Atlas whether a restore into {to} goes on before you ask for it again");
-            Failure::MayGoOn(Box::new(lost), look)
-        }
-        failure => failure,
-    })?;
+/// Has what is of the cluster `from` restored into the cluster `to`.
+async fn restored(source: &AtlasSource, from: &str, job: Value, to: &str) -> Result<Restored, Failure> {
+    let target = target(source, from, to).await?;
+    let before = source.api.jobs(from).await?;
+    may_be_erased(from, to, &target, &before)?;
+    let job = source.api.job_into(job, to);
+    let id =
+        begun(source, from, job, &before, |job| job.is_into(to)).await.map_err(|failure| match failure {
+            lost if lost.is_ambiguous() => {
+                let look =
+                    format!("look in Atlas whether a restore into {to} goes on before you ask for it again");
+                Failure::MayGoOn(Box::new(lost), look)
+            }
+            failure => failure,
+        })?;
     let told = |failure| {
-        let look = format!(
-            "look at restore job {id} of {} in Atlas: {to} holds nothing whole until it is done",
-            source.cluster
-        );
+        let look =
+            format!("look at restore job {id} of {from} in Atlas: {to} holds nothing whole until it is done");
         Failure::MayGoOn(Box::new(failure), look)
     };
-    wait_until_done(source, &id).await.map_err(told)?;
+    wait_until_done(source, from, &id).await.map_err(told)?;
     wait_until_at_rest(source, to).await.map_err(told)?;
     Ok(Restored { place: format!("cluster {to}") })
 }
 
-async fn target(source: &AtlasSource, to: &str) -> Result<Cluster, Failure> {
+async fn target(source: &AtlasSource, from: &str, to: &str) -> Result<Cluster, Failure> {
     if !is_cluster_name(to) {
         return Err(Failure::Refused(format!("`{}` is not the name of a cluster", to.escape_debug())));
     }
-    if to.eq_ignore_ascii_case(&source.cluster) {
+    if [from, &source.cluster].iter().any(|taken| to.eq_ignore_ascii_case(taken)) {
         return Err(Failure::Refused(format!(
             "{to} is what the data was taken of, and Atlas would erase it; name another cluster"
         )));
     }
     match source.api.cluster(to).await {
         Err(Failure::Answer(answer)) if answer.status == 404 => Err(Failure::Refused(format!(
-            "there is no cluster {to} in the project; make one there, with the tag {TAG} = {}",
-            source.cluster
+            "there is no cluster {to} in the project; make one there, with the tag {TAG} = {from}"
         ))),
         target => target,
     }
 }
 
 /// Refuses a cluster that nobody said may be erased, or into which it was restored before: what it holds since may be in use.
-fn may_be_erased(source: &AtlasSource, to: &str, target: &Cluster, jobs: &[Job]) -> Result<(), Failure> {
-    let is_meant = target.tags.iter().any(|tag| tag.key == TAG && tag.value == source.cluster);
+fn may_be_erased(from: &str, to: &str, target: &Cluster, jobs: &[Job]) -> Result<(), Failure> {
+    let is_meant = target.tags.iter().any(|tag| tag.key == TAG && tag.value == from);
     if !is_meant {
         return Err(Failure::Refused(format!(
             "Atlas would erase cluster {to}, and nobody said that it may; if it holds nothing that is needed, give it the tag {TAG} = \
-             {} in Atlas",
-            source.cluster
+             {from} in Atlas"
         )));
     }
     if target.termination_protection_enabled {
@@ -137,11 +136,12 @@ fn may_be_erased(source: &AtlasSource, to: &str, target: &Cluster, jobs: &[Job])
 /// Asks for a job once, and tells its id. Where the answer was lost, it is the only one of ours that came since.
 pub(super) async fn begun(
     source: &AtlasSource,
+    from: &str,
     job: Value,
     before: &[Job],
     is_ours: impl Fn(&Job) -> bool,
 ) -> Result<String, Failure> {
-    let lost = match source.api.begin(&source.cluster, job).await {
+    let lost = match source.api.begin(from, job).await {
         Ok(job) => return Ok(job.id),
         Err(failure) if failure.is_ambiguous() => failure,
         Err(failure) => return Err(failure),
@@ -149,7 +149,7 @@ pub(super) async fn begun(
     let known: BTreeSet<&str> = before.iter().map(|job| job.id.as_str()).collect();
     let (deadline, mut pause) = (Instant::now() + LISTED, LOOKS.0);
     loop {
-        let Ok(jobs) = source.api.jobs(&source.cluster).await else { return Err(lost) };
+        let Ok(jobs) = source.api.jobs(from).await else { return Err(lost) };
         if let Some(job) = jobs.iter().find(|job| !known.contains(job.id.as_str()) && is_ours(job)) {
             return Ok(job.id.clone());
         }
@@ -161,10 +161,10 @@ pub(super) async fn begun(
     }
 }
 
-async fn wait_until_done(source: &AtlasSource, id: &str) -> Result<(), Failure> {
+async fn wait_until_done(source: &AtlasSource, from: &str, id: &str) -> Result<(), Failure> {
     let (deadline, mut pause) = (Instant::now() + DONE, LOOKS.0);
     loop {
-        match source.api.job(&source.cluster, id).await?.state() {
+        match source.api.job(from, id).await?.state() {
             JobState::Done(_) => return Ok(()),
             JobState::Ended(how) => {
                 return Err(Failure::Refused(format!("restore job {id} was not done: {how}")));
