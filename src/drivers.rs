@@ -31,9 +31,21 @@ use crate::{
     },
     secrets::{Resolver, Secret, SecretError},
     sources::{
-        Source, SourceError, dynamodb::DynamodbSource, etcd::EtcdSource, files::FilesSource, git::GitSource,
-        influxdb::InfluxdbSource, influxdb2::Influxdb2Source, mongodb::MongodbSource, mysql::MysqlSource,
-        postgres::PostgresSource, rds::RdsSource, redis::RedisSource, s3::S3Source, sqlite::SqliteSource,
+        Source, SourceError,
+        atlas::{AtlasOptions, AtlasSource, Tokens},
+        dynamodb::DynamodbSource,
+        etcd::EtcdSource,
+        files::FilesSource,
+        git::GitSource,
+        influxdb::InfluxdbSource,
+        influxdb2::Influxdb2Source,
+        mongodb::MongodbSource,
+        mysql::MysqlSource,
+        postgres::PostgresSource,
+        rds::RdsSource,
+        redis::RedisSource,
+        s3::S3Source,
+        sqlite::SqliteSource,
     },
     spec::{
         self, SecretRef, Spec, StorePlace, Traffic,
@@ -139,6 +151,8 @@ pub struct Drivers {
     /// The scheduler in use, with the fleet that it is for.
     scheduler: Mutex<Option<(spec::Fleet, Arc<dyn Scheduler>)>>,
     config: Config,
+    /// What Atlas let its service accounts in with, until that expires.
+    tokens: Tokens,
     /// Open stores, by name, with what they were opened for: connections outlive a pass, but not a change of declaration.
     open: Mutex<BTreeMap<StoreName, Opened>>,
 }
@@ -199,6 +213,7 @@ impl Drivers {
             timetable: Arc::new(Timetable::open(state.timetable())),
             scheduler: Mutex::default(),
             config,
+            tokens: Tokens::default(),
             open: Mutex::default(),
         }
     }
@@ -275,6 +290,19 @@ impl Drivers {
             endpoint: declared.endpoint.clone(),
             credentials,
             silence: aws::DEFAULT_SILENCE,
+        })
+    }
+
+    /// How a declared cluster of Atlas is reached.
+    async fn cluster(&self, declared: &spec::Atlas) -> Result<AtlasOptions, Refusal> {
+        let host = host_of_url(&declared.url);
+        Ok(AtlasOptions {
+            url: declared.url.clone(),
+            project: declared.project.clone(),
+            cluster: declared.cluster.clone(),
+            client_id: self.resolver.resolve(&declared.account.client_id, &host).await?,
+            client_secret: self.resolver.resolve(&declared.account.client_secret, &host).await?,
+            tokens: self.tokens.clone(),
         })
     }
 
@@ -456,6 +484,7 @@ impl Registry for Drivers {
                 Box::new(MongodbSource::new(mongodb.clone(), self.password(&mongodb.server).await?))
             }
             spec::Source::Rds(it) => Box::new(RdsSource::new(self.instance(it).await?)?),
+            spec::Source::Atlas(it) => Box::new(AtlasSource::new(self.cluster(it).await?)?),
         })
     }
 

@@ -1,6 +1,7 @@
 //! Sources: the protected data. One trait, one conformance suite.
 
 mod aside;
+pub mod atlas;
 mod beneath;
 mod blocking;
 pub mod dynamodb;

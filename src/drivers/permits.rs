@@ -54,6 +54,9 @@ impl Drivers {
                 etcd_secrets(etcd).try_for_each(|secret| Ok(self.resolver.permit(secret, &host)?))
             }),
             spec::Source::Mongodb(mongodb) => self.permit_password(&mongodb.server),
+            spec::Source::Atlas(it) => [&it.account.client_id, &it.account.client_secret]
+                .into_iter()
+                .try_for_each(|secret| Ok(self.resolver.permit(secret, &host_of_url(&it.url))?)),
             spec::Source::Rds(it) => self.permit_key(it.credentials.as_ref(), &rds_host(it)),
         }
     }

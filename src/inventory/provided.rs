@@ -1,6 +1,9 @@
 //! What providers keep by themselves of the data that they host.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,7 +13,7 @@ use super::{Condition, Inventory, Observed, StoredArtifact, Stretch};
 use crate::{
     artifact::{ArtifactId, manifest::NativePlace},
     spec::{
-        DailyWindow, PointInTime, Protection, Source, Spec,
+        DailyWindow, PointInTime, Protection, SnapshotRule, Source, Spec, TimeOfDay, lost_snapshots,
         names::{BackupName, FleetName, FolderName},
     },
 };
@@ -51,6 +54,12 @@ pub struct ProviderSettings {
     /// When in the day the provider makes its own backup, where it makes one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backup_window: Option<DailyWindow>,
+    /// The snapshots that it makes by itself, where it tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshots: Option<BTreeSet<SnapshotRule>>,
+    /// When in the day it makes them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_time: Option<TimeOfDay>,
     /// What it is changing just now, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changing: Option<String>,
@@ -62,12 +71,29 @@ impl ProviderSettings {
         let point_in_time = declared.point_in_time.filter(|declared| !declared.holds(self.point_in_time));
         let backup_window =
             declared.backup_window.clone().filter(|declared| Some(declared) != self.backup_window.as_ref());
-        let lacking = Protection { point_in_time, backup_window };
+        let snapshots =
+            declared.snapshots.clone().filter(|declared| Some(declared) != self.snapshots.as_ref());
+        let snapshot_time = declared.snapshot_time.filter(|declared| Some(*declared) != self.snapshot_time);
+        let lacking = Protection { point_in_time, backup_window, snapshots, snapshot_time };
         (!lacking.is_empty()).then_some(lacking)
     }
 
     /// What would be lost by setting `wanted`, for people; `None` where nothing is.
     pub fn loss(&self, wanted: &Protection) -> Option<String> {
+        let losses: Vec<String> =
+            self.lost_seconds(wanted).into_iter().chain(self.lost_snapshots(wanted)).collect();
+        (!losses.is_empty()).then(|| losses.join("; "))
+    }
+
+    fn lost_snapshots(&self, wanted: &Protection) -> Option<String> {
+        let lost = lost_snapshots(self.snapshots.as_ref()?, wanted.snapshots.as_ref()?);
+        let lost: Vec<String> = lost.into_iter().map(|rule| format!("`{rule}`")).collect();
+        (!lost.is_empty()).then(|| {
+            format!("from then on snapshots are not made or not kept any more as of {}", lost.join(" and "))
+        })
+    }
+
+    fn lost_seconds(&self, wanted: &Protection) -> Option<String> {
         let wanted = wanted.point_in_time.filter(|wanted| self.point_in_time.loses(*wanted))?;
         let kept = match wanted {
             PointInTime::Off => "nothing of that".to_owned(),
@@ -90,7 +116,9 @@ impl ProviderSettings {
 impl fmt::Display for ProviderSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "point-in-time recovery {}", self.point_in_time)?;
-        self.backup_window.as_ref().map_or(Ok(()), |window| write!(f, ", daily backup at {window}"))
+        self.backup_window.as_ref().map_or(Ok(()), |window| write!(f, ", daily backup at {window}"))?;
+        self.snapshots.as_ref().map_or(Ok(()), |rules| write!(f, ", {}", told_snapshots(rules)))?;
+        self.snapshot_time.map_or(Ok(()), |time| write!(f, ", snapshots at {time}"))
     }
 }
 
@@ -98,9 +126,16 @@ impl fmt::Display for Protection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let point_in_time = self.point_in_time.map(|it| format!("point-in-time recovery {it}"));
         let window = self.backup_window.as_ref().map(|window| format!("daily backup at {window}"));
-        let all: Vec<String> = point_in_time.into_iter().chain(window).collect();
+        let snapshots = self.snapshots.as_ref().map(told_snapshots);
+        let time = self.snapshot_time.map(|time| format!("snapshots at {time}"));
+        let all: Vec<String> = point_in_time.into_iter().chain(window).chain(snapshots).chain(time).collect();
         f.write_str(&all.join(", "))
     }
+}
+
+fn told_snapshots(rules: &BTreeSet<SnapshotRule>) -> String {
+    let rules: Vec<String> = rules.iter().map(|rule| format!("`{rule}`")).collect();
+    if rules.is_empty() { "no snapshots".to_owned() } else { format!("snapshots {}", rules.join(" and ")) }
 }
 
 /// A provider's own backup, as it was found.
@@ -325,7 +360,14 @@ mod tests {
     fn settings(point_in_time: PointInTime) -> ProviderSettings {
         let at = |text: &str| text.parse().unwrap();
         let window = Stretch { start: at("2026-11-01T00:00:00Z"), end: at("2026-11-29T12:00:00Z") };
-        ProviderSettings { point_in_time, window: Some(window), backup_window: None, changing: None }
+        ProviderSettings {
+            point_in_time,
+            window: Some(window),
+            backup_window: None,
+            snapshots: None,
+            snapshot_time: None,
+            changing: None,
+        }
     }
 
     #[test]
@@ -347,7 +389,7 @@ mod tests {
 
     #[test]
     fn only_what_is_declared_and_does_not_hold_is_lacking() {
-        let declared = |point_in_time| Protection { point_in_time, backup_window: None };
+        let declared = |point_in_time| Protection { point_in_time, ..Protection::default() };
         let on = PointInTime::On { days: Some(35) };
         assert_eq!(settings(on).lacks(&declared(None)), None);
         assert_eq!(settings(on).lacks(&declared(Some(PointInTime::On { days: None }))), None);
@@ -358,12 +400,32 @@ mod tests {
 
     #[test]
     fn what_would_be_lost_is_told() {
-        let off = Protection { point_in_time: Some(PointInTime::Off), backup_window: None };
+        let off = Protection { point_in_time: Some(PointInTime::Off), ..Protection::default() };
         let loss = settings(PointInTime::On { days: Some(35) }).loss(&off).unwrap();
         assert!(loss.contains("2026-11-01T00:00:00Z to 2026-11-29T12:00:00Z"), "{loss}");
         assert_eq!(settings(PointInTime::Off).loss(&off), None);
         let longer =
-            Protection { point_in_time: Some(PointInTime::On { days: Some(35) }), backup_window: None };
+            Protection { point_in_time: Some(PointInTime::On { days: Some(35) }), ..Protection::default() };
         assert_eq!(settings(PointInTime::On { days: Some(7) }).loss(&longer), None);
+    }
+
+    #[test]
+    fn a_schedule_of_snapshots_is_held_against_the_whole_that_is_declared() {
+        let rules = |texts: &[&str]| -> BTreeSet<SnapshotRule> {
+            texts.iter().map(|text| SnapshotRule::parse(text).unwrap()).collect()
+        };
+        let declared = |texts: &[&str]| Protection { snapshots: Some(rules(texts)), ..Protection::default() };
+        let found = ProviderSettings {
+            snapshots: Some(rules(&["every day, keep 7d", "every sunday, keep 4w"])),
+            ..settings(PointInTime::Off)
+        };
+        assert_eq!(found.lacks(&Protection::default()), None, "left out is left as it is");
+        assert_eq!(found.lacks(&declared(&["every sunday, keep 4w", "every day, keep 7d"])), None);
+        let less = declared(&["every day, keep 6d", "every sunday, keep 8w"]);
+        assert_eq!(found.lacks(&less), Some(less.clone()));
+        let loss = found.loss(&less).unwrap();
+        assert!(loss.contains("`every day, keep 7d`") && !loss.contains("sunday"), "{loss}");
+        assert_eq!(found.loss(&declared(&["every 12h, keep 1d"])).unwrap().matches("every").count(), 2);
+        assert_eq!(found.loss(&declared(&["every day, keep 8d", "every sunday, keep 4w"])), None);
     }
 }

@@ -3,7 +3,7 @@
 mod recover;
 mod rehearse;
 
-use std::{fmt, path::PathBuf};
+use std::{collections::BTreeSet, fmt, path::PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,8 @@ use crate::{
     },
     inventory::ArmedSchedule,
     spec::{
-        DrillCheck, DrillHow, MysqlMethod, PointInTime, PostgresMethod, Protection, Source,
+        DrillCheck, DrillHow, MysqlMethod, PointInTime, PostgresMethod, Protection, SnapshotRule, Source,
+        lost_snapshots,
         names::{BackupName, DrillName, StoreName, VmName},
     },
 };
@@ -233,14 +234,19 @@ pub struct Protect {
     pub backup: BackupName,
     /// How far back any second could be brought when this was decided; a provider that is set otherwise is left alone.
     pub from: PointInTime,
+    /// The snapshots that the provider made by itself when this was decided, where others are to be made; likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshots_from: Option<BTreeSet<SnapshotRule>>,
     /// What is set: what differs from the declaration, and nothing else.
     pub to: Protection,
 }
 
 impl Protect {
-    /// Whether it gives up seconds that can be brought back.
+    /// Whether it gives up seconds that can be brought back, or snapshots that would be made.
     pub fn loses(&self) -> bool {
+        let snapshots = self.snapshots_from.as_ref().zip(self.to.snapshots.as_ref());
         self.to.point_in_time.is_some_and(|to| self.from.loses(to))
+            || snapshots.is_some_and(|(made, wanted)| !lost_snapshots(made, wanted).is_empty())
     }
 }
 

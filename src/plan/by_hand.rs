@@ -253,6 +253,9 @@ pub fn load(source: &Source, files: &[String], folder: &str) -> Vec<Hand> {
         Source::Rds(_) => {
             vec![Hand::Know("see docs/providers.md: its snapshots become new instances".into())]
         }
+        Source::Atlas(_) => {
+            vec![Hand::Know("see docs/atlas.md: Atlas restores its snapshots into clusters".into())]
+        }
     }
 }
 

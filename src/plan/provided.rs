@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     artifact::ArtifactId,
-    inventory::{Observed, Provided},
-    spec::{Backup, PointInTime, Protection, names::BackupName},
+    inventory::{Observed, Provided, ProviderSettings},
+    spec::{Backup, PointInTime, Protection, SnapshotRule, lost_snapshots, names::BackupName},
 };
 
 /// Sets what differs from the declaration, and tells of native backups that nothing names, and of those that can't be asked for.
@@ -67,31 +67,39 @@ fn set(backup: &Backup, provided: &Provided, draft: &mut Draft) {
     }
     let mut before = BTreeSet::new();
     // What gives something up waits for a person's word, and the rest of it does not.
-    for to in apart(settings.point_in_time, to) {
+    for to in apart(settings, to) {
         let reason = reason(provided, &to, backup);
-        let protect = Protect { backup: backup.name.clone(), from: settings.point_in_time, to };
+        let snapshots_from = to.snapshots.as_ref().and(settings.snapshots.clone());
+        let protect = Protect { backup: backup.name.clone(), from: settings.point_in_time, snapshots_from, to };
         before = BTreeSet::from([draft.step_after(Action::Protect(protect), reason, before)]);
     }
 }
 
 /// What is to be set, and what of it loses something by itself.
-fn apart(from: PointInTime, to: Protection) -> Vec<Protection> {
-    match to {
-        Protection { point_in_time: Some(point), backup_window: window @ Some(_) } if from.loses(point) => {
-            vec![
-                Protection { point_in_time: None, backup_window: window },
-                Protection { point_in_time: Some(point), backup_window: None },
-            ]
-        }
-        to => vec![to],
-    }
+fn apart(settings: &ProviderSettings, to: Protection) -> Vec<Protection> {
+    let gives_up = |rules: &BTreeSet<SnapshotRule>| {
+        settings.snapshots.as_ref().is_some_and(|made| !lost_snapshots(made, rules).is_empty())
+    };
+    let losing = Protection {
+        point_in_time: to.point_in_time.filter(|point| settings.point_in_time.loses(*point)),
+        snapshots: to.snapshots.clone().filter(gives_up),
+        ..Protection::default()
+    };
+    let rest = Protection {
+        point_in_time: to.point_in_time.filter(|_| losing.point_in_time.is_none()),
+        snapshots: to.snapshots.filter(|_| losing.snapshots.is_none()),
+        ..to
+    };
+    [rest, losing].into_iter().filter(|part| !part.is_empty()).collect()
+}
 }
 
 fn reason(provided: &Provided, to: &Protection, backup: &Backup) -> String {
     let settings = &provided.settings;
     let was = match (to.point_in_time, &to.backup_window) {
         (Some(_), _) => format!("point-in-time recovery is {}", settings.point_in_time),
-        (None, _) => match &settings.backup_window {
+        (None, None) => format!("it has {settings}"),
+        (None, Some(_)) => match &settings.backup_window {
             Some(window) => format!("the daily backup is made at {window}"),
             None => "no daily backup is made".to_owned(),
         },

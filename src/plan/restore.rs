@@ -325,8 +325,13 @@ fn to_artifact(
             why: why.to_owned(),
         });
     }
-    if wanted.native.is_some() && !matches!(request.to, Destination::Database(_)) {
-        let source = facts.spec.backups.get(&request.backup).map(|backup| &backup.source);
+    let source = facts.spec.backups.get(&request.backup).map(|backup| &backup.source);
+    let can_go_there = match &request.to {
+        Destination::Database(_) => true,
+        Destination::File(_) => source.is_some_and(Source::hands_out_natives),
+        Destination::Folder(_) | Destination::Bucket { .. } | Destination::InPlace => false,
+    };
+    if wanted.native.is_some() && !can_go_there {
         return Err(CannotRestore::NativeIsNew {
             backup: request.backup.clone(),
             artifact: wanted.id,

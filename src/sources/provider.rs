@@ -1,6 +1,6 @@
 //! What the provider that hosts a source can do by itself. A driver whose source has a provider gives one.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -60,6 +60,12 @@ pub trait Provider: Send + Sync {
 
     /// Deletes what bears exactly the name and the mark of `copy`, and waits until it is gone. What is gone is deleted.
     async fn delete_copy(&self, copy: &SandboxCopy) -> Result<(), SourceError>;
+
+    /// Fetches what a native backup holds into the file `to`, which does not exist yet, where the provider hands it out.
+    async fn download(&self, _reference: &str, to: &Path) -> Result<Restored, SourceError> {
+        let subject = to.display().to_string();
+        Err(SourceError::misplaced(&subject, format!("its provider hands no {} out as a file", self.kind())))
+    }
 
     /// Makes `to`, which does not exist yet, of the data as it was `at` a moment, and waits until it can be used.
     async fn rewind(&self, at: Timestamp, to: &str) -> Result<Restored, SourceError>;

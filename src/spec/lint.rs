@@ -35,6 +35,7 @@ pub fn lint(lowered: &Lowered, names: &Names, places: &Places) -> Vec<Diagnostic
     lint.copies_for_others_need_an_identity();
     lint.natives_are_not_alone();
     lint.natives_are_full();
+    lint.natives_can_be_drilled();
     lint.providers_are_set_once();
     lint.recoveries_can_be_ordered();
     lint.drills_can_check();

@@ -1,6 +1,7 @@
 //! From the mirror of a declaration to the [`Spec`]: names are looked up, defaults filled in. What is missing was
 //! reported by the walk already; a resource without it is left out here, so that the lint can look at the rest.
 
+mod atlas;
 mod backup;
 mod drills;
 mod machines;

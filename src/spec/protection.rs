@@ -1,8 +1,10 @@
 //! What a provider is to keep by itself of the data that it hosts, beside what Backstay makes.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
+
+use super::{SnapshotRule, TimeOfDay};
 
 /// How a provider is to keep the data that it hosts. What is not declared is left as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +16,12 @@ pub struct Protection {
     /// When in the day the provider makes its own backup, where it makes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup_window: Option<DailyWindow>,
+    /// The snapshots that the provider makes by itself: all of them, and no others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshots: Option<BTreeSet<SnapshotRule>>,
+    /// When in the day it makes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_time: Option<TimeOfDay>,
 }
 
 impl Protection {

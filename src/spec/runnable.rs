@@ -9,7 +9,7 @@ use super::{
 };
 use crate::artifact::Kind;
 
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 13] = [
     "files",
     "sqlite",
     "mysql",
@@ -21,6 +21,7 @@ const SOURCES: [&str; 12] = [
     "etcd",
     "dynamodb",
     "rds",
+    "atlas",
     "s3",
 ];
 /// Sources whose logs are captured.
@@ -190,7 +191,11 @@ impl Source {
     pub fn has_log(&self) -> bool {
         match self {
             Source::Postgres(postgres) => postgres.method != PostgresMethod::Logical,
-            Source::Mysql(_) | Source::Mongodb(_) | Source::Dynamodb(_) | Source::Rds(_) => true,
+            Source::Mysql(_)
+            | Source::Mongodb(_)
+            | Source::Dynamodb(_)
+            | Source::Rds(_)
+            | Source::Atlas(_) => true,
             Source::Files(_)
             | Source::Sqlite { .. }
             | Source::Influxdb(_)

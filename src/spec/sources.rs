@@ -30,6 +30,8 @@ pub enum Source {
     Dynamodb(Dynamodb),
     /// An instance of RDS.
     Rds(Rds),
+    /// A cluster of MongoDB Atlas.
+    Atlas(Atlas),
     /// Objects of a bucket.
     S3(S3),
 }
@@ -49,6 +51,7 @@ impl Source {
             Source::Etcd(_) => "etcd",
             Source::Dynamodb(_) => "dynamodb",
             Source::Rds(_) => "rds",
+            Source::Atlas(_) => "atlas",
             Source::S3(_) => "s3",
         }
     }
@@ -58,6 +61,7 @@ impl Source {
         match self {
             Source::Dynamodb(it) => Some(&it.protection),
             Source::Rds(it) => Some(&it.protection),
+            Source::Atlas(it) => Some(&it.protection),
             _ => None,
         }
     }
@@ -66,7 +70,7 @@ impl Source {
     pub fn is_native(&self) -> bool {
         match self {
             Source::Dynamodb(it) => it.method == TableMethod::Native,
-            Source::Rds(_) => true,
+            Source::Rds(_) | Source::Atlas(_) => true,
             _ => false,
         }
     }
@@ -91,8 +95,16 @@ impl Source {
                 RDS_SNAPSHOT,
                 place(&it.region, it.endpoint.as_deref(), it.instance.to_ascii_lowercase()),
             )),
+            Source::Atlas(it) => {
+                Some((ATLAS_SNAPSHOT, place(ATLAS, Some(&it.url), format!("{}/{}", it.project, it.cluster))))
+            }
             _ => None,
         }
+    }
+
+    /// Whether the provider hands out what its own backups hold, as one file each.
+    pub fn hands_out_natives(&self) -> bool {
+        matches!(self, Source::Atlas(_))
     }
 
     /// Whether a provider has to be asked what it keeps.
@@ -105,6 +117,7 @@ impl Source {
         match self {
             Source::Dynamodb(_) => "table:NAME",
             Source::Rds(_) => "instance:NAME",
+            Source::Atlas(_) => "cluster:NAME",
             _ => "database:NAME",
         }
     }
@@ -131,6 +144,12 @@ pub const DYNAMODB_BACKUP: &str = "dynamodb-backup";
 
 /// What manifests call RDS's own backups.
 pub const RDS_SNAPSHOT: &str = "rds-snapshot";
+
+/// What snapshots of MongoDB Atlas are called in manifests.
+pub const ATLAS_SNAPSHOT: &str = "atlas-snapshot";
+
+/// What stands for the region of what is kept by Atlas, which tells of none.
+const ATLAS: &str = "atlas";
 
 /// Whether an endpoint is one of AWS's own, of which there are several for one service ("AWS service endpoints").
 fn is_of_aws(endpoint: &str) -> bool {
@@ -312,6 +331,30 @@ pub struct Rds {
     pub credentials: Option<AwsCredentials>,
     /// What RDS is to keep by itself.
     pub protection: Protection,
+}
+
+/// A cluster of MongoDB Atlas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Atlas {
+    /// Where the Admin API is, without a slash at its end.
+    pub url: String,
+    /// The project (group) that the cluster is in: 24 hexadecimal digits.
+    pub project: String,
+    /// The cluster's name: letters, digits and hyphens.
+    pub cluster: String,
+    /// As whom the API is asked.
+    pub account: ServiceAccount,
+    /// What Atlas is to keep by itself.
+    pub protection: Protection,
+}
+
+/// A service account of Atlas (OAuth 2.0, client credentials).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceAccount {
+    /// Its public half.
+    pub client_id: SecretRef,
+    /// Its secret half.
+    pub client_secret: SecretRef,
 }
 
 /// A user and its password.

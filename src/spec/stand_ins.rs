@@ -362,6 +362,7 @@ impl Source {
             | Source::Sqlite { .. }
             | Source::Dynamodb(_)
             | Source::Rds { .. }
+            | Source::Atlas(_)
             | Source::S3(_) => return None,
         };
         if server.socket.is_some() {

@@ -8,8 +8,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{
-    DailyWindow, MOST_DAYS, PointInTime, Recipient, SlotName, approvals::CommitId, cron::Cron, names,
-    suspension::Moment, window::Span,
+    DailyWindow, MOST_DAYS, PointInTime, Recipient, SlotName, SnapshotRule, TimeOfDay, approvals::CommitId,
+    cron::Cron, names, suspension::Moment, window::Span,
 };
 use crate::artifact::approval::PlanHash;
 
@@ -91,7 +91,7 @@ const fn format_of<T: TextForm>() -> Format {
 }
 
 /// Every form.
-pub static FORMATS: [Format; 24] = [
+pub static FORMATS: [Format; 26] = [
     format_of::<Length>(),
     format_of::<Size>(),
     format_of::<AbsolutePath>(),
@@ -116,6 +116,8 @@ pub static FORMATS: [Format; 24] = [
     format_of::<SlotName>(),
     format_of::<PointInTime>(),
     format_of::<DailyWindow>(),
+    format_of::<SnapshotRule>(),
+    format_of::<TimeOfDay>(),
 ];
 
 /// The form of that name.
@@ -183,6 +185,26 @@ impl TextForm for DailyWindow {
 
     fn parse(text: &str) -> Result<Self, Invalid> {
         DailyWindow::parse(text).map_err(Invalid::value)
+    }
+}
+
+impl TextForm for SnapshotRule {
+    const FORMAT: &'static str = "snapshot-rule";
+    const NOUN: &'static str = "when snapshots are made and for how long each is kept";
+    const EXAMPLE: &'static str = "every day, keep 7d";
+
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        SnapshotRule::parse(text).map_err(Invalid::value)
+    }
+}
+
+impl TextForm for TimeOfDay {
+    const FORMAT: &'static str = "time-of-day";
+    const NOUN: &'static str = "a time of day";
+    const EXAMPLE: &'static str = "03:30";
+
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        TimeOfDay::parse(text).map_err(Invalid::value)
     }
 }
 

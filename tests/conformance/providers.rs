@@ -25,7 +25,7 @@ pub async fn conforms(provider: &dyn Provider, names: &Names<'_>) {
 
 async fn is_set_as_asked(provider: &dyn Provider) {
     for (days, holds) in [(Some(7), 7), (None, 7), (Some(21), 21)] {
-        let wanted = Protection { point_in_time: Some(PointInTime::On { days }), backup_window: None };
+        let wanted = Protection { point_in_time: Some(PointInTime::On { days }), ..Protection::default() };
         if provider.settings().await.unwrap().lacks(&wanted).is_some() {
             provider.protect(&wanted).await.unwrap();
         }
@@ -93,7 +93,7 @@ async fn brings_back_a_moment(provider: &dyn Provider, names: &Names<'_>) {
     assert!(provider.rewind(window.end, names.taken).await.is_err(), "it is there");
     provider.rewind(window.end, names.new[1]).await.unwrap();
     provider
-        .protect(&Protection { point_in_time: Some(PointInTime::Off), backup_window: None })
+        .protect(&Protection { point_in_time: Some(PointInTime::Off), ..Protection::default() })
         .await
         .unwrap();
     let off = provider.settings().await.unwrap();

@@ -61,6 +61,7 @@ const DRIVERS: &[&str] = &[
     "sources::etcd",
     "sources::dynamodb",
     "sources::rds",
+    "sources::atlas",
     "sources::git",
     "sources::s3",
     "provisioners::cloudformation",

@@ -106,7 +106,7 @@ fn what_is_missing_is_named_with_what_it_is_for() {
         [
             (
                 "choose-one",
-                "[backup.db] needs one of `files`, `sqlite`, `mysql`, `postgres`, `influxdb`, `influxdb2`, `mongodb`, `redis`, `etcd`, `dynamodb`, `rds` and `s3`"
+                "[backup.db] needs one of `files`, `sqlite`, `mysql`, `postgres`, `influxdb`, `influxdb2`, `mongodb`, `redis`, `etcd`, `dynamodb`, `rds`, `atlas` and `s3`"
             ),
             ("missing-key", "[backup.db] needs `policy`"),
             ("choose-one", "[drill.db] needs one of `backup` and `recovery`"),
@@ -496,6 +496,10 @@ fn kept_by_a_provider(backups: &[(&str, &str, &str)]) -> Parsed {
         let name = more.bytes().map(|byte| format!("{byte:x}")).take(12).collect::<String>();
         let at = match *kind {
             "rds" => "region = \"eu-north-1\"\ninstance = \"customers\"",
+            "atlas" => {
+                "project = \"64b31e47c40e886d5ea00001\"\ncluster = \"courses\"\nclient_id = { file = \"/id\" }\n\
+                 client_secret = { file = \"/secret\" }"
+            }
             _ => "region = \"eu-north-1\"\ntable = \"sessions\"",
         };
         format!(
@@ -570,6 +574,45 @@ fn what_a_provider_keeps_is_declared_in_so_many_words_and_better_not_alone() {
     );
     let too_short = "backup_window = \"03:00-03:10\"";
     assert_eq!(found(&[("nightly", "rds", too_short)]), ["native-only", "invalid-value"]);
+}
+
+#[test]
+fn snapshots_that_a_provider_makes_by_itself_are_rules_that_it_has() {
+    let found = |more: &str| {
+        let mut found = codes(&kept_by_a_provider(&[("nightly", "atlas", more)]));
+        found.retain(|code| *code != "unused-policy" && *code != "native-only");
+        found
+    };
+    let good = "point_in_time = \"7d\"\nsnapshot_time = \"03:30\"\n\
+                snapshots = [\"every 6h, keep 7d\", \"every day, keep 7d\", \"every monday, keep 4w\", \"every sunday, keep 4w\"]";
+    assert_eq!(found(good), [""; 0]);
+    assert_eq!(found("url = \"https://atlas.example.org/\""), [""; 0]);
+    for (bad, code) in [
+        ("snapshots = []", "empty-list"),
+        ("snapshots = [\"every 5h, keep 7d\"]", "invalid-value"),
+        ("snapshots = [\"daily\"]", "invalid-value"),
+        ("snapshots = [\"every day, keep 7d\", \"every day, keep 8d\"]", "duplicate"),
+        ("snapshots = [\"every 6h, keep 7d\", \"every 12h, keep 7d\"]", "duplicate"),
+        ("snapshots = [\"every monday, keep 4w\", \"every monday, keep 4w\"]", "duplicate"),
+        ("snapshot_time = \"3:30\"", "invalid-value"),
+        ("backup_window = \"03:00-04:00\"", "unknown-key"),
+    ] {
+        assert_eq!(found(bad), [code], "{bad}");
+    }
+    let beside = "[backup.dumps]\npolicy = \"nightly\"\nstores = [\"here\", \"there\"]\n[backup.dumps.mongodb]\n\
+                  host = \"courses-shard-00-00.ab1cd.mongodb.net\"\nuser = \"backup\"";
+    let all = codes(&kept_by_a_provider(&[("nightly", "atlas", beside)]));
+    assert!(!all.contains(&"native-only"), "{all:?}");
+    for (key, bad) in [("project", "64b31e47c40e886d5ea0000"), ("cluster", "../../courses")] {
+        let head = "client_id = { file = \"/id\" }\nclient_secret = { file = \"/secret\" }\n";
+        let project = if key == "project" { bad } else { "64b31e47c40e886d5ea00001" };
+        let cluster = if key == "cluster" { bad } else { "courses" };
+        let backup = format!(
+            "{NIGHTLY}[backup.a]\npolicy = \"nightly\"\nstores = [\"here\", \"there\"]\n[backup.a.atlas]\n{head}\
+             project = \"{project}\"\ncluster = \"{cluster}\"\n"
+        );
+        assert!(codes(&with(&backup)).contains(&"invalid-value"), "{key}");
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ use backstay::{
     },
     spec::{
         Drill, DrillHow, DrillPoint, DrillSubject, Dynamodb, Orphan, PointInTime, Protection, SelfHeal,
-        Source, TableMethod,
+        SnapshotRule, Source, TableMethod,
     },
     status::{Concern, Condition, ObjectiveState, Revisions, Status},
 };
@@ -35,7 +35,7 @@ fn table(method: TableMethod, point_in_time: Option<PointInTime>) -> Source {
         table: "sessions".to_owned(),
         endpoint: None,
         credentials: None,
-        protection: Protection { point_in_time, backup_window: None },
+        protection: Protection { point_in_time, ..Protection::default() },
         method,
     })
 }
@@ -48,7 +48,14 @@ fn world(method: TableMethod, declared: Option<PointInTime>) -> World {
 }
 
 fn settings(point_in_time: PointInTime, window: Option<Stretch>) -> ProviderSettings {
-    ProviderSettings { point_in_time, window, backup_window: None, changing: None }
+    ProviderSettings {
+        point_in_time,
+        window,
+        backup_window: None,
+        snapshots: None,
+        snapshot_time: None,
+        changing: None,
+    }
 }
 
 fn see(world: &mut World, found: Observed<Provided>) {
@@ -182,6 +189,51 @@ fn seconds_that_can_be_brought_back_are_given_up_by_a_persons_word_only() {
     let mut longer = world(TableMethod::Logical, Some(ON));
     see(&mut longer, known(settings(week, None)));
     assert_eq!(protects(&longer).len(), 1, "nothing is given up");
+}
+
+fn rules(texts: &[&str]) -> BTreeSet<SnapshotRule> {
+    texts.iter().map(|text| SnapshotRule::parse(text).unwrap()).collect()
+}
+
+#[test]
+fn the_schedule_of_a_providers_snapshots_is_set_as_declared_and_only_as_it_was_seen() {
+    let mut world = world(TableMethod::Logical, None);
+    let declare = |world: &mut World, texts: &[&str]| {
+        let Source::Dynamodb(mut table) = table(TableMethod::Logical, None) else { panic!("it is a table") };
+        table.protection.snapshots = Some(rules(texts));
+        world.spec.backups.get_mut(&backup("agama")).unwrap().source = Source::Dynamodb(table);
+    };
+    let found = |texts: &[&str]| {
+        known(ProviderSettings { snapshots: Some(rules(texts)), ..settings(PointInTime::Off, None) })
+    };
+    declare(&mut world, &["every day, keep 3d"]);
+    see(&mut world, found(&["every day, keep 7d", "every sunday, keep 4w"]));
+    assert!(is_said(&world, Concern::ProviderDiffers));
+    assert_eq!(protects(&world), Vec::new(), "a person must say so");
+    let withheld = world.plan().withheld;
+    let [held] = withheld.as_slice() else { panic!("{withheld:?}") };
+    assert!(held.rule == "recoverable-seconds" && held.reason.contains("`every day, keep 7d`"), "{held:?}");
+    world.limits.approvals = vec![approval(&world, held.to_approve().unwrap())];
+    let planned = protects(&world);
+    let [(protect, reason)] = planned.as_slice() else { panic!("{planned:?}") };
+    assert_eq!(protect.snapshots_from, Some(rules(&["every day, keep 7d", "every sunday, keep 4w"])));
+    assert_eq!(
+        (protect.to.point_in_time, &protect.to.snapshots),
+        (None, &Some(rules(&["every day, keep 3d"])))
+    );
+    assert!(reason.contains("this is lost: from then on snapshots are not made"), "{reason}");
+    let plan = world.unjudged();
+    let judged =
+        |world: &World| check(plan.clone(), &world.spec, &world.inventory(), &world.limits, world.now);
+    assert!(judged(&world).is_ok());
+    declare(&mut world, &["every day, keep 4d"]);
+    assert!(matches!(judged(&world), Err(Malformed::NotSoDeclared { .. })), "it is declared otherwise");
+    declare(&mut world, &["every day, keep 3d"]);
+    see(&mut world, found(&["every day, keep 30d"]));
+    assert!(matches!(judged(&world), Err(Malformed::NotSoDeclared { .. })), "it was set otherwise meanwhile");
+    see(&mut world, found(&["every day, keep 7d", "every sunday, keep 4w"]));
+    world.act(&Action::Protect(protect.clone()));
+    assert_eq!(protects(&world), Vec::new());
 }
 
 #[test]

@@ -386,6 +386,12 @@ impl World {
                 if protect.to.backup_window.is_some() {
                     provided.settings.backup_window.clone_from(&protect.to.backup_window);
                 }
+                if protect.to.snapshots.is_some() {
+                    provided.settings.snapshots.clone_from(&protect.to.snapshots);
+                }
+                if protect.to.snapshot_time.is_some() {
+                    provided.settings.snapshot_time = protect.to.snapshot_time;
+                }
             }
             Action::Rewind { .. } | Action::Restore(_) => {}
             Action::Recover(recover) => self.recovered(recover, RecoveredOutcome::Done),

@@ -1,5 +1,6 @@
 //! Real servers: each in a private temporary folder on a free port, waited for by a condition, killed when dropped.
 
+pub mod atlas;
 pub mod certificates;
 pub mod etcd;
 pub mod fleet;

@@ -11,6 +11,7 @@ mod store_conformance;
 
 mod lab;
 
+mod atlas_kept;
 mod buckets;
 mod by_hand;
 mod by_hand_waits;

@@ -33,7 +33,7 @@ impl Hosted {
 impl World {
     /// Sets a provider, if it still is set as it was when that was decided, and looks whether it took effect.
     pub(in crate::apply) async fn protect(&self, protect: &Protect) -> Result<Done, Failure> {
-        let Protect { backup, from, to } = protect;
+        let Protect { backup, from, snapshots_from, to } = protect;
         let hosted = self.hosted(backup).await?;
         let provider = hosted.provider()?;
         let before = provider.settings().await?;
@@ -42,6 +42,13 @@ impl World {
                 "failed to set the provider of {backup}: point-in-time recovery is {} by now, and was {from} when this was \
                  planned; a later pass looks again",
                 before.point_in_time
+            );
+            return Err(Failure { class: Class::Wait(std::time::Duration::from_secs(60)), message });
+        }
+        if to.snapshots.is_some() && before.snapshots != *snapshots_from {
+            let message = format!(
+                "failed to set the provider of {backup}: it has {before} by now, and made other snapshots when this was planned; a \
+                 later pass looks again"
             );
             return Err(Failure { class: Class::Wait(std::time::Duration::from_secs(60)), message });
         }
@@ -84,13 +91,6 @@ impl World {
         to: &Destination,
     ) -> Result<Option<Restored>, Failure> {
         let Content::Native { provider: kind, reference, place } = &manifest.content else { return Ok(None) };
-        let Destination::Database(to) = to else {
-            let artifact = manifest.artifact;
-            return Err(stalled(format!(
-                "failed to restore {artifact} to {to}: it is a {kind}, of which its provider makes something new; name what \
-                 does not exist yet"
-            )));
-        };
         let native =
             NativeReference { provider: kind.clone(), reference: reference.clone(), place: place.clone() };
         let declared = self.spec.backups.get(backup).ok_or_else(|| undeclared(backup))?;
@@ -99,7 +99,18 @@ impl World {
         }
         let hosted = self.hosted(backup).await?;
         let provider = of_kind(&hosted, kind)?;
-        Ok(Some(provider.restore_native(reference, to).await.map_err(final_failure)?))
+        let restored = match to {
+            Destination::Database(to) => provider.restore_native(reference, to).await,
+            Destination::File(to) => provider.download(reference, to).await,
+            Destination::Folder(_) | Destination::Bucket { .. } | Destination::InPlace => {
+                let artifact = manifest.artifact;
+                return Err(stalled(format!(
+                    "failed to restore {artifact} to {to}: it is a {kind}, of which its provider makes something new; name what \
+                     does not exist yet"
+                )));
+            }
+        };
+        Ok(Some(restored.map_err(final_failure)?))
     }
 
     /// What is wrong with a native backup, as its provider tells; nothing where it can be restored. Fails where nobody can tell.

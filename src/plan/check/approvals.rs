@@ -10,10 +10,7 @@ use crate::{
     },
     inventory::{Condition, StoredArtifact, StoredBackup},
     plan::action::Protect,
-    spec::{
-        PointInTime,
-        names::{BackupName, StoreName},
-    },
+    spec::names::{BackupName, StoreName},
 };
 
 /// The first line of what the [`PlanHash`] of deletions is of.
@@ -72,8 +69,9 @@ impl Deletions<'_> {
 }
 
 /// The name by which a change of what a provider keeps is approved: of a text with a line for the fleet, for what is declared, for
-/// the backup, and for how far back any second can be brought before and after.
-pub(super) fn hash_of_provider(protect: &Protect, to: PointInTime, world: &World<'_>) -> PlanHash {
+/// the backup, and for what its provider keeps before and after: how far back any second can be brought, and, where that changes, which
+/// snapshots it makes.
+pub(super) fn hash_of_provider(protect: &Protect, world: &World<'_>) -> PlanHash {
     let mut digest = Sha256::new();
     let mut line = |line: String| digest.update(format!("{line}\n"));
     line(PROVIDER_FORMAT.to_owned());
@@ -81,7 +79,8 @@ pub(super) fn hash_of_provider(protect: &Protect, to: PointInTime, world: &World
     line(format!("declaration {}", world.limits.declaration));
     line(format!("backup {}", protect.backup));
     line(format!("from {}", protect.from));
-    line(format!("to {to}"));
+    protect.snapshots_from.iter().flatten().for_each(|rule| line(format!("from {rule}")));
+    line(format!("to {}", protect.to));
     PlanHash::new(digest.finalize().into())
 }
 

@@ -4,10 +4,9 @@ use super::{Broken, Reach, World, approvals, deletions::Judgement};
 use crate::{
     inventory::Observed,
     plan::{Action, Approved, Plan, StepId, action::Protect},
-    spec::PointInTime,
 };
 
-/// Seconds that can be brought back are given up by no commit alone, however that declares it: what is lost so is lost at once, and
+/// Seconds that can be brought back, and snapshots that are made by themselves, are given up by no commit alone, however that declares it: what is lost so is lost at once, and
 /// nothing else has it. A person says so of exactly this change.
 pub(super) const RULE: &str = "recoverable-seconds";
 
@@ -16,14 +15,15 @@ pub(super) fn judge(plan: &Plan, world: &World<'_>) -> Judgement {
     let mut judgement = Judgement::default();
     for step in &plan.steps {
         let Action::Protect(protect) = &step.action else { continue };
-        let Some(to) = protect.to.point_in_time.filter(|to| protect.from.loses(*to)) else { continue };
-        judge_one(step.id, protect, to, world, &mut judgement);
+        if protect.loses() {
+            judge_one(step.id, protect, world, &mut judgement);
+        }
     }
     judgement
 }
 
-fn judge_one(step: StepId, protect: &Protect, to: PointInTime, world: &World<'_>, judgement: &mut Judgement) {
-    let hash = approvals::hash_of_provider(protect, to, world);
+fn judge_one(step: StepId, protect: &Protect, world: &World<'_>, judgement: &mut Judgement) {
+    let hash = approvals::hash_of_provider(protect, world);
     let why = match approvals::approval(world, hash, |_| false) {
         Ok(approval) => {
             return judgement.approved.push(Approved {
@@ -39,7 +39,10 @@ fn judge_one(step: StepId, protect: &Protect, to: PointInTime, world: &World<'_>
         Observed::Known(provided) => provided.settings.loss(&protect.to),
         Observed::Unknown(_) => None,
     };
-    let mut reason = format!("point-in-time recovery would go from {} to {to}", protect.from);
+    let mut reason = match protect.to.point_in_time {
+        Some(to) => format!("point-in-time recovery would go from {} to {to}", protect.from),
+        None => format!("its provider would be set to {}", protect.to),
+    };
     if let Some(loss) = loss {
         reason.push_str(&format!(": {loss}"));
     }

@@ -269,15 +269,20 @@ impl Names<'_> {
     /// What a provider keeps is changed only as a declaration says in so many words, and only where it was seen how it is set:
     /// switching off takes away every second that could be brought back.
     fn protection(&self, protect: &Protect) -> Result<(), Malformed> {
-        let Protect { backup, from, to } = protect;
+        let Protect { backup, from, snapshots_from, to } = protect;
         self.declared(backup)?;
         let declared = self.spec.backups.get(backup).and_then(|backup| backup.source.protection());
         let is_declared = declared.is_some_and(|declared| {
             (to.point_in_time.is_none() || to.point_in_time == declared.point_in_time)
                 && (to.backup_window.is_none() || to.backup_window == declared.backup_window)
+                && (to.snapshots.is_none() || to.snapshots == declared.snapshots)
+                && (to.snapshot_time.is_none() || to.snapshot_time == declared.snapshot_time)
         });
-        let seen = self.inventory.provided(backup).known().map(|provided| provided.settings.point_in_time);
-        match is_declared && !to.is_empty() && seen == Some(*from) {
+        let is_as_seen = self.inventory.provided(backup).known().is_some_and(|provided| {
+            let seen = &provided.settings;
+            seen.point_in_time == *from && (to.snapshots.is_none() || seen.snapshots == *snapshots_from)
+        });
+        match is_declared && !to.is_empty() && is_as_seen {
             true => Ok(()),
             false => Err(Malformed::NotSoDeclared { step: self.step, backup: backup.clone() }),
         }

@@ -189,12 +189,26 @@ fn provider(subject: [&str; 2], old: &Backup, new: &Backup, draft: &mut Draft) {
             .from(before.to_string())
             .to(now.to_string());
     }
+    fewer_snapshots(subject, old, new, draft);
     if new.source.is_native() && !old.source.is_native() {
         let text = "artifacts from now on stay with the provider";
         let change = draft.note(Weight::Loss, "captures-native", subject, text);
         change.detail(
             "its stores get their manifests; whoever loses the account loses the data and these artifacts",
         );
+    }
+}
+
+/// Snapshots that the provider made by itself as declared, and makes less often or keeps for less long from now on.
+fn fewer_snapshots(subject: [&str; 2], old: &Backup, new: &Backup, draft: &mut Draft) {
+    let declared = |backup: &Backup| backup.source.protection().and_then(|it| it.snapshots.clone());
+    let (Some(before), Some(now)) = (declared(old), declared(new)) else { return };
+    for lost in before.iter().filter(|before| !now.iter().any(|now| now.covers(before))) {
+        let text = "snapshots that the provider makes no more, or keeps for less long";
+        draft
+            .note(Weight::Loss, "snapshots-lowered", subject, text)
+            .from(words::plain(&lost.to_string()))
+            .detail("snapshots that are there already stay for as long as they were to");
     }
 }
 

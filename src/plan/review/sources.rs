@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::{Change, Draft, Weight, words};
 use crate::spec::{
-    BinaryLogs, Dynamodb, Etcd, LogFrom, Mysql, MysqlMethod, PostgresMethod, Rds, Redis, S3, SecretRef,
-    Server, Sftp, Source, StorePlace, TableMethod, Tls,
+    Atlas, BinaryLogs, Dynamodb, Etcd, LogFrom, Mysql, MysqlMethod, PostgresMethod, Rds, Redis, S3,
+    SecretRef, Server, Sftp, Source, StorePlace, TableMethod, Tls,
 };
 
 /// The keys of a declared place or source and their values, and the secrets that it refers to.
@@ -119,6 +119,7 @@ pub fn source(source: &Source) -> Traits {
         Source::Etcd(it) => etcd(it),
         Source::Dynamodb(it) => dynamodb(it),
         Source::Rds(it) => rds(it),
+        Source::Atlas(it) => atlas(it),
         Source::S3(it) => bucket(it),
     }
 }
@@ -220,6 +221,21 @@ fn rds(it: &Rds) -> Traits {
     ])
     .with("access_key_id", it.credentials.as_ref().map(|keys| &keys.access_key_id))
     .with("secret_access_key", it.credentials.as_ref().map(|keys| &keys.secret_access_key))
+}
+
+fn atlas(it: &Atlas) -> Traits {
+    let protection = &it.protection;
+    let snapshots = protection.snapshots.iter().flatten().map(ToString::to_string);
+    Traits::of([
+        ("url", words::plain(&it.url)),
+        ("project", words::plain(&it.project)),
+        ("cluster", words::plain(&it.cluster)),
+        ("point_in_time", optional(protection.point_in_time.map(|it| it.to_string()).as_deref())),
+        ("snapshots", list(snapshots)),
+        ("snapshot_time", optional(protection.snapshot_time.map(|it| it.to_string()).as_deref())),
+    ])
+    .with("client_id", Some(&it.account.client_id))
+    .with("client_secret", Some(&it.account.client_secret))
 }
 
 fn tls(tls: &Tls) -> String {

@@ -321,3 +321,25 @@ fn what_is_given_up_with_a_provider_or_left_to_it_is_a_loss() {
     assert_eq!(told("", "method = \"native\""), [native]);
     assert_eq!(told("method = \"native\"", ""), Vec::<String>::new());
 }
+
+#[test]
+fn fewer_snapshots_of_a_provider_or_shorter_ones_are_a_loss() {
+    let cluster = |snapshots: &str| {
+        let backup = "stores = [\"a\", \"b\"]\n[backup.data.atlas]\nproject = \"64b31e47c40e886d5ea00001\"\ncluster = \"courses\"\n\
+                      client_id = { file = \"/id\" }\nclient_secret = { file = \"/secret\" }";
+        fleet("UTC", DAILY, &format!("{backup}\n{snapshots}"), "")
+    };
+    let told = |after: &str| {
+        let before = cluster("snapshots = [\"every day, keep 7d\", \"every sunday, keep 4w\"]");
+        let told = told(&compare(&before, &cluster(after)));
+        told.into_iter().filter(|change| change.starts_with("Loss")).collect::<Vec<_>>()
+    };
+    let lost = "Loss snapshots-lowered backup.data: snapshots that the provider makes no more, or keeps for less long: ";
+    assert_eq!(
+        told("snapshots = [\"every day, keep 6d\", \"every sunday, keep 8w\"]"),
+        [format!("{lost}every day, keep 7d → ")]
+    );
+    assert_eq!(told("snapshots = [\"every 6h, keep 7d\"]").len(), 2);
+    assert_eq!(told("snapshots = [\"every day, keep 2w\", \"every sunday, keep 4w\"]"), Vec::<String>::new());
+    assert_eq!(told(""), Vec::<String>::new(), "it is left as it is");
+}

@@ -147,7 +147,14 @@ fn settings_of(told: &PointInTimeRecoveryDescription) -> Result<ProviderSettings
         (Some(start), Some(end)) if point_in_time != PointInTime::Off => Some(Stretch { start, end }),
         _ => None,
     };
-    Ok(ProviderSettings { point_in_time, window, backup_window: None, changing: None })
+    Ok(ProviderSettings {
+        point_in_time,
+        window,
+        backup_window: None,
+        snapshots: None,
+        snapshot_time: None,
+        changing: None,
+    })
 }
 
 async fn protect(reach: &Reach, table: &str, wanted: &Protection) -> Result<(), Failure> {

@@ -159,6 +159,8 @@ fn settings_of(instance: &DbInstance, window: Option<Stretch>) -> Result<Provide
         point_in_time,
         window: window.filter(|_| point_in_time != PointInTime::Off),
         backup_window: daily.and_then(|daily| DailyWindow::parse(daily).ok()),
+        snapshots: None,
+        snapshot_time: None,
         changing,
     })
 }

@@ -5,7 +5,7 @@ use crate::{
     artifact::Kind,
     diagnostic::Diagnostic,
     spec::{
-        Backup, Mysql, Postgres, Source,
+        Backup, Mongodb, Mysql, Postgres, Source,
         places::{Path, path},
     },
 };
@@ -109,6 +109,12 @@ fn is_kept_elsewhere(native: &Source, other: &Backup) -> bool {
             server.host.starts_with(&format!("{}.", native.instance))
                 && regions.iter().any(|region| server.host.contains(region))
         }
+        (Source::Atlas(native), Source::Mongodb(Mongodb { server, .. })) => {
+            // As Atlas names the members of a cluster: courses-shard-00-00.ab1cd.mongodb.net
+            let host = server.host.to_ascii_lowercase();
+            host.ends_with(".mongodb.net")
+                && host.starts_with(&format!("{}-", native.cluster.to_ascii_lowercase()))
+        }
         _ => false,
     }
 }
@@ -121,6 +127,9 @@ fn remedy(native: &Source) -> &'static str {
         Source::Rds(_) => {
             "declare a second backup, [backup.NAME.mysql] or .postgres, of the databases on its endpoint, in stores of another \
              account"
+        }
+        Source::Atlas(_) => {
+            "declare a second backup, [backup.NAME.mongodb], of a member of the cluster, in stores elsewhere"
         }
         _ => "declare a second backup that captures the data itself, in stores of another account",
     }

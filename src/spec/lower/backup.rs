@@ -80,6 +80,9 @@ impl Lower<'_> {
                 self.dynamodb(&below(at, ["dynamodb"]), it).map(Source::Dynamodb)
             }
             schema::Backup { rds: Some(it), .. } => self.rds(&below(at, ["rds"]), it).map(Source::Rds),
+            schema::Backup { atlas: Some(it), .. } => {
+                self.atlas(&below(at, ["atlas"]), it).map(Source::Atlas)
+            }
             schema::Backup { s3: Some(s3), .. } => self.s3(&below(at, ["s3"]), s3).map(Source::S3),
             _ => None,
         }
@@ -89,7 +92,7 @@ impl Lower<'_> {
         let schema::Dynamodb { region, table, endpoint, access_key_id, secret_access_key, .. } = dynamodb;
         let point_in_time = dynamodb.point_in_time.map(|Text(point_in_time)| point_in_time);
         Some(Dynamodb {
-            protection: Protection { point_in_time, backup_window: None },
+            protection: Protection { point_in_time, ..Protection::default() },
             method: match dynamodb.method {
                 None | Some(schema::TableMethod::Logical) => TableMethod::Logical,
                 Some(schema::TableMethod::Native) => TableMethod::Native,
@@ -111,6 +114,7 @@ impl Lower<'_> {
             protection: Protection {
                 point_in_time: rds.point_in_time.map(|Text(point_in_time)| point_in_time),
                 backup_window: rds.backup_window.map(|Text(window)| window),
+                ..Protection::default()
             },
         })
     }

@@ -7,18 +7,19 @@ use serde::Deserialize;
 
 use super::{Keep, S3, Secret};
 use crate::spec::{
-    DailyWindow, PointInTime, SlotName,
+    DailyWindow, PointInTime, SlotName, SnapshotRule, TimeOfDay,
     values::{AbsolutePath, GitUrl, Glob, HttpUrl, Line, Name, Text, Word},
 };
 
 /// What is protected: exactly one of `files`, `sqlite`, `mysql`, `postgres`, `influxdb`, `influxdb2`, `mongodb`, `redis`, `etcd`,
-/// `dynamodb`, `rds` and `s3`.
+/// `dynamodb`, `rds`, `atlas` and `s3`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
     { "required": ["files"] }, { "required": ["sqlite"] }, { "required": ["mysql"] },
     { "required": ["postgres"] }, { "required": ["influxdb"] }, { "required": ["influxdb2"] }, { "required": ["mongodb"] },
-    { "required": ["redis"] }, { "required": ["etcd"] }, { "required": ["dynamodb"] }, { "required": ["rds"] }, { "required": ["s3"] },
+    { "required": ["redis"] }, { "required": ["etcd"] }, { "required": ["dynamodb"] }, { "required": ["rds"] },
+    { "required": ["atlas"] }, { "required": ["s3"] },
 ]))]
 pub struct Backup {
     /// For people.
@@ -59,6 +60,8 @@ pub struct Backup {
     pub dynamodb: Option<Dynamodb>,
     /// An instance of RDS.
     pub rds: Option<Rds>,
+    /// A cluster of MongoDB Atlas.
+    pub atlas: Option<Atlas>,
     /// Objects of a bucket.
     pub s3: Option<S3>,
 }
@@ -367,6 +370,35 @@ pub struct Rds {
     pub point_in_time: Option<Text<PointInTime>>,
     /// When in the day RDS makes its automated backup, in UTC: `03:00-04:00`. Default: left as it is.
     pub backup_window: Option<Text<DailyWindow>>,
+}
+
+/// A cluster of MongoDB Atlas, whose artifacts are snapshots that stay with Atlas.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Atlas {
+    /// The project's (group's) id: 24 hexadecimal digits.
+    #[schemars(required)]
+    pub project: Option<Text<Word>>,
+    /// The cluster's name.
+    #[schemars(required)]
+    pub cluster: Option<Text<Word>>,
+    /// Where the Admin API is. Default: `https://cloud.mongodb.com`.
+    pub url: Option<Text<HttpUrl>>,
+    /// The client ID of a service account.
+    #[schemars(required)]
+    pub client_id: Option<Secret>,
+    /// The service account's client secret.
+    #[schemars(required)]
+    pub client_secret: Option<Secret>,
+    /// Whether Atlas can bring back any second (continuous cloud backup): `on`, `off`, or of how many days (`7d`). Default: left
+    /// as it is.
+    pub point_in_time: Option<Text<PointInTime>>,
+    /// The snapshots that Atlas makes by itself, all of them: `every 6h, keep 2d`, `every day, keep 7d`, `every saturday, keep 4w`,
+    /// `every month on last, keep 12mo`, `every year in december, keep 3y`. Default: left as they are.
+    #[schemars(length(min = 1))]
+    pub snapshots: Option<Vec<Text<SnapshotRule>>>,
+    /// When in the day Atlas makes its snapshots, in UTC: `03:30`. Default: left as it is.
+    pub snapshot_time: Option<Text<TimeOfDay>>,
 }
 
 /// The infra repo's own backup: a bundle on every commit.

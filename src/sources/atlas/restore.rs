@@ -1,0 +1,192 @@
+//! Snapshots and moments that Atlas restores into another cluster ("Restore One Snapshot of One Cluster").
+//!
+//! Atlas makes no cluster for that: it **erases** the one that is named. So whoever has the cluster says so there, by a tag, and each
+//! cluster is restored into once.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{
+    AtlasSource, Failure, Reference, is_cluster_name,
+    wire::{Cluster, Job, JobState},
+};
+use crate::{inventory::NativeState, sources::Restored};
+
+/// The tag of a cluster that may be erased by a restore. Its value is the name of the cluster whose data it is for.
+const TAG: &str = "backstay-restore";
+
+/// The longest that a restore may take.
+const DONE: Duration = Duration::from_secs(48 * 3600);
+
+/// How long a job may take to be listed after the answer to whoever asked for it was lost.
+const LISTED: Duration = Duration::from_secs(30);
+
+/// How long a cluster may take to be at rest after a restore into it.
+const AT_REST: Duration = Duration::from_secs(3600);
+
+/// Pauses between two looks: the first, and the longest.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// Has a snapshot restored into the cluster `to`.
+pub(super) async fn of_snapshot(
+    source: &AtlasSource,
+    reference: &str,
+    to: &str,
+) -> Result<Restored, Failure> {
+    let at = can_be_restored(source, reference).await?;
+    restored(source, &at.cluster, json!({ "deliveryType": "automated", "snapshotId": at.id }), to).await
+}
+
+/// Where a snapshot is; refuses one that is not whole.
+pub(super) async fn can_be_restored(source: &AtlasSource, reference: &str) -> Result<Reference, Failure> {
+    let at = source.referred(reference)?;
+    match source.snapshot(&at).await?.map(|snapshot| snapshot.state()) {
+        Some(NativeState::Available) => Ok(at),
+        Some(other) => Err(Failure::Wrong(format!("snapshot {reference} is {other:?}"))),
+        None => Err(Failure::Refused(format!("Atlas has no snapshot {reference} any more"))),
+    }
+}
+
+/// Has the cluster's data as it was at a moment restored into the cluster `to`. Atlas counts in whole seconds.
+pub(super) async fn of_moment(source: &AtlasSource, at: Timestamp, to: &str) -> Result<Restored, Failure> {
+    let job = json!({ "deliveryType": "pointInTime", "pointInTimeUTCSeconds": at.as_second() });
+    restored(source, &source.cluster, job, to).await
+}
+
+/// Has what is of the cluster `from` restored into the cluster `to`.
+async fn restored(source: &AtlasSource, from: &str, job: Value, to: &str) -> Result<Restored, Failure> {
+    let target = target(source, from, to).await?;
+    let before = source.api.jobs(from).await?;
+    may_be_erased(from, to, &target, &before)?;
+    let job = source.api.job_into(job, to);
+    let id =
+        begun(source, from, job, &before, |job| job.is_into(to)).await.map_err(|failure| match failure {
+            lost if lost.is_ambiguous() => {
+                let look =
+                    format!("look in Atlas whether a restore into {to} goes on before you ask for it again");
+                Failure::MayGoOn(Box::new(lost), look)
+            }
+            failure => failure,
+        })?;
+    let told = |failure| {
+        let look =
+            format!("look at restore job {id} of {from} in Atlas: {to} holds nothing whole until it is done");
+        Failure::MayGoOn(Box::new(failure), look)
+    };
+    wait_until_done(source, from, &id).await.map_err(told)?;
+    wait_until_at_rest(source, to).await.map_err(told)?;
+    Ok(Restored { place: format!("cluster {to}") })
+}
+
+async fn target(source: &AtlasSource, from: &str, to: &str) -> Result<Cluster, Failure> {
+    if !is_cluster_name(to) {
+        return Err(Failure::Refused(format!("`{}` is not the name of a cluster", to.escape_debug())));
+    }
+    if [from, &source.cluster].iter().any(|taken| to.eq_ignore_ascii_case(taken)) {
+        return Err(Failure::Refused(format!(
+            "{to} is what the data was taken of, and Atlas would erase it; name another cluster"
+        )));
+    }
+    match source.api.cluster(to).await {
+        Err(Failure::Answer(answer)) if answer.status == 404 => Err(Failure::Refused(format!(
+            "there is no cluster {to} in the project; make one there, with the tag {TAG} = {from}"
+        ))),
+        target => target,
+    }
+}
+
+/// Refuses a cluster that nobody said may be erased, or into which it was restored before: what it holds since may be in use.
+fn may_be_erased(from: &str, to: &str, target: &Cluster, jobs: &[Job]) -> Result<(), Failure> {
+    let is_meant = target.tags.iter().any(|tag| tag.key == TAG && tag.value == from);
+    if !is_meant {
+        return Err(Failure::Refused(format!(
+            "Atlas would erase cluster {to}, and nobody said that it may; if it holds nothing that is needed, give it the tag {TAG} = \
+             {from} in Atlas"
+        )));
+    }
+    if target.termination_protection_enabled {
+        return Err(Failure::Refused(format!(
+            "cluster {to} is protected from termination, and Atlas would erase it"
+        )));
+    }
+    if let Some(why) = target.changing() {
+        return Err(Failure::NotReady(format!("cluster {to} can't be restored into: {why}")));
+    }
+    let into = jobs.iter().filter(|job| job.is_into(to));
+    for job in into {
+        match job.state() {
+            JobState::Running => {
+                return Err(Failure::Refused(format!("restore job {} into {to} is not done yet", job.id)));
+            }
+            // One of another cluster that was called so is no concern of this one.
+            JobState::Done(at) if target.create_date.is_none_or(|created| at >= created) => {
+                return Err(Failure::Refused(format!(
+                    "cluster {to} exists and holds what was restored into it at {at:.0}; name another one, or make it anew"
+                )));
+            }
+            JobState::Done(_) | JobState::Ended(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Asks for a job once, and tells its id. Where the answer was lost, it is the only one of ours that came since.
+pub(super) async fn begun(
+    source: &AtlasSource,
+    from: &str,
+    job: Value,
+    before: &[Job],
+    is_ours: impl Fn(&Job) -> bool,
+) -> Result<String, Failure> {
+    let lost = match source.api.begin(from, job).await {
+        Ok(job) => return Ok(job.id),
+        Err(failure) if failure.is_ambiguous() => failure,
+        Err(failure) => return Err(failure),
+    };
+    let known: BTreeSet<&str> = before.iter().map(|job| job.id.as_str()).collect();
+    let (deadline, mut pause) = (Instant::now() + LISTED, LOOKS.0);
+    loop {
+        let Ok(jobs) = source.api.jobs(from).await else { return Err(lost) };
+        if let Some(job) = jobs.iter().find(|job| !known.contains(job.id.as_str()) && is_ours(job)) {
+            return Ok(job.id.clone());
+        }
+        if Instant::now() >= deadline {
+            return Err(lost);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LOOKS.1);
+    }
+}
+
+async fn wait_until_done(source: &AtlasSource, from: &str, id: &str) -> Result<(), Failure> {
+    let (deadline, mut pause) = (Instant::now() + DONE, LOOKS.0);
+    loop {
+        match source.api.job(from, id).await?.state() {
+            JobState::Done(_) => return Ok(()),
+            JobState::Ended(how) => {
+                return Err(Failure::Refused(format!("restore job {id} was not done: {how}")));
+            }
+            JobState::Running if Instant::now() >= deadline => {
+                return Err(Failure::NotReady(format!("restore job {id} is not done after two days")));
+            }
+            JobState::Running => {}
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LOOKS.1);
+    }
+}
+
+async fn wait_until_at_rest(source: &AtlasSource, to: &str) -> Result<(), Failure> {
+    let (deadline, mut pause) = (Instant::now() + AT_REST, LOOKS.0);
+    while let Some(why) = source.api.cluster(to).await?.changing() {
+        if Instant::now() >= deadline {
+            return Err(Failure::NotReady(format!("cluster {to} was restored, and is not at rest: {why}")));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LOOKS.1);
+    }
+    Ok(())
+}
