@@ -371,7 +371,7 @@ impl Drivers {
             Some(certificate) => Some(self.resolver.resolve(&certificate.key, &host).await?),
             None => None,
         };
-        Ok(EtcdSource::new(declared.clone(), password, key))
+        Ok(EtcdSource::new(declared.clone(), password, key).staging_in(self.scratch.clone()))
     }
 }
 
@@ -437,7 +437,7 @@ impl Registry for Drivers {
                     Some(password) => Some(self.resolver.resolve(password, &redis.host).await?),
                     None => None,
                 };
-                Box::new(RedisSource::new(redis.clone(), password))
+                Box::new(RedisSource::new(redis.clone(), password).staging_in(self.scratch.clone()))
             }
             spec::Source::Etcd(etcd) => Box::new(self.etcd(etcd).await?),
             spec::Source::Mongodb(mongodb) => {

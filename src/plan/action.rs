@@ -307,8 +307,12 @@ pub enum SandboxKind {
     MariadbFiles,
     /// A server of InfluxDB 1.x, into which databases are loaded.
     Influxdb,
+    /// A server of InfluxDB 2.x, into which buckets are loaded.
+    Influxdb2,
     /// A server of Redis on the restored file.
     Redis,
+    /// A new cluster of etcd, made of the restored snapshot.
+    Etcd,
     /// A server of PostgreSQL, into which databases are loaded.
     Postgres,
     /// A server of PostgreSQL on the restored files of a cluster.
@@ -328,7 +332,9 @@ impl SandboxKind {
                 PostgresMethod::Physical { .. } => SandboxKind::PostgresCluster,
             },
             Source::Influxdb(_) => SandboxKind::Influxdb,
+            Source::Influxdb2(_) => SandboxKind::Influxdb2,
             Source::Redis(_) => SandboxKind::Redis,
+            Source::Etcd(_) => SandboxKind::Etcd,
             Source::Sqlite { .. } => SandboxKind::Sqlite,
             _ => SandboxKind::Folder,
         }

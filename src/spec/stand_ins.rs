@@ -318,7 +318,20 @@ impl Source {
 
     /// Whether its driver tells whether there is data already: a drill restores nowhere else.
     fn tells_what_it_holds(&self) -> bool {
-        matches!(self, Source::Mysql(_) | Source::Postgres(_) | Source::Influxdb(_) | Source::Mongodb(_))
+        match self {
+            Source::Mysql(_)
+            | Source::Postgres(_)
+            | Source::Influxdb(_)
+            | Source::Influxdb2(_)
+            | Source::Mongodb(_)
+            | Source::Redis(_)
+            | Source::Etcd(_) => true,
+            Source::Files(_)
+            | Source::Sqlite { .. }
+            | Source::Dynamodb(_)
+            | Source::Rds { .. }
+            | Source::S3(_) => false,
+        }
     }
 
     /// The same source at another place, where a network leads to it: `find` tells where each of its places is found. `None` where it
@@ -459,7 +472,7 @@ mod tests {
                 && !stand_ins.have(&mysql("web"))
                 && !stand_ins.have(&mysql("cache"))
         );
-        assert!(!stand_ins.have(&redis("db")), "nothing tells whether there is data");
+        assert!(stand_ins.have(&redis("db")) && !stand_ins.have(&redis("web")));
         assert_eq!(redis("db").places(), [at("db:6379")]);
         assert!(!stand_ins.have(&Source::Sqlite { path: "/srv/db".into() }));
         let Source::Mysql(mut local) = mysql("db") else { unreachable!() };
