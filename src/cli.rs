@@ -46,6 +46,7 @@ mod validate;
 mod verify;
 mod wake;
 mod wal;
+mod watch_stand_ins;
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -149,6 +150,7 @@ enum Command {
     Wake(wake::Wake),
     Schema(schema::Schema),
     Completions(completions::Completions),
+    WatchStandIns(watch_stand_ins::WatchStandIns),
 }
 
 /// Parses the arguments, runs the command, and says how it ended.
@@ -200,6 +202,7 @@ fn run_command(command: Command, choice: Choice<'_>, terminal: &Terminal) -> any
         Command::Wake(command) => command.run(choice, terminal),
         Command::Schema(command) => command.run(terminal),
         Command::Completions(command) => command.run(terminal),
+        Command::WatchStandIns(command) => command.run(&choice.one()?),
     }
 }
 

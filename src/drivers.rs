@@ -14,6 +14,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use sha2::{Digest, Sha256};
 
 use crate::{
     aws::{self, AwsCredentials, DynamodbOptions, RdsOptions, S3Options},
@@ -136,6 +137,8 @@ pub struct Drivers {
     /// The scheduler in use, with the fleet that it is for.
     scheduler: Mutex<Option<(spec::Fleet, Arc<dyn Scheduler>)>>,
     config: Config,
+    /// What tells the machines of this controller's drills from those of another's.
+    controller: String,
     /// Open stores, by name, with what they were opened for: connections outlive a pass, but not a change of declaration.
     open: Mutex<BTreeMap<StoreName, Opened>>,
 }
@@ -195,9 +198,18 @@ impl Drivers {
             scratch: state.root().to_owned(),
             timetable: Arc::new(Timetable::open(state.timetable())),
             scheduler: Mutex::default(),
+            controller: String::new(),
             config,
             open: Mutex::default(),
         }
+    }
+
+    /// The same, of the controller that signs with `key`: what its drills make says so.
+    pub fn signing_with(self, key: &str) -> Self {
+        // Another state directory is another controller: what it makes it remembers, and nobody else does.
+        let state = std::path::absolute(&self.scratch).unwrap_or_else(|_| self.scratch.clone());
+        let digest = Sha256::digest([key.as_bytes(), b"\n", state.as_os_str().as_encoded_bytes()].concat());
+        Self { controller: hex::encode(&digest[..8]), ..self }
     }
 
     fn opened(&self) -> MutexGuard<'_, BTreeMap<StoreName, Opened>> {

@@ -140,6 +140,9 @@ pub enum Action {
         drill: DrillName,
         /// The machines, by the names of the declared ones.
         vms: Vec<VmName>,
+        /// The commit that declares them, where this host remembers that; else the one in force.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revision: Option<String>,
     },
     /// Brings back a part of what a recovery declares.
     Recover(Box<Recover>),
@@ -421,7 +424,7 @@ impl fmt::Display for Action {
             Action::Restore(restore) => restore.fmt(f),
             Action::Recover(recover) => recover.work.fmt(f),
             Action::Rehearse(rehearse) => rehearse.fmt(f),
-            Action::ClearAway { drill, vms } => {
+            Action::ClearAway { drill, vms, .. } => {
                 let vms: Vec<&str> = vms.iter().map(VmName::as_str).collect();
                 write!(f, "remove what drill {drill} left of {}", vms.join(", "))
             }

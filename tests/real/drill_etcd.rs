@@ -11,7 +11,7 @@ fn a_snapshot_is_drilled_by_a_new_member_that_serves_what_was_captured() {
     server.fill("key", 40, 500);
     server.run(&["del", "key7"]);
     let place = sandboxes();
-    let mut fleet = fleet_in(&place);
+    let fleet = fleet_in(&place);
     let source = format!("etcd = {{ endpoints = [\"{}\"] }}", server.url());
     let checks = "{ counts = \"captured\" }, { file = \"snapshot.db\", min_bytes = \"1KiB\" }";
     fleet.declare("shop", &format!("{source}\n{}", drill(checks)));

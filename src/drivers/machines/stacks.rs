@@ -25,6 +25,7 @@ impl Drivers {
             fleet,
             vm: &vm.name,
             stands_for: vm.stands_for.as_ref(),
+            controller: &self.controller,
             stack,
             body: &body,
         })?;

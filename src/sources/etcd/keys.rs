@@ -83,14 +83,17 @@ impl Index {
         self.newest.contains_key(&name(key))
     }
 
-    /// Calls `visit` with what each key holds.
+    /// Calls `visit` with what each key holds. One whose lease is not in the snapshot has none.
     pub(super) fn entries(
         &self,
         file: File,
         mut visit: impl FnMut(Entry) -> io::Result<()>,
     ) -> io::Result<()> {
         each(&Bolt::open(file)?, "key", |revision, value| {
-            let entry = Entry::read(value)?;
+            let mut entry = Entry::read(value)?;
+            if !self.leases.contains_key(&entry.lease) {
+                entry.lease = 0;
+            }
             match self.newest.get(&name(&entry.key)) {
                 Some(newest) if newest == revision => visit(entry),
                 _ => Ok(()),

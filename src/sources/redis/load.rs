@@ -36,7 +36,7 @@ const DEPTH: usize = 16;
 /// The first release whose `RESTORE` takes the moment that a key expires.
 const OLDEST: u32 = 5;
 
-/// How long the server may take to forget what it holds.
+/// How long the server may take to forget what it holds, or to take in a value.
 const EMPTIED: std::time::Duration = std::time::Duration::from_secs(600);
 
 type Stream<'a> = &'a mut (dyn AsyncRead + Send + Unpin);
@@ -52,8 +52,9 @@ pub(super) async fn over_original(source: &RedisSource, stream: Stream<'_>) -> R
     if held > 0 {
         server = server.patient(EMPTIED);
         server.done(&["FLUSHALL"]).await?;
-        server = server.patient(ANSWER);
     }
+    // A server may take its time over a large value.
+    let mut server = server.patient(EMPTIED);
     let sent = send(&mut server, &staged, &contents).await;
     sent.map_err(|why| Failure::Partly(Box::new(why)))?;
     Ok(contents.told(&source.subject()))
@@ -94,6 +95,10 @@ async fn try_out(server: &mut Connection, contents: &Contents, version: u16) -> 
     for database in contents.databases.keys().chain([&0]) {
         server.done(&["SELECT", &database.to_string()]).await?;
     }
+    server.number(&["DBSIZE"]).await?;
+    if contents.libraries > 0 {
+        takes_functions(server).await?;
+    }
     let name = format!("backstay:probe:{:032x}", rand::random::<u128>());
     let value = [0, 0];
     let mut command =
@@ -111,6 +116,17 @@ async fn try_out(server: &mut Connection, contents: &Contents, version: u16) -> 
         ))),
         Line::Refused(said) => Err(Failure::Answer(said)),
         Line::Counted(_) | Line::Number(_) => Err(unexpected("RESTORE")),
+    }
+}
+
+/// A library of nothing is refused by every server: by one that takes none, or not from this user, for another reason.
+async fn takes_functions(server: &mut Connection) -> Result<(), Failure> {
+    match server.ask(&["FUNCTION", "LOAD", "REPLACE", ""]).await? {
+        Line::Refused(said) if said.starts_with("NOPERM") || said.contains("unknown command") => {
+            Err(Failure::Answer(said))
+        }
+        Line::Refused(_) => Ok(()),
+        Line::Fine(_) | Line::Counted(_) | Line::Number(_) => Err(unexpected("FUNCTION")),
     }
 }
 
