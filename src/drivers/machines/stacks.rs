@@ -48,6 +48,7 @@ impl Drivers {
         let module = Module {
             fleet: fleet.clone(),
             vm: vm.name.clone(),
+            stands_for: vm.stands_for.clone(),
             declared: declared.clone(),
             body: stacks::module(fleet, vm, declared, templates)?,
             folder: self.scratch.join("terraform"),
