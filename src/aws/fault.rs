@@ -86,6 +86,11 @@ impl Fault {
         matches!(self, Fault::Service { status: 409, .. })
     }
 
+    /// Whether the server says that the key may not do this.
+    pub(crate) fn is_access_denied(&self) -> bool {
+        matches!(self, Fault::Service { status: 403, code, .. } if code == "AccessDenied")
+    }
+
     /// Whether what the request asks for is not there, as far as an answer without a body can tell.
     pub(crate) fn is_absent(&self) -> bool {
         matches!(self, Fault::NoObject | Fault::Service { status: 404, .. })

@@ -62,6 +62,7 @@ mod reader_job;
 mod redis;
 mod redis_job;
 mod s3;
+mod s3_denials;
 mod s3_source;
 mod s3_source_hostile;
 mod s3_source_job;

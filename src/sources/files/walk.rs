@@ -17,6 +17,9 @@ use rustix::{
 use super::Failure;
 use crate::sources::{beneath::Root, pax::Meta};
 
+/// Times a link is looked at that is something else whenever it is read.
+const LOOKS: usize = 8;
+
 /// One thing that a tree holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -181,16 +184,24 @@ impl Iterator for Walk<'_> {
 }
 
 fn look(parent: &OwnedFd, name: &OsStr, path: PathBuf, declared: usize) -> io::Result<Entry> {
-    let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    let what = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => What::File,
-        FileType::Directory => What::Folder,
-        FileType::Symlink => What::Link(readlinkat(parent, name, Vec::new())?.into_bytes()),
-        FileType::Fifo => What::Special("a fifo"),
-        FileType::Socket => What::Special("a socket"),
-        _ => What::Special("a device"),
-    };
-    Ok(Entry { path, declared, what, status: Status::from(&stat) })
+    let mut looks = 1..LOOKS;
+    loop {
+        let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let what = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => What::File,
+            FileType::Directory => What::Folder,
+            FileType::Symlink => match readlinkat(parent, name, Vec::new()) {
+                Ok(target) => What::Link(target.into_bytes()),
+                // No link any more: somebody put another thing in its place since.
+                Err(Errno::INVAL) if looks.next().is_some() => continue,
+                Err(error) => return Err(error.into()),
+            },
+            FileType::Fifo => What::Special("a fifo"),
+            FileType::Socket => What::Special("a socket"),
+            _ => What::Special("a device"),
+        };
+        return Ok(Entry { path, declared, what, status: Status::from(&stat) });
+    }
 }
 
 /// The path as members of the archive are named.
