@@ -379,9 +379,9 @@ mod tests {
             items(data).unwrap(),
             [
                 Item::Database(7),
-                key("k", 0, 32, 3, Some(1)),
-                key("7", 4, 40, 6, None),
-                key("z", 5, 54, 11, Some(2000)),
+                key("k", 0, 33, 3, Some(1)),
+                key("7", 4, 41, 6, None),
+                key("z", 5, 55, 11, Some(2000)),
             ]
         );
     }
@@ -403,7 +403,7 @@ mod tests {
         let data = b"\xf5\x04code\xf7\x81\0\0\0\0\0\0\0\x09\x02\x01\x05\x01x\0\x07\x01m\x05\x01\x01\x03abcd\x04abcdefgh\x05\x02ab\0\xff";
         let all = items(data).unwrap();
         assert_eq!(all[..2], [Item::Library(b"code".to_vec()), Item::OfModule]);
-        assert_eq!(all[2], key("m", 7, 37, 21, None));
+        assert_eq!(all[2], key("m", 7, 34, 22, None));
     }
 
     #[test]
