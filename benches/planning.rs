@@ -107,6 +107,7 @@ fn stored(world: &mut World) -> Inventory {
         readers: Default::default(),
         machines: Default::default(),
         stand_ins: Default::default(),
+        left_behind: Vec::new(),
     }
 }
 

@@ -11,7 +11,9 @@ mod failures;
 mod garbage;
 pub mod journal;
 pub mod lease;
+pub mod ledger;
 pub mod part;
+pub mod remover;
 pub mod repair;
 pub mod restore;
 pub mod rewrite;
@@ -22,6 +24,7 @@ pub mod stream;
 pub mod sweep;
 pub mod transfer;
 pub mod verify;
+pub mod watchdog;
 pub mod world;
 
 use async_trait::async_trait;
@@ -100,7 +103,9 @@ impl Effects for World {
             Action::Restore(restore) => self.restore(step, restore, name()?).await,
             Action::Drill(drill) => self.drill(step, drill, name()?).await,
             Action::Rehearse(rehearse) => self.rehearse(step, rehearse).await,
-            Action::ClearAway { drill, vms } => self.clear_away(step, drill, vms).await,
+            Action::ClearAway { drill, vms, revision } => {
+                self.clear_away(step, drill, vms, revision.as_deref()).await
+            }
             Action::Recover(recover) => {
                 self.recover(step, recover, writes.map(|writes| writes.artifact)).await
             }
@@ -114,6 +119,6 @@ impl Effects for World {
     async fn throw_away(&self, step: &Step) -> Result<(), Failure> {
         let Action::Rehearse(rehearse) = &step.action else { return Ok(()) };
         let vms: Vec<VmName> = rehearse.machines().cloned().collect();
-        self.clear_away(step, &rehearse.drill, &vms).await.map(drop)
+        self.clear_away(step, &rehearse.drill, &vms, None).await.map(drop)
     }
 }

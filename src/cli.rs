@@ -47,6 +47,7 @@ mod validate;
 mod verify;
 mod wake;
 mod wal;
+mod watch_stand_ins;
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -152,6 +153,7 @@ enum Command {
     Completions(completions::Completions),
     #[command(name = crate::templates::apart::COMMAND, hide = true)]
     Render(render::Render),
+    WatchStandIns(watch_stand_ins::WatchStandIns),
 }
 
 /// Parses the arguments, runs the command, and says how it ended.
@@ -204,6 +206,7 @@ fn run_command(command: Command, choice: Choice<'_>, terminal: &Terminal) -> any
         Command::Schema(command) => command.run(terminal),
         Command::Completions(command) => command.run(terminal),
         Command::Render(command) => command.run(),
+        Command::WatchStandIns(command) => command.run(&choice.one()?),
     }
 }
 

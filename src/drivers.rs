@@ -14,6 +14,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use sha2::{Digest, Sha256};
 
 use crate::{
     aws::{self, AwsCredentials, DynamodbOptions, RdsOptions, S3Options, ServiceOptions},
@@ -153,6 +154,8 @@ pub struct Drivers {
     config: Config,
     /// What Atlas let its service accounts in with, until that expires.
     tokens: Tokens,
+    /// What tells the machines of this controller's drills from those of another's.
+    controller: String,
     /// Open stores, by name, with what they were opened for: connections outlive a pass, but not a change of declaration.
     open: Mutex<BTreeMap<StoreName, Opened>>,
 }
@@ -212,10 +215,19 @@ impl Drivers {
             scratch: state.root().to_owned(),
             timetable: Arc::new(Timetable::open(state.timetable())),
             scheduler: Mutex::default(),
+            controller: String::new(),
             config,
             tokens: Tokens::default(),
             open: Mutex::default(),
         }
+    }
+
+    /// The same, of the controller that signs with `key`: what its drills make says so.
+    pub fn signing_with(self, key: &str) -> Self {
+        // Another state directory is another controller: what it makes it remembers, and nobody else does.
+        let state = std::path::absolute(&self.scratch).unwrap_or_else(|_| self.scratch.clone());
+        let digest = Sha256::digest([key.as_bytes(), b"\n", state.as_os_str().as_encoded_bytes()].concat());
+        Self { controller: hex::encode(&digest[..8]), ..self }
     }
 
     fn opened(&self) -> MutexGuard<'_, BTreeMap<StoreName, Opened>> {
@@ -411,7 +423,7 @@ impl Drivers {
             Some(certificate) => Some(self.resolver.resolve(&certificate.key, &host).await?),
             None => None,
         };
-        Ok(EtcdSource::new(declared.clone(), password, key))
+        Ok(EtcdSource::new(declared.clone(), password, key).staging_in(self.scratch.clone()))
     }
 }
 
@@ -477,7 +489,7 @@ impl Registry for Drivers {
                     Some(password) => Some(self.resolver.resolve(password, &redis.host).await?),
                     None => None,
                 };
-                Box::new(RedisSource::new(redis.clone(), password))
+                Box::new(RedisSource::new(redis.clone(), password).staging_in(self.scratch.clone()))
             }
             spec::Source::Etcd(etcd) => Box::new(self.etcd(etcd).await?),
             spec::Source::Mongodb(mongodb) => {

@@ -116,6 +116,19 @@ pub struct Inventory {
     pub machines: BTreeMap<VmName, Observed<Machine>>,
     /// The machines that the drills of recoveries make, by the names of the declared ones: there is none unless one is under way.
     pub stand_ins: BTreeMap<DrillName, BTreeMap<VmName, Observed<Machine>>>,
+    /// What drills left behind, as this host remembers.
+    pub left_behind: Vec<LeftBehind>,
+}
+
+/// Machines that a drill made and did not remove, whatever is declared by now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftBehind {
+    /// The drill.
+    pub drill: DrillName,
+    /// The commit that declares them.
+    pub revision: String,
+    /// The machines, by the names of the declared ones.
+    pub vms: Vec<VmName>,
 }
 
 impl Inventory {

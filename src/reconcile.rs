@@ -26,6 +26,7 @@ pub mod saved;
 mod saying;
 mod scheduled;
 mod settled;
+mod stand_ins;
 mod survey;
 mod touched;
 mod trust;
@@ -44,6 +45,7 @@ use crate::{
     apply::{
         executor::{Bounds, Halt, Listener},
         journal::{Journal, JournalError},
+        watchdog::Kennel,
     },
     artifact::{ArtifactId, Depth},
     chance::{Chance, SystemChance},
@@ -97,6 +99,8 @@ use under_way::{Occasion, UnderWay};
 pub struct Controller {
     config: Config,
     state: StateDir,
+    /// What watches over the machines of drills; `None` where nobody does.
+    kennel: Option<Kennel>,
     keys: Arc<Keys>,
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
@@ -210,6 +214,7 @@ impl Controller {
             None => mirror,
         };
         let drivers = Drivers::new(config.clone(), keys.identities().to_vec(), &state);
+        let drivers = drivers.signing_with(&keys.public_key());
         Ok(Self {
             cache: open_cache(&state, &keys),
             drivers: Arc::new(drivers),
@@ -225,6 +230,7 @@ impl Controller {
             streams: Mutex::default(),
             config,
             state,
+            kennel: None,
             keys,
             clock,
             chance: Arc::new(SystemChance),

@@ -2,14 +2,18 @@
 //!
 //! ```text
 //! home (the folder) · confinement (whose programs, and behind which walls) · server (a server of it)
-//! folder · influxdb · mariadb · postgres · redis (the drivers)
+//! ports (of this host, for servers that listen on no socket)
+//! etcd · folder · influxdb · influxdb2 · mariadb · postgres · redis (the drivers)
 //! ```
 
 mod confinement;
+pub mod etcd;
 pub mod folder;
 pub mod home;
 pub mod influxdb;
+pub mod influxdb2;
 pub mod mariadb;
+mod ports;
 pub mod postgres;
 pub mod redis;
 mod server;

@@ -12,6 +12,7 @@ pub mod git;
 mod grouping;
 pub mod influxdb;
 pub mod influxdb2;
+mod influxql;
 pub mod mongodb;
 pub mod mysql;
 mod pax;

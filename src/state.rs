@@ -126,6 +126,11 @@ impl StateDir {
         Self::readers_in(&self.root)
     }
 
+    /// What is remembered of the machines that drills make.
+    pub fn stand_ins(&self) -> PathBuf {
+        self.root.join("stand-ins")
+    }
+
     /// The same, of a state directory that is not to be made where it is missing.
     pub fn readers_in(root: &Path) -> PathBuf {
         root.join("readers")

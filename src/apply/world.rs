@@ -9,7 +9,11 @@ use std::{
     },
 };
 
-use super::executor::{Failure, Listener};
+use super::{
+    executor::{Failure, Listener},
+    ledger::Ledger,
+    watchdog::Kennel,
+};
 use crate::{
     artifact::{
         ArtifactId, Manifest,
@@ -48,6 +52,12 @@ pub struct World {
     pub mirrors: Vec<String>,
     /// The folder in which readers of logs have theirs.
     pub spools: PathBuf,
+    /// What is remembered of the machines of drills.
+    pub ledger: Ledger,
+    /// What watches over them; `None` where nobody does.
+    pub kennel: Option<Kennel>,
+    /// The folder of the infra repo that is read.
+    pub declared_in: String,
     /// Where sources and schedules come from.
     pub drivers: Arc<dyn Registry>,
     /// The infra repo on this host.

@@ -13,7 +13,7 @@ const LEAST_THREADS: usize = 2;
 
 /// Opens the controller that the configuration describes.
 pub(super) fn open(config: &Path) -> anyhow::Result<Controller> {
-    Ok(Controller::load(config)?)
+    Ok(Controller::load(config)?.guarded())
 }
 
 /// Runs a command's work on a runtime of its own. Also on one processor what reckons does not hold up what answers.

@@ -39,7 +39,7 @@ impl Run {
             }
             None => {
                 let config = choice.one()?;
-                let open = Box::new(move || Controller::load(&config));
+                let open = Box::new(move || Ok(Controller::load(&config)?.guarded()));
                 let told = Arc::new(Told { terminal: *terminal, fleet: None });
                 controller::block_on(async { Ok(daemon::run(open, told).await?) })?
             }

@@ -211,7 +211,7 @@ impl Several {
         let wanted = fleet.wanted.clone();
         let open: Open = Box::new(move || {
             let Wanted { config, among } = copied(&wanted);
-            Ok(Controller::open(config, Arc::new(SystemClock))?.among(among))
+            Ok(Controller::open(config, Arc::new(SystemClock))?.among(among).guarded())
         });
         let window = Window::Shared { pages: self.pages.clone(), fleet: name.clone() };
         let (audience, ends, fleet) = (self.audiences.of(name), self.ends.clone(), name.clone());

@@ -83,6 +83,7 @@ impl Drivers {
         };
         Ok(Box::new(LibvirtProvisioner::new(LibvirtOptions {
             fleet: fleet.clone(),
+            controller: self.controller.clone(),
             vm: vm.clone(),
             libvirt: libvirt.clone(),
             public_key,

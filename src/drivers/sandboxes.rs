@@ -7,16 +7,18 @@ use crate::{
     plan::action::SandboxKind,
     sandboxes::{
         IsolationMode, Sandbox, SandboxError,
+        etcd::{self, EtcdSandbox, Ports},
         folder::FolderSandbox,
         home::Home,
         influxdb::{Doors, InfluxdbSandbox},
+        influxdb2::{Door, Influxdb2Sandbox},
         mariadb::{self, Engine, MariadbFilesSandbox, MysqlSandbox},
         postgres::{self, ClusterSandbox, PostgresSandbox},
         redis::{self, RedisSandbox},
     },
     sources::{
-        Source, influxdb::InfluxdbSource, mysql::MysqlSource, postgres::PostgresSource, redis::RedisSource,
-        sqlite::SqliteSource,
+        Source, etcd::EtcdSource, influxdb::InfluxdbSource, influxdb2::Influxdb2Source, mysql::MysqlSource,
+        postgres::PostgresSource, redis::RedisSource, sqlite::SqliteSource,
     },
     spec,
 };
@@ -50,6 +52,10 @@ impl Drivers {
                 let inspector = RedisSource::new(declared.clone(), None).at_socket(redis::socket(&home));
                 Box::new(RedisSandbox::new(home, Box::new(loader), Box::new(inspector), mode))
             }
+            (SandboxKind::Influxdb2, spec::Source::Influxdb2(influxdb2)) => {
+                influxdb2_of(home, influxdb2, mode)?
+            }
+            (SandboxKind::Etcd, spec::Source::Etcd(etcd)) => etcd_of(home, etcd, mode)?,
             (SandboxKind::Sqlite, declared @ spec::Source::Sqlite { path }) => {
                 let loader = SqliteSource::new(path.clone(), self.scratch.clone());
                 let restored = FolderSandbox::files_of(&home).join(loader.stream_name());
@@ -123,6 +129,27 @@ fn influxdb_of(
     let inner = spec::Influxdb { server, rpc_port: doors.rpc, ..declared.clone() };
     let source = InfluxdbSource::new(inner, Some(doors.password.clone()), home.path().to_owned())?;
     Ok(Box::new(InfluxdbSandbox::new(home, Box::new(source), doors, mode)))
+}
+
+fn influxdb2_of(
+    home: Home,
+    declared: &spec::Influxdb2,
+    mode: IsolationMode,
+) -> Result<Box<dyn Sandbox>, Refusal> {
+    let door = Door::new()?;
+    let inner = spec::Influxdb2 { url: door.url(), tls: spec::Tls::Default, ..declared.clone() };
+    let source = Influxdb2Source::new(inner, door.token.clone(), home.path().to_owned())?;
+    Ok(Box::new(Influxdb2Sandbox::new(home, Box::new(source), declared.org.clone(), door, mode)))
+}
+
+fn etcd_of(home: Home, declared: &spec::Etcd, mode: IsolationMode) -> Result<Box<dyn Sandbox>, Refusal> {
+    let ports = Ports::new()?;
+    // No secret is needed: what its users may do nobody asks there.
+    let inner = spec::Etcd { endpoints: vec![ports.url()], login: None, ca: None, certificate: None };
+    let loader = EtcdSource::new(declared.clone(), None, None);
+    let snapshot = etcd::files(&home).join(loader.stream_name());
+    let inspector = EtcdSource::new(inner, None, None).made_of(snapshot);
+    Ok(Box::new(EtcdSandbox::new(home, Box::new(loader), Box::new(inspector), ports, mode)))
 }
 
 /// The declared databases on the server of a sandbox.

@@ -141,6 +141,9 @@ pub enum Action {
         drill: DrillName,
         /// The machines, by the names of the declared ones.
         vms: Vec<VmName>,
+        /// The commit that declares them, where this host remembers that; else the one in force.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revision: Option<String>,
     },
     /// Brings back a part of what a recovery declares.
     Recover(Box<Recover>),
@@ -322,8 +325,12 @@ pub enum SandboxKind {
     Mysql,
     /// A server of InfluxDB 1.x, into which databases are loaded.
     Influxdb,
+    /// A server of InfluxDB 2.x, into which buckets are loaded.
+    Influxdb2,
     /// A server of Redis on the restored file.
     Redis,
+    /// A new cluster of etcd, made of the restored snapshot.
+    Etcd,
     /// A server of PostgreSQL, into which databases are loaded.
     Postgres,
     /// A server of PostgreSQL on the restored files of a cluster.
@@ -346,7 +353,9 @@ impl SandboxKind {
                 PostgresMethod::Physical { .. } => SandboxKind::PostgresCluster,
             },
             Source::Influxdb(_) => SandboxKind::Influxdb,
+            Source::Influxdb2(_) => SandboxKind::Influxdb2,
             Source::Redis(_) => SandboxKind::Redis,
+            Source::Etcd(_) => SandboxKind::Etcd,
             Source::Sqlite { .. } => SandboxKind::Sqlite,
             _ => SandboxKind::Folder,
         }
@@ -441,7 +450,7 @@ impl fmt::Display for Action {
             Action::Restore(restore) => restore.fmt(f),
             Action::Recover(recover) => recover.work.fmt(f),
             Action::Rehearse(rehearse) => rehearse.fmt(f),
-            Action::ClearAway { drill, vms } => {
+            Action::ClearAway { drill, vms, .. } => {
                 let vms: Vec<&str> = vms.iter().map(VmName::as_str).collect();
                 write!(f, "remove what drill {drill} left of {}", vms.join(", "))
             }

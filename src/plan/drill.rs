@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     artifact::Depth,
-    inventory::{DrillHistory, Inventory, Machine, Observed, RehearsalHistory},
+    inventory::{DrillHistory, Inventory, LeftBehind, Machine, Observed, RehearsalHistory},
     spec::{
         self, DrillHow, DrillSubject, Schedule, Spec,
         names::{BackupName, DrillName, StoreName, VmName},
@@ -110,6 +110,9 @@ pub fn manual(
     Ok(draft.finish(&facts))
 }
 
+/// Why machines of drills are removed.
+const LEFT: &str = "a drill that was cut off left it";
+
 /// Drills that are due, and what those that were cut off left behind.
 pub(super) fn plan(facts: &Facts<'_>, expired: &Expiry<'_>, draft: &mut Draft) {
     for (name, drill) in &facts.spec.drills {
@@ -130,6 +133,7 @@ pub(super) fn plan(facts: &Facts<'_>, expired: &Expiry<'_>, draft: &mut Draft) {
             }
         }
     }
+    clear_undeclared(facts, draft);
 }
 
 /// What a drill that is due and can run here tries, and the slot.
@@ -146,8 +150,26 @@ fn due<'a>(
     Some((subject, dueness.slot.filter(|_| dueness.is_due)?))
 }
 
+/// What drills left that are not declared any more, or try something else now.
+fn clear_undeclared(facts: &Facts<'_>, draft: &mut Draft) {
+    for left in &facts.inventory.left_behind {
+        let drill = facts.spec.drills.get(&left.drill).map(|drill| &drill.subject);
+        if !matches!(drill, Some(DrillSubject::Recovery(_))) {
+            clear(left, draft);
+        }
+    }
+}
+
+fn clear(left: &LeftBehind, draft: &mut Draft) {
+    let LeftBehind { drill, revision, vms } = left.clone();
+    draft.step(Action::ClearAway { drill, vms, revision: Some(revision) }, LEFT);
+}
+
 /// Has the machines removed that a drill left. One that is due removes them itself.
 fn clear_away(facts: &Facts<'_>, name: &DrillName, draft: &mut Draft) {
+    if let Some(left) = facts.inventory.left_behind.iter().find(|left| left.drill == *name) {
+        return clear(left, draft);
+    }
     let Some(left) = facts.inventory.stand_ins.get(name) else { return };
     let is_there = |machine: &Observed<Machine>| {
         !matches!(machine, Observed::Unknown(_) | Observed::Known(Machine::Gone))
@@ -155,7 +177,7 @@ fn clear_away(facts: &Facts<'_>, name: &DrillName, draft: &mut Draft) {
     let vms: Vec<VmName> =
         left.iter().filter(|(_, machine)| is_there(machine)).map(|(vm, _)| vm.clone()).collect();
     if !vms.is_empty() {
-        draft.step(Action::ClearAway { drill: name.clone(), vms }, "a drill that was cut off left it");
+        draft.step(Action::ClearAway { drill: name.clone(), vms, revision: None }, LEFT);
     }
 }
 

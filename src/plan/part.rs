@@ -124,6 +124,7 @@ impl Part {
             },
             machines: BTreeMap::new(),
             stand_ins: BTreeMap::new(),
+            left_behind: Vec::new(),
         }
     }
 

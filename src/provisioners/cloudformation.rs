@@ -86,6 +86,10 @@ impl CloudformationProvisioner {
 
     async fn observed(&self) -> Result<Machine, Failure> {
         let Some(stack) = self.found().await? else { return Ok(Machine::Gone) };
+        // Of what this controller's drill made nothing is there.
+        if self.wanted.is_anothers(&stack) {
+            return Ok(Machine::Gone);
+        }
         if let Err(why) = self.wanted.owns(&stack) {
             return Ok(Machine::Broken { why });
         }

@@ -60,6 +60,8 @@ const SSH_PORT: u16 = 22;
 pub struct LibvirtOptions {
     /// The fleet that declares it.
     pub fleet: FleetName,
+    /// The controller, by which the machines of its drills are told from those of another's.
+    pub controller: String,
     /// The machine.
     pub vm: Vm,
     /// What it says of the domain.
@@ -84,6 +86,8 @@ pub struct LibvirtProvisioner {
 enum Found {
     None,
     Foreign(String),
+    /// Another controller's drill made it.
+    OfAnotherDrill(String),
     Own(Uuid, Made),
 }
 
@@ -111,10 +115,21 @@ impl LibvirtProvisioner {
         let Vm { name: ours, stands_for, .. } = &self.options.vm;
         // A stand-in is never taken for a machine of its name, nor the other way round.
         let of_us = |made: &Made| {
-            made.fleet == self.options.fleet && made.vm == *ours && made.stands_for == *stands_for
+            made.fleet == self.options.fleet
+                && made.vm == *ours
+                && made.stands_for == *stands_for
+                && made.controller.as_ref().is_none_or(|it| *it == self.options.controller)
         };
         Ok(match made {
             Some(made) if of_us(&made) => Found::Own(uuid, made),
+            Some(made)
+                if made.fleet == self.options.fleet && made.vm == *ours && made.stands_for == *stands_for =>
+            {
+                Found::OfAnotherDrill(format!(
+                    "the domain `{name}` is of a drill of another controller of the fleet; wait for that drill to end, or remove the \
+                     domain by hand"
+                ))
+            }
             Some(made) => {
                 let Made { fleet, vm, stands_for, .. } = made;
                 let place =
@@ -132,6 +147,7 @@ impl LibvirtProvisioner {
             |why: String| ProvisionError::stalled(format!("failed to make the machine {name}: {why}"));
         match self.find().await? {
             Found::None => {}
+            Found::OfAnotherDrill(why) => return Err(refused(why)),
             Found::Foreign(why) => {
                 return Err(refused(format!(
                     "{why}; give the machine another name, or remove that domain yourself"
@@ -157,6 +173,7 @@ impl LibvirtProvisioner {
             fleet: fleet.clone(),
             vm: vm.name.clone(),
             stands_for: vm.stands_for.clone(),
+            controller: vm.stands_for.as_ref().map(|_| self.options.controller.clone()),
             host_key,
             image: libvirt.image.clone(),
             disk: libvirt.disk,
@@ -350,6 +367,8 @@ impl Provisioner for LibvirtProvisioner {
     async fn observe(&self) -> Result<Machine, ProvisionError> {
         let (uuid, made) = match self.find().await? {
             Found::Own(uuid, made) => (uuid, made),
+            // Of what this controller's drill made nothing is there.
+            Found::OfAnotherDrill(_) => return Ok(Machine::Gone),
             Found::Foreign(why) => return Ok(Machine::Broken { why }),
             Found::None => {
                 let there = self.disks.there()?;
@@ -418,7 +437,7 @@ impl Provisioner for LibvirtProvisioner {
         let own = match self.find().await? {
             Found::None => None,
             Found::Own(uuid, _) => Some(uuid),
-            Found::Foreign(why) => {
+            Found::Foreign(why) | Found::OfAnotherDrill(why) => {
                 return Err(ProvisionError::stalled(format!("failed to remove the machine {name}: {why}")));
             }
         };

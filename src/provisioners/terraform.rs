@@ -58,6 +58,9 @@ pub struct Module {
     pub fleet: FleetName,
     /// The machine.
     pub vm: VmName,
+    /// The machine that it stands in for, where a drill makes it: then its state is kept in a file of its own, whatever the module
+    /// says, and nothing is done that does more than make what was not there.
+    pub stands_for: Option<VmName>,
     /// What is declared of it.
     pub declared: spec::Terraform,
     /// What the template renders to: HCL, or JSON.
@@ -98,13 +101,32 @@ impl TerraformProvisioner {
         let workshop = Workshop::open(&self.module)?;
         let commands = Commands::new(self.module.declared.program, &workshop, self.bounds)?;
         commands.init().await?;
+        if self.module.stands_for.is_some() && !workshop.has_state_of_its_own()? {
+            return Err(Failure::ForeignState);
+        }
         if self.module.declared.state == TerraformState::Backend && !workshop.has_backend()? {
             return Err(Failure::NoBackend);
         }
         Ok((workshop, commands))
     }
 
+    /// Whether it stands in for a machine, and no drill made anything of it: then nothing needs to be asked.
+    fn was_never_made(&self) -> bool {
+        self.module.stands_for.is_some() && !workshop::was_begun(&self.module)
+    }
+
+    /// A drill does nothing to what is there already.
+    fn may_be_made(&self, plan: &Plan) -> Result<(), Failure> {
+        match &self.module.stands_for {
+            Some(_) => plan.only_makes().map_err(Failure::NotAlone),
+            None => Ok(()),
+        }
+    }
+
     async fn observed(&self) -> Result<Machine, Failure> {
+        if self.was_never_made() {
+            return Ok(Machine::Gone);
+        }
         let (workshop, commands) = self.begin().await?;
         let plan = commands.plan(&workshop, commands::Purpose::Look).await?;
         plan.machine().map_err(Failure::Wrong)
@@ -113,6 +135,7 @@ impl TerraformProvisioner {
     async fn previewed(&self) -> Result<Vec<String>, Failure> {
         let (workshop, commands) = self.begin().await?;
         let plan = commands.plan(&workshop, commands::Purpose::Look).await?;
+        self.may_be_made(&plan)?;
         let there = plan.there();
         let first = match there.is_empty() {
             true => None,
@@ -124,6 +147,7 @@ impl TerraformProvisioner {
     async fn made(&self, said: Said<'_>) -> Result<Running, Failure> {
         let (workshop, commands) = self.begin().await?;
         let plan = commands.plan(&workshop, commands::Purpose::Make).await?;
+        self.may_be_made(&plan)?;
         refuse_second(&plan)?;
         if let Err(failure) = commands.apply(&workshop, said).await {
             let left = commands.state().await.map(|state| state.there()).unwrap_or_default();
@@ -137,17 +161,29 @@ impl TerraformProvisioner {
     }
 
     async fn removed(&self, said: Said<'_>) -> Result<(), Failure> {
-        let (workshop, commands) = self.begin().await?;
-        if commands.state().await?.there().is_empty() {
+        if self.was_never_made() {
             return Ok(());
+        }
+        let (workshop, commands) = self.begin().await?;
+        // A run that was cut off may go on without us, and write its state later: to plan waits for it.
+        if commands.state().await?.there().is_empty() && !workshop.has_open_plan() {
+            return self.forget(&workshop);
         }
         commands.plan(&workshop, commands::Purpose::Remove).await?;
         let applied = commands.apply(&workshop, said).await;
         let left = commands.state().await?.there();
         match (applied, left.is_empty()) {
-            (Ok(()), true) => Ok(()),
+            (Ok(()), true) => self.forget(&workshop),
             (Ok(()), false) => Err(Failure::Left(left)),
             (Err(failure), _) => Err(Failure::Half(Box::new(failure), left)),
+        }
+    }
+
+    /// Removes what is left of the state of a stand-in of which nothing is left: it may hold secrets.
+    fn forget(&self, workshop: &Workshop) -> Result<(), Failure> {
+        match &self.module.stands_for {
+            Some(_) => workshop.forget(),
+            None => Ok(()),
         }
     }
 
@@ -206,6 +242,12 @@ enum Failure {
         path = .0.display()
     )]
     Unsaved(PathBuf),
+    #[error(
+        "its state is not kept in a file of the drill's own, and might be the machine's; nothing was planned"
+    )]
+    ForeignState,
+    #[error("a drill only makes what was not there, and its module would {list}; nothing was done", list = .0.join(", "))]
+    NotAlone(Vec<String>),
     #[error("{0}")]
     Wrong(String),
     #[error("{list} is there already, and nothing was changed; remove it first", list = .0.join(", "))]

@@ -3,12 +3,7 @@
 //! It takes restores over TCP and in no other way: so it listens on two ports of the loopback interface. Its API asks for a password that
 //! nobody else knows; its backup service can't ask for one.
 
-use std::{
-    fs, io,
-    net::{Ipv4Addr, TcpListener},
-    path::Path,
-    time::Duration,
-};
+use std::{fs, io, path::Path, time::Duration};
 
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
@@ -17,7 +12,7 @@ use super::{
     IsolationMode, Sandbox, SandboxError,
     confinement::{Confinement, Signal},
     home::Home,
-    server, visited,
+    ports, server, visited,
 };
 use crate::{
     artifact::drill::Isolation,
@@ -61,15 +56,8 @@ impl Doors {
     /// # Errors
     /// [`SandboxError::CouldNotRun`] where there are no such ports.
     pub fn new() -> Result<Self, SandboxError> {
-        let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-        // Both at once: so that they differ.
-        let (http, rpc) = (free().map_err(SandboxError::cannot)?, free().map_err(SandboxError::cannot)?);
-        let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
-        Ok(Self {
-            http: port(&http).map_err(SandboxError::cannot)?,
-            rpc: port(&rpc).map_err(SandboxError::cannot)?,
-            password: Secret::new(format!("{:032x}", rand::random::<u128>())),
-        })
+        let [http, rpc] = ports::free()?;
+        Ok(Self { http, rpc, password: Secret::new(format!("{:032x}", rand::random::<u128>())) })
     }
 }
 

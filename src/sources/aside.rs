@@ -42,6 +42,36 @@ impl Vacancy {
     }
 }
 
+/// All of `stream` in a file of `folder` that has no name, so that it goes with its last handle; `look` sees every piece. It is
+/// plaintext, and nobody else can open it.
+pub(super) async fn staged(
+    stream: &mut (dyn AsyncRead + Send + Unpin),
+    folder: &Path,
+    mut look: impl FnMut(&[u8]) + Send,
+) -> io::Result<File> {
+    let file = tempfile::tempfile_in(folder)?;
+    pour(stream, file.try_clone()?, &mut look).await?;
+    Ok(file)
+}
+
+async fn pour(
+    stream: &mut (dyn AsyncRead + Send + Unpin),
+    file: File,
+    look: &mut (dyn FnMut(&[u8]) + Send),
+) -> io::Result<()> {
+    let mut file = tokio::fs::File::from_std(file);
+    let mut piece = vec![0; 128 * 1024];
+    loop {
+        match stream.read(&mut piece).await? {
+            0 => return file.flush().await,
+            length => {
+                look(&piece[..length]);
+                file.write_all(&piece[..length]).await?;
+            }
+        }
+    }
+}
+
 /// A file under way to its place; removed when it is dropped before [`Aside::place`].
 #[derive(Debug)]
 pub(super) struct Aside {
@@ -66,17 +96,7 @@ impl Aside {
         stream: &mut (dyn AsyncRead + Send + Unpin),
         mut look: impl FnMut(&[u8]) + Send,
     ) -> io::Result<()> {
-        let mut file = tokio::fs::File::from_std(self.file.as_file().try_clone()?);
-        let mut piece = vec![0; 128 * 1024];
-        loop {
-            match stream.read(&mut piece).await? {
-                0 => return file.flush().await,
-                length => {
-                    look(&piece[..length]);
-                    file.write_all(&piece[..length]).await?;
-                }
-            }
-        }
+        pour(stream, self.file.as_file().try_clone()?, &mut look).await
     }
 
     /// Makes the file durable and shows it at its place.

@@ -3,13 +3,17 @@
 //!
 //! ```text
 //! client (HTTP, TLS, log-in) · member (which one is captured, and what it says of itself)
-//! snapshot (messages, proof that they are whole) · file (the same proof of the file) · place (the way back)
+//! snapshot (messages, proof that they are whole) · file (the same proof of the file) · place (the way back, to a file)
+//! bolt (the database in a file) -> keys (what it holds) -> load (into a running cluster)
 //! ```
 //!
 //! No program of the engine's is used: `etcdctl` writes snapshots into files only, never into a stream.
 
+mod bolt;
 mod client;
 mod file;
+mod keys;
+mod load;
 mod member;
 mod needs;
 mod place;
@@ -18,13 +22,17 @@ mod snapshot;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use tokio::io::AsyncRead;
 
-use super::{CaptureRequest, Captured, Lack, Place, Probe, Restored, Sink, Source, SourceError};
+use super::{
+    CaptureRequest, Captured, Condition, Examined, Holds, Lack, Place, Probe, Restored, Sink, Source,
+    SourceError,
+};
 use crate::{
     artifact::{
         Kind,
@@ -47,12 +55,26 @@ pub struct EtcdSource {
     cluster: spec::Etcd,
     password: Option<Secret>,
     key: Option<Secret>,
+    /// Where a snapshot is kept that is put back key by key, until it is proved whole.
+    scratch: PathBuf,
+    /// The file that the cluster was made of, where it is one of a sandbox.
+    made_of: Option<PathBuf>,
 }
 
 impl EtcdSource {
     /// What `cluster` declares, reached with the password and the key that the declaration refers to.
     pub fn new(cluster: spec::Etcd, password: Option<Secret>, key: Option<Secret>) -> Self {
-        Self { cluster, password, key }
+        Self { cluster, password, key, scratch: std::env::temp_dir(), made_of: None }
+    }
+
+    /// Keeps a snapshot that is put back into a running cluster in `scratch`, instead of where the system keeps such files.
+    pub fn staging_in(self, scratch: PathBuf) -> Self {
+        Self { scratch, ..self }
+    }
+
+    /// A cluster that was made of the snapshot in `file`: what it serves is held against that.
+    pub fn made_of(self, file: PathBuf) -> Self {
+        Self { made_of: Some(file), ..self }
     }
 
     fn subject(&self) -> String {
@@ -72,6 +94,26 @@ impl EtcdSource {
             }
         }
         Err(Failure::NoMember(unfit.join("; ")))
+    }
+
+    /// Whether a member serves what the snapshot in `file` holds.
+    async fn served(&self, file: &Path) -> Result<Condition, Failure> {
+        let file = std::fs::File::open(file).map_err(Failure::Stream)?;
+        let index = load::read_through(&file).await?;
+        let keys = index.keys();
+        match self.member().await?.keys().await {
+            // Keys may go with their leases.
+            Ok(served) if served <= keys && served >= keys - index.leased => {
+                Ok(Condition::Sound(format!("a new member serves {served} keys")))
+            }
+            Ok(served) => Ok(Condition::Damaged(vec![format!(
+                "a new member serves {served} keys, and the snapshot holds {keys}"
+            )])),
+            Err(Failure::Answer(_)) if index.has_users => Ok(Condition::Sound(format!(
+                "a new member runs on it, and asks for its users; {keys} keys by the snapshot itself"
+            ))),
+            Err(failure) => Err(failure),
+        }
     }
 
     async fn captured(&self, request: &CaptureRequest<'_>, sink: &mut dyn Sink) -> Result<Captured, Failure> {
@@ -121,6 +163,28 @@ impl Source for EtcdSource {
         lacks.await.map_err(|failure| failure.explain("probe", self.subject()))
     }
 
+    async fn holds(&self) -> Result<Holds, SourceError> {
+        let keys = async { self.member().await?.keys().await };
+        match keys.await.map_err(|failure| failure.explain("look into", self.subject()))? {
+            0 => Ok(Holds::Nothing),
+            keys => Ok(Holds::Data(format!("{keys} keys"))),
+        }
+    }
+
+    async fn count(&self) -> Result<Counts, SourceError> {
+        let keys = async { self.member().await?.keys().await };
+        let keys = keys.await.map_err(|failure| failure.explain("count", self.subject()))?;
+        Ok(Counts::Captured(BTreeMap::from([("keys".to_owned(), keys)])))
+    }
+
+    async fn examine(&self) -> Vec<Examined> {
+        let Some(file) = &self.made_of else { return Vec::new() };
+        let condition = self.served(file).await.unwrap_or_else(|failure| {
+            Condition::Unknown(Failure::explain(failure, "check", self.subject()).to_string())
+        });
+        vec![Examined { by: "etcd", condition }]
+    }
+
     fn stream_name(&self) -> String {
         "snapshot.db".to_owned()
     }
@@ -147,7 +211,7 @@ impl Source for EtcdSource {
             Place::Folder(folder) => place::to_folder(stream, folder, &self.stream_name()).await,
             Place::Database(_) => Err(Failure::Refused("etcd has no databases beside each other".to_owned())),
             Place::Bucket { .. } => Err(Failure::Refused("only objects go into a bucket".to_owned())),
-            Place::Original => Err(Failure::Refused("a running cluster takes no snapshot back".to_owned())),
+            Place::Original => load::over_original(self, stream).await,
         };
         restored.map(|place| Restored { place }).map_err(|failure| failure.explain("restore", self.subject()))
     }
@@ -175,6 +239,8 @@ enum Failure {
     Stream(io::Error),
     /// The place to restore to is no good.
     Place(String),
+    /// A running cluster got a part of its data, and then this went wrong.
+    Partly(Box<Failure>),
     /// What was asked can't be done.
     Refused(String),
 }
@@ -202,6 +268,12 @@ impl Failure {
             Failure::Stream(why) => error(Class::Retry, why.to_string()),
             Failure::Settings(why) | Failure::Place(why) => error(Class::Stalled, why),
             Failure::Refused(why) => error(Class::Stalled, why).with_hint(place::BY_HAND),
+            Failure::Partly(why) => {
+                let why = why.explain(operation, String::new());
+                let next = why.hint.map(|hint| format!("{hint}; then ")).unwrap_or_default();
+                error(Class::Stalled, format!("{}; the cluster holds a part of the data now", why.reason))
+                    .with_hint(format!("{next}restore again, which begins anew"))
+            }
             Failure::Connection(why) | Failure::Answer(why) | Failure::NoMember(why) => {
                 match HINTS.iter().find(|(part, _)| why.contains(part)) {
                     Some((_, hint)) => error(Class::Stalled, why).with_hint(*hint),
@@ -213,7 +285,11 @@ impl Failure {
 }
 
 /// What only a person can mend, by what the member or its connection says of it.
-const HINTS: [(&str, &str); 7] = [
+const HINTS: [(&str, &str); 8] = [
+    (
+        "database space exceeded",
+        "compact and defragment the members, or give them more (`--quota-backend-bytes`), and `etcdctl alarm disarm`",
+    ),
     ("invalid user ID or password", "check user and password"),
     (
         "authentication is not enabled",
@@ -225,7 +301,7 @@ const HINTS: [(&str, &str); 7] = [
     ),
     (
         "permission denied",
-        "only a user with the role root may take snapshots: etcdctl user grant-role … root",
+        "only a user with the role root may take snapshots, and put all keys back: etcdctl user grant-role … root",
     ),
     ("404 Not Found", "let the member serve its gateway: enable-grpc-gateway: true in its configuration"),
     ("invalid peer certificate", "declare in tls.ca the authority that signed the members' certificates"),

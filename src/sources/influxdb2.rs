@@ -4,7 +4,8 @@
 //! ```text
 //! names · buckets (what the server says of them) · api (questions and their answers) · body (answers that are read as streams)
 //! metadata (the list of all buckets, out of several parts) -> capture -> layout (the stream)
-//! layout -> restore (the way back) -> upload (one shard) · exchange (a bucket for another)
+//! setup (of a new server) · layout -> restore (the way back) -> upload (one shard) · exchange (a bucket for another)
+//! inspect (what is there)
 //! ```
 //!
 //! No shard is staged: files go from the server into the stream as they come, and from the stream to the server.
@@ -14,11 +15,13 @@ mod body;
 mod buckets;
 mod capture;
 mod exchange;
+mod inspect;
 mod layout;
 mod metadata;
 mod names;
 mod needs;
 mod restore;
+mod setup;
 mod upload;
 
 use std::{collections::BTreeSet, io, path::PathBuf, time::Duration};
@@ -27,7 +30,8 @@ use async_trait::async_trait;
 use tokio::io::AsyncRead;
 
 use super::{
-    CaptureRequest, Captured, Lack, Place, Probe, Restored, Sink, Source, SourceError, blocking::Unwanted,
+    CaptureRequest, Captured, Holds, Lack, Place, Probe, Restored, Sink, Source, SourceError,
+    blocking::Unwanted,
 };
 use crate::{artifact::Kind, secrets::Secret, spec, stores::Class};
 use api::Api;
@@ -108,6 +112,15 @@ impl Source for Influxdb2Source {
         }
         let captured = capture::capture(self, request, sink).await;
         captured.map_err(|failure| failure.explain("back up", self.subject()))
+    }
+
+    async fn holds(&self) -> Result<Holds, SourceError> {
+        inspect::holds(self).await.map_err(|failure| failure.explain("look into", self.subject()))
+    }
+
+    async fn ask(&self, bucket: Option<&str>, influxql: &str) -> Result<String, SourceError> {
+        let asked = inspect::ask(self, bucket, influxql).await;
+        asked.map_err(|failure| failure.explain("ask", self.subject()))
     }
 
     async fn restore(

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! connection (TCP or TLS, log-in, answers) · identity (which server) · resync (the file as it is sent)
-//! rdb (proof that it is whole) · place (the way back)
+//! rdb (proof that it is whole) · place (the way back, to a file) · items (what a file holds) -> load (into a running server)
 //! ```
 //!
 //! No program of the engine's is used: `redis-cli --rdb` shows neither that the server is alive while it saves for
@@ -10,6 +10,8 @@
 
 mod connection;
 mod identity;
+mod items;
+mod load;
 mod needs;
 mod place;
 mod rdb;
@@ -22,7 +24,8 @@ use jiff::Timestamp;
 use tokio::io::AsyncRead;
 
 use super::{
-    CaptureRequest, Captured, Condition, Examined, Lack, Place, Probe, Restored, Sink, Source, SourceError,
+    CaptureRequest, Captured, Condition, Examined, Holds, Lack, Place, Probe, Restored, Sink, Source,
+    SourceError,
 };
 use crate::{
     artifact::{
@@ -48,12 +51,19 @@ pub struct RedisSource {
     password: Option<Secret>,
     /// Where it is reached instead, without a password.
     socket: Option<PathBuf>,
+    /// Where a file is kept that is put back key by key, until it is proved whole.
+    scratch: PathBuf,
 }
 
 impl RedisSource {
     /// What `server` declares, reached with `password`, the one that the declaration refers to.
     pub fn new(server: spec::Redis, password: Option<Secret>) -> Self {
-        Self { server, password, socket: None }
+        Self { server, password, socket: None, scratch: std::env::temp_dir() }
+    }
+
+    /// Keeps a file that is put back into a running server in `scratch`, instead of where the system keeps such files.
+    pub fn staging_in(self, scratch: PathBuf) -> Self {
+        Self { scratch, ..self }
     }
 
     /// The server on a socket of this host, which asks for no password, instead. It answers once it has loaded its file.
@@ -148,6 +158,17 @@ impl Source for RedisSource {
         "dump.rdb".to_owned()
     }
 
+    async fn holds(&self) -> Result<Holds, SourceError> {
+        let asked = async {
+            let (mut connection, _) = self.identify(ANSWER).await?;
+            load::held(&mut connection).await
+        };
+        match asked.await.map_err(|failure| failure.explain("look into", self.subject()))? {
+            0 => Ok(Holds::Nothing),
+            keys => Ok(Holds::Data(format!("{keys} keys"))),
+        }
+    }
+
     async fn examine(&self) -> Vec<Examined> {
         let counted = async {
             let (mut connection, _) = self.identify(ANSWER).await?;
@@ -190,10 +211,7 @@ impl Source for RedisSource {
                 why: "only objects go into a bucket".to_owned(),
                 hint: place::BY_HAND,
             }),
-            Place::Original => Err(Failure::Refused {
-                why: "a running server loads no file".to_owned(),
-                hint: place::BY_HAND,
-            }),
+            Place::Original => load::over_original(self, stream).await,
         };
         restored.map(|place| Restored { place }).map_err(|failure| failure.explain("restore", self.subject()))
     }
@@ -219,6 +237,8 @@ enum Failure {
     Stream(io::Error),
     /// The place to restore to is no good.
     Place(String),
+    /// A running server got a part of its data, and then this went wrong.
+    Partly(Box<Failure>),
     /// What was asked can't be done.
     Refused {
         why: String,
@@ -247,6 +267,12 @@ impl Failure {
             Failure::Unexpected(why) | Failure::Incomplete(why) => error(Class::Retry, why),
             Failure::Stream(why) => error(Class::Retry, why.to_string()),
             Failure::Settings(why) | Failure::Place(why) => error(Class::Stalled, why),
+            Failure::Partly(why) => {
+                let why = why.explain(operation, String::new());
+                let next = why.hint.map(|hint| format!("{hint}; then ")).unwrap_or_default();
+                error(Class::Stalled, format!("{}; the server holds a part of the data now", why.reason))
+                    .with_hint(format!("{next}restore again, which begins anew"))
+            }
             Failure::Refused { why, hint } => error(Class::Stalled, why).with_hint(hint),
             Failure::Answer(said) => match HINTS.iter().find(|(part, _)| said.contains(part)) {
                 Some((_, hint)) => error(Class::Stalled, said).with_hint(*hint),
@@ -257,7 +283,12 @@ impl Failure {
 }
 
 /// What only a person can mend, by what the server says of it.
-const HINTS: [(&str, &str); 7] = [
+const HINTS: [(&str, &str); 9] = [
+    ("OOM command not allowed", "the data has no room in the server's `maxmemory`: give it more"),
+    (
+        "DB index is out of range",
+        "the server has fewer databases than the one that was captured: set `databases`",
+    ),
     ("WRONGPASS", "check user and password"),
     ("invalid password", "check the password"),
     ("NOAUTH", "declare the password"),
@@ -266,7 +297,11 @@ const HINTS: [(&str, &str); 7] = [
         "the server has no password: remove it from the declaration, or set one",
     ),
     ("no password is set", "the server has no password: remove it from the declaration, or set one"),
-    ("NOPERM", "let the user replicate: ACL SETUSER … +psync +replconf +info"),
+    (
+        "NOPERM",
+        "let the user replicate: ACL SETUSER … +psync +replconf +info; to restore in place let it write as well: ~* +select +restore +del \
+         +dbsize +flushall +function",
+    ),
     ("DENIED", "let this host in: set a password and `bind` an address that it reaches"),
 ];
 

@@ -214,14 +214,17 @@ impl DrillCheck {
                 "items are counted of native backups of tables; look at what was captured with `file` or `command`".to_owned(),
             )),
             DrillCheck::Counts => match source {
-                Source::Sqlite { .. } => None,
+                Source::Sqlite { .. } | Source::Etcd(_) => None,
                 Source::Mysql(mysql) if mysql.method == MysqlMethod::Logical => None,
                 Source::Postgres(postgres) if postgres.method == PostgresMethod::Logical => None,
                 Source::Mysql(_) | Source::Postgres(_) => Some(Unmakeable::Ever(
                     "a physical capture counts no rows; ask for some with `sql`".to_owned(),
                 )),
-                Source::Influxdb(_) => Some(Unmakeable::Ever(
-                    "a capture of `influxdb` counts no points; ask for some with `influxql`".to_owned(),
+                Source::Influxdb(_) | Source::Influxdb2(_) => Some(Unmakeable::Ever(format!(
+                    "a capture of `{kind}` counts no points; ask for some with `influxql`"
+                ))),
+                Source::Redis(_) => Some(Unmakeable::Ever(
+                    "a capture of `redis` counts no keys: those that a drill finds are told by themselves".to_owned(),
                 )),
                 _ => Some(Unmakeable::Here(format!(
                     "this build has no sandbox for `{kind}` in which what was restored could be counted"
@@ -229,22 +232,22 @@ impl DrillCheck {
             },
             DrillCheck::Sql { .. } => match source {
                 Source::Mysql(_) | Source::Sqlite { .. } | Source::Postgres(_) => None,
-                Source::Influxdb(_) => {
-                    Some(Unmakeable::Ever("`influxdb` is not asked in SQL; ask with `influxql`".to_owned()))
+                Source::Influxdb(_) | Source::Influxdb2(_) => {
+                    Some(Unmakeable::Ever(format!("`{kind}` is not asked in SQL; ask with `influxql`")))
                 }
                 _ => Some(Unmakeable::Ever(format!("`{kind}` is not asked in SQL"))),
             },
             DrillCheck::Influxql { .. } => match source {
-                Source::Influxdb(_) => None,
+                Source::Influxdb(_) | Source::Influxdb2(_) => None,
                 _ => Some(Unmakeable::Ever(format!("`{kind}` is not asked in InfluxQL"))),
             },
             DrillCheck::File { .. } => match source {
                 Source::Mysql(_) | Source::Postgres(_) => Some(Unmakeable::Ever(format!(
                     "a drill of `{kind}` restores into a server, and not into files; ask with `sql`"
                 ))),
-                Source::Influxdb(_) => Some(Unmakeable::Ever(
-                    "a drill of `influxdb` restores into a server, and not into files; ask with `influxql`".to_owned(),
-                )),
+                Source::Influxdb(_) | Source::Influxdb2(_) => Some(Unmakeable::Ever(format!(
+                    "a drill of `{kind}` restores into a server, and not into files; ask with `influxql`"
+                ))),
                 _ => None,
             },
             DrillCheck::Http(_) | DrillCheck::Tcp(_) => Some(Unmakeable::Ever(

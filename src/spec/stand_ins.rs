@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Backup, DrillCheck, Endpoint, MysqlMethod, PostgresMethod, Provision, Ready, Recovery, RecoveryAction,
-    Source, Spec, Ssh, Vm, WebAddress, names::*,
+    Source, Spec, Ssh, TerraformState, Vm, WebAddress, names::*,
 };
 
 /// The ports of servers where none is declared.
@@ -107,6 +107,8 @@ pub struct StandIn {
     pub network: Option<String>,
     /// Parameters of a stack that take the place of the declared ones.
     pub parameters: BTreeMap<String, String>,
+    /// Variables of a module of Terraform that take the place of the declared ones.
+    pub variables: BTreeMap<String, String>,
     /// Where programs are run on it; what makes the machine tells when `None`.
     pub host: Option<String>,
     /// The port of SSH; the declared one when `None`.
@@ -151,6 +153,9 @@ impl<'a> StandIns<'a> {
         let mut machines = BTreeMap::new();
         for declared in rebuilt {
             let differs = rehearsal.stand_ins.get(&declared.name);
+            if differs.is_none() && matches!(declared.provision, Provision::Terraform(_)) {
+                return Err(unsaid(drill, &declared.name));
+            }
             let made = made(drill, declared, &differs.cloned().unwrap_or_default())?;
             machines.insert(&declared.name, Machine { declared, differs, made });
         }
@@ -252,6 +257,14 @@ impl Machine<'_> {
     }
 }
 
+/// Why a module has no stand-in that nobody declared: what it names in words is the machine's, and no plan tells.
+fn unsaid(drill: &DrillName, vm: &VmName) -> String {
+    format!(
+        "machine {vm} is made by a module, whose names might be the machine's own; declare [drill.{drill}.stand_in.{vm}] with the `vars` or \
+         `variables` by which its stand-in is another"
+    )
+}
+
 /// The machine that is made in the place of a declared one: under a name of its own, with nothing of the declared one's places.
 fn made(drill: &DrillName, declared: &Vm, differs: &StandIn) -> Result<Vm, String> {
     let name = format!("drill-{drill}-{}", declared.name);
@@ -274,11 +287,12 @@ fn made(drill: &DrillName, declared: &Vm, differs: &StandIn) -> Result<Vm, Strin
             stack.parameters.extend(differs.parameters.clone());
             Provision::Cloudformation(stack)
         }
-        Provision::Terraform(_) => {
-            return Err(format!(
-                "machine {} is made by Terraform, whose state would take a stand-in for the machine itself",
-                declared.name
-            ));
+        Provision::Terraform(module) => {
+            let mut module = module.clone();
+            module.variables.extend(differs.variables.clone());
+            // The declared one knows of the machine itself.
+            module.state = TerraformState::Local;
+            Provision::Terraform(module)
         }
     };
     let mut vars = declared.vars.clone();
@@ -318,7 +332,20 @@ impl Source {
 
     /// Whether its driver tells whether there is data already: a drill restores nowhere else.
     fn tells_what_it_holds(&self) -> bool {
-        matches!(self, Source::Mysql(_) | Source::Postgres(_) | Source::Influxdb(_) | Source::Mongodb(_))
+        match self {
+            Source::Mysql(_)
+            | Source::Postgres(_)
+            | Source::Influxdb(_)
+            | Source::Influxdb2(_)
+            | Source::Mongodb(_)
+            | Source::Redis(_)
+            | Source::Etcd(_) => true,
+            Source::Files(_)
+            | Source::Sqlite { .. }
+            | Source::Dynamodb(_)
+            | Source::Rds { .. }
+            | Source::S3(_) => false,
+        }
     }
 
     /// The same source at another place, where a network leads to it: `find` tells where each of its places is found. `None` where it
@@ -460,7 +487,7 @@ mod tests {
                 && !stand_ins.have(&mysql("web"))
                 && !stand_ins.have(&mysql("cache"))
         );
-        assert!(!stand_ins.have(&redis("db")), "nothing tells whether there is data");
+        assert!(stand_ins.have(&redis("db")) && !stand_ins.have(&redis("web")));
         assert_eq!(redis("db").places(), [at("db:6379")]);
         assert!(!stand_ins.have(&Source::Sqlite { path: "/srv/db".into() }));
         let Source::Mysql(mut local) = mysql("db") else { unreachable!() };

@@ -438,7 +438,10 @@ fn drills_of_recoveries_are_told_what_they_would_leave_out_or_reach() {
     assert_eq!(found(&check), ["drill-check", "drill-leaves-out"], "what is left out can't be asked");
     let module = web.replace("libvirt = { image = \"/i\" }", "terraform = { state = \"local\" }");
     let found = codes(&with(&format!("{NIGHTLY}{module}{site}")));
-    assert!(found.contains(&"drill-stand-in"), "{found:?}");
+    assert!(found.contains(&"drill-stand-in"), "nobody says by what it is another: {found:?}");
+    let differs = "[drill.site.stand_in.web]\nvariables = { size = \"small\" }\n";
+    let found = codes(&with(&format!("{NIGHTLY}{module}{site}{differs}")));
+    assert!(!found.contains(&"drill-stand-in"), "{found:?}");
 }
 
 #[test]

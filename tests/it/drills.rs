@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use backstay::{
     artifact::{ArtifactId, Depth, Kind, drill::DrillOutcome},
-    inventory::LogSpan,
+    inventory::{LeftBehind, LogSpan},
     plan::{
-        Action, CannotRun, Limits, Plan,
+        self, Action, CannotRun, Limits, Plan,
         action::{Drill, SandboxKind},
         drill::{self, CannotDrill, Request},
         next_due,
@@ -310,4 +310,21 @@ fn a_drill_deletes_nothing_and_nothing_that_it_reads_is_deleted_beside_it() {
     // This build counts nothing in restored files: the drill can't run, and never passes by leaving a check out.
     assert!(drills(&world.plan()).is_empty());
     assert!(world.plan().cannot_run.iter().any(|cannot| cannot.resource == "drill.trial"));
+}
+
+#[test]
+fn what_a_drill_left_behind_is_removed_whatever_is_declared_by_now() {
+    let mut world = world(DrillPoint::Latest);
+    world.spec.drills.clear();
+    let mut inventory = world.inventory();
+    let left = LeftBehind {
+        drill: "site".parse().unwrap(),
+        revision: "0f".to_owned(),
+        vms: vec!["web".parse().unwrap()],
+    };
+    inventory.left_behind = vec![left];
+    let plan = plan::plan(&world.spec, &inventory, &world.limits, world.now);
+    let plan = plan::check::check(plan, &world.spec, &inventory, &world.limits, world.now).unwrap();
+    let steps: Vec<String> = plan.steps.iter().map(|step| step.action.to_string()).collect();
+    assert_eq!(steps, ["remove what drill site left of web"]);
 }

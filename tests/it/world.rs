@@ -267,6 +267,7 @@ impl World {
             provided: self.provided.clone(),
             readers: BTreeMap::new(),
             machines: self.machines.clone(),
+            left_behind: Vec::new(),
             stand_ins: BTreeMap::new(),
         }
     }

@@ -115,8 +115,15 @@ pub fn stack() -> Cloudformation {
 /// The stack `web` of the fleet `fleet`, made of `body`.
 pub fn provisioner(endpoint: &str, fleet: &str, body: &str) -> CloudformationProvisioner {
     let (fleet, vm) = (fleet.parse().unwrap(), "web".parse().unwrap());
-    let wanted =
-        Wanted::of(Declared { fleet: &fleet, vm: &vm, stands_for: None, stack: &stack(), body }).unwrap();
+    let wanted = Wanted::of(Declared {
+        fleet: &fleet,
+        vm: &vm,
+        stands_for: None,
+        controller: "c0",
+        stack: &stack(),
+        body,
+    })
+    .unwrap();
     CloudformationProvisioner::new(options(endpoint), wanted).unwrap().paced(PACE)
 }
 
@@ -374,9 +381,15 @@ async fn a_key_that_may_not_is_told_what_its_policy_must_allow() {
     let key = moto.key_for("nobody", &policy).await;
     moto.guard().await;
     let (fleet, vm) = ("aws".parse().unwrap(), "web".parse().unwrap());
-    let wanted =
-        Wanted::of(Declared { fleet: &fleet, vm: &vm, stands_for: None, stack: &stack(), body: FAILS })
-            .unwrap();
+    let wanted = Wanted::of(Declared {
+        fleet: &fleet,
+        vm: &vm,
+        stands_for: None,
+        controller: "c0",
+        stack: &stack(),
+        body: FAILS,
+    })
+    .unwrap();
     let options = CloudformationOptions { credentials: key, ..options(&moto.endpoint()) };
     let ours = CloudformationProvisioner::new(options, wanted).unwrap();
     let refused = ours.observe().await.unwrap_err();

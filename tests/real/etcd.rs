@@ -14,9 +14,11 @@ use backstay::{
         manifest::{Counts, Moment},
     },
     clock::Clock,
-    sources::{CaptureRequest, Captured, Place, Source, SourceError, etcd::EtcdSource},
+    sources::{CaptureRequest, Captured, Holds, Place, Source, SourceError, etcd::EtcdSource},
     stores::Class,
 };
+
+use sha2::Digest;
 
 use super::lab::moments::OfOld;
 use super::lab::{
@@ -56,11 +58,10 @@ async fn a_new_cluster_of_the_restored_file_holds_the_same() {
     assert!(fs::read(&of_etcdctl).unwrap() == sink.stream(), "the stream is the file that etcdctl writes");
 
     server.run(&["del", "", "--from-key"]);
-    for place in [Place::Original, Place::Database("other".to_owned())] {
-        let refused = restored(&server.source(), &sink.stream(), &place).await.unwrap_err();
-        assert!(refused.hint.is_some_and(|hint| hint.contains("etcdctl snapshot restore")), "{place:?}");
-        assert_eq!(refused.class, Class::Stalled);
-    }
+    let other = Place::Database("other".to_owned());
+    let refused = restored(&server.source(), &sink.stream(), &other).await.unwrap_err();
+    assert!(refused.hint.is_some_and(|hint| hint.contains("etcdctl snapshot restore")));
+    assert_eq!(refused.class, Class::Stalled);
     let folder = Place::Folder(server.folder().join("new"));
     restored(&server.source(), &sink.stream(), &folder).await.unwrap();
     let again = restored(&server.source(), &sink.stream(), &folder).await.unwrap_err();
@@ -69,6 +70,93 @@ async fn a_new_cluster_of_the_restored_file_holds_the_same() {
     assert_ne!(copy.peer(), server.peer());
     assert_eq!(copy.everything(0), everything);
     assert_ne!(server.everything(0), everything);
+}
+
+/// Every key with its value and its lease.
+fn held(server: &Etcd) -> Vec<(String, String, String)> {
+    let text = |value: &serde_json::Value| value.to_string();
+    let all = server.everything(0);
+    let all = all.as_array().map(Vec::as_slice).unwrap_or_default();
+    all.iter().map(|it| (text(&it["key"]), text(&it["value"]), text(&it["lease"]))).collect()
+}
+
+#[tokio::test]
+async fn a_running_cluster_takes_everything_back_in_place_of_what_it_holds() {
+    let server = Etcd::start();
+    assert_eq!(server.source().holds().await.unwrap(), Holds::Nothing);
+    // More than one transaction takes, by number and by length; and some of it written more than once.
+    server.fill("key", 130, 100);
+    server.fill("large", 3, 700_000);
+    let granted = server.run(&["lease", "grant", "3600"]);
+    let lease = granted.split_whitespace().nth(1).unwrap().to_owned();
+    server.run(&["put", "leased", "x", "--lease", &lease]);
+    server.run(&["put", "key1", "again"]);
+    server.run(&["del", "key2"]);
+    server.run(&["put", "key3", ""]);
+    let all = held(&server);
+    assert_eq!(all.len(), 133);
+    assert!(matches!(server.source().holds().await.unwrap(), Holds::Data(what) if what == "133 keys"));
+    let (sink, captured) = captured(&server.source()).await;
+    assert_eq!(captured.details.counts, Counts::Captured(BTreeMap::from([("keys".to_owned(), 133)])));
+
+    let new = Etcd::start();
+    let told = restored(&new.source(), &sink.stream(), &Place::Original).await.unwrap();
+    assert!(told.ends_with("(133 keys, 1 of them with leases that begin anew)"), "{told}");
+    assert_eq!(held(&new), all);
+    assert!(new.run(&["lease", "timetolive", &lease]).contains("granted with TTL(3600s)"));
+    assert_eq!(new.source().count().await.unwrap(), captured.details.counts);
+
+    for number in 0..300 {
+        server.run(&["put", &format!("other{number}"), "x"]);
+    }
+    server.run(&["del", "key5"]);
+    server.run(&["lease", "revoke", &lease]);
+    server.run(&["put", "large1", "changed"]);
+    restored(&server.source(), &sink.stream(), &Place::Original).await.unwrap();
+    assert_eq!(held(&server), all);
+}
+
+#[tokio::test]
+async fn what_is_no_whole_snapshot_leaves_a_cluster_as_it_is() {
+    let server = Etcd::start();
+    server.fill("key", 30, 1000);
+    let (sink, _) = captured(&server.source()).await;
+    let stream = sink.stream();
+    let mut damaged = stream.clone();
+    damaged[8000] ^= 1;
+    server.run(&["put", "junk", "1"]);
+    let before = server.everything(0);
+    for odd in [&damaged[..], &stream[..stream.len() / 2], &stream[..stream.len() - 32], b"nothing"] {
+        restored(&server.source(), odd, &Place::Original).await.expect_err("it is no snapshot");
+    }
+    // Whole by its digest, and no database of etcd that can be read through.
+    let mut odd = vec![0u8; 8192];
+    odd[16..20].copy_from_slice(&0xed0c_daed_u32.to_le_bytes());
+    let digest = sha2::Sha256::digest(&odd);
+    odd.extend_from_slice(&digest);
+    let why = restored(&server.source(), &odd, &Place::Original).await.unwrap_err();
+    assert!(why.to_string().contains("damaged"), "{why}");
+    assert_eq!(server.everything(0), before);
+}
+
+#[tokio::test]
+async fn a_snapshot_with_users_comes_back_without_them_and_that_is_told() {
+    let mut server = Etcd::start();
+    server.fill("key", 5, 100);
+    server.enable_authentication();
+    let root = source(&[&server.url()], Some(("root", PASSWORD)));
+    let (sink, _) = captured(&root).await;
+    let all = held(&server);
+    server.run(&["del", "key3"]);
+    restored(&root, &sink.stream(), &Place::Original).await.unwrap();
+    assert_eq!(held(&server), all);
+    let new = Etcd::start();
+    let told = restored(&new.source(), &sink.stream(), &Place::Original).await.unwrap();
+    assert!(told.contains("users and roles are left out"), "{told}");
+    let reader = source(&[&server.url()], Some(("reader", PASSWORD)));
+    let why = restored(&reader, &sink.stream(), &Place::Original).await.unwrap_err();
+    assert!(why.hint.as_ref().is_some_and(|hint| hint.contains("grant-role")), "{why}");
+    assert_eq!((held(&new), held(&server)), (all.clone(), all));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use backstay::{
         manifest::{Counts, Moment},
     },
     clock::ManualClock,
-    sources::{CaptureRequest, Place, Source, SourceError, influxdb2::Influxdb2Source},
+    sources::{CaptureRequest, Holds, Place, Source, SourceError, influxdb2::Influxdb2Source},
     spec,
     stores::Class,
 };
@@ -122,6 +122,45 @@ async fn everything_comes_back_beside_the_original_and_over_it() {
     restored(&source, &stream, &Place::Original).await.unwrap();
     assert_eq!(server.points("tele"), before);
     assert_eq!(server.buckets(), ["first", "tele"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_server_is_set_up_and_gets_everything_and_one_with_points_tells_of_them() {
+    let server = Influx2::start();
+    tele(&server);
+    let points = server.points("tele");
+    assert!(matches!(server.source(&[]).holds().await.unwrap(), Holds::Data(what) if what.contains("tele")));
+    assert!(matches!(server.source(&["tele"]).holds().await.unwrap(), Holds::Data(_)));
+    assert_eq!(server.source(&["first"]).holds().await.unwrap(), Holds::Nothing, "it is empty");
+    assert_eq!(server.source(&["absent"]).holds().await.unwrap(), Holds::Nothing);
+    let stranger = source(server.declared(&["tele"]), "another token");
+    stranger.holds().await.expect_err("it sees nothing, and must not take that for nothing");
+    let (sink, _) = captured(&server.source(&[])).await;
+
+    let new = Influx2::start_new();
+    assert_eq!(new.source(&[]).holds().await.unwrap(), Holds::Nothing);
+    let told = restored(&new.source(&[]), &sink.stream(), &Place::Original).await.unwrap();
+    assert!(told.contains("the server was new") && !told.contains(TOKEN), "{told}");
+    assert_eq!(new.buckets(), ["first", "tele"]);
+    assert!(new.points("tele") == points);
+    assert!(matches!(new.source(&[]).holds().await.unwrap(), Holds::Data(_)));
+    let again = restored(&new.source(&[]), &sink.stream(), &Place::Original).await.unwrap();
+    assert!(!again.contains("the server was new"), "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_in_influxql_is_answered_by_a_reader_who_goes_again() {
+    let server = Influx2::start();
+    tele(&server);
+    let source = server.source(&["tele"]);
+    let ask = |question: &'static str| source.ask(None, question);
+    assert_eq!(ask("select count(v) from cpu").await.unwrap(), "4000");
+    assert_eq!(server.source(&[]).ask(Some("tele"), "select last(s) from cpu").await.unwrap(), "x\"y 3999");
+    for odd in ["select v from cpu limit 2", "delete from cpu", "drop measurement cpu", "no question"] {
+        ask(odd).await.expect_err(odd);
+    }
+    assert_eq!(ask("select count(v) from cpu").await.unwrap(), "4000");
+    assert!(!server.asked("GET", "/api/v2/authorizations", "").contains("a check of a drill"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

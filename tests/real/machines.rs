@@ -113,6 +113,7 @@ impl Ground {
         let key = Secret::new(fs::read_to_string(self.identity()).unwrap());
         let own = BTreeMap::from([("libvirt-domain.xml.tera".to_owned(), DOMAIN.to_owned())]);
         let options = LibvirtOptions {
+            controller: "c0".to_owned(),
             fleet: fleet.parse().unwrap(),
             vm: self.vm.clone(),
             libvirt: libvirt.clone(),

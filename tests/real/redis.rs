@@ -11,7 +11,7 @@ use backstay::{
         manifest::{Counts, Moment},
     },
     clock::Clock,
-    sources::{CaptureRequest, Captured, Place, Source, SourceError, redis::RedisSource},
+    sources::{CaptureRequest, Captured, Holds, Place, Source, SourceError, redis::RedisSource},
     spec::{self, Tls},
     stores::Class,
 };
@@ -97,13 +97,10 @@ async fn a_running_server_gets_the_data_back_by_replicating_from_a_second_one() 
     let digest = server.digest();
     let (sink, _) = captured(&server.source()).await;
     server.run(&["FLUSHALL"]);
-    server.run(&["SET", "junk", "1"]);
-    for place in [Place::Original, Place::Database("1".to_owned())] {
-        let refused = restored(&server.source(), &sink.stream(), &place).await.unwrap_err();
-        assert!(refused.hint.is_some_and(|hint| hint.contains("appendonly no")), "{place:?}");
-        assert_eq!(refused.class, Class::Stalled);
-    }
-    assert_eq!(server.run(&["GET", "junk"]), "1", "a refusal changes nothing");
+    let refused =
+        restored(&server.root(), &sink.stream(), &Place::Database("1".to_owned())).await.unwrap_err();
+    assert!(refused.hint.is_some_and(|hint| hint.contains("appendonly no")));
+    assert_eq!(refused.class, Class::Stalled);
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("dump.rdb");
@@ -114,6 +111,99 @@ async fn a_running_server_gets_the_data_back_by_replicating_from_a_second_one() 
     wait_until("the data is there", READY, || info(&server, "master_link_status") == "up");
     server.run(&["REPLICAOF", "NO", "ONE"]);
     assert_eq!(server.digest(), digest);
+}
+
+/// What the pieces in which values are sent are smaller than.
+fn large(server: &Redis) {
+    server.script(
+        0,
+        "redis.call('SET', 'large', string.rep('0123456789abcdef', 100000)); redis.call('SET', 'empty', '')
+         for n = 1, 60000 do redis.call('RPUSH', 'long', 'item ' .. n); redis.call('ZADD', 'wide', n / 7, 'member' .. n)
+           redis.call('HSET', 'broad', 'a long name of a field ' .. n, n); redis.call('SADD', 'many', 'member ' .. n) end
+         redis.call('XREADGROUP', 'GROUP', 'readers', 'me', 'COUNT', 20, 'STREAMS', 'stream', '>')
+         redis.call('SET', string.rep('a name that is packed ', 40), 'x'); redis.call('SET', '-12345', 'x')",
+    );
+}
+
+#[tokio::test]
+async fn a_running_server_takes_everything_back_in_place_of_what_it_holds() {
+    for sends in BOTH {
+        let server = Redis::start(sends);
+        shop(&server);
+        large(&server);
+        let digest = server.digest();
+        let (sink, _) = captured(&server.source()).await;
+        assert!(matches!(server.root().holds().await.unwrap(), Holds::Data(_)));
+        server.run(&["FLUSHALL"]);
+        server.run(&["FUNCTION", "FLUSH"]);
+        assert_eq!(server.root().holds().await.unwrap(), Holds::Nothing);
+        let told = restored(&server.root(), &sink.stream(), &Place::Original).await.unwrap();
+        assert_eq!(server.digest(), digest, "{sends:?}");
+        assert_eq!(server.run(&["FCALL", "one", "0"]), "1");
+        assert!(told.ends_with(" keys, 1 libraries of functions)"), "{told:?}");
+        // Over data: what was not captured is gone afterwards.
+        server.run(&["SET", "junk", "1"]);
+        server.run(&["-n", "7", "SET", "elsewhere", "changed"]);
+        restored(&server.root(), &sink.stream(), &Place::Original).await.unwrap();
+        assert_eq!(server.digest(), digest, "{sends:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_can_not_be_put_back_whole_leaves_a_server_as_it_is() {
+    let server = Redis::start(Sends::AsMade);
+    shop(&server);
+    let (sink, _) = captured(&server.source()).await;
+    let stream = sink.stream();
+    let mut damaged = stream.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+
+    let other = Redis::with(Sends::AsMade, "databases 2");
+    other.run(&["SET", "junk", "1"]);
+    let why = restored(&other.root(), &damaged, &Place::Original).await.unwrap_err();
+    assert!(why.to_string().contains("altered"), "{why}");
+    let why = restored(&other.root(), &stream[..middle], &Place::Original).await.unwrap_err();
+    assert!(why.to_string().contains("closing mark"), "{why}");
+    let why = restored(&other.root(), &stream, &Place::Original).await.unwrap_err();
+    assert!(why.hint.as_ref().is_some_and(|hint| hint.contains("databases")), "{why}");
+    let why = restored(&other.source(), &stream, &Place::Original).await.unwrap_err();
+    assert!(why.hint.as_ref().is_some_and(|hint| hint.contains("+restore")), "{why}");
+    // As though it were of a newer release.
+    let newer = of_version(&stream, "0099");
+    let why = restored(&server.root(), &newer, &Place::Original).await.unwrap_err();
+    assert!(why.to_string().contains("older than the one that was captured"), "{why}");
+    assert_eq!((other.run(&["DBSIZE"]), other.run(&["GET", "junk"])), ("1".to_owned(), "1".to_owned()));
+    server.run(&["FCALL", "one", "0"]);
+
+    let replica = Redis::start(Sends::AsMade);
+    replica.run(&["CONFIG", "SET", "masterauth", "r00t"]);
+    replica.run(&["REPLICAOF", "127.0.0.1", &server.port().to_string()]);
+    wait_until("it replicates", READY, || info(&replica, "master_link_status") == "up");
+    let why = restored(&replica.root(), &stream, &Place::Original).await.unwrap_err();
+    assert!(why.to_string().contains("declare the master"), "{why}");
+    assert_eq!(replica.digest(), server.digest());
+}
+
+/// The same file as another version would begin, with the checksum that it has then.
+fn of_version(file: &[u8], version: &str) -> Vec<u8> {
+    let mut file = file[..file.len() - 8].to_vec();
+    file[5..9].copy_from_slice(version.as_bytes());
+    // Zero: the server is set to write none.
+    file.extend_from_slice(&[0; 8]);
+    file
+}
+
+#[tokio::test]
+async fn a_server_that_lets_go_of_keys_is_told_and_so_is_one_without_room() {
+    let server = Redis::start(Sends::AsMade);
+    server.script(0, "for n = 1, 20000 do redis.call('SET', 'key' .. n, string.rep('x', 1000)) end");
+    let (sink, _) = captured(&server.source()).await;
+    let tight = |policy| Redis::with(Sends::AsMade, &format!("maxmemory 8mb\nmaxmemory-policy {policy}"));
+    let why = restored(&tight("allkeys-lru").root(), &sink.stream(), &Place::Original).await.unwrap_err();
+    assert!(why.to_string().contains("lets go of keys") && why.to_string().contains("a part"), "{why}");
+    let why = restored(&tight("noeviction").root(), &sink.stream(), &Place::Original).await.unwrap_err();
+    assert!(why.to_string().contains("OOM") && why.to_string().contains("a part"), "{why}");
 }
 
 #[tokio::test]

@@ -21,8 +21,14 @@ fn a_commit_backs_up_a_server_that_comes_back_on_the_restored_file() {
     fleet.expect(&["verify", "carts", "--plaintext"], 0);
 
     server.run(&["FLUSHALL"]);
+    // Who backs up may not write, until docs/redis.md's further rights are given.
     let refused = fleet.expect(&["restore", "carts", "--in-place"], 4);
-    assert!(refused.contains("appendonly no"), "{refused}");
+    assert!(refused.contains("+restore"), "{refused}");
+    let rights = ["~*", "+select", "+restore", "+del", "+dbsize", "+flushall", "+function"];
+    server.run(&[&["ACL", "SETUSER", USER], rights.as_slice()].concat());
+    let told = fleet.expect(&["restore", "carts", "--in-place"], 0);
+    assert!(told.contains("(5000 keys)"), "{told}");
+    assert_eq!(server.digest(), digest);
     let file = fleet.restored().join("dump.rdb");
     fleet.expect(&["restore", "carts", "--to", file.to_str().unwrap()], 0);
     assert_eq!(Redis::start_on(&file).digest(), digest);

@@ -1,10 +1,23 @@
 //! A commit declares a stack of CloudFormation and the drill of its recovery, and the built program tries that on a stack of its own.
 
+use std::{
+    collections::BTreeSet,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use backstay::sources::Source;
+
 use crate::{
     cloudformation::things,
     lab::{
+        READY,
+        etcd::Etcd,
         fleet::Fleet,
+        free_port,
+        influxdb2::{Influx2, ORG, TOKEN},
         moto::{KEY_ID, Moto, REGION, SECRET},
+        redis::{PASSWORD, Redis, Sends, USER},
     },
 };
 
@@ -58,4 +71,199 @@ async fn a_recovery_is_tried_on_a_stack_of_its_own_and_the_one_that_runs_stays()
     assert_eq!(things(&moto).await, running, "its own is removed, and the one that runs is not");
     let status = fleet.expect(&["status"], 0);
     assert!(status.contains("recovery site") && status.contains("passed"), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_etcd_and_influxdb2_are_restored_into_what_stands_in_for_their_servers() {
+    let (moto, mut fleet) = (Moto::with_stacks(), Fleet::new());
+    let (carts, of_drill) = (Redis::start(Sends::AsMade), Redis::start(Sends::AsMade));
+    carts.script(0, "for n = 1, 500 do redis.call('SET', 'cart:' .. n, string.rep(n, 50)) end");
+    let rights = ["~*", "+select", "+restore", "+del", "+dbsize", "+flushall", "+function"];
+    of_drill.run(&[&["ACL", "SETUSER", USER], rights.as_slice()].concat());
+    let (settings, of_settings) = (Etcd::start(), Etcd::start());
+    settings.fill("setting", 20, 100);
+    let (tele, new) = (Influx2::start(), Influx2::start_new());
+    tele.make_bucket("tele");
+    tele.write("tele", &(0..100).map(|n| format!("cpu v={n} {}\n", 1_700_000_000 + n)).collect::<String>());
+    let points = tele.points("tele");
+
+    let endpoint = moto.endpoint();
+    fleet.allow_machines(&format!("cloudformation:{REGION}"));
+    let (id, secret) = (fleet.secret(KEY_ID), fleet.secret(SECRET));
+    let (password, token) = (fleet.secret(PASSWORD), fleet.secret(TOKEN));
+    let at = |url: &str| url.trim_start_matches("http://").to_owned();
+    let reach = [
+        (format!("127.0.0.1:{}", carts.port()), format!("127.0.0.1:{}", of_drill.port())),
+        (at(&settings.url()), at(&of_settings.url())),
+        (at(&tele.url()), at(&new.url())),
+    ];
+    let reach: Vec<String> = reach.iter().map(|(was, is)| format!("\"{was}\" = \"{is}\"")).collect();
+    fleet.declare(
+        "carts",
+        &format!(
+            r#"
+            policy = "nightly"
+            redis = {{ host = "127.0.0.1", port = {}, user = "{USER}", password = {password} }}
+            [backup.settings]
+            policy = "nightly"
+            stores = ["primary"]
+            etcd = {{ endpoints = ["{}"] }}
+            [backup.tele]
+            policy = "nightly"
+            stores = ["primary"]
+            influxdb2 = {{ url = "{}", org = "{ORG}", token = {token}, buckets = ["tele"] }}
+            [vm.web]
+            template = "cloudformation-vm.yaml.tera"
+            vars = {{ image = "ami-12c6146b" }}
+            [vm.web.cloudformation]
+            region = "{REGION}"
+            endpoint = "{endpoint}"
+            access_key_id = {id}
+            secret_access_key = {secret}
+            [recovery.site]
+            rto = "1h"
+            steps = [{{ rebuild = "web" }}, {{ restore = "carts" }}, {{ restore = "settings" }}, {{ restore = "tele" }}]
+            [drill.site]
+            recovery = "site"
+            schedule = "0 5 1 */3 *"
+            check = [
+              {{ counts = "captured", backup = "settings" }},
+              {{ influxql = "select count(v) from cpu", equals = "100", backup = "tele" }},
+            ]
+            [drill.site.stand_in.web]
+            reach = {{ {} }}
+            "#,
+            carts.port(),
+            settings.url(),
+            tele.url(),
+            reach.join(", ")
+        ),
+    );
+    fleet.expect(&["backup", "carts", "settings", "tele"], 0);
+    let told = fleet.expect(&["drill", "site", "-o", "json"], 0);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let drill = &told["drills"][0];
+    assert_eq!((&drill["outcome"], &drill["left_out"]), (&"passed".into(), &0.into()), "{drill:#}");
+    assert_eq!(drill["restored"].as_array().unwrap().len(), 3, "{drill:#}");
+    assert_eq!(of_drill.digest(), carts.digest());
+    assert_eq!(of_settings.source().count().await.unwrap(), settings.source().count().await.unwrap());
+    assert!(new.points("tele") == points);
+
+    // What is there now is none of this drill's: nothing is restored over it.
+    let told = fleet.expect(&["drill", "site", "-o", "json"], 7);
+    assert!(told.contains("there is data already"), "{told}");
+}
+
+/// What is there beside `running`, once something or nothing is.
+async fn until_there_is(moto: &Moto, running: &BTreeSet<String>, is_more: bool) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        let now = things(moto).await;
+        if now.iter().any(|thing| !running.contains(thing)) == is_more {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{now:?} beside {running:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// A drill that was begun by the built program and waits for what never comes, on a stack of its own.
+async fn cut_off(moto: &Moto, fleet: &Fleet, running: &BTreeSet<String>) -> std::process::Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_backstay"));
+    command.args(["drill", "site", "--config"]).arg(fleet.config_file());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let child = command.spawn().unwrap();
+    until_there_is(moto, running, true).await;
+    child
+}
+
+/// The watchdogs of a fleet's drills.
+fn watchdogs(fleet: &Fleet) -> Vec<i32> {
+    let config = fleet.config_file().display().to_string();
+    let is_one = |pid: &i32| {
+        let said = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        said.contains("watch-stand-ins") && said.contains(&config)
+    };
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let all = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    all.filter(is_one).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn machines_of_a_drill_go_when_its_controller_dies_and_when_its_watchdog_dies_too_by_what_is_remembered()
+ {
+    let (moto, mut fleet) = (Moto::with_stacks(), Fleet::new());
+    fleet.allow_machines(&format!("cloudformation:{REGION}"));
+    let (id, secret) = (fleet.secret(KEY_ID), fleet.secret(SECRET));
+    let (endpoint, nobody) = (moto.endpoint(), free_port());
+    let data = fleet.readable();
+    std::fs::create_dir_all(&data).unwrap();
+    let machines = format!(
+        r#"
+        files = {{ paths = ["{}"] }}
+        [vm.web]
+        template = "cloudformation-vm.yaml.tera"
+        vars = {{ image = "ami-12c6146b" }}
+        [vm.web.cloudformation]
+        region = "{REGION}"
+        endpoint = "{endpoint}"
+        access_key_id = {id}
+        secret_access_key = {secret}
+        [recovery.site]
+        rto = "1h"
+        steps = [{{ rebuild = "web" }}, {{ wait = {{ tcp = "web:80" }}, timeout = "1h" }}]
+        "#,
+        data.display()
+    );
+    let drill = format!(
+        r#"
+        [drill.site]
+        recovery = "site"
+        schedule = "0 5 1 1 *"
+        [drill.site.stand_in.web]
+        reach = {{ "web:80" = "127.0.0.1:{nobody}" }}
+        "#
+    );
+    fleet.declare("pages", &format!("{machines}{drill}"));
+    fleet.expect(&["backup", "pages"], 0);
+    fleet.expect(&["rebuild", "web"], 0);
+    let running = things(&moto).await;
+
+    let mut controller = cut_off(&moto, &fleet, &running).await;
+    assert_eq!(watchdogs(&fleet).len(), 1);
+    controller.kill().unwrap();
+    controller.wait().unwrap();
+    until_there_is(&moto, &running, false).await;
+    let left = || {
+        std::fs::read_dir(fleet.state().join("stand-ins"))
+            .unwrap()
+            .flatten()
+            .any(|it| it.file_name().to_string_lossy().ends_with(".json"))
+    };
+    let deadline = Instant::now() + READY;
+    while left() || !watchdogs(&fleet).is_empty() {
+        assert!(Instant::now() < deadline, "{:?}", watchdogs(&fleet));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let said = std::fs::read_to_string(fleet.state().join("stand-ins/site.log")).unwrap();
+    assert!(said.contains("the controller is gone") && !said.contains(SECRET), "{said}");
+
+    // Nobody is left who could remove them: what this host remembers is, whatever is declared by then.
+    let mut controller = cut_off(&moto, &fleet, &running).await;
+    for pid in watchdogs(&fleet) {
+        kill(pid);
+    }
+    controller.kill().unwrap();
+    controller.wait().unwrap();
+    fleet.declare("pages", &machines);
+    let planned = fleet.expect(&["plan"], 10);
+    assert!(planned.contains("remove what drill site left of web"), "{planned}");
+    fleet.expect(&["apply", "--yes"], 0);
+    assert_eq!(things(&moto).await, running);
+    assert!(!left());
+}
+
+fn kill(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }

@@ -23,7 +23,7 @@ use backstay::{
 
 use crate::{
     cloudformation::drivers,
-    lab::wait_until,
+    lab::{READY, fleet::Fleet, free_port, wait_until},
     machine_conformance::{conforms, made, removed},
 };
 
@@ -82,6 +82,7 @@ impl Ground {
         Module {
             fleet: "aws".parse().unwrap(),
             vm: "web".parse().unwrap(),
+            stands_for: None,
             declared: spec::Terraform {
                 program: program(),
                 variables: BTreeMap::new(),
@@ -336,4 +337,119 @@ async fn the_program_is_run_only_where_the_host_allows_it() {
     made(&*web).await.0.unwrap();
     let state = fs::read_to_string(ground.root.path().join("states/web.tfstate")).unwrap();
     assert!(state.contains("\"aws web 4\""), "{state}");
+}
+
+/// The same module once more, which stands in for the machine that the first is.
+fn stand_in(ground: &Ground, body: String) -> TerraformProvisioner {
+    let module = Module {
+        vm: "drill-site-web".parse().unwrap(),
+        stands_for: Some("web".parse().unwrap()),
+        declared: spec::Terraform {
+            program: program(),
+            variables: BTreeMap::new(),
+            state: TerraformState::Local,
+        },
+        ..ground.module(body)
+    };
+    TerraformProvisioner::new(module).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stand_in_of_a_module_keeps_a_state_of_its_own_and_leaves_the_machine_alone() {
+    let ground = Ground::new();
+    let body = |file: &str| {
+        ground.backend() + &ground.thing("vm", "").replace("/vm\"", &format!("/{file}\"")) + OUTPUTS
+    };
+    let web = ground.machine(body("real"));
+    made(&web).await.0.unwrap();
+    let state = ground.root.path().join("states/web.tfstate");
+    let before = fs::read(&state).unwrap();
+    assert_eq!(ground.things(), BTreeSet::from(["real".to_owned()]));
+
+    let drill = stand_in(&ground, body("drill"));
+    let of_drill = async || {
+        let things = ground.things();
+        assert!(things.contains("real"), "{things:?}");
+        things.into_iter().filter(|thing| thing != "real").collect()
+    };
+    conforms(&drill, of_drill).await;
+    let left = ground.workshops().join("aws/drill-site-web");
+    for name in ["drill.tfstate", "drill.tfstate.backup"] {
+        assert!(!left.join(name).exists(), "{name} may hold secrets");
+    }
+    assert_eq!(fs::read(&state).unwrap(), before, "the machine's own state");
+    assert!(matches!(web.observe().await.unwrap(), Machine::Running(_)));
+    assert_eq!(ground.things(), BTreeSet::from(["real".to_owned()]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stand_in_does_nothing_to_what_is_there_already() {
+    let ground = Ground::new();
+    let takes_over = ground.thing("vm", "")
+        + "resource \"terraform_data\" \"real\" {}\nimport {\n  to = terraform_data.real\n  id = \"of-the-machine\"\n}\n";
+    let drill = stand_in(&ground, ground.backend() + &takes_over + OUTPUTS);
+    let why = drill.preview().await.unwrap_err();
+    assert!(why.to_string().contains("take over terraform_data.real"), "{why}");
+    let why = made(&drill).await.0.unwrap_err();
+    assert!(why.to_string().contains("take over terraform_data.real"), "{why}");
+    assert_eq!((ground.things(), why.class), (BTreeSet::new(), Class::Stalled));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recovery_is_tried_on_a_module_of_its_own_which_goes_also_when_the_controller_dies() {
+    let (ground, mut fleet) = (Ground::new(), Fleet::new());
+    fleet.allow_run(Path::new(program().as_str()));
+    let templates = fleet.config_file().parent().unwrap().join("infra/templates");
+    fs::create_dir_all(&templates).unwrap();
+    let body = ground.backend()
+        + &ground.thing("vm", "").replace("/vm\"", "/{{ vm.name }}-{{ terraform.variables.size }}\"");
+    fs::write(templates.join("web.tf.tera"), "variable \"size\" {}\n".to_owned() + &body + OUTPUTS).unwrap();
+    let data = fleet.readable();
+    fs::create_dir_all(&data).unwrap();
+    let nobody = free_port();
+    let declared = |timeout: &str| {
+        format!(
+            r#"
+            files = {{ paths = ["{}"] }}
+            [vm.web]
+            template = "web.tf.tera"
+            terraform = {{ program = "{}", variables = {{ size = "large" }} }}
+            [recovery.site]
+            rto = "1h"
+            steps = [{{ rebuild = "web" }}, {{ wait = {{ tcp = "web:80" }}, timeout = "{timeout}" }}]
+            [drill.site]
+            recovery = "site"
+            schedule = "0 5 1 1 *"
+            [drill.site.stand_in.web]
+            variables = {{ size = "small" }}
+            reach = {{ "web:80" = "127.0.0.1:{nobody}" }}
+            "#,
+            data.display(),
+            program().as_str()
+        )
+    };
+    fleet.declare("pages", &declared("2s"));
+    fleet.expect(&["backup", "pages"], 0);
+    fleet.expect(&["rebuild", "web"], 0);
+    let real = BTreeSet::from(["web-large".to_owned()]);
+    assert_eq!(ground.things(), real);
+    let told = fleet.expect(&["drill", "site", "-o", "json"], 7);
+    assert!(told.contains("\"provision\"") && told.contains("not within 2s"), "{told}");
+    assert_eq!(ground.things(), real, "its own is removed, and the machine is not");
+
+    fleet.declare("pages", &declared("1h"));
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_backstay"));
+    command.args(["drill", "site", "--config"]).arg(fleet.config_file());
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut controller = command.spawn().unwrap();
+    let of_drill = "drill-site-web-small";
+    wait_until("the stand-in is there", READY, || ground.things().contains(of_drill));
+    // The run that made it has ended, and saved its state.
+    let state = fleet.state().join("terraform");
+    let state = fs::read_dir(state).unwrap().next().unwrap().unwrap().path().join("drill-site-web");
+    wait_until("it is made", READY, || !state.join("plan").exists());
+    controller.kill().unwrap();
+    controller.wait().unwrap();
+    wait_until("it is gone", READY, || !ground.things().contains(of_drill));
+    assert_eq!(ground.things(), real);
 }

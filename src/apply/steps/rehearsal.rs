@@ -21,6 +21,9 @@ use crate::{
             reach::{Addresses, reach},
         },
         executor::{Done, Failure},
+        ledger::{Entry, Held},
+        remover::Remover,
+        watchdog::Watchdog,
         world::{World, stalled},
     },
     artifact::{
@@ -41,11 +44,15 @@ use crate::{
     },
 };
 
+/// How long others may take who remove machines of the same drill.
+const PATIENCE: Duration = Duration::from_secs(1800);
+
 impl World {
     /// Tries a recovery on machines of its own. Whatever comes of it is recorded in every store that is ours.
     pub(in crate::apply) async fn rehearse(&self, step: &Step, rehearse: &Rehearse) -> Result<Done, Failure> {
         let began = self.clock.now();
         let stand_ins = self.stand_ins(&rehearse.drill)?;
+        let watched = self.watched(step, rehearse).await;
         let trial = Trial {
             world: self,
             step,
@@ -55,7 +62,10 @@ impl World {
             times: Mutex::default(),
             counted: Mutex::default(),
         };
-        let ended = trial.through().await;
+        let ended = match &watched {
+            Ok(_) => trial.through().await,
+            Err(failure) => Ended::could_not_run(failure.message.clone()),
+        };
         let rehearsed = Rehearsed {
             drill: rehearse.drill.clone(),
             slot: rehearse.slot,
@@ -72,25 +82,73 @@ impl World {
         };
         // What was found stands before anything can go wrong with the machines.
         self.record_now(&Event::Rehearsed(Box::new(rehearsed.clone()))).await;
-        let left = trial.remove().await.err();
+        let left = match watched {
+            Ok(watched) => watched.end(trial.remove().await).await.err(),
+            // Nothing was made.
+            Err(_) => None,
+        };
         self.deeds.touch_machines();
         Ok(told(rehearsed, ended, rehearse, left))
     }
 
-    /// Removes the machines that a drill left behind that was cut off.
+    /// Writes down what is about to be made, and has it watched. What an earlier drill of this name left goes first.
+    async fn watched(&self, step: &Step, rehearse: &Rehearse) -> Result<Watched, Failure> {
+        let drill = &rehearse.drill;
+        let failed = |why: std::io::Error| {
+            stalled(format!(
+                "failed to write down which machines drill {drill} makes: {why}; make room in state_dir"
+            ))
+        };
+        let held = self.ledger.hold(drill, PATIENCE).await.map_err(failed)?;
+        self.clear_remembered(step, &held).await?;
+        let fleet = self.spec.fleet.name.clone();
+        let declared = (self.revision.clone(), self.declared_in.clone());
+        let vms = rehearse.machines().cloned().collect();
+        held.write(&Entry::new(fleet, drill.clone(), declared, vms, self.clock.now())).map_err(failed)?;
+        let watchdog = match self.kennel.as_ref().map(|kennel| kennel.watch(drill, &self.ledger)).transpose()
+        {
+            Ok(watchdog) => watchdog,
+            Err(why) => {
+                held.clear().map_err(failed)?;
+                return Err(stalled(format!("failed to have the machines of drill {drill} watched: {why}")));
+            }
+        };
+        Ok(Watched { watchdog, held })
+    }
+
+    /// Removes what this host remembers of a drill.
+    async fn clear_remembered(&self, step: &Step, held: &Held) -> Result<(), Failure> {
+        let Some(entry) = held.entry() else { return Ok(()) };
+        let remover = Remover { mirror: self.mirror.path().to_owned(), drivers: self.drivers.clone() };
+        remover.remove(&entry, &|line| self.listener.says(step, line)).await?;
+        held.clear().map_err(stalled)
+    }
+
+    /// Removes the machines that a drill left behind that was cut off: those that this host remembers, and those that are declared
+    /// now, unless `revision` says that the former are meant.
     pub(in crate::apply) async fn clear_away(
         &self,
         step: &Step,
         drill: &DrillName,
         vms: &[VmName],
+        revision: Option<&str>,
     ) -> Result<Done, Failure> {
+        let held = self.ledger.hold(drill, PATIENCE).await.map_err(stalled)?;
+        self.clear_remembered(step, &held).await?;
+        if revision.is_none() {
+            self.clear_declared(step, drill, vms).await?;
+        }
+        self.deeds.touch_machines();
+        Ok(noted("nothing of it is left".to_owned()))
+    }
+
+    async fn clear_declared(&self, step: &Step, drill: &DrillName, vms: &[VmName]) -> Result<(), Failure> {
         let spec = self.stand_ins(drill)?.spec(&self.spec, &Hosts::new());
         let site = Site { world: self, spec: &spec, drill: Some(drill) };
         for vm in vms {
             site.provisioner(vm).await?.down(&|line| self.listener.says(step, line)).await?;
         }
-        self.deeds.touch_machines();
-        Ok(noted("nothing of it is left".to_owned()))
+        Ok(())
     }
 
     fn stand_ins(&self, drill: &DrillName) -> Result<StandIns<'_>, Failure> {
@@ -120,6 +178,23 @@ impl World {
             Some(readers) if !readers.is_empty() => seal(&readers, findings),
             _ => Ok(None),
         }
+    }
+}
+
+/// Machines that are written down before they are made, and watched.
+struct Watched {
+    watchdog: Option<Watchdog>,
+    held: Held,
+}
+
+impl Watched {
+    /// Once they were removed, or could not be: then this host remembers them.
+    async fn end(self, removed: Result<(), Failure>) -> Result<(), Failure> {
+        let cleared = removed.and_then(|()| self.held.clear().map_err(stalled));
+        if let Some(watchdog) = self.watchdog {
+            watchdog.call_off().await;
+        }
+        cleared
     }
 }
 
@@ -369,7 +444,7 @@ impl Trial<'_> {
     /// Removes all machines of the drill.
     async fn remove(&self) -> Result<(), Failure> {
         let vms: Vec<VmName> = self.rehearse.machines().cloned().collect();
-        self.world.clear_away(self.step, &self.rehearse.drill, &vms).await.map(drop)
+        self.world.clear_declared(self.step, &self.rehearse.drill, &vms).await
     }
 
     fn restored(&self, restore: &Restore) -> Option<RestoredPoint> {

@@ -25,6 +25,7 @@ impl Drivers {
             fleet,
             vm: &vm.name,
             stands_for: vm.stands_for.as_ref(),
+            controller: &self.controller,
             stack,
             body: &body,
         })?;
@@ -47,6 +48,7 @@ impl Drivers {
         let module = Module {
             fleet: fleet.clone(),
             vm: vm.name.clone(),
+            stands_for: vm.stands_for.clone(),
             declared: declared.clone(),
             body: stacks::module(fleet, vm, declared, templates).await?,
             folder: self.scratch.join("terraform"),

@@ -195,7 +195,9 @@ fn names(step: &Step, spec: &Spec, inventory: &Inventory) -> Result<(), Malforme
             rehearse.restores().try_for_each(|restore| known.restored(restore))?;
             rehearse.machines().try_for_each(|vm| known.machine(vm))
         }
-        Action::ClearAway { vms, .. } => vms.iter().try_for_each(|vm| known.machine(vm)),
+        // What an earlier revision declares need not be declared any more.
+        Action::ClearAway { revision: Some(_), .. } => Ok(()),
+        Action::ClearAway { vms, revision: None, .. } => vms.iter().try_for_each(|vm| known.machine(vm)),
         Action::Recover(recover) => match &recover.work {
             Work::Restore { restore, .. } => known.restored(restore),
             work => work.machine().map_or(Ok(()), |vm| known.machine(vm)),

@@ -21,6 +21,9 @@ const LONGEST_NAME: usize = 100;
 const FLEET: &str = "backstay:fleet";
 const VM: &str = "backstay:vm";
 const STANDS_FOR: &str = "backstay:stands-for";
+
+/// The tag that tells which controller's drill made it.
+const CONTROLLER: &str = "backstay:controller";
 const DIGEST: &str = "backstay:digest";
 
 /// A declared stack, with its template rendered.
@@ -32,6 +35,8 @@ pub struct Declared<'a> {
     pub vm: &'a VmName,
     /// The machine that it stands in for, where a drill makes it.
     pub stands_for: Option<&'a VmName>,
+    /// The controller, by which the machines of its drills are told from those of another's.
+    pub controller: &'a str,
     /// Its stack.
     pub stack: &'a Cloudformation,
     /// What the template renders to.
@@ -46,6 +51,7 @@ pub struct Wanted {
     fleet: FleetName,
     vm: VmName,
     stands_for: Option<VmName>,
+    controller: String,
     body: String,
     parameters: BTreeMap<String, String>,
     capabilities: Vec<String>,
@@ -64,7 +70,7 @@ impl Wanted {
     /// # Errors
     /// A name that no stack can have, and a body that is empty or too large.
     pub fn of(declared: Declared<'_>) -> Result<Self, ProvisionError> {
-        let Declared { fleet, vm, stands_for, stack, body } = declared;
+        let Declared { fleet, vm, stands_for, controller, stack, body } = declared;
         let name = stack.stack.clone().unwrap_or_else(|| vm.as_str().to_owned());
         let refused =
             |why: String| ProvisionError::stalled(format!("failed to use the stack of vm.{vm}: {why}"));
@@ -92,6 +98,7 @@ impl Wanted {
             fleet: fleet.clone(),
             vm: vm.clone(),
             stands_for: stands_for.cloned(),
+            controller: controller.to_owned(),
             body: body.to_owned(),
             parameters: stack.parameters.clone(),
             capabilities: stack.capabilities.clone(),
@@ -139,9 +146,15 @@ impl Wanted {
     }
 
     pub(super) fn tags(&self) -> Vec<Tag> {
-        let stands_for = self.stands_for.iter().map(|vm| (STANDS_FOR, vm.as_str()));
+        let of_drill =
+            self.stands_for.iter().flat_map(|vm| [(STANDS_FOR, vm.as_str()), (CONTROLLER, &self.controller)]);
         let tag = |(key, value): (&str, &str)| Tag::builder().key(key).value(value).build();
-        self.marks().into_iter().chain(stands_for).map(tag).collect()
+        self.marks().into_iter().chain(of_drill).map(tag).collect()
+    }
+
+    /// Whether another controller's drill made a stack. What was made before they told so is this one's.
+    pub(super) fn is_anothers(&self, stack: &Stack) -> bool {
+        self.stands_for.is_some() && tag(stack, CONTROLLER).is_some_and(|it| it != self.controller)
     }
 
     /// Whether a stack is this machine's.
@@ -150,6 +163,13 @@ impl Wanted {
     /// Whose it is instead, for people.
     pub(super) fn owns(&self, stack: &Stack) -> Result<(), String> {
         match (tag(stack, FLEET), tag(stack, VM)) {
+            (Some(fleet), Some(_)) if fleet == self.fleet.as_str() && self.is_anothers(stack) => {
+                Err(format!(
+                    "there is a stack {} already, of a drill of another controller of the fleet; it is left alone: wait for that drill to \
+                 end, or remove the stack by hand",
+                    self.name
+                ))
+            }
             // A stand-in is never taken for a machine of its name, nor the other way round.
             (Some(fleet), Some(vm))
                 if fleet == self.fleet.as_str()
@@ -220,7 +240,7 @@ mod tests {
 
     fn wanted(fleet: &str, vm: &str, stack: &Cloudformation, body: &str) -> Result<Wanted, ProvisionError> {
         let (fleet, vm) = (fleet.parse().unwrap(), vm.parse().unwrap());
-        Wanted::of(Declared { fleet: &fleet, vm: &vm, stands_for: None, stack, body })
+        Wanted::of(Declared { fleet: &fleet, vm: &vm, stands_for: None, controller: "c0", stack, body })
     }
 
     fn stack_of(wanted: &Wanted) -> Stack {
@@ -257,6 +277,24 @@ mod tests {
         assert!(ours.owns(&stack_of(&another)).unwrap_err().contains("the fleet other"));
         let nobodys = Stack::builder().stack_name("web").build();
         assert!(ours.owns(&nobodys).unwrap_err().contains("did not make"));
+    }
+
+    #[test]
+    fn the_stack_of_another_controller_s_drill_is_not_taken_for_one_s_own() {
+        let (declared, fleet) = (cloudformation(), "aws".parse().unwrap());
+        let (vm, stands_for) = ("drill-site-web".parse().unwrap(), "web".parse().unwrap());
+        let of = |controller, stands_for| {
+            let declared =
+                Declared { fleet: &fleet, vm: &vm, stands_for, controller, stack: &declared, body: "x" };
+            Wanted::of(declared).unwrap()
+        };
+        let (ours, other) = (of("c0", Some(&stands_for)), of("c1", Some(&stands_for)));
+        assert_eq!(ours.owns(&stack_of(&ours)), Ok(()));
+        assert!(ours.is_anothers(&stack_of(&other)) && !ours.is_anothers(&stack_of(&ours)));
+        assert!(ours.owns(&stack_of(&other)).unwrap_err().contains("another controller"));
+        // A machine is the fleet's, whichever controller made it.
+        assert_eq!(of("c0", None).owns(&stack_of(&of("c1", None))), Ok(()));
+        assert!(of("c0", None).owns(&stack_of(&ours)).is_err(), "a stand-in is no machine");
     }
 
     #[test]

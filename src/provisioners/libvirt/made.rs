@@ -29,6 +29,9 @@ pub(super) struct Made {
     /// The machine that it stands in for, where a drill made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) stands_for: Option<VmName>,
+    /// The controller whose drill made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) controller: Option<String>,
     /// The public half of the key that the machine proves itself with.
     pub(super) host_key: String,
     pub(super) image: PathBuf,
@@ -116,6 +119,7 @@ mod tests {
             fleet: "pavroto".parse().unwrap(),
             vm: "web".parse().unwrap(),
             stands_for: None,
+            controller: None,
             host_key: "ssh-ed25519 AAAA".into(),
             image: "/srv/<a> & 'b' &lt;.qcow2".into(),
             disk: None,

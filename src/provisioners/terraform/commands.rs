@@ -78,7 +78,7 @@ impl Commands {
 
     /// Plans, into the file that [`Self::apply`] applies, and tells what is planned.
     pub(super) async fn plan(&self, workshop: &Workshop, purpose: Purpose) -> Result<Plan, Failure> {
-        let file = workshop.path("plan");
+        let file = workshop.plan();
         let mut out = std::ffi::OsString::from("-out=");
         out.push(&file);
         let run = self.program("plan").argument(out);
@@ -100,7 +100,7 @@ impl Commands {
     /// Applies exactly what was planned last, and tells each line of it. Where nobody waits for it any more, the run is asked to
     /// end, and keeps the workshop until it has saved the state.
     pub(super) async fn apply(&self, workshop: &Workshop, said: Said<'_>) -> Result<(), Failure> {
-        let file = workshop.path("plan");
+        let file = workshop.plan();
         let run = self.program("apply").argument(LOCK).argument(&file);
         let run = run.stall(self.bounds.quiet).timeout(self.bounds.longest);
         let process = run.grace(self.bounds.grace).interrupted().start()?;

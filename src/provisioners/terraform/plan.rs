@@ -26,12 +26,16 @@ pub(super) struct Plan {
 struct Change {
     address: String,
     mode: String,
+    /// Where it stood in the state before it was moved.
+    previous_address: Option<String>,
     change: Actions,
 }
 
 #[derive(Debug, Deserialize)]
 struct Actions {
     actions: Vec<String>,
+    /// What is taken into the state that was not made by it.
+    importing: Option<Value>,
 }
 
 /// A state.
@@ -95,6 +99,30 @@ impl Plan {
         self.planned()
             .map(|change| format!("{} {}", told(&change.change.actions), flat(&change.address)))
             .collect()
+    }
+
+    /// Whether nothing is planned but to make what was not there.
+    ///
+    /// # Errors
+    /// What else is, a line for each resource.
+    pub(super) fn only_makes(&self) -> Result<(), Vec<String>> {
+        let there = self.there().into_iter().map(|address| format!("find {address} there already"));
+        let changes = self.resource_changes.iter().filter_map(|change| {
+            let address = flat(&change.address);
+            match (&change.change.importing, &change.previous_address) {
+                (Some(_), _) => Some(format!("take over {address}")),
+                (None, Some(_)) => Some(format!("move {address}")),
+                // Data is read, at the latest when the plan is applied.
+                (None, None)
+                    if is(change, &["create"]) || is(change, &["no-op"]) || change.mode == "data" =>
+                {
+                    None
+                }
+                (None, None) => Some(format!("{} {address}", told(&change.change.actions))),
+            }
+        });
+        let others: Vec<String> = there.chain(changes).collect();
+        if others.is_empty() { Ok(()) } else { Err(others) }
     }
 
     fn planned(&self) -> impl Iterator<Item = &Change> {
@@ -237,6 +265,34 @@ mod tests {
         ]);
         let lines = plan(Value::Null, changes, none()).lines();
         assert_eq!(lines, ["create a.new", "replace module.b.a.other[\"x\"]", "delete a.old"]);
+    }
+
+    #[test]
+    fn a_drill_s_plan_makes_what_was_not_there_and_nothing_else() {
+        let only = |prior: Value, changes: Value| plan(prior, changes, none()).only_makes();
+        let makes = serde_json::json!([
+            change("a.vm", &["create"]),
+            { "address": "data.c.d", "mode": "data", "change": { "actions": ["read"] } },
+        ]);
+        assert_eq!(only(Value::Null, makes.clone()), Ok(()));
+        let there = state(serde_json::json!([resource("a.vm", false)]));
+        assert_eq!(only(there, makes), Err(vec!["find a.vm there already".to_owned()]));
+        let importing = serde_json::json!([{
+            "address": "a.vm", "mode": "managed", "change": { "actions": ["no-op"], "importing": { "id": "i-1" } },
+        }]);
+        assert_eq!(only(Value::Null, importing), Err(vec!["take over a.vm".to_owned()]));
+        let moved = serde_json::json!([{
+            "address": "a.vm", "mode": "managed", "previous_address": "a.old", "change": { "actions": ["create"] },
+        }]);
+        assert_eq!(only(Value::Null, moved), Err(vec!["move a.vm".to_owned()]));
+        for (actions, expect) in [
+            (&["update"][..], "update a.vm"),
+            (&["delete", "create"], "replace a.vm"),
+            (&["forget"], "forget a.vm"),
+        ] {
+            let changes = serde_json::json!([change("a.new", &["create"]), change("a.vm", actions)]);
+            assert_eq!(only(Value::Null, changes), Err(vec![expect.to_owned()]));
+        }
     }
 
     #[test]

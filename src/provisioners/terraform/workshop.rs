@@ -17,6 +17,14 @@ use super::{Failure, Module, file_of, variables};
 /// The file that the program leaves where it could not save a state.
 const UNSAVED: &str = "errored.tfstate";
 
+/// The state of a stand-in, and the file that says so: what it says of the backend takes the place of what the module says
+/// ("Override Files" of Terraform's documentation; OpenTofu's are the same).
+const OWN_STATE: &str = "drill.tfstate";
+const OVERRIDE: &str = "backstay_override.tf.json";
+
+/// The plan that is applied, or was when a run was cut off.
+const PLAN: &str = "plan";
+
 /// The largest description of a backend, bytes.
 const LARGEST: u64 = 1 << 20;
 
@@ -55,7 +63,7 @@ struct Backend {
 impl Workshop {
     /// Takes the folder of `module`, and writes the module into it.
     pub(super) fn open(module: &Module) -> Result<Self, Failure> {
-        let folder = module.folder.join(module.fleet.as_str()).join(module.vm.as_str());
+        let folder = folder_of(module);
         let failed = |error| Failure::Io(folder.clone(), error);
         DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed)?;
         let lock = private().truncate(false).open(folder.join("lock")).map_err(failed)?;
@@ -82,6 +90,10 @@ impl Workshop {
             _ => {}
         }
         self.write(used, &module.body)?;
+        if module.stands_for.is_some() {
+            let local = serde_json::json!({ "terraform": { "backend": { "local": { "path": self.path(OWN_STATE) } } } });
+            self.write(OVERRIDE, &local.to_string())?;
+        }
         self.write("terraform.tfvars.json", &variables(&module.declared.variables))
     }
 
@@ -109,19 +121,65 @@ impl Workshop {
         self.path("data")
     }
 
+    /// Whether the state of a stand-in is the file that is meant for it, by what `init` wrote of its backend.
+    pub(super) fn has_state_of_its_own(&self) -> Result<bool, Failure> {
+        let own = self.path(OWN_STATE);
+        Ok(self.backend()?.is_some_and(|backend| {
+            let path = backend.config.get("path").and_then(serde_json::Value::as_str);
+            backend.kind == "local" && path.is_some_and(|path| Path::new(path) == own)
+        }))
+    }
+
+    /// Whether a run that applies a plan was not seen to its end.
+    pub(super) fn has_open_plan(&self) -> bool {
+        self.plan().exists()
+    }
+
+    /// The plan that is applied.
+    pub(super) fn plan(&self) -> PathBuf {
+        self.path(PLAN)
+    }
+
+    /// Removes the state of a stand-in of which nothing is left.
+    pub(super) fn forget(&self) -> Result<(), Failure> {
+        for name in [OWN_STATE.to_owned(), format!("{OWN_STATE}.backup")] {
+            let path = self.path(&name);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Failure::Io(path, error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the module's state outlives this folder, by what `init` wrote of its backend.
     pub(super) fn has_backend(&self) -> Result<bool, Failure> {
+        Ok(self.backend()?.is_some_and(|backend| outlives(&backend, &self.folder)))
+    }
+
+    fn backend(&self) -> Result<Option<Backend>, Failure> {
         let path = self.data().join("terraform.tfstate");
         let failed = |error| Failure::Io(path.clone(), error);
         let file = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(failed)?,
         };
         let mut text = String::new();
         file.take(LARGEST).read_to_string(&mut text).map_err(failed)?;
         let told: Initialised = serde_json::from_str(&text).map_err(|error| failed(error.into()))?;
-        Ok(told.backend.is_some_and(|backend| outlives(&backend, &self.folder)))
+        Ok(told.backend)
     }
+}
+
+/// Whether anything was ever begun of a stand-in that is not known to be gone.
+pub(super) fn was_begun(module: &Module) -> bool {
+    [OWN_STATE, PLAN].iter().any(|name| folder_of(module).join(name).exists())
+}
+
+fn folder_of(module: &Module) -> PathBuf {
+    module.folder.join(module.fleet.as_str()).join(module.vm.as_str())
 }
 
 fn outlives(backend: &Backend, folder: &Path) -> bool {

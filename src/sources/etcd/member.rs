@@ -50,13 +50,22 @@ impl Member {
         revision(&self.client.ask(&self.endpoint, "maintenance/status", token, &json!({})).await?)
     }
 
+    /// How many keys there are, as the whole cluster says.
+    pub(super) async fn keys(&self) -> Result<u64, Failure> {
+        self.counted(&json!({ "key": "AA==", "range_end": "AA==", "count_only": true })).await
+    }
+
     /// How many keys there were at `revision`.
     pub(super) async fn keys_at(&self, revision: u64) -> Result<u64, Failure> {
         // All keys: from the byte 0, in base64, with no end. Only this member is asked: it holds what was captured.
         let question = json!({
             "key": "AA==", "range_end": "AA==", "count_only": true, "serializable": true, "revision": revision.to_string()
         });
-        let answer = self.client.ask(&self.endpoint, "kv/range", self.token.as_ref(), &question).await?;
+        self.counted(&question).await
+    }
+
+    async fn counted(&self, question: &Value) -> Result<u64, Failure> {
+        let answer = self.client.ask(&self.endpoint, "kv/range", self.token.as_ref(), question).await?;
         // What is zero is left out.
         match &answer["count"] {
             Value::Null if answer["header"].is_object() => Ok(0),

@@ -1,16 +1,11 @@
 //! Questions about what is there, in a sandbox: by a user who may read, and nothing else.
 
-use serde_json::Value;
-
 use super::{
     Failure,
     api::{Api, Series},
     names::identifier,
 };
-use crate::secrets::Secret;
-
-/// The name of the engine's column of times, which every answer has.
-const TIME: &str = "time";
+use crate::{secrets::Secret, sources::influxql};
 
 /// The only value that `influxql` gives a new reader, who is gone afterwards.
 pub(super) async fn ask(api: &Api, database: Option<&str>, influxql: &str) -> Result<String, Failure> {
@@ -34,13 +29,7 @@ pub(super) async fn ask(api: &Api, database: Option<&str>, influxql: &str) -> Re
 fn only_value(answer: &[Series]) -> Option<String> {
     let [Series { columns, values, .. }] = answer else { return None };
     let [row] = values.as_slice() else { return None };
-    let mut cells = columns.iter().zip(row).filter(|(column, _)| *column != TIME).map(|(_, cell)| cell);
-    match (cells.next()?, cells.next()) {
-        (Value::String(text), None) => Some(text.clone()),
-        (Value::Null, None) => Some(String::new()),
-        (number_or_truth @ (Value::Number(_) | Value::Bool(_)), None) => Some(number_or_truth.to_string()),
-        _ => None,
-    }
+    influxql::only_value(columns, row)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use reqwest::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use super::{ANSWER, Failure, body::causes, names::BucketName};
 use crate::{
@@ -59,6 +60,21 @@ pub(super) struct Made {
 pub(super) struct Mapping {
     pub old_id: u64,
     pub new_id: u64,
+}
+
+/// A token that was made for a while.
+pub(super) struct Reader {
+    pub id: String,
+    pub token: Secret,
+}
+
+/// One table of an answer in InfluxQL.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub(super) struct Series {
+    #[serde(default)]
+    pub columns: Vec<String>,
+    #[serde(default)]
+    pub values: Vec<Vec<Value>>,
 }
 
 /// What an old client calls a bucket: a database and a retention policy.
@@ -267,16 +283,93 @@ impl Api {
         Ok(tokens.iter().filter(|token| names_it(token)).map(shown).collect())
     }
 
-    fn asked(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}/api/v2/{path}", self.base));
-        match HeaderValue::try_from(format!("Token {}", self.token.expose())) {
-            Ok(mut token) => {
-                token.set_sensitive(true);
-                request.header(AUTHORIZATION, token)
-            }
-            // A token with a line end in it: the server tells that there is none.
-            Err(_) => request,
+    /// Whether nobody has set the server up yet. Asks without a token, which no such server knows.
+    pub(super) async fn is_to_be_set_up(&self) -> Result<bool, Failure> {
+        #[derive(Deserialize)]
+        struct Answer {
+            allowed: bool,
         }
+        let asked = self.http.get(format!("{}/api/v2/setup", self.base));
+        Ok(self.answer::<Answer>(asked).await?.allowed)
+    }
+
+    /// Sets the server up, with the declared organization and token, and a bucket, whose number it returns.
+    pub(super) async fn set_up(&self, user: &str, password: &str, bucket: &str) -> Result<String, Failure> {
+        #[derive(Deserialize)]
+        struct Answer {
+            bucket: Standing,
+        }
+        let wanted = Zeroizing::new(
+            json!({
+                "username": user, "password": password, "org": self.organization, "bucket": bucket,
+                "token": self.token.expose(),
+            })
+            .to_string(),
+        );
+        let asked = self.http.post(format!("{}/api/v2/setup", self.base));
+        let asked = asked.header(CONTENT_TYPE, "application/json").body(wanted.as_bytes().to_vec());
+        match self.answer::<Answer>(asked).await {
+            Ok(answer) => Ok(answer.bucket.id),
+            // It was sent the token, and may send it back.
+            Err(Failure::Answer(said)) if said.contains(self.token.expose()) => {
+                Err(Failure::Answer("the server refused to be set up".to_owned()))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Makes a token that reads the organization's buckets, and does nothing else.
+    pub(super) async fn make_reader(&self, organization: &str) -> Result<Reader, Failure> {
+        let reads =
+            |kind: &str| json!({ "action": "read", "resource": { "type": kind, "orgID": organization } });
+        let wanted = json!({
+            "orgID": organization, "description": "backstay: a check of a drill, gone with it",
+            "permissions": [reads("buckets"), reads("dbrp")],
+        });
+        #[derive(Deserialize)]
+        struct Answer {
+            id: String,
+            token: String,
+        }
+        let made: Answer = self.answer(with(self.asked(Method::POST, "authorizations"), &wanted)).await?;
+        Ok(Reader { id: made.id, token: Secret::new(made.token) })
+    }
+
+    pub(super) async fn remove_token(&self, id: &str) -> Result<(), Failure> {
+        self.done(self.asked(Method::DELETE, &format!("authorizations/{id}"))).await
+    }
+
+    /// What a question in InfluxQL gives whoever has `token`.
+    pub(super) async fn influxql(
+        &self,
+        token: &Secret,
+        bucket: &str,
+        question: &str,
+    ) -> Result<Vec<Series>, Failure> {
+        #[derive(Deserialize)]
+        struct Answer {
+            results: Vec<Outcome>,
+        }
+        #[derive(Deserialize)]
+        struct Outcome {
+            #[serde(default)]
+            series: Vec<Series>,
+            error: Option<String>,
+        }
+        let asked = self.http.post(format!("{}/query", self.base)).query(&[("db", bucket), ("q", question)]);
+        let answer: Answer = self.answer(authorized(asked, token)).await?;
+        let mut series = Vec::new();
+        for outcome in answer.results {
+            match outcome.error {
+                Some(why) => return Err(Failure::Answer(why.chars().take(LONGEST_REASON).collect())),
+                None => series.extend(outcome.series),
+            }
+        }
+        Ok(series)
+    }
+
+    fn asked(&self, method: Method, path: &str) -> RequestBuilder {
+        authorized(self.http.request(method, format!("{}/api/v2/{path}", self.base)), &self.token)
     }
 
     async fn sent(&self, request: RequestBuilder) -> Result<Response, Failure> {
@@ -312,6 +405,17 @@ impl Api {
             Err(Failure::Absent(_)) => Ok(None),
             answer => answer.map(Some),
         }
+    }
+}
+
+fn authorized(request: RequestBuilder, token: &Secret) -> RequestBuilder {
+    match HeaderValue::try_from(format!("Token {}", token.expose())) {
+        Ok(mut token) => {
+            token.set_sensitive(true);
+            request.header(AUTHORIZATION, token)
+        }
+        // A token with a line end in it: the server tells that there is none.
+        Err(_) => request,
     }
 }
 

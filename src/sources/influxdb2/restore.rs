@@ -19,6 +19,7 @@ use super::{
     exchange::exchange,
     layout::{self, CHUNK, Member, RECORD, Record},
     names::BucketName,
+    setup::set_up,
     upload::Upload,
 };
 use crate::sources::{
@@ -80,6 +81,7 @@ pub(super) async fn to_new_bucket(
 /// Puts every bucket of the stream in its original's place.
 pub(super) async fn over_originals(source: &Influxdb2Source, stream: Stream<'_>) -> Result<String, Failure> {
     source.api.version().await?;
+    let set_up = set_up(source).await?;
     let organization = source.api.organization().await?;
     let declared = source.buckets.clone();
     let plan = move |record: &Record| {
@@ -108,7 +110,7 @@ pub(super) async fn over_originals(source: &Influxdb2Source, stream: Stream<'_>)
             }
         }
     }
-    Ok(format!("{}{}", places.join(", "), restored.deletions()))
+    Ok(format!("{}{}{set_up}", places.join(", "), restored.deletions()))
 }
 
 fn place(name: &BucketName, tokens: &[String]) -> String {

@@ -70,7 +70,7 @@ impl Connection {
         match connection.ask(&["PING"]).await? {
             Line::Fine(_) => Ok(connection),
             Line::Refused(said) => Err(Failure::Answer(said)),
-            Line::Counted(_) => Err(unexpected("PING")),
+            Line::Counted(_) | Line::Number(_) => Err(unexpected("PING")),
         }
     }
 
@@ -93,7 +93,7 @@ impl Connection {
                 Err(Failure::Answer("the server does not know AUTH".to_owned()))
             }
             Line::Refused(said) => Err(Failure::Answer(said)),
-            Line::Counted(_) => Err(unexpected("AUTH")),
+            Line::Counted(_) | Line::Number(_) => Err(unexpected("AUTH")),
         }
     }
 
@@ -108,7 +108,7 @@ impl Connection {
         let length = match self.ask(words).await? {
             Line::Counted(length) => length.parse::<usize>().map_err(|_| unexpected(words[0]))?,
             Line::Refused(said) => return Err(Failure::Answer(said)),
-            Line::Fine(_) => return Err(unexpected(words[0])),
+            Line::Fine(_) | Line::Number(_) => return Err(unexpected(words[0])),
         };
         if length > LARGEST_ANSWER {
             return Err(unexpected(words[0]));
@@ -117,6 +117,34 @@ impl Connection {
         let text = received.split_to(length);
         received.advance(2);
         Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Asks for something to be done.
+    pub(super) async fn done(&mut self, words: &[&str]) -> Result<(), Failure> {
+        match self.ask(words).await? {
+            Line::Fine(_) | Line::Number(_) => Ok(()),
+            Line::Refused(said) => Err(Failure::Answer(said)),
+            Line::Counted(_) => Err(unexpected(words[0])),
+        }
+    }
+
+    /// The number that a command answers with.
+    pub(super) async fn number(&mut self, words: &[&str]) -> Result<u64, Failure> {
+        match self.ask(words).await? {
+            Line::Number(number) => Ok(number),
+            Line::Refused(said) => Err(Failure::Answer(said)),
+            Line::Fine(_) | Line::Counted(_) => Err(unexpected(words[0])),
+        }
+    }
+
+    /// Sends a part of a command as it is; its answer is read by [`Connection::line`].
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let sending = async {
+            self.channel.write_all(bytes).await?;
+            self.channel.flush().await
+        };
+        let sent = timeout(self.stall, sending).await.map_err(|_| Failure::Stalled(self.stall))?;
+        sent.map_err(|error| Failure::Connection(error.to_string()))
     }
 
     async fn send(&mut self, words: &[&str]) -> Result<(), Failure> {
@@ -129,12 +157,7 @@ impl Connection {
             command.push_str(word);
             command.push_str("\r\n");
         }
-        let sending = async {
-            self.channel.write_all(command.as_bytes()).await?;
-            self.channel.flush().await
-        };
-        let sent = timeout(self.stall, sending).await.map_err(|_| Failure::Stalled(self.stall))?;
-        sent.map_err(|error| Failure::Connection(error.to_string()))
+        self.write(command.as_bytes()).await
     }
 
     /// The next line that is not empty: a server that is busy sends empty ones to show that it is alive.
@@ -183,6 +206,8 @@ pub(super) enum Line {
     Refused(String),
     /// Bytes follow: `$…`, how many.
     Counted(String),
+    /// How many: `:…`.
+    Number(u64),
 }
 
 impl Line {
@@ -192,6 +217,7 @@ impl Line {
             b'+' => Ok(Line::Fine(text)),
             b'-' => Ok(Line::Refused(text.escape_debug().to_string())),
             b'$' => Ok(Line::Counted(text)),
+            b':' => text.parse().map(Line::Number).map_err(|_| unexpected("a command")),
             _ => Err(Failure::Unexpected("the server's answer is not of Redis' protocol".to_owned())),
         }
     }

@@ -40,14 +40,14 @@ impl Resync {
         let position = match connection.ask(&["PSYNC", "?", "-1"]).await? {
             Line::Fine(answer) => position(&answer).ok_or_else(|| unexpected("PSYNC"))?,
             Line::Refused(said) => return Err(Failure::Answer(said)),
-            Line::Counted(_) => return Err(unexpected("PSYNC")),
+            Line::Counted(_) | Line::Number(_) => return Err(unexpected("PSYNC")),
         };
         // The server answers once it has forked, or is about to: what it saves is of that moment.
         let began = clock.now();
         let rest = match connection.line().await? {
             Line::Counted(announced) => Rest::read(&announced).ok_or_else(|| unexpected("PSYNC"))?,
             Line::Refused(said) => return Err(Failure::Answer(said)),
-            Line::Fine(_) => return Err(unexpected("PSYNC")),
+            Line::Fine(_) | Line::Number(_) => return Err(unexpected("PSYNC")),
         };
         Ok(Self { connection, position, began, rest })
     }
@@ -103,7 +103,7 @@ async fn can(connection: &mut Connection, capability: [&str; 2]) -> Result<(), F
             Err(Failure::Answer(said))
         }
         Line::Fine(_) | Line::Refused(_) => Ok(()),
-        Line::Counted(_) => Err(unexpected("REPLCONF")),
+        Line::Counted(_) | Line::Number(_) => Err(unexpected("REPLCONF")),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     artifact::Kind,
     diagnostic::Diagnostic,
     spec::{
-        Backup, Mongodb, Mysql, Postgres, Source,
+        Backup, DrillSubject, Mongodb, Mysql, Postgres, Source,
         places::{Path, path},
     },
 };
@@ -51,6 +51,19 @@ impl Lint<'_> {
 }
 
 impl Lint<'_> {
+    /// A drill makes something of its own of a provider's backup, which not each of them can.
+    pub(super) fn natives_can_be_drilled(&mut self) {
+        for (name, drill) in &self.lowered.spec.drills {
+            let DrillSubject::Backup(backup) = &drill.subject else { continue };
+            let source = self.lowered.spec.backups.get(backup).map(|backup| &backup.source);
+            if matches!(source, Some(Source::Atlas(_))) {
+                let message = format!("drill `{name}` can't make a cluster of Atlas for backup `{backup}`");
+                let hint = "drill a second backup of its databases, with the source `mongodb`";
+                self.error("drill-native", &path(["drill", name.as_str(), "backup"]), message, hint);
+            }
+        }
+    }
+
     /// A provider has one setting: two backups that declare it otherwise would set it in turn, for ever.
     pub(super) fn providers_are_set_once(&mut self) {
         let lowered = self.lowered;

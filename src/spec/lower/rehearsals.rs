@@ -55,6 +55,7 @@ impl Lower<'_> {
             vars: stand_in.vars.into_iter().collect(),
             network: word(stand_in.network),
             parameters: stand_in.parameters,
+            variables: stand_in.variables,
             host: word(ssh.host),
             port: ssh.port,
         }

@@ -137,6 +137,9 @@ pub struct StandIn {
     /// Parameters of a stack of CloudFormation that take the place of the declared ones.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
+    /// Variables of a module of Terraform that take the place of the declared ones.
+    #[serde(default)]
+    pub variables: BTreeMap<String, String>,
     /// Where programs are run on it. Default: what the machine's maker tells.
     pub ssh: Option<StandInSsh>,
     /// Further hosts that are the machine, beside its name and its `ssh.host`: `db.example.org`.
@@ -174,7 +177,7 @@ pub struct DrillCheck {
     pub sql: Option<String>,
     /// In the drill of a recovery: the backup whose data is asked. Default: the only one that it restores and that can be asked.
     pub backup: Option<Text<Name>>,
-    /// One statement that gives one value, which `min`, `max` or `equals` must allow: of InfluxDB 1.x.
+    /// One statement that gives one value, which `min`, `max` or `equals` must allow: of InfluxDB.
     pub influxql: Option<String>,
     /// The database that `sql` or `influxql` is asked in. Default: the only one that is declared.
     pub database: Option<Text<Word>>,

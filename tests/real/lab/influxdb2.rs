@@ -44,7 +44,21 @@ impl Influx2 {
         Self::start_in(folder, Some(authority))
     }
 
+    /// One that nobody has set up yet.
+    pub fn start_new() -> Self {
+        Self::begin_in(tempfile::tempdir().unwrap(), None)
+    }
+
     fn start_in(folder: TempDir, authority: Option<PathBuf>) -> Self {
+        let lab = Self::begin_in(folder, authority);
+        let setup = json!({
+            "username": "admin", "password": "long-pass-word", "org": ORG, "bucket": "first", "token": TOKEN,
+        });
+        lab.asked("POST", "/api/v2/setup", &setup.to_string());
+        lab
+    }
+
+    fn begin_in(folder: TempDir, authority: Option<PathBuf>) -> Self {
         let http = free_port();
         let path = |name: &str| folder.path().join(name);
         let mut command = Command::new("influxd2");
@@ -66,10 +80,6 @@ impl Influx2 {
         fs::write(path("header"), header).unwrap();
         let mut lab = Self { folder, http, authority, server };
         lab.wait_until_ready();
-        let setup = json!({
-            "username": "admin", "password": "long-pass-word", "org": ORG, "bucket": "first", "token": TOKEN,
-        });
-        lab.asked("POST", "/api/v2/setup", &setup.to_string());
         lab
     }
 

@@ -1,0 +1,66 @@
+//! Removes the machines of a drill by what is remembered of them: as the revision declares them that they were made by.
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::{executor::Failure, ledger::Entry, world::stalled};
+use crate::{
+    drivers::Registry,
+    git::revision,
+    provisioners::Said,
+    spec::{DrillSubject, Spec, StandIns, parse::parse},
+    templates::Templates,
+};
+
+/// What it takes to remove them.
+pub struct Remover {
+    /// The infra repo on this host.
+    pub mirror: PathBuf,
+    /// Where what made them comes from.
+    pub drivers: Arc<dyn Registry>,
+}
+
+impl Remover {
+    /// Removes all machines of an entry. One that can't be removed keeps none of the others.
+    ///
+    /// # Errors
+    /// What is left, and why.
+    pub async fn remove(&self, entry: &Entry, said: Said<'_>) -> Result<(), Failure> {
+        let (spec, templates) = self.declared(entry).await?;
+        let Entry { drill, revision, .. } = entry;
+        let rehearsal = match spec.drills.get_key_value(drill).map(|(name, drill)| (name, &drill.subject)) {
+            Some((name, DrillSubject::Recovery(rehearsal))) => StandIns::of(&spec, name, rehearsal),
+            _ => Err(format!("revision {revision} declares no such drill of a recovery")),
+        };
+        let stand_ins =
+            rehearsal.map_err(|why| stalled(format!("failed to clear up after drill {drill}: {why}")))?;
+        let mut left: Vec<Failure> = Vec::new();
+        for (_, vm) in stand_ins.vms().filter(|(declared, _)| entry.vms.contains(declared)) {
+            let removed = async {
+                let provisioner = self.drivers.provisioner(&entry.fleet, vm, &templates).await;
+                provisioner.map_err(stalled)?.down(said).await?;
+                Ok::<_, Failure>(())
+            };
+            if let Err(why) = removed.await {
+                left.push(why);
+            }
+        }
+        let all = left.iter().map(|failure| failure.message.as_str()).collect::<Vec<_>>().join("; ");
+        match left.into_iter().next() {
+            None => Ok(()),
+            Some(first) => Err(Failure { message: all, ..first }),
+        }
+    }
+
+    async fn declared(&self, entry: &Entry) -> Result<(Spec, Templates), Failure> {
+        let (mirror, revision, folder) = (self.mirror.clone(), entry.revision.clone(), entry.folder.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let declaration = revision::read(&mirror, &revision, &folder).map_err(stalled)?;
+            let templates = revision::templates(&mirror, &revision).map_err(stalled)?;
+            let spec = parse(&declaration.files).spec;
+            let spec =
+                spec.ok_or_else(|| stalled(format!("failed to read revision {revision}: it has faults")))?;
+            Ok((spec, Templates::of(templates)))
+        });
+        read.await.map_err(stalled)?
+    }
+}
