@@ -92,7 +92,6 @@ fn apart(settings: &ProviderSettings, to: Protection) -> Vec<Protection> {
     };
     [rest, losing].into_iter().filter(|part| !part.is_empty()).collect()
 }
-}
 
 fn reason(provided: &Provided, to: &Protection, backup: &Backup) -> String {
     let settings = &provided.settings;

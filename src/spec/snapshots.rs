@@ -1,6 +1,6 @@
 //! When a provider makes snapshots by itself, and for how long it keeps each.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 

@@ -344,6 +344,7 @@ impl Source {
             | Source::Sqlite { .. }
             | Source::Dynamodb(_)
             | Source::Rds { .. }
+            | Source::Atlas(_)
             | Source::S3(_) => false,
         }
     }
