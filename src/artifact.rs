@@ -2,6 +2,7 @@
 
 pub mod approval;
 pub mod drill;
+pub mod gtid_set;
 pub mod index;
 pub mod layout;
 pub mod manifest;
@@ -9,6 +10,7 @@ pub mod position;
 pub mod record;
 pub mod recovered;
 pub mod rehearsed;
+pub mod transactions;
 pub mod until;
 
 use std::{fmt, num::NonZeroU64};

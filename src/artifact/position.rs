@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, fmt};
 
-use super::until::{Gtid, transactions};
+use super::transactions::Transactions;
 
 /// A place in an engine's log.
 #[derive(Clone, Debug)]
@@ -17,9 +17,9 @@ pub enum LogPosition<'a> {
         number: u64,
         /// Bytes from the file's beginning.
         offset: u64,
-        /// The last transaction of each domain before it, as far as they are told. A log that was reset numbers its files anew:
-        /// places of which these can't both be true have no order.
-        transactions: Vec<Gtid>,
+        /// Those before it, as far as they are told. A log that was reset numbers its files anew: places of which these can't both
+        /// be true have no order.
+        transactions: Transactions,
     },
     /// PostgreSQL.
     Wal(WalPosition<'a>),
@@ -185,7 +185,11 @@ impl<'a> LogPosition<'a> {
         WalPosition::parse(text).map(LogPosition::Wal).or_else(|| {
             let mut pieces = text.split(',').map(str::trim);
             let place = pieces.next()?;
-            binlog(place, pieces.find_map(|piece| piece.strip_prefix("server ")), transactions(text))
+            binlog(
+                place,
+                pieces.find_map(|piece| piece.strip_prefix("server ")),
+                Transactions::of_position(text),
+            )
         })
     }
 
@@ -255,7 +259,7 @@ pub fn innodb_lsn(position: &str) -> Option<u64> {
     position.split(',').find_map(|piece| piece.trim().strip_prefix("lsn ")?.parse().ok())
 }
 
-fn binlog<'a>(text: &'a str, server: Option<&'a str>, transactions: Vec<Gtid>) -> Option<LogPosition<'a>> {
+fn binlog<'a>(text: &'a str, server: Option<&'a str>, transactions: Transactions) -> Option<LogPosition<'a>> {
     let (file, offset) = text.rsplit_once(':')?;
     let (stem, number) = file.rsplit_once('.')?;
     let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
@@ -264,17 +268,6 @@ fn binlog<'a>(text: &'a str, server: Option<&'a str>, transactions: Vec<Gtid>) -
     }
     let (number, offset) = (number.parse().ok()?, offset.parse().ok()?);
     Some(LogPosition::Binlog { server, stem, number, offset, transactions })
-}
-
-/// Whether what is told to come in this order can be of one log. Numbers of one server rise within a domain; where another
-/// server's stands, nobody can tell. The same place has the same transactions before it.
-fn agree(before: &[Gtid], after: &[Gtid], order: Ordering) -> bool {
-    let pairs = before.iter().flat_map(|one| after.iter().map(move |other| (one, other)));
-    pairs.filter(|(one, other)| one.domain == other.domain).all(|(one, other)| match order {
-        Ordering::Equal => one == other,
-        Ordering::Less => one.server != other.server || one.number <= other.number,
-        Ordering::Greater => one.server != other.server || one.number >= other.number,
-    })
 }
 
 /// The same place.
@@ -302,7 +295,7 @@ impl PartialOrd for LogPosition<'_> {
                 },
             ) if (server, stem) == (other_server, other_stem) => {
                 let order = (number, offset).cmp(&(other_number, other_offset));
-                agree(transactions, others, order).then_some(order)
+                transactions.agree(others, order).then_some(order)
             }
             _ => None,
         }

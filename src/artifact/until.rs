@@ -5,7 +5,10 @@ use std::{fmt, str::FromStr};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::position::{LogPosition, Lsn};
+use super::{
+    position::{LogPosition, Lsn},
+    transactions::Transaction,
+};
 
 /// Where a replay of logs ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,7 +19,7 @@ pub enum Until {
     /// Before what stands at this place in the log.
     Place(Place),
     /// Behind this transaction, and all that the log tells before it.
-    Transaction(Gtid),
+    Transaction(Transaction),
     /// Behind the mark of this name: a named restore point of PostgreSQL (documentation, "Backup Control Functions").
     Named(PointName),
 }
@@ -43,18 +46,6 @@ impl Place {
     pub fn position(&self) -> Option<LogPosition<'_>> {
         LogPosition::parse(&self.0)
     }
-}
-
-/// A transaction of MariaDB by its global identifier (MariaDB's documentation, "Global Transaction ID"): `0-7-12`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Gtid {
-    /// The replication domain: numbers rise in each by itself.
-    pub domain: u32,
-    /// The server that it was made on.
-    pub server: u32,
-    /// Its number.
-    pub number: u64,
 }
 
 /// The name of a restore point: 1 to 63 bytes, as PostgreSQL takes it.
@@ -96,25 +87,6 @@ impl FromStr for Place {
     }
 }
 
-impl FromStr for Gtid {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut parts = text.split('-');
-        let parsed = (|| {
-            let (domain, server, number) = (parts.next()?, parts.next()?, parts.next()?);
-            Some(Self {
-                domain: domain.parse().ok()?,
-                server: server.parse().ok()?,
-                number: number.parse().ok()?,
-            })
-        })();
-        parsed
-            .filter(|_| parts.next().is_none())
-            .ok_or_else(|| format!("{text:?} is no global transaction identifier, such as 0-7-12"))
-    }
-}
-
 impl FromStr for PointName {
     type Err = String;
 
@@ -129,12 +101,6 @@ impl FromStr for PointName {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for Gtid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-{}", self.domain, self.server, self.number)
     }
 }
 
@@ -162,24 +128,14 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(Place, Gtid, PointName);
-
-/// The transactions up to which a place in a log of MariaDB has come, one of each domain: `gtid 0-7-12,1-8-5` in a position.
-pub fn transactions(position: &str) -> Vec<Gtid> {
-    let pieces = position.split(',').map(str::trim);
-    pieces.filter_map(|piece| piece.strip_prefix("gtid ").unwrap_or(piece).parse().ok()).collect()
-}
+as_text!(Place, PointName);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn places_transactions_and_names_are_read_as_engines_write_them() {
-        assert_eq!("0-7-12".parse(), Ok(Gtid { domain: 0, server: 7, number: 12 }));
-        for bad in ["", "0-7", "0-7-12-1", "0-7-x", "-1-7-2", "3E11FA47-71CA-11E1-9E33-C80AA9429562:23"] {
-            assert!(bad.parse::<Gtid>().is_err(), "{bad}");
-        }
+    fn places_and_names_are_read_as_engines_write_them() {
         assert!(
             "bin.000007:4711".parse::<Place>().is_ok() && "16/B374D848, timeline 2".parse::<Place>().is_ok()
         );
@@ -187,12 +143,5 @@ mod tests {
         assert!("before upgrade".parse::<PointName>().is_ok());
         assert!("".parse::<PointName>().is_err() && "a\nb".parse::<PointName>().is_err());
         assert!("x".repeat(64).parse::<PointName>().is_err());
-    }
-
-    #[test]
-    fn a_position_tells_how_far_each_domain_has_come() {
-        let texts = |position: &str| transactions(position).iter().map(Gtid::to_string).collect::<Vec<_>>();
-        assert_eq!(texts("bin.000002:4, gtid 3-7-1,0-7-4, server a1-2"), ["3-7-1", "0-7-4"]);
-        assert!(texts("bin.000002:4, server a").is_empty() && texts("0/3000028, timeline 2").is_empty());
     }
 }

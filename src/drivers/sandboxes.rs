@@ -12,7 +12,7 @@ use crate::{
         home::Home,
         influxdb::{Doors, InfluxdbSandbox},
         influxdb2::{Door, Influxdb2Sandbox},
-        mariadb::{self, MariadbFilesSandbox, MariadbSandbox},
+        mariadb::{self, Engine, MariadbFilesSandbox, MysqlSandbox},
         postgres::{self, ClusterSandbox, PostgresSandbox},
         redis::{self, RedisSandbox},
     },
@@ -37,7 +37,10 @@ impl Drivers {
     ) -> Result<Box<dyn Sandbox>, Refusal> {
         let (home, mode) = (Home::make(&self.config.sandboxes)?, self.config.isolation);
         Ok(match (kind, declared) {
-            (SandboxKind::Mariadb, spec::Source::Mysql(mysql)) => mariadb_of(home, mysql, mode),
+            (SandboxKind::Mariadb, spec::Source::Mysql(mysql)) => {
+                server_of(Engine::MariaDb, home, mysql, mode)
+            }
+            (SandboxKind::Mysql, spec::Source::Mysql(mysql)) => server_of(Engine::MySql, home, mysql, mode),
             (SandboxKind::MariadbFiles, spec::Source::Mysql(mysql)) => mariadb_files_of(home, mysql, mode),
             (SandboxKind::Postgres, spec::Source::Postgres(postgres)) => postgres_of(home, postgres, mode),
             (SandboxKind::PostgresCluster, spec::Source::Postgres(postgres)) => {
@@ -72,10 +75,10 @@ impl Drivers {
     }
 }
 
-fn mariadb_of(home: Home, declared: &spec::Mysql, mode: IsolationMode) -> Box<dyn Sandbox> {
+fn server_of(engine: Engine, home: Home, declared: &spec::Mysql, mode: IsolationMode) -> Box<dyn Sandbox> {
     let inner = dumped(in_sandbox(&declared.server, mariadb::socket(&home), mariadb::ROOT));
     let source = MysqlSource::new(inner.clone(), None);
-    Box::new(MariadbSandbox::new(home, Box::new(source), spec::Source::Mysql(inner), mode))
+    Box::new(MysqlSandbox::new(engine, home, Box::new(source), spec::Source::Mysql(inner), mode))
 }
 
 fn mariadb_files_of(home: Home, declared: &spec::Mysql, mode: IsolationMode) -> Box<dyn Sandbox> {
@@ -162,7 +165,7 @@ fn in_sandbox(declared: &spec::Server, socket: PathBuf, user: &str) -> spec::Ser
     }
 }
 
-/// What is loaded into, or asked on, a server of MariaDB.
+/// What is loaded into, or asked on, a server of MariaDB or MySQL.
 fn dumped(server: spec::Server) -> spec::Mysql {
     spec::Mysql { server, method: spec::MysqlMethod::Logical, binary_logs: spec::BinaryLogs::Left }
 }

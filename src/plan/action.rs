@@ -308,6 +308,8 @@ pub enum SandboxKind {
     Mariadb,
     /// A server of MariaDB on the restored files of another.
     MariadbFiles,
+    /// A server of MySQL, into which databases are loaded.
+    Mysql,
     /// A server of InfluxDB 1.x, into which databases are loaded.
     Influxdb,
     /// A server of InfluxDB 2.x, into which buckets are loaded.
@@ -340,6 +342,14 @@ impl SandboxKind {
             Source::Etcd(_) => SandboxKind::Etcd,
             Source::Sqlite { .. } => SandboxKind::Sqlite,
             _ => SandboxKind::Folder,
+        }
+    }
+
+    /// The sandbox for what a server of this version told when it was captured: which of two engines it is no declaration tells.
+    pub fn for_server(self, version: &str) -> Self {
+        match self {
+            SandboxKind::Mariadb if !version.contains("MariaDB") => SandboxKind::Mysql,
+            kind => kind,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Servers of MariaDB: an empty one that databases are loaded into, or one on the restored files of a server.
+//! Servers of MariaDB and MySQL: an empty one that databases are loaded into, or one on the restored files of a server.
 
 mod files;
 
@@ -35,11 +35,10 @@ pub const ROOT: &str = "root";
 
 /// What every server is told, whatever the files say that it runs on: it listens nowhere, starts nothing of its own accord, and
 /// nothing that is asked reads or writes a file.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 7] = [
     "--skip-networking",
     "--skip-log-bin",
     "--skip-name-resolve",
-    "--skip-slave-start",
     "--local-infile=0",
     "--event-scheduler=OFF",
     "--innodb-flush-log-at-trx-commit=0",
@@ -52,8 +51,57 @@ const POOL: u64 = 128 << 20;
 /// What a server takes beside that, bytes.
 const BESIDE_POOL: u64 = 256 << 20;
 
-/// A server of MariaDB that databases are loaded into.
-pub struct MariadbSandbox {
+/// Whose server is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// MariaDB's.
+    MariaDb,
+    /// MySQL's.
+    MySql,
+}
+
+impl Engine {
+    fn daemon(self) -> Result<PathBuf, SandboxError> {
+        server::find(match self {
+            Engine::MariaDb => &["mariadbd"],
+            Engine::MySql => &["mysqld"],
+        })
+    }
+
+    /// What makes an empty data folder, with a root without a password.
+    fn installer(self) -> Result<PathBuf, SandboxError> {
+        match self {
+            Engine::MariaDb => server::find(&["mariadb-install-db"]),
+            Engine::MySql => self.daemon(),
+        }
+    }
+
+    fn installed_by(self) -> &'static [&'static str] {
+        match self {
+            Engine::MariaDb => &[
+                "--no-defaults",
+                // Without a network no name of a host is found, and none is needed.
+                "--force",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+                "--skip-name-resolve",
+            ],
+            Engine::MySql => &["--no-defaults", "--initialize-insecure", "--secure-file-priv=NULL"],
+        }
+    }
+
+    /// Its own words for what every server is told.
+    fn settings(self) -> &'static [&'static str] {
+        match self {
+            Engine::MariaDb => &["--skip-slave-start"],
+            Engine::MySql => &["--skip-replica-start", "--mysqlx=OFF"],
+        }
+    }
+}
+
+/// A server of MariaDB or MySQL that databases are loaded into.
+pub struct MysqlSandbox {
+    engine: Engine,
     server: Option<Process>,
     source: Box<dyn Source>,
     stands_for: spec::Source,
@@ -62,10 +110,16 @@ pub struct MariadbSandbox {
     home: Home,
 }
 
-impl MariadbSandbox {
+impl MysqlSandbox {
     /// A server in `home`, which `source`, the driver of what it stands for, reaches as [`ROOT`] at [`socket`].
-    pub fn new(home: Home, source: Box<dyn Source>, stands_for: spec::Source, mode: IsolationMode) -> Self {
-        Self { server: None, source, stands_for, mode, confinement: None, home }
+    pub fn new(
+        engine: Engine,
+        home: Home,
+        source: Box<dyn Source>,
+        stands_for: spec::Source,
+        mode: IsolationMode,
+    ) -> Self {
+        Self { engine, server: None, source, stands_for, mode, confinement: None, home }
     }
 }
 
@@ -75,7 +129,7 @@ pub fn socket(home: &Home) -> PathBuf {
 }
 
 #[async_trait]
-impl Sandbox for MariadbSandbox {
+impl Sandbox for MysqlSandbox {
     fn folder(&self) -> &Path {
         self.home.path()
     }
@@ -90,22 +144,16 @@ impl Sandbox for MariadbSandbox {
     }
 
     async fn prepare(&mut self) -> Result<(), SandboxError> {
-        let (install, daemon) = (server::find(&["mariadb-install-db"])?, server::find(&["mariadbd"])?);
+        let (install, daemon) = (self.engine.installer()?, self.engine.daemon()?);
         let confinement = self.confinement.insert(Confinement::of(&OWNERS, self.mode).await?);
         let (data, scratch) = (self.home.join("data"), scratch(&self.home)?);
         confinement.take(&self.home).await?;
-        let install = confinement.program(&self.home, &install, Signal::Kill).arguments([
-            "--no-defaults",
-            // Without a network no name of a host is found, and none is needed.
-            "--force",
-            "--auth-root-authentication-method=normal",
-            "--skip-test-db",
-            "--skip-name-resolve",
-        ]);
+        let install = confinement.program(&self.home, &install, Signal::Kill);
+        let install = install.arguments(self.engine.installed_by());
         let install = install.argument(setting("--datadir", &data)).argument(setting("--tmpdir", &scratch));
         server::run(install).await?;
         let daemon = confinement.program(&self.home, &daemon, Signal::Kill).argument("--no-defaults");
-        let mut running = start(daemon, &self.home, &data)?;
+        let mut running = start(self.engine, daemon, &self.home, &data)?;
         let answer = server::answers(&mut running, std::slice::from_ref(&self.source), START).await;
         self.server = Some(running);
         match answer {
@@ -160,10 +208,11 @@ fn scratch(home: &Home) -> Result<PathBuf, SandboxError> {
 }
 
 /// Starts a server on `data`; what `daemon` is told already comes first.
-fn start(daemon: Program, home: &Home, data: &Path) -> Result<Process, SandboxError> {
+fn start(engine: Engine, daemon: Program, home: &Home, data: &Path) -> Result<Process, SandboxError> {
     let scratch = home.join("tmp");
     let daemon = daemon
         .arguments(SETTINGS)
+        .arguments(engine.settings())
         .argument(format!("--innodb-buffer-pool-size={POOL}"))
         .argument(setting("--datadir", data))
         .argument(setting("--tmpdir", &scratch))

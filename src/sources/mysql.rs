@@ -20,6 +20,7 @@ mod dump;
 mod events;
 mod examine;
 mod failure;
+mod gtids;
 mod inspect;
 mod load;
 mod marks;
@@ -55,7 +56,7 @@ use crate::{
 use access::Access;
 use failure::Failure;
 use physical::{Copiers, data_folder};
-use programs::Programs;
+use programs::{Flavour, Installed};
 use session::Session;
 
 /// How long the server may be silent on what it answers at once.
@@ -110,9 +111,25 @@ impl MysqlSource {
         }
     }
 
+    /// Access by the programs of the server's own engine. Where the server does not tell whose it is, what is wrong shows as soon as
+    /// it is asked for something.
     async fn access(&self) -> Result<Access, Failure> {
-        let programs = Programs::find(&self.search).await?;
-        Access::new(&self.server, self.password.clone(), programs)
+        let installed = Installed::find(&self.search).await?;
+        let mut by_any = Vec::new();
+        for programs in installed.any()? {
+            let flavour = programs.flavour;
+            let access = Access::new(&self.server, self.password.clone(), programs)?;
+            match Session::open(&access, None, ANSWER)?.one("SELECT VERSION()").await {
+                Ok(version) if Flavour::of(&version) == flavour => return Ok(access),
+                Ok(version) => {
+                    let programs = installed.of(Flavour::of(&version))?;
+                    return Access::new(&self.server, self.password.clone(), programs);
+                }
+                Err(_) => by_any.push(access),
+            }
+        }
+        let none = || Failure::Answer("no program could ask the server".to_owned());
+        by_any.into_iter().next().ok_or_else(none)
     }
 
     fn copiers(&self) -> Result<Copiers, Failure> {
@@ -218,7 +235,7 @@ impl MysqlSource {
     ) -> Result<String, Failure> {
         match place {
             Place::Folder(folder) if data_folder::is_copy(folder) => {
-                let programs = Programs::find(&self.search).await?;
+                let programs = Installed::find(&self.search).await?.mariadb()?;
                 replay::over_copy(&self.copiers()?, programs, stream, folder, replay).await
             }
             Place::Folder(folder) => replay::to_folder(stream, folder, replay).await,
@@ -378,7 +395,7 @@ impl Source for MysqlSource {
             }
             inspect::make_reader(&access).await?;
             let server = spec::Server { user: Some(inspect::READER.to_owned()), ..self.server.clone() };
-            let reader = Access::new(&server, None, Programs::find(&self.search).await?)?;
+            let reader = Access::new(&server, None, access.programs)?;
             inspect::ask(&reader, database.or(self.single()), sql).await
         };
         asked.await.map_err(|failure| failure.explain("ask", self.subject()))

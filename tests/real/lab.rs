@@ -11,6 +11,7 @@ pub mod mariadb;
 pub mod moments;
 pub mod mongodb;
 pub mod moto;
+pub mod mysql;
 pub mod postgres;
 pub mod proxy;
 pub mod reader;

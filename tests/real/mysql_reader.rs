@@ -7,12 +7,7 @@ use std::{
 };
 
 use backstay::{
-    artifact::{
-        Kind,
-        manifest::Edge,
-        position::LogPosition,
-        until::{Until, transactions},
-    },
+    artifact::{Kind, manifest::Edge, position::LogPosition, transactions::Transactions, until::Until},
     sources::{CaptureRequest, Captured, Place, Replay, Source, SourceError},
     stores::Class,
 };
@@ -113,8 +108,7 @@ async fn what_was_committed_before_the_server_died_between_two_slots_comes_back(
     assert_eq!(place(from(&second.1)), place(&end(&first.1)), "nothing is left out");
     let told = end(&second.1);
     assert!(told.time >= second_of_last && told.time <= Timestamp::now(), "{told:?}");
-    let gtids: Vec<String> = transactions(&told.position).iter().map(ToString::to_string).collect();
-    assert_eq!(gtids.join(","), last, "{told:?}");
+    assert_eq!(Transactions::of_position(&told.position).to_string(), last, "{told:?}");
     let again = log_with(&source, told.clone(), spool.path()).await.unwrap_err();
     assert_eq!(again.class, Class::Retry, "there is no more, and no server: {again}");
 

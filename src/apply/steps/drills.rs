@@ -77,7 +77,7 @@ impl World {
         if let Some(refusal) = programs.filter_map(|program| self.drivers.may_run(program).err()).next() {
             return Ok(could_not_run(refusal.to_string()));
         }
-        let sandbox = match self.drivers.sandbox(drill.sandbox, &declared.source).await {
+        let sandbox = match self.sandbox(drill.sandbox, &manifests, &declared.source).await {
             Ok(sandbox) => sandbox,
             Err(refusal) => return Ok(could_not_run(refusal.to_string())),
         };

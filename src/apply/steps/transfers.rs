@@ -13,10 +13,12 @@ use crate::{
         restore::{self, Logs},
         rewrite::Audience,
         segment::Recipients,
+        stream,
         world::{World, as_stored, stalled},
     },
     artifact::{ArtifactId, Kind, Manifest, manifest::Content, record::Event},
     committed::{self, BackupFolder},
+    drivers::Refusal,
     git::Tips,
     inventory::logged_everywhere,
     observe::seen::Change,
@@ -24,6 +26,7 @@ use crate::{
         Step,
         action::{Capture, Destination, Restore, SandboxKind},
     },
+    sandboxes::Sandbox,
     sources::{
         GoesOn, Place, Restored, Source,
         selection::{Selection, Selective},
@@ -323,7 +326,7 @@ impl World {
         let logs = self.manifests(folder, &restore.logs).await?;
         let parts = Part::of(&restore.paths).map_err(|path| stalled(format!("{path:?} names no part")))?;
         let source = self.drivers.source(declared).await?;
-        let sandbox = self.drivers.sandbox(SandboxKind::of(declared), declared).await?;
+        let sandbox = self.sandbox(SandboxKind::of(declared), &manifests, declared).await?;
         let order = part::Order {
             manifests: &manifests,
             logs: Logs { manifests: &logs, until: restore.until.as_ref() },
@@ -334,6 +337,21 @@ impl World {
         let (keys, clock) = (&self.keys, self.clock.as_ref());
         let means = part::Means { folder, keys, clock, progress: &progress };
         Ok(part::restore(&order, sandbox, source.as_ref(), &means).await?)
+    }
+
+    /// The sandbox for what these artifacts hold.
+    pub(super) async fn sandbox(
+        &self,
+        kind: SandboxKind,
+        manifests: &[Manifest],
+        declared: &crate::spec::Source,
+    ) -> Result<Box<dyn Sandbox>, Refusal> {
+        let first = manifests.first();
+        // Where it can't be read, nothing can be restored of it either, and that is told then.
+        let sealed = first.and_then(|manifest| stream::sealed(manifest, &self.keys).ok().flatten());
+        let server = sealed.as_ref().and_then(|sealed| sealed.details.versions.get("server"));
+        let kind = server.map_or(kind, |version| kind.for_server(version));
+        self.drivers.sandbox(kind, declared).await
     }
 
     pub(super) async fn manifests(

@@ -7,7 +7,8 @@ use crate::{
     artifact::{
         ArtifactId, Kind,
         position::LogPosition,
-        until::{Gtid, Place, Until, transactions},
+        transactions::{Transaction, Transactions},
+        until::{Place, Until},
     },
     inventory::{StoredArtifact, StoredBackup, Window, stretches, windows},
     plan::{
@@ -137,8 +138,8 @@ fn logs_up_to<'w, 'a>(window: &'w Window<'a>, place: &Until) -> Option<&'w [&'a 
     let is_before = match place {
         Until::Moment(at) => window.start() <= *at,
         Until::Transaction(gtid) => {
-            window.base.position.as_deref().is_some_and(|base| !transactions(base).is_empty())
-                && !has_come_to(window.base, gtid)
+            let of_base = window.base.position.as_deref().map(Transactions::of_position).unwrap_or_default();
+            !of_base.is_empty() && !of_base.have_come_to(gtid)
         }
         Until::Place(_) | Until::Named(_) => true,
     };
@@ -155,10 +156,9 @@ fn lies_between(base: &StoredArtifact, place: &Place, log: &StoredArtifact) -> b
     }
 }
 
-/// Whether an artifact ends with or behind a transaction. Numbers rise within a domain.
-fn has_come_to(artifact: &StoredArtifact, gtid: &Gtid) -> bool {
-    let ends = artifact.position.as_deref().map(transactions).unwrap_or_default();
-    ends.iter().any(|end| end.domain == gtid.domain && end.number >= gtid.number)
+/// Whether an artifact ends with or behind a transaction.
+fn has_come_to(artifact: &StoredArtifact, transaction: &Transaction) -> bool {
+    artifact.position.as_deref().map(Transactions::of_position).unwrap_or_default().have_come_to(transaction)
 }
 
 /// The window that goes furthest, as far as a log for which `is_last` holds.

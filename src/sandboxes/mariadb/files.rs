@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{BESIDE_POOL, OWNERS, POOL, scratch, start, visitor};
+use super::{BESIDE_POOL, Engine, OWNERS, POOL, scratch, start, visitor};
 use crate::{
     artifact::drill::Isolation,
     process::{Process, Program},
@@ -126,7 +126,7 @@ impl Sandbox for MariadbFilesSandbox {
         let daemon = daemon.argument(setting("--defaults-file", self.data.join(OPTIONS)));
         let daemon = daemon.argument(setting("--init-file", init));
         let own = OWN_FILES.iter().map(|name| setting(name, &self.data));
-        let mut running = start(daemon.arguments(own), &self.home, &self.data)?;
+        let mut running = start(Engine::MariaDb, daemon.arguments(own), &self.home, &self.data)?;
         let answer = server::answers(&mut running, std::slice::from_ref(&self.inspector), START).await;
         self.server = Some(running);
         match answer {

@@ -47,8 +47,12 @@ impl Access {
 
     /// The client program, reading SQL from its standard input.
     pub(super) fn client(&self, stall: Duration) -> Program {
-        // What newer clients print with an error is the statement: rows, and accounts with their passwords.
-        self.program(&self.programs.client, stall).argument("--loose-skip-print-query-on-error")
+        let client = self.program(&self.programs.client, stall);
+        match self.programs.flavour {
+            // What newer clients print with an error is the statement: rows, and accounts with their passwords.
+            Flavour::MariaDb => client.argument("--loose-skip-print-query-on-error"),
+            Flavour::MySql => client,
+        }
     }
 
     /// The program that reads binary logs, of the server or of a file. It may be silent for `stall`.

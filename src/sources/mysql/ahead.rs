@@ -7,7 +7,6 @@
 //! ```
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
@@ -20,15 +19,10 @@ use tokio::io::AsyncReadExt;
 
 use super::{
     Failure,
-    binlog::is_of_this_log,
     walk::{Walk, Whole, close},
 };
 use crate::{
-    artifact::{
-        manifest::Edge,
-        position::LogPosition,
-        until::{Gtid, transactions},
-    },
+    artifact::{manifest::Edge, position::LogPosition, transactions::Transactions},
     durable,
     sources::{
         Sink,
@@ -49,15 +43,15 @@ const BEFORE: &str = ".before";
 pub(super) struct Ahead {
     server: String,
     files: Vec<Kept>,
-    /// The last transaction of each domain, as far as it is known.
-    transactions: Vec<Gtid>,
+    /// The transactions up to its end, as far as they are known.
+    transactions: Transactions,
 }
 
-/// The last transaction of each domain before a file and behind it, as the server tells them.
+/// The transactions before a file and up to its end, as the server tells them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Between {
-    pub before: BTreeMap<u32, Gtid>,
-    pub behind: BTreeMap<u32, Gtid>,
+    pub before: Transactions,
+    pub behind: Transactions,
 }
 
 /// A file, as far as it is whole.
@@ -113,12 +107,13 @@ impl Ahead {
         if !reaches_place || !reaches_further {
             return Ok(None);
         }
-        if !is_of_this_log(&edge.position, first.transactions_at(offset)?.as_deref()) {
+        let told = Transactions::of_position(&edge.position);
+        if !told.are_found(&first.transactions_at(offset)?.unwrap_or_default()) {
             return Ok(None);
         }
         let transactions = match files.last().and_then(Kept::behind) {
-            Some(behind) => behind.into_values().collect(),
-            None => up_to(&transactions(&edge.position), &files),
+            Some(behind) => behind,
+            None => up_to(told, &files),
         };
         Ok(Some(Self { server: of.to_owned(), files, transactions }))
     }
@@ -128,8 +123,11 @@ impl Ahead {
         let last = self.files.last()?;
         let seconds = self.files.iter().rev().map(|file| file.whole.seconds).find(|seconds| *seconds > 0)?;
         let time = Timestamp::from_second(seconds.into()).ok()?.min(now).min(last.written.unwrap_or(now));
-        let gtids: Vec<String> = self.transactions.iter().map(ToString::to_string).collect();
-        let gtids = if gtids.is_empty() { String::new() } else { format!(", gtid {}", gtids.join(",")) };
+        let gtids = if self.transactions.is_empty() {
+            String::new()
+        } else {
+            format!(", gtid {}", self.transactions)
+        };
         let position = format!("{}:{}, server {}{gtids}", last.name, last.whole.end, self.server);
         Some(Edge { time: time.max(from.time), position })
     }
@@ -165,22 +163,21 @@ impl Kept {
         Ok(kept.filter(|kept| kept.is_all && kept.whole.end == file.size).filter(is_between))
     }
 
-    /// The last transaction of each domain behind what is whole of it, where it tells those before it.
-    fn behind(&self) -> Option<BTreeMap<u32, Gtid>> {
-        let before = self.whole.before.clone()?;
-        Some(before.into_iter().chain(self.whole.transactions.clone()).collect())
+    /// The transactions up to the end of what is whole of it, where it tells those before it.
+    fn behind(&self) -> Option<Transactions> {
+        let mut all = self.whole.before.clone()?;
+        all.extend(&self.whole.transactions);
+        Some(all)
     }
 
-    /// The last transaction of each domain before a place in it, as a server tells them; `None` where no event begins there, or it
-    /// does not tell those before it.
-    fn transactions_at(&self, place: u64) -> io::Result<Option<String>> {
+    /// The transactions before a place in it; `None` where no event begins there, or it does not tell those before it.
+    fn transactions_at(&self, place: u64) -> io::Result<Option<Transactions>> {
         let Some(mut all) = self.whole.before.clone() else { return Ok(None) };
         let mut walk = Walk::begin();
         look(&mut File::open(&self.path)?.take(place), &mut walk)?;
         Ok(walk.transactions_at(place).map(|found| {
-            all.extend(found);
-            let gtids: Vec<String> = all.values().map(ToString::to_string).collect();
-            gtids.join(",")
+            all.extend(&found);
+            all
         }))
     }
 
@@ -259,22 +256,14 @@ fn look(file: &mut impl Read, walk: &mut Walk) -> io::Result<u64> {
     Ok(read)
 }
 
-/// The transactions up to which files have come that begin with those at `from`; none where that does not tell any.
-fn up_to(from: &[Gtid], files: &[Kept]) -> Vec<Gtid> {
-    if from.is_empty() {
-        return Vec::new();
+/// The transactions up to which files have come that begin with those at `from`; none where that does not tell any. What stands
+/// before the place at which the files go on is older, and comes before what is known there.
+fn up_to(from: Transactions, files: &[Kept]) -> Transactions {
+    let mut all = from;
+    if !all.is_empty() {
+        files.iter().for_each(|file| all.extend_by_newer(&file.whole.transactions));
     }
-    let known = from.iter().map(|gtid| (gtid.domain, *gtid));
-    let seen = files.iter().flat_map(|file| file.whole.transactions.clone());
-    // What stands before the place at which the files go on is older, and comes before what is known there.
-    let mut all: BTreeMap<u32, Gtid> = known.collect();
-    for (domain, gtid) in seen {
-        let is_newer = all.get(&domain).is_none_or(|known| known.number < gtid.number);
-        if is_newer {
-            all.insert(domain, gtid);
-        }
-    }
-    all.into_values().collect()
+    all
 }
 
 fn timestamp(time: SystemTime) -> Option<Timestamp> {
@@ -353,26 +342,6 @@ pub(super) fn trim(spool: &Path, stored: &Edge) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn transactions_go_on_from_those_that_are_known() {
-        let gtid = |text: &str| text.parse::<Gtid>().unwrap();
-        let file = |gtids: &[&str]| Kept {
-            path: PathBuf::new(),
-            name: "bin.000001".to_owned(),
-            whole: Whole {
-                transactions: gtids.iter().map(|text| (gtid(text).domain, gtid(text))).collect(),
-                ..Whole::default()
-            },
-            is_all: true,
-            written: None,
-        };
-        let files = [file(&["0-7-5", "3-7-9"]), file(&["0-8-6"])];
-        let known = [gtid("0-7-4"), gtid("5-1-2"), gtid("3-7-10")];
-        let all: Vec<String> = up_to(&known, &files).iter().map(ToString::to_string).collect();
-        assert_eq!(all, ["0-8-6", "3-7-10", "5-1-2"]);
-        assert!(up_to(&[], &files).is_empty(), "nobody knows what came before");
-    }
 
     #[test]
     fn files_are_known_by_their_names_in_the_order_of_their_numbers() {

@@ -19,6 +19,7 @@ use super::{
     ANSWER, Failure,
     access::Access,
     ahead::{Ahead, Between, Kept},
+    gtids,
     reader::{blocking, unusable},
     session::Session,
 };
@@ -26,7 +27,7 @@ use crate::{
     artifact::{
         manifest::{Details, Edge, Moment},
         position::LogPosition,
-        until::{Gtid, transactions},
+        transactions::Transactions,
     },
     process::{ProcessError, Program},
     scratch,
@@ -37,7 +38,7 @@ use crate::{
 };
 
 /// Where the first event of a file stands: behind its magic number.
-const FIRST: u64 = 4;
+pub(super) const FIRST: u64 = 4;
 const CHUNK: usize = 128 * 1024;
 
 /// Captures what the server wrote since `request.continues`. Where some of that is gone already, the log begins with what is
@@ -88,26 +89,24 @@ async fn reach(access: &Access, continues: &Edge, request: &CaptureRequest<'_>) 
     // What is committed before the file is closed stands in it or in one before.
     let now = Session::clocks(access, request).await?.log_end();
     let mut files = closed(&mut session, server).await?;
-    let tells = version.contains("MariaDB");
-    if tells {
-        files.transactions = transactions_at(&mut session, &files, continues).await?;
-    }
+    files.told = told(access, &mut session, &files, continues).await?;
     let span = span(files, continues, now)?;
     let between = match request.spool {
-        Some(_) if tells => between(&mut session, &span).await?,
-        _ => BTreeMap::new(),
+        Some(_) => between(access, &mut session, &span).await?,
+        None => BTreeMap::new(),
     };
     Ok(Reached { version, span, between })
 }
 
 /// Asks between which transactions the server has each of the files.
-async fn between(session: &mut Session, span: &Span) -> Result<BTreeMap<String, Between>, Failure> {
-    let of_each =
-        |position: &str| transactions(position).into_iter().map(|gtid| (gtid.domain, gtid)).collect();
-    let (mut all, mut behind) = (BTreeMap::new(), of_each(&span.until.position));
+async fn between(
+    access: &Access,
+    session: &mut Session,
+    span: &Span,
+) -> Result<BTreeMap<String, Between>, Failure> {
+    let (mut all, mut behind) = (BTreeMap::new(), Transactions::of_position(&span.until.position));
     for file in span.files.iter().rev() {
-        let found = session.transactions_at(&file.name, FIRST).await?.unwrap_or_default();
-        let before: BTreeMap<u32, Gtid> = of_each(&format!("gtid {found}"));
+        let before = gtids::before(access, session, &file.name).await?;
         all.insert(file.name.clone(), Between { before: before.clone(), behind });
         behind = before;
     }
@@ -165,28 +164,29 @@ struct Files {
     closed: Vec<Entry>,
     /// The one that is written.
     active: String,
-    /// What the server tells of transactions; MariaDB does.
-    transactions: Transactions,
+    /// What the server tells of transactions.
+    told: Told,
 }
 
-/// The last transaction of each domain before a place, as positions bear it; empty where nobody can tell.
+/// The transactions before some places; none where nobody can tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Transactions {
+struct Told {
     /// Before the file that is written.
-    active: String,
-    /// Before the first event of each closed file that is asked for.
-    files: BTreeMap<String, String>,
-    /// At the place where the last artifact ends: `None` where it is not asked for, or the file is there no more.
-    last: Option<AtLast>,
+    active: Transactions,
+    /// Before each closed file that is asked for.
+    files: BTreeMap<String, Transactions>,
+    /// Of the place where the last artifact ends.
+    last: LastPlace,
 }
 
-/// What is found at the place where the last artifact ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum AtLast {
-    /// These were the last ones of their domains.
-    Behind(String),
-    /// No transaction ends there.
-    Nowhere,
+/// Whether the place where the last artifact ends is in this log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum LastPlace {
+    /// As far as anything tells.
+    #[default]
+    MayBe,
+    /// Transactions tell that it is in another one.
+    IsNot,
 }
 
 /// Begins a new file, and lists those before it.
@@ -206,32 +206,32 @@ async fn closed(session: &mut Session, server: String) -> Result<Files, Failure>
         files.push(Entry { name: name.clone(), size });
     }
     let active = files.pop().ok_or_else(|| Failure::Answer("the server keeps no binary log".to_owned()))?;
-    Ok(Files { server, closed: files, active: active.name, transactions: Transactions::default() })
+    Ok(Files { server, closed: files, active: active.name, told: Told::default() })
 }
 
 /// Asks what the server finds at the beginnings of its files and where the last artifact ends.
-async fn transactions_at(
+async fn told(
+    access: &Access,
     session: &mut Session,
     files: &Files,
     continues: &Edge,
-) -> Result<Transactions, Failure> {
-    let active = session.transactions_at(&files.active, FIRST).await?.unwrap_or_default();
-    let mut begins = BTreeMap::new();
-    let mut last = None;
+) -> Result<Told, Failure> {
+    let active = gtids::before(access, session, &files.active).await?;
+    let mut told = Told { active, ..Told::default() };
     let place = file_and_offset(&continues.position);
     for file in &files.closed {
         let is_last = place.as_ref().is_some_and(|(name, _)| *name == file.name);
         // The log begins with one of these two.
-        if is_last || begins.is_empty() {
-            let begin = session.transactions_at(&file.name, FIRST).await?;
-            begins.insert(file.name.clone(), begin.unwrap_or_default());
+        if is_last || told.files.is_empty() {
+            told.files.insert(file.name.clone(), gtids::before(access, session, &file.name).await?);
         }
-        if let Some((_, offset)) = place.as_ref().filter(|_| is_last) {
-            let found = session.transactions_at(&file.name, *offset).await?;
-            last = Some(found.map_or(AtLast::Nowhere, AtLast::Behind));
+        if let Some((_, offset)) = place.as_ref().filter(|_| is_last)
+            && !gtids::has_place(access, session, &continues.position, (&file.name, *offset)).await?
+        {
+            told.last = LastPlace::IsNot;
         }
     }
-    Ok(Transactions { active, files: begins, last })
+    Ok(told)
 }
 
 /// The file and the offset of a place, as the server names them.
@@ -239,26 +239,6 @@ pub(super) fn file_and_offset(position: &str) -> Option<(String, u64)> {
     let LogPosition::Binlog { offset, .. } = LogPosition::parse(position)? else { return None };
     let (file, _) = position.split(',').next()?.trim().rsplit_once(':')?;
     Some((file.to_owned(), offset))
-}
-
-impl Transactions {
-    /// Whether the place where the last artifact ends is in this log, as far as transactions tell.
-    fn allow(&self, position: &str) -> bool {
-        match &self.last {
-            Some(AtLast::Behind(found)) => is_of_this_log(position, Some(found)),
-            Some(AtLast::Nowhere) => is_of_this_log(position, None),
-            None => true,
-        }
-    }
-}
-
-/// Whether a place is one of the log in which these transactions are `found` there, as far as it tells of any: a log that was
-/// reset numbers its files anew, and can have one of that name.
-pub(super) fn is_of_this_log(position: &str, found: Option<&str>) -> bool {
-    let told = transactions(position);
-    let found = found.map(|found| transactions(&format!("gtid {found}"))).unwrap_or_default();
-    let is_found = |one: &Gtid| found.contains(one);
-    told.iter().all(is_found)
 }
 
 /// What is captured.
@@ -283,11 +263,11 @@ enum Begins {
 /// The files since the last artifact. The log is complete up to `now`, for the file that is written now was begun later.
 fn span(files: Files, continues: &Edge, now: Timestamp) -> Result<Span, Failure> {
     let place = |file: &str, offset: u64| format!("{file}:{offset}, server {}", files.server);
-    let known = |transactions: &str| match transactions {
-        "" => String::new(),
-        transactions => format!(", gtid {transactions}"),
+    let known = |transactions: &Transactions| match transactions.is_empty() {
+        true => String::new(),
+        false => format!(", gtid {transactions}"),
     };
-    let active = place(&files.active, FIRST) + &known(&files.transactions.active);
+    let active = place(&files.active, FIRST) + &known(&files.told.active);
     let until = Edge { time: now, position: active.clone() };
     let unreadable = |text: &str| Failure::Refused(format!("{text:?} is no place in a binary log"));
     let last = LogPosition::parse(&continues.position).ok_or_else(|| unreadable(&continues.position))?;
@@ -300,7 +280,7 @@ fn span(files: Files, continues: &Edge, now: Timestamp) -> Result<Span, Failure>
         let begins = Begins::WhereTheLastEnds;
         return Ok(Span { server: files.server, files: Vec::new(), begins, from: continues.clone(), until });
     }
-    if !files.transactions.allow(&continues.position) {
+    if files.told.last == LastPlace::IsNot {
         // What it holds before now is of no use: no data is there that it could go on from.
         let begins = Begins::WithWhatIsThere;
         return Ok(Span { server: files.server, files: Vec::new(), begins, from: until.clone(), until });
@@ -308,8 +288,8 @@ fn span(files: Files, continues: &Edge, now: Timestamp) -> Result<Span, Failure>
     let first = files.closed.iter().position(goes_on);
     let captured = files.closed.get(first.unwrap_or(0)..).unwrap_or_default().to_vec();
     let begins = captured.first().map_or(active, |file| {
-        let before = files.transactions.files.get(&file.name);
-        place(&file.name, FIRST) + &known(before.map_or("", String::as_str))
+        let before = files.told.files.get(&file.name);
+        place(&file.name, FIRST) + &before.map(known).unwrap_or_default()
     });
     // Where the last artifact's end is gone, or was another server's, nobody knows since when the log is whole.
     let (time, how) = match first {
@@ -409,7 +389,7 @@ mod tests {
             server: "s".to_owned(),
             closed: closed.iter().map(entry).collect(),
             active: active.to_owned(),
-            transactions: Transactions::default(),
+            told: Told::default(),
         }
     }
 
@@ -462,28 +442,23 @@ mod tests {
         let now: Timestamp = "2026-11-20T10:15:00Z".parse().unwrap();
         let position = "bin.000002:300, gtid 0-7-90,3-7-1, server s".to_owned();
         let edge = Edge { time: Timestamp::UNIX_EPOCH, position };
-        let at = |last: Option<AtLast>| {
+        let at = |last: LastPlace| {
             let mut files = files(&[("bin.000001", 900), ("bin.000002", 600)], "bin.000003");
-            let begins = [("bin.000001", ""), ("bin.000002", "0-7-80")];
-            files.transactions = Transactions {
-                active: "0-7-200".to_owned(),
-                files: begins.map(|(name, before)| (name.to_owned(), before.to_owned())).into(),
+            let told = |text: &str| Transactions::of_position(&format!("gtid {text}"));
+            let before = [("bin.000001", ""), ("bin.000002", "0-7-80")];
+            files.told = Told {
+                active: told("0-7-200"),
+                files: before.map(|(name, before)| (name.to_owned(), told(before))).into(),
                 last,
             };
             span(files, &edge, now).unwrap()
         };
-        for found in ["0-7-90,3-7-1", "3-7-1,0-7-90"] {
-            let joined = at(Some(AtLast::Behind(found.to_owned())));
-            assert_eq!(joined.from.position, "bin.000002:4, server s, gtid 0-7-80");
-            assert_eq!((joined.from.time, joined.files.len()), (edge.time, 1));
-        }
-        let behind = |found: &str| Some(AtLast::Behind(found.to_owned()));
-        for found in [behind("0-7-12,3-7-1"), behind("0-8-90,3-7-1"), behind(""), Some(AtLast::Nowhere)] {
-            let apart = at(found.clone());
-            let until = Edge { time: now, position: "bin.000003:4, server s, gtid 0-7-200".to_owned() };
-            assert_eq!((apart.files.len(), apart.from, apart.until), (0, until.clone(), until), "{found:?}");
-        }
-        assert!(is_of_this_log("bin.000002:300, server s", None), "older artifacts tell of none");
+        let joined = at(LastPlace::MayBe);
+        assert_eq!(joined.from.position, "bin.000002:4, server s, gtid 0-7-80");
+        assert_eq!((joined.from.time, joined.files.len()), (edge.time, 1));
+        let apart = at(LastPlace::IsNot);
+        let until = Edge { time: now, position: "bin.000003:4, server s, gtid 0-7-200".to_owned() };
+        assert_eq!((apart.files.len(), apart.from, apart.until), (0, until.clone(), until));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::{
     ANSWER, Failure,
     access::Access,
     marks::{Marks, prologue},
+    needs::Edition,
     programs::Flavour,
     rows::Rows,
     session::{Session, literal},
@@ -20,6 +21,9 @@ use crate::{
     sources::{CaptureRequest, Captured, Sink, two_clocks::TwoClocks},
     spec::Part,
 };
+
+/// How the dump programs tell of something that they left out, though they end well.
+const COMPLAINT: &str = "dump: Error";
 
 /// How long the server may be held still for the dump to open its view.
 const LONGEST_LOCK: Duration = Duration::from_secs(10);
@@ -94,6 +98,7 @@ struct Asked {
     prologue: Option<String>,
     /// Whether the dump can say where in the binary log it stands.
     binary_log: bool,
+    masks: Masks,
     notes: Vec<String>,
 }
 
@@ -116,13 +121,14 @@ impl Asked {
         let note = |t: super::view::Table| {
             format!("consistency of {}: its engine {} has no transactions", t.name(), t.engine)
         };
-        let notes = kept_elsewhere.map(note).collect();
+        let masks = Masks::of(access, &server_version).await?;
+        let notes = kept_elsewhere.map(note).chain(masks.note()).collect();
         let binary_log = session.one("SELECT @@log_bin").await? == "1" && may_read_position(access).await;
         let server = match access.databases.as_slice() {
             [] => Some(session.server_identity().await?),
             _ => None,
         };
-        Ok(Self { server_version, server, databases, prologue, binary_log, notes })
+        Ok(Self { server_version, server, databases, prologue, binary_log, masks, notes })
     }
 
     fn program(&self, access: &Access, scope: Scope<'_>, stall: Duration) -> Program {
@@ -140,11 +146,11 @@ impl Asked {
         if flavour == Flavour::MySql {
             dump = dump.argument("--set-gtid-purged=OFF");
         }
+        if self.masks == Masks::Hidden {
+            dump = dump.argument("--loose-skip-masking-policies");
+        }
         dump = match (self.binary_log, flavour) {
-            (true, Flavour::MariaDb) if self.server_version.contains("MariaDB") => {
-                dump.arguments(["--master-data=2", "--gtid"])
-            }
-            (true, Flavour::MariaDb) => dump.argument("--master-data=2"),
+            (true, Flavour::MariaDb) => dump.arguments(["--master-data=2", "--gtid"]),
             (true, Flavour::MySql) => dump.argument("--source-data=2"),
             (false, _) => dump,
         };
@@ -167,7 +173,8 @@ impl Asked {
         let position = marks.position();
         let counts = view.vouch(counts, position.as_ref());
         let log = position.map(|p| format!("{}:{}", p.file, p.offset));
-        let gtid = marks.gtid().map(|gtid| format!("gtid {gtid}"));
+        let gtid = marks.gtid().or_else(|| view.transactions().map(str::to_owned));
+        let gtid = gtid.map(|gtid| format!("gtid {gtid}"));
         let server = self.server.filter(|_| log.is_some()).map(|server| format!("server {server}"));
         let (mut time, mut omitted) = (opened.ours, self.notes);
         if server.is_some() {
@@ -184,6 +191,35 @@ impl Asked {
             moment: Moment::At { time, position: (!position.is_empty()).then(|| position.join(", ")) },
             details: Details { versions: versions.into(), counts, omitted, ..Details::default() },
         }
+    }
+}
+
+/// The policies by which MySQL masks columns (since 9.7). Its dump program leaves out those that the user may not see, and ends
+/// well nevertheless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Masks {
+    /// There are none, or the dump holds them.
+    Held,
+    Hidden,
+}
+
+impl Masks {
+    async fn of(access: &Access, server_version: &str) -> Result<Self, Failure> {
+        if !Edition::of(server_version).masks_columns() {
+            return Ok(Masks::Held);
+        }
+        // A statement that fails ends its session.
+        let mut session = Session::open(access, None, ANSWER)?;
+        match session.rows("SELECT COUNT(*) FROM performance_schema.column_masking_policy").await {
+            Ok(_) => Ok(Masks::Held),
+            Err(Failure::Process(_)) => Ok(Masks::Hidden),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn note(self) -> Option<String> {
+        let note = "policies that mask columns, where the server has any: this user may not see them";
+        (self == Masks::Hidden).then(|| note.to_owned())
     }
 }
 
@@ -278,7 +314,10 @@ async fn stream(
     let rest = Bytes::from(text.rows.end());
     text.marks.look(&rest);
     sink.write(rest).await?;
-    dump.finish().await?;
+    let said = dump.last_words().await?;
+    if said.as_str().contains(COMPLAINT) {
+        return Err(Failure::Incomplete(format!("the dump program left something out{said}")));
+    }
     match opened {
         Some(opened) => Ok(opened),
         None => clocks.read().await,

@@ -1,7 +1,10 @@
 //! Events of a binary log, as far as it takes to find where a transaction ends (MariaDB's documentation, "Event Header" and
-//! "GTID_EVENT"). Pure.
+//! "GTID_EVENT"; `libs/mysql/binlog/event` of MySQL's source). Pure.
 
-use crate::artifact::until::Gtid;
+use crate::artifact::{
+    gtid_set::MysqlGtid,
+    transactions::{Gtid, Transaction},
+};
 
 /// What a file begins with.
 const MAGIC: usize = 4;
@@ -9,9 +12,15 @@ const MAGIC: usize = 4;
 const HEADER: usize = 19;
 /// How much of a `GTID_EVENT` tells its number and domain, bytes.
 const GTID_HEAD: usize = HEADER + 12;
+/// How much of a `GTID_LOG_EVENT` tells its server and its number, bytes.
+const GTID_LOG_HEAD: usize = HEADER + 25;
 
 const STOP_EVENT: u8 = 3;
 const ROTATE_EVENT: u8 = 4;
+const GTID_LOG_EVENT: u8 = 33;
+const ANONYMOUS_GTID_LOG_EVENT: u8 = 34;
+const PREVIOUS_GTIDS_LOG_EVENT: u8 = 35;
+const GTID_TAGGED_LOG_EVENT: u8 = 42;
 const BINLOG_CHECKPOINT_EVENT: u8 = 161;
 const GTID_EVENT: u8 = 162;
 const GTID_LIST_EVENT: u8 = 163;
@@ -21,11 +30,24 @@ const GTID_LIST_EVENT: u8 = 163;
 #[error("an event of the binary log tells a length that cannot be")]
 pub(super) struct Broken;
 
-/// Passes a file on up to the end of one transaction. It also ends before a transaction of the same domain with a higher
-/// number, so that it never goes further than was asked.
+/// What begins something else than the transaction that is open.
+const BEGINNINGS: [u8; 9] = [
+    STOP_EVENT,
+    ROTATE_EVENT,
+    GTID_LOG_EVENT,
+    ANONYMOUS_GTID_LOG_EVENT,
+    PREVIOUS_GTIDS_LOG_EVENT,
+    GTID_TAGGED_LOG_EVENT,
+    BINLOG_CHECKPOINT_EVENT,
+    GTID_EVENT,
+    GTID_LIST_EVENT,
+];
+
+/// Passes a file on up to the end of one transaction. In a log of MariaDB it also ends before a transaction of the same domain with a
+/// higher number, so that it never goes further than was asked.
 #[derive(Debug)]
 pub(super) struct UpTo {
-    last: Gtid,
+    last: Transaction,
     /// The beginning of an event that is not passed on yet.
     held: Vec<u8>,
     /// Bytes that are left of an event that is.
@@ -44,7 +66,7 @@ enum Stage {
 }
 
 impl UpTo {
-    pub(super) fn transaction(last: Gtid) -> Self {
+    pub(super) fn transaction(last: Transaction) -> Self {
         Self { last, held: Vec::new(), left: 0, passed: 0, stage: Stage::Magic }
     }
 
@@ -91,7 +113,34 @@ impl UpTo {
         match (self.stage, self.held.get(4)) {
             (Stage::Magic, _) => MAGIC,
             (_, Some(&GTID_EVENT)) => GTID_HEAD,
+            (_, Some(&GTID_LOG_EVENT)) => GTID_LOG_HEAD,
             _ => HEADER,
+        }
+    }
+
+    fn number(&self, at: usize, length: usize) -> u64 {
+        let bytes = self.held.iter().skip(at).take(length).rev();
+        bytes.fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
+    }
+
+    /// Where an event leads that may begin the transaction.
+    fn begins(&self, kind: u8) -> Stage {
+        match &self.last {
+            Transaction::MariaDb(Gtid { domain, number, .. })
+                if kind == GTID_EVENT && self.number(HEADER + 8, 4) == u64::from(*domain) =>
+            {
+                match self.number(HEADER, 8).cmp(number) {
+                    std::cmp::Ordering::Less => Stage::Before,
+                    std::cmp::Ordering::Equal => Stage::Within,
+                    std::cmp::Ordering::Greater => Stage::Behind,
+                }
+            }
+            Transaction::MySql(last) if kind == GTID_LOG_EVENT => {
+                let uuid = self.held.get(HEADER + 1..HEADER + 17).and_then(|uuid| uuid.try_into().ok());
+                let begun = uuid.map(|uuid| MysqlGtid::of_server(uuid, self.number(HEADER + 17, 8)));
+                if begun.as_ref() == Some(last) { Stage::Within } else { Stage::Before }
+            }
+            _ => Stage::Before,
         }
     }
 
@@ -101,21 +150,11 @@ impl UpTo {
             before.append(&mut self.held);
             return Ok(());
         }
-        let number = |at: usize, length: usize| {
-            let bytes = self.held.iter().skip(at).take(length).rev();
-            bytes.fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
-        };
-        let (length, kind) = (number(9, 4), self.held.get(4).copied().unwrap_or_default());
-        self.left = length.checked_sub(self.held.len() as u64).ok_or(Broken)?;
-        let begins_another = matches!(
-            kind,
-            STOP_EVENT | ROTATE_EVENT | BINLOG_CHECKPOINT_EVENT | GTID_EVENT | GTID_LIST_EVENT
-        );
-        let of_domain = kind == GTID_EVENT && number(HEADER + 8, 4) == u64::from(self.last.domain);
+        let kind = self.held.get(4).copied().unwrap_or_default();
+        self.left = self.number(9, 4).checked_sub(self.held.len() as u64).ok_or(Broken)?;
         self.stage = match self.stage {
-            Stage::Within if begins_another => Stage::Behind,
-            Stage::Before if of_domain && number(HEADER, 8) == self.last.number => Stage::Within,
-            Stage::Before if of_domain && number(HEADER, 8) > self.last.number => Stage::Behind,
+            Stage::Within if BEGINNINGS.contains(&kind) => Stage::Behind,
+            Stage::Before => self.begins(kind),
             stage => stage,
         };
         if self.stage != Stage::Behind {
@@ -180,6 +219,26 @@ mod tests {
                 assert_eq!(up_to(last, piece), (file()[..events].concat(), true), "{last} by {piece}");
             }
             assert_eq!(up_to("5-7-1", piece), (file().concat(), false), "of no domain in it");
+        }
+    }
+
+    #[test]
+    fn a_transaction_of_mysql_ends_where_the_next_one_begins() {
+        let gtid = |number: u64| {
+            event(GTID_LOG_EVENT, &[&[0][..], &[7; 16], &number.to_le_bytes(), &[0; 20]].concat())
+        };
+        let rows = || event(30, &[1; 100]);
+        let tagged = event(GTID_TAGGED_LOG_EVENT, &[0; 40]);
+        let file =
+            [b"\xfebin".to_vec(), gtid(9), rows(), gtid(4), rows(), rows(), tagged, rows(), gtid(5), rows()];
+        for piece in [1, 7, 10_000] {
+            for (number, events) in [(9, 3), (4, 6), (5, 10), (6, 10)] {
+                let gtid = format!("07070707-0707-0707-0707-070707070707:{number}");
+                let mut up_to = UpTo::transaction(gtid.parse().unwrap());
+                let passed: Vec<u8> =
+                    file.concat().chunks(piece).flat_map(|piece| up_to.pass(piece).unwrap()).collect();
+                assert_eq!((passed, up_to.is_reached()), (file[..events].concat(), number != 6), "{gtid}");
+            }
         }
     }
 

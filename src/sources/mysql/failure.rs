@@ -1,5 +1,6 @@
 //! What can go wrong with a server and its programs, and what to do about it.
 
+use super::programs::Flavour;
 use crate::{
     process::ProcessError,
     sources::{SinkClosed, SourceError, entries::EntryError},
@@ -21,6 +22,8 @@ pub(super) enum Failure {
     Refused(String),
     /// A program that physical captures need is missing.
     NoCopier(ProcessError),
+    /// A server of this engine, of which there are no programs.
+    OthersPrograms(Flavour),
 }
 
 impl From<ProcessError> for Failure {
@@ -111,6 +114,10 @@ impl Failure {
             Failure::Answer(why) | Failure::Incomplete(why) => error(Class::Retry, why),
             Failure::Stream(why) => error(Class::Retry, why.to_string()),
             Failure::Refused(why) => error(Class::Stalled, why),
+            Failure::OthersPrograms(flavour) => {
+                let why = format!("the server is {}, whose own programs are not on this host", flavour.name());
+                error(Class::Stalled, why).with_hint(flavour.remedy())
+            }
             Failure::NoCopier(why) => error(Class::Stalled, why.to_string()).with_hint(
                 "install MariaDB's programs for copies of files (Debian: mariadb-backup; for logs over a copy mariadb-server)",
             ),

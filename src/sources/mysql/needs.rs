@@ -17,7 +17,7 @@ pub(super) async fn lacks(
     let mut session = Session::open(access, None, ANSWER)?;
     let user = session.one("SELECT CURRENT_USER()").await?;
     let version = session.one("SELECT VERSION()").await?;
-    let variables = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('log_bin', 'binlog_format')";
+    let variables = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('log_bin', 'binlog_format', 'gtid_mode')";
     let variables = session.rows(variables).await?;
     let grants = session.rows("SHOW GRANTS").await?;
     let value = |name: &str| {
@@ -31,6 +31,11 @@ pub(super) async fn lacks(
         edition: Edition::of(&version),
         has_log: value("log_bin").as_deref() == Some("ON"),
         log_format: value("binlog_format"),
+        numbers: if value("gtid_mode").is_some_and(|mode| mode != "ON") {
+            Numbers::Untold
+        } else {
+            Numbers::Told
+        },
         grants: grants.iter().filter_map(|row| Grant::parse(row.first()?)).collect(),
     };
     let wants_log = kinds.contains(&Kind::Log);
@@ -51,19 +56,22 @@ fn account(user: &str) -> String {
 
 /// As far as names of privileges go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Edition {
+pub(super) enum Edition {
     MariaDb,
     /// Before 11.3.
     OlderMariaDb,
     MySql,
+    /// Before 9.7.
+    OlderMySql,
 }
 
 impl Edition {
-    fn of(version: &str) -> Self {
+    pub(super) fn of(version: &str) -> Self {
         let mut numbers =
             version.split(|c: char| !c.is_ascii_digit()).map_while(|text| text.parse::<u32>().ok());
         match (version.contains("MariaDB"), (numbers.next(), numbers.next())) {
-            (false, _) => Edition::MySql,
+            (false, numbers) if numbers >= (Some(9), Some(7)) => Edition::MySql,
+            (false, _) => Edition::OlderMySql,
             (true, numbers) if numbers >= (Some(11), Some(3)) => Edition::MariaDb,
             (true, _) => Edition::OlderMariaDb,
         }
@@ -73,8 +81,13 @@ impl Edition {
     fn monitor(self) -> &'static str {
         match self {
             Edition::MariaDb | Edition::OlderMariaDb => "BINLOG MONITOR",
-            Edition::MySql => "REPLICATION CLIENT",
+            Edition::MySql | Edition::OlderMySql => "REPLICATION CLIENT",
         }
+    }
+
+    /// Whether there may be policies that mask columns.
+    pub(super) fn masks_columns(self) -> bool {
+        self == Edition::MySql
     }
 
     /// The privilege that shows what routines do, and on what.
@@ -82,7 +95,7 @@ impl Edition {
         match self {
             Edition::MariaDb => ("SHOW CREATE ROUTINE", "*"),
             Edition::OlderMariaDb => ("SELECT", "mysql.proc"),
-            Edition::MySql => ("SHOW_ROUTINE", "*"),
+            Edition::MySql | Edition::OlderMySql => ("SHOW_ROUTINE", "*"),
         }
     }
 }
@@ -94,7 +107,15 @@ struct Server {
     edition: Edition,
     has_log: bool,
     log_format: Option<String>,
+    numbers: Numbers,
     grants: Vec<Grant>,
+}
+
+/// Whether a server numbers its transactions. MariaDB always does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Numbers {
+    Told,
+    Untold,
 }
 
 /// Privileges on all that matches.
@@ -156,7 +177,17 @@ impl Server {
         lacks.extend(self.lacks_of_databases(databases));
         lacks.extend(self.lacks_of_the_server(wants_log));
         lacks.extend(self.lack_of_log(wants_log));
+        lacks.extend(self.lack_of_numbers(wants_log));
         lacks
+    }
+
+    fn lack_of_numbers(&self, wants_log: bool) -> Option<Lack> {
+        (wants_log && self.has_log && self.numbers == Numbers::Untold).then(|| {
+            let what = "the server's gtid_mode is not ON: its log is read at its slots only, and one that was reset can't be told \
+                        from the one before";
+            let remedy = "in the server's option file: gtid-mode = ON, enforce-gtid-consistency = ON; restart it";
+            Lack::warning(what, remedy)
+        })
     }
 
     /// What a copy of the files needs and, where it is wanted, the log.
@@ -262,6 +293,7 @@ mod tests {
             edition: Edition::of("10.11.6-MariaDB-log"),
             has_log: true,
             log_format: Some("ROW".to_owned()),
+            numbers: Numbers::Told,
             grants: grants.iter().filter_map(|line| Grant::parse(line)).collect(),
         }
     }

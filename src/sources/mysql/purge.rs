@@ -1,13 +1,8 @@
 //! What of the binary log may go: whole files that every store has.
 
-use super::{
-    ANSWER, Failure,
-    access::Access,
-    binlog::{file_and_offset, is_of_this_log},
-    session::Session,
-};
+use super::{ANSWER, Failure, access::Access, binlog::file_and_offset, gtids, session::Session};
 use crate::{
-    artifact::{manifest::Edge, position::LogPosition, until::transactions},
+    artifact::{manifest::Edge, position::LogPosition},
     sources::entries::is_plain,
 };
 
@@ -18,9 +13,7 @@ pub(super) async fn purge(access: &Access, stored: &Edge) -> Result<String, Fail
     let listed = files(&mut session).await?;
     let Some(first) = first_to_keep(&stored.position, &server, &listed) else { return Ok(String::new()) };
     let (_, offset) = file_and_offset(&stored.position).unwrap_or_default();
-    if tells_transactions(&stored.position)
-        && !is_of_this_log(&stored.position, session.transactions_at(first, offset).await?.as_deref())
-    {
+    if !gtids::has_place(access, &mut session, &stored.position, (first, offset)).await? {
         return Ok(String::new());
     }
     let before = listed.len();
@@ -32,11 +25,6 @@ pub(super) async fn purge(access: &Access, stored: &Edge) -> Result<String, Fail
         1 => Ok(format!("a binary log before {first} purged")),
         several => Ok(format!("{several} binary logs before {first} purged")),
     }
-}
-
-/// What MySQL's positions don't: it is not asked for them.
-fn tells_transactions(position: &str) -> bool {
-    !transactions(position).is_empty()
 }
 
 async fn files(session: &mut Session) -> Result<Vec<String>, Failure> {
@@ -52,8 +40,8 @@ fn first_to_keep<'f>(stored: &str, server: &str, files: &'f [String]) -> Option<
     (of == server).then(|| files[place].as_str())
 }
 
-/// The statement takes a literal only, no expression.
-fn name(file: &str) -> Result<String, Failure> {
+/// A file's name in statements that take a literal only, and no expression.
+pub(super) fn name(file: &str) -> Result<String, Failure> {
     if is_plain(file) {
         Ok(format!("'{file}'"))
     } else {

@@ -1,4 +1,4 @@
-//! The reader of a binary log as it is written: `mariadb-binlog` without an end, looked after. The program begins a file anew
+//! The reader of a binary log as it is written: `mariadb-binlog` or `mysqlbinlog` without an end, looked after. The program begins a file anew
 //! wherever it was in it: what was read of that is kept aside until as much has come again.
 
 use std::{
@@ -15,6 +15,7 @@ use super::{
     ANSWER, Failure,
     access::Access,
     ahead::{self, Kept, before, names, origin, parts},
+    programs::Flavour,
     session::Session,
 };
 use crate::{
@@ -29,9 +30,11 @@ use crate::{
 /// Reads until it is told to stop.
 pub(super) async fn read(access: &Access, reading: &Reading<'_>) -> Result<Read, Failure> {
     let mut session = Session::open(access, None, ANSWER)?;
-    let version = session.one("SELECT VERSION()").await?;
-    if !version.contains("MariaDB") {
-        return Ok(Read::NotReadable(format!("the server is MySQL {version}")));
+    if access.programs.flavour == Flavour::MySql && session.one("SELECT @@GLOBAL.gtid_mode").await? != "ON" {
+        // Nothing would tell a log that was reset from the one before.
+        return Ok(Read::NotReadable(
+            "the server numbers no transactions: its gtid_mode is not ON".to_owned(),
+        ));
     }
     let (folder, program) = begin(access, session, reading.spool).await?;
     spool::attend(program, Watch { access, folder }, reading).await
@@ -98,7 +101,11 @@ fn reader(access: &Access, folder: &Path, spool: &Path, first: &str) -> Result<P
     files.push(folder.join(""));
     let reader = access.binlog(Duration::MAX)?.dies_with_us()?;
     let reader = reader.arguments(["--read-from-remote-server", "--raw", "--stop-never"]).argument(files);
-    let reader = reader.argument(format!("--stop-never-slave-server-id={}", number_of(spool)));
+    let numbered = match access.programs.flavour {
+        Flavour::MariaDb => "--stop-never-slave-server-id",
+        Flavour::MySql => "--connection-server-id",
+    };
+    let reader = reader.argument(format!("{numbered}={}", number_of(spool)));
     Ok(reader.discard_output().argument("--").argument(first))
 }
 

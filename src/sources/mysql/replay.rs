@@ -12,14 +12,11 @@ use super::{
     accounts::Accounts,
     events::{Broken, UpTo},
     physical::{Copiers, private_server::PrivateServer},
-    programs::Programs,
+    programs::{Flavour, Programs},
     session::Session,
 };
 use crate::{
-    artifact::{
-        position::LogPosition,
-        until::{Gtid, Until},
-    },
+    artifact::{position::LogPosition, transactions::Transaction, until::Until},
     process::{Input, Process, Program},
     sources::{
         Replay,
@@ -42,11 +39,10 @@ struct Part {
 }
 
 /// Where it ends, if not with the file.
-#[derive(Clone, Copy)]
 enum End {
     Moment(Timestamp),
     Offset(u64),
-    Behind(Gtid),
+    Behind(Transaction),
 }
 
 /// What of a file is replayed; `None` where all of it was before, or comes after.
@@ -66,7 +62,7 @@ fn part(entry: &Entry, replay: &Replay) -> Result<Option<Part>, Failure> {
     let end = match &replay.until {
         None => None,
         Some(Until::Moment(at)) => Some(End::Moment(*at)),
-        Some(Until::Transaction(gtid)) => Some(End::Behind(*gtid)),
+        Some(Until::Transaction(last)) => Some(End::Behind(last.clone())),
         Some(Until::Place(place)) => {
             let text = place.to_string();
             let (last, offset, _) =
@@ -95,9 +91,11 @@ fn binlog(text: &str) -> Option<(u64, u64, &str)> {
 impl Part {
     /// What the program that reads the file is told. Where a transaction ends it can't be told: of other domains than the
     /// transaction's it would leave out everything.
-    fn limits(&self) -> Vec<String> {
-        let end = match self.end {
+    fn limits(&self, flavour: Flavour, reads: Reads) -> Vec<String> {
+        let end = match &self.end {
             Some(End::Moment(at)) => Some(format!("--stop-datetime={}", at.strftime("%Y-%m-%d %H:%M:%S"))),
+            // MySQL's takes none for what it does not open itself.
+            Some(End::Offset(_)) if (flavour, reads) == (Flavour::MySql, Reads::Pipe) => None,
             Some(End::Offset(offset)) => Some(format!("--stop-position={offset}")),
             Some(End::Behind(_)) | None => None,
         };
@@ -105,9 +103,47 @@ impl Part {
     }
 
     fn up_to(&self) -> Option<UpTo> {
-        match self.end {
-            Some(End::Behind(gtid)) => Some(UpTo::transaction(gtid)),
+        match &self.end {
+            Some(End::Behind(last)) => Some(UpTo::transaction(last.clone())),
             _ => None,
+        }
+    }
+
+    /// How much of the file is handed to the program.
+    fn cut(&self, flavour: Flavour) -> Cut {
+        match (&self.end, flavour) {
+            (Some(End::Offset(offset)), Flavour::MySql) => Cut::At(*offset),
+            _ => self.up_to().map_or(Cut::Nowhere, Cut::Behind),
+        }
+    }
+}
+
+/// Where a program has a file from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reads {
+    Pipe,
+    Path,
+}
+
+/// Where a file is cut off on its way to a program.
+enum Cut {
+    Nowhere,
+    /// So many bytes further on.
+    At(u64),
+    Behind(UpTo),
+}
+
+impl Cut {
+    /// What of the next piece, and of what was held back, lies before.
+    fn pass<'p>(&mut self, piece: &'p [u8]) -> Result<Cow<'p, [u8]>, Broken> {
+        match self {
+            Cut::Nowhere => Ok(piece.into()),
+            Cut::At(left) => {
+                let now = usize::try_from(*left).unwrap_or(usize::MAX).min(piece.len());
+                *left -= now as u64;
+                Ok(piece[..now].into())
+            }
+            Cut::Behind(up_to) => up_to.pass(piece).map(Cow::Owned),
         }
     }
 }
@@ -185,9 +221,10 @@ async fn feed_files(
     while let Some(entry) = Entry::read(stream).await? {
         match part(&entry, replay)?.filter(|_| !is_reached) {
             Some(part) => {
-                let reader = access.binlog(STATEMENT)?.variable("TZ", "UTC");
-                let reader = reader.arguments(part.limits()).argument("-");
-                let fed = replay_file(reader, part.up_to(), client, accounts, stream, &entry).await?;
+                let flavour = access.programs.flavour;
+                let reader = access.binlog(STATEMENT)?.variable("TZ", "UTC").arguments(flavour.replayed_as());
+                let reader = reader.arguments(part.limits(flavour, Reads::Pipe)).argument("-");
+                let fed = replay_file(reader, part.cut(flavour), client, accounts, stream, &entry).await?;
                 if fed == Fed::InPart && part.end.is_none() {
                     let why =
                         format!("{} was replayed in part only; what was restored is incomplete", entry.name);
@@ -204,7 +241,7 @@ async fn feed_files(
 
 async fn replay_file(
     reader: Program,
-    up_to: Option<UpTo>,
+    cut: Cut,
     client: &mut Process,
     accounts: &Accounts,
     stream: Stream<'_>,
@@ -220,7 +257,7 @@ async fn replay_file(
         client.write(&statements.end()).await?;
         Ok::<(), Failure>(())
     };
-    let (fed, ()) = tokio::try_join!(feed(input, up_to, stream, entry.size), print)?;
+    let (fed, ()) = tokio::try_join!(feed(input, cut, stream, entry.size), print)?;
     reader.finish().await?;
     Ok(fed)
 }
@@ -237,12 +274,7 @@ enum Fed {
 
 /// Hands a file to the program. Once that has come to the moment to stop at it reads no more, and its end tells that all
 /// was well.
-async fn feed(
-    mut input: Option<Input>,
-    mut up_to: Option<UpTo>,
-    stream: Stream<'_>,
-    size: u64,
-) -> Result<Fed, Failure> {
+async fn feed(mut input: Option<Input>, mut cut: Cut, stream: Stream<'_>, size: u64) -> Result<Fed, Failure> {
     let mut content = stream.take(size);
     let mut piece = vec![0; CHUNK];
     loop {
@@ -250,10 +282,7 @@ async fn feed(
         if length == 0 {
             break;
         }
-        let wanted = match &mut up_to {
-            Some(up_to) => Cow::Owned(up_to.pass(&piece[..length]).map_err(broken)?),
-            None => Cow::Borrowed(&piece[..length]),
-        };
+        let wanted = cut.pass(&piece[..length]).map_err(broken)?;
         if let Some(open) = &mut input
             && !wanted.is_empty()
             && open.write(&wanted).await.is_err()
@@ -264,10 +293,10 @@ async fn feed(
     if content.limit() > 0 {
         return Err(Failure::Stream(io::ErrorKind::UnexpectedEof.into()));
     }
-    match (input, up_to) {
+    match (input, cut) {
         (None, _) => Ok(Fed::InPart),
-        (Some(_), Some(up_to)) if !up_to.is_whole() => Err(broken(Broken)),
-        (Some(_), Some(up_to)) if up_to.is_reached() => Ok(Fed::UpToEnd),
+        (Some(_), Cut::Behind(up_to)) if !up_to.is_whole() => Err(broken(Broken)),
+        (Some(_), Cut::Behind(up_to)) if up_to.is_reached() => Ok(Fed::UpToEnd),
         (Some(_), _) => Ok(Fed::All),
     }
 }
@@ -303,7 +332,9 @@ pub(super) async fn to_folder(stream: Stream<'_>, folder: &Path, replay: &Replay
                 let end = part.up_to().map(|up_to| end_of(up_to, &path)).transpose()?.flatten();
                 is_reached = end.is_some();
                 let end = end.map(|offset| format!("--stop-position={offset}"));
-                commands.push_str(&command(&name, part.limits().into_iter().chain(end)));
+                let flavour = writer(&path).map_err(unwritable)?;
+                let limits = part.limits(flavour, Reads::Path);
+                commands.push_str(&command(flavour, &name, limits.into_iter().chain(end)));
             }
             None => skip(stream, entry.size).await?,
         }
@@ -351,12 +382,28 @@ fn place_for(entry: &Entry, logs: &Path) -> (String, IsThere) {
     (entry.name.clone(), IsThere::No)
 }
 
-fn command(name: &str, limits: impl Iterator<Item = String>) -> String {
-    let quoted: Vec<String> = limits.map(|limit| format!("'{}'", limit.replace('\'', r"'\''"))).collect();
+/// Where in a file stands which server wrote it, and how long that is at most, bytes (MariaDB's documentation,
+/// "FORMAT_DESCRIPTION_EVENT").
+const VERSION: (u64, usize) = (25, 50);
+
+/// Whose server wrote a file.
+fn writer(path: &Path) -> io::Result<Flavour> {
+    let mut version = [0; VERSION.1];
+    std::os::unix::fs::FileExt::read_exact_at(&fs::File::open(path)?, &mut version, VERSION.0)?;
+    Ok(Flavour::of(&String::from_utf8_lossy(&version)))
+}
+
+fn command(flavour: Flavour, name: &str, limits: impl Iterator<Item = String>) -> String {
+    let arguments = flavour.replayed_as().iter().map(|argument| (*argument).to_owned());
+    let quoted: Vec<String> =
+        arguments.chain(limits).map(|argument| format!("'{}'", argument.replace('\'', r"'\''"))).collect();
+    let (reader, client) = match flavour {
+        Flavour::MariaDb => ("mariadb-binlog", "mariadb"),
+        Flavour::MySql => ("mysqlbinlog", "mysql"),
+    };
     // A file of its own between the two: a pipe would hide a failure of the first.
     format!(
-        "TZ=UTC mariadb-binlog --no-defaults {} {LOGS}/{} >replay.sql\nmariadb \"$@\" --binary-mode <replay.sql\nrm replay.sql\n",
+        "TZ=UTC {reader} --no-defaults {} {LOGS}/{name} >replay.sql\n{client} \"$@\" --binary-mode <replay.sql\nrm replay.sql\n",
         quoted.join(" "),
-        name
     )
 }

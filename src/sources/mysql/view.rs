@@ -6,6 +6,7 @@ use super::{
     Failure,
     access::Access,
     marks::Position,
+    programs::Flavour,
     session::{Session, identifier, literal},
 };
 use crate::{artifact::manifest::Counts, spec::Part};
@@ -23,6 +24,8 @@ pub(super) struct View {
     lock: Lock,
     /// Where in the binary log the transaction stands, where the server tells (MariaDB does).
     pub position: Option<Position>,
+    /// The transactions that it shows, where the server stood still when it was opened and tells them (MySQL does).
+    transactions: Option<String>,
 }
 
 /// Whether the server stood still between the opening of the view and of the dump.
@@ -56,7 +59,16 @@ impl View {
             )
             .await?;
         let position = position(&session.rows("SHOW STATUS LIKE 'binlog_snapshot_%'").await?);
-        Ok(Self { session, lock, position })
+        let transactions = match access.programs.flavour {
+            Flavour::MySql if lock == Lock::Held => session.executed().await?,
+            Flavour::MySql | Flavour::MariaDb => None,
+        };
+        Ok(Self { session, lock, position, transactions })
+    }
+
+    /// The transactions that the dump holds, where the server stood still until it had opened its view.
+    pub(super) fn transactions(&self) -> Option<&str> {
+        self.transactions.as_deref().filter(|_| self.lock == Lock::HeldUntilDumpOpened)
     }
 
     /// Lets the server go on: the dump has opened its view.

@@ -1,12 +1,13 @@
 //! How far a binary log file is whole: event by event, each proved by its place, its length and its checksum; and how far of that
 //! its transactions have ended (MariaDB's documentation, "Binlog Event Checksums", "Event Header", "GTID_EVENT" and
-//! "FORMAT_DESCRIPTION_EVENT"). Pure.
-
-use std::collections::BTreeMap;
+//! "FORMAT_DESCRIPTION_EVENT"; `libs/mysql/binlog/event` of MySQL's source). Pure.
 
 use crc_fast::{CrcAlgorithm, Digest};
 
-use crate::artifact::until::Gtid;
+use crate::artifact::{
+    gtid_set::{GtidSet, MysqlGtid},
+    transactions::{Gtid, Transaction, Transactions},
+};
 
 const MAGIC: &[u8; 4] = b"\xfebin";
 /// How long an event's header is, bytes.
@@ -31,7 +32,12 @@ const STOP_EVENT: u8 = 3;
 const ROTATE_EVENT: u8 = 4;
 const FORMAT_DESCRIPTION_EVENT: u8 = 15;
 const XID_EVENT: u8 = 16;
+const GTID_LOG_EVENT: u8 = 33;
+const ANONYMOUS_GTID_LOG_EVENT: u8 = 34;
+const PREVIOUS_GTIDS_LOG_EVENT: u8 = 35;
 const XA_PREPARE_EVENT: u8 = 38;
+const TRANSACTION_PAYLOAD_EVENT: u8 = 40;
+const GTID_TAGGED_LOG_EVENT: u8 = 42;
 const BINLOG_CHECKPOINT_EVENT: u8 = 161;
 const GTID_EVENT: u8 = 162;
 const GTID_LIST_EVENT: u8 = 163;
@@ -39,6 +45,8 @@ const START_ENCRYPTION_EVENT: u8 = 164;
 
 /// Set where one statement is all of a group, and nothing ends it (`FL_STANDALONE`).
 const STANDALONE: u8 = 1;
+/// What begins a group of several events, where no flag tells.
+const BEGINS: [&[u8]; 2] = [b"BEGIN", b"XA START"];
 /// What ends a group of statements that is no transaction of an engine.
 const ENDS: [&[u8]; 4] = [b"COMMIT", b"ROLLBACK", b"XA COMMIT", b"XA ROLLBACK"];
 
@@ -55,7 +63,7 @@ pub(super) struct Walk {
     sum: Option<Sum>,
     group: Group,
     /// The transaction of the group that is open.
-    transaction: Option<Gtid>,
+    transaction: Option<Transaction>,
     whole: Whole,
     is_over: bool,
 }
@@ -67,10 +75,10 @@ pub(super) struct Whole {
     pub end: u64,
     /// When that was written, by the server's clock, seconds since the Unix epoch.
     pub seconds: u32,
-    /// The last transaction of each domain.
-    pub transactions: BTreeMap<u32, Gtid>,
-    /// The last one of each domain before the file, once that has told them.
-    pub before: Option<BTreeMap<u32, Gtid>>,
+    /// The transactions in it.
+    pub transactions: Transactions,
+    /// Those before the file, once that has told them.
+    pub before: Option<Transactions>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +92,8 @@ enum Checksums {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Group {
     None,
+    /// Its first statement tells whether it is all of it.
+    Begun,
     OneStatement,
     Open,
 }
@@ -140,11 +150,14 @@ impl Walk {
         &self.whole
     }
 
-    /// The last transaction of each domain that the file tells of before this place; `None` where no event begins there.
-    pub(super) fn transactions_at(&self, place: u64) -> Option<BTreeMap<u32, Gtid>> {
+    /// The transactions that the file tells of before this place; `None` where no event begins there.
+    pub(super) fn transactions_at(&self, place: u64) -> Option<Transactions> {
         let is_there = !self.is_over && self.seen == 0 && self.begins == place;
-        let open = self.transaction.map(|open| (open.domain, open));
-        is_there.then(|| self.whole.transactions.clone().into_iter().chain(open).collect())
+        is_there.then(|| {
+            let mut all = self.whole.transactions.clone();
+            self.transaction.iter().for_each(|open| all.add(open));
+            all
+        })
     }
 
     /// How long what is looked at is, as far as it has told.
@@ -158,7 +171,8 @@ impl Walk {
 
     fn take(&mut self, bytes: &[u8]) {
         // The header comes by itself, and tells what follows.
-        let most = if self.head.get(4) == Some(&GTID_LIST_EVENT) { LONGEST_LIST } else { HEAD };
+        let lists = [GTID_LIST_EVENT, PREVIOUS_GTIDS_LOG_EVENT].map(Some);
+        let most = if lists.contains(&self.head.get(4).copied()) { LONGEST_LIST } else { HEAD };
         let kept = bytes.len().min(most.saturating_sub(self.head.len()));
         self.head.extend_from_slice(&bytes[..kept]);
         let before = self.seen;
@@ -237,36 +251,31 @@ impl Walk {
     /// What an event that has ended means to the group that it is in.
     fn group(&mut self) {
         let kind = self.head[4];
-        if kind == GTID_LIST_EVENT && self.whole.before.is_none() {
-            self.whole.before = self.list();
-        }
-        let ends = match kind {
-            GTID_EVENT => {
-                // Whatever was open before has ended with it.
-                self.ended(self.begins);
-                let is_one = self.head.get(HEADER + 12).is_some_and(|flags| flags & STANDALONE != 0);
-                self.group = if is_one { Group::OneStatement } else { Group::Open };
-                self.transaction = Some(Gtid {
-                    domain: number(&self.head, HEADER + 8, 4) as u32,
-                    server: number(&self.head, 5, 4) as u32,
-                    number: number(&self.head, HEADER, 8),
-                });
+        match kind {
+            GTID_EVENT | GTID_LOG_EVENT | ANONYMOUS_GTID_LOG_EVENT => return self.begin_group(kind),
+            // Its number is told in a way that is not read here.
+            GTID_TAGGED_LOG_EVENT => {
+                self.is_over = true;
                 return;
             }
+            GTID_LIST_EVENT if self.whole.before.is_none() => self.whole.before = self.list(),
+            PREVIOUS_GTIDS_LOG_EVENT if self.whole.before.is_none() => {
+                self.whole.before = self.executed().map(Transactions::executed);
+            }
+            _ => {}
+        }
+        let ends = match kind {
             STOP_EVENT
             | ROTATE_EVENT
             | FORMAT_DESCRIPTION_EVENT
             | BINLOG_CHECKPOINT_EVENT
             | GTID_LIST_EVENT
+            | PREVIOUS_GTIDS_LOG_EVENT
             | START_ENCRYPTION_EVENT
             | XID_EVENT
-            | XA_PREPARE_EVENT => true,
-            QUERY_EVENT => match self.group {
-                Group::OneStatement | Group::None => true,
-                Group::Open => {
-                    self.statement().is_some_and(|text| ENDS.iter().any(|end| text.starts_with(end)))
-                }
-            },
+            | XA_PREPARE_EVENT
+            | TRANSACTION_PAYLOAD_EVENT => true,
+            QUERY_EVENT => self.query_ends(),
             _ => self.group == Group::None,
         };
         if ends {
@@ -275,17 +284,56 @@ impl Walk {
         }
     }
 
+    fn begin_group(&mut self, kind: u8) {
+        // Whatever was open before has ended with it.
+        self.ended(self.begins);
+        (self.group, self.transaction) = match kind {
+            GTID_EVENT => {
+                let is_one = self.head.get(HEADER + 12).is_some_and(|flags| flags & STANDALONE != 0);
+                let gtid = Gtid {
+                    domain: number(&self.head, HEADER + 8, 4) as u32,
+                    server: number(&self.head, 5, 4) as u32,
+                    number: number(&self.head, HEADER, 8),
+                };
+                (if is_one { Group::OneStatement } else { Group::Open }, Some(Transaction::MariaDb(gtid)))
+            }
+            GTID_LOG_EVENT => {
+                let uuid = self.head.get(HEADER + 1..HEADER + 17).and_then(|uuid| uuid.try_into().ok());
+                let numbered =
+                    uuid.map(|uuid| MysqlGtid::of_server(uuid, number(&self.head, HEADER + 17, 8)));
+                (Group::Begun, numbered.map(Transaction::MySql))
+            }
+            _ => (Group::Begun, None),
+        };
+    }
+
+    /// Whether a statement is the last of its group.
+    fn query_ends(&mut self) -> bool {
+        let text_is_one_of = |texts: &[&[u8]]| {
+            self.statement().is_some_and(|text| texts.iter().any(|one| text.starts_with(one)))
+        };
+        match self.group {
+            Group::OneStatement | Group::None => true,
+            Group::Open => text_is_one_of(&ENDS),
+            Group::Begun if text_is_one_of(&BEGINS) => {
+                self.group = Group::Open;
+                false
+            }
+            Group::Begun => true,
+        }
+    }
+
     fn ended(&mut self, end: u64) {
         self.group = Group::None;
         self.whole.end = end;
         if let Some(transaction) = self.transaction.take() {
-            self.whole.transactions.insert(transaction.domain, transaction);
+            self.whole.transactions.add(&transaction);
         }
     }
 
     /// The last transaction of each domain that a list tells: the last of a domain is its newest (MariaDB's documentation,
     /// "GTID_LIST_EVENT").
-    fn list(&self) -> Option<BTreeMap<u32, Gtid>> {
+    fn list(&self) -> Option<Transactions> {
         let count = usize::try_from(number(&self.head, HEADER, 4) & 0x0FFF_FFFF).ok()?;
         let listed = self.head.get(HEADER + 4..)?.get(..count.checked_mul(LISTED)?)?;
         let gtids = listed.chunks_exact(LISTED).map(|one| Gtid {
@@ -293,7 +341,28 @@ impl Walk {
             server: number(one, 4, 4) as u32,
             number: number(one, 8, 8),
         });
-        Some(gtids.map(|gtid| (gtid.domain, gtid)).collect())
+        Some(Transactions::last_of_domains(gtids))
+    }
+
+    /// The set of transactions that a file tells to be before it: how many servers, and of each its identifier and its intervals,
+    /// whose ends are not in them (`Gtid_set::encode` of MySQL's source). `None` where it has tags: their format is another one.
+    fn executed(&self) -> Option<GtidSet> {
+        let mut rest = self.head.get(HEADER..)?;
+        let mut next = |length: usize| {
+            let (now, later) = rest.split_at_checked(length)?;
+            rest = later;
+            Some(now)
+        };
+        let mut set = GtidSet::default();
+        for _ in 0..number(next(8)?, 0, 8) {
+            let uuid: [u8; 16] = next(16)?.try_into().ok()?;
+            for _ in 0..number(next(8)?, 0, 8) {
+                let (first, behind) = (number(next(8)?, 0, 8), number(next(8)?, 0, 8));
+                let last = behind.checked_sub(1).filter(|last| 0 < first && first <= *last)?;
+                set.add_of_server(uuid, (first, last));
+            }
+        }
+        Some(set)
     }
 
     /// The text of a statement, where that is short.
@@ -403,8 +472,12 @@ mod tests {
     fn check(file: &File, expect: (u64, u32, Option<u64>), is_whole: bool) {
         for piece in [1, 7, 100_000] {
             let walk = walked(&file.0, piece);
-            let last = walk.whole().transactions.get(&3).map(|gtid| gtid.number);
-            assert_eq!((walk.whole().end, walk.whole().seconds, last), expect, "by {piece}");
+            let last = expect.2.map_or_else(String::new, |number| format!("3-7-{number}"));
+            let whole = walk.whole();
+            assert_eq!(
+                (whole.end, whole.seconds, whole.transactions.to_string()),
+                (expect.0, expect.1, last)
+            );
             assert_eq!(walk.is_whole(), is_whole, "by {piece}");
         }
     }
@@ -447,19 +520,58 @@ mod tests {
         let end = file.transaction(5, 20);
         for piece in [1, 7, 100_000] {
             let walk = walked(&file.0, piece);
-            let before = walk.whole().before.clone().unwrap();
-            assert_eq!((before.len(), before[&3], before[&297]), (298, gtid(3, 8, 4), gtid(297, 7, 9)));
-            assert_eq!(walk.transactions_at(end), Some([(3, gtid(3, 7, 5))].into()));
+            let all = (0..298).map(|domain| gtid(domain, 7, 9)).chain([gtid(3, 8, 4)]);
+            assert_eq!(walk.whole().before, Some(Transactions::last_of_domains(all)));
+            assert_eq!(walk.transactions_at(end), Some(Transactions::last_of_domains([gtid(3, 7, 5)])));
             assert_eq!(walk.transactions_at(listed), None);
         }
         for place in [4, begins, listed] {
             let walk = walked(&file.0[..usize::try_from(place).unwrap()], 1000);
-            assert_eq!(walk.transactions_at(place), Some(BTreeMap::new()), "{place}");
+            assert_eq!(walk.transactions_at(place), Some(Transactions::default()), "{place}");
             let within = walked(&file.0[..usize::try_from(place + 1).unwrap()], 1000);
             assert_eq!(within.transactions_at(place + 1), None, "{place}");
         }
         assert_eq!(File::new(1).0.len() as u64, begins);
         assert_eq!(walked(&File::new(1).0, 1000).whole().before, None, "nothing is told");
+    }
+
+    #[test]
+    fn groups_of_mysql_end_with_their_statement_or_their_transaction() {
+        let uuid = [7; 16];
+        let mut file = File::new(1);
+        let mut before = 1_u64.to_le_bytes().to_vec();
+        before.extend(uuid);
+        [2_u64, 1, 4, 6, 7].iter().for_each(|number| before.extend(number.to_le_bytes()));
+        let begins = file.event(PREVIOUS_GTIDS_LOG_EVENT, &before, 10);
+        let gtid = |file: &mut File, number: u64| {
+            let body = [&[0][..], &uuid, &number.to_le_bytes(), &[0; 20]].concat();
+            file.event(GTID_LOG_EVENT, &body, 10)
+        };
+        let told = |text: &str| {
+            let uuid = "07070707-0707-0707-0707-070707070707";
+            Transactions::of_position(&format!("gtid {uuid}:{text}"))
+        };
+        gtid(&mut file, 4);
+        let one = file.query("CREATE TABLE t (a INT)", 20);
+        gtid(&mut file, 5);
+        file.query("BEGIN", 21);
+        file.event(23, &[1; 5000], 21);
+        let opened = file.0.len();
+        let two = file.event(XID_EVENT, &[0; 8], 21);
+        gtid(&mut file, 7);
+        let three = file.event(TRANSACTION_PAYLOAD_EVENT, &[0; 90], 22);
+        for piece in [1, 7, 100_000] {
+            let walk = walked(&file.0, piece);
+            assert_eq!(walk.whole().before, Some(told("1-3:6")));
+            assert_eq!((walk.whole().end, &walk.whole().transactions), (three, &told("4-5:7")));
+            let open = walked(&file.0[..opened], piece);
+            assert_eq!((open.whole().end, &open.whole().transactions), (one, &told("4")));
+        }
+        assert!(begins < one && one < two);
+        file.event(GTID_TAGGED_LOG_EVENT, &[0; 60], 23);
+        file.event(XID_EVENT, &[0; 8], 23);
+        let walk = walked(&file.0, 4096);
+        assert_eq!((walk.whole().end, walk.is_over()), (three, true), "whose number is not read");
     }
 
     #[test]

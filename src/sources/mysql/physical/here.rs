@@ -6,7 +6,7 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use sha2::{Digest, Sha256};
 
 use super::{
-    super::{Failure, marks::Position, session::Session},
+    super::{Failure, gtids::binlog_gtid_pos, marks::Position, session::Session},
     standing::{Now, Seen, Standing, Told},
 };
 
@@ -76,7 +76,7 @@ async fn seen(session: &mut Session, place: &Position) -> Result<Seen, Failure> 
         let is_purged = listed.first().is_some_and(|first| is_before(&place.file, first));
         return Ok(if is_purged { Seen::Nothing } else { Seen::Otherwise });
     }
-    let found = session.transactions_at(&place.file, place.offset).await?;
+    let found = binlog_gtid_pos(session, &place.file, place.offset).await?;
     Ok(found.map_or(Seen::Otherwise, Seen::Gtid))
 }
 
