@@ -70,7 +70,8 @@ fn set(backup: &Backup, provided: &Provided, draft: &mut Draft) {
     for to in apart(settings, to) {
         let reason = reason(provided, &to, backup);
         let snapshots_from = to.snapshots.as_ref().and(settings.snapshots.clone());
-        let protect = Protect { backup: backup.name.clone(), from: settings.point_in_time, snapshots_from, to };
+        let protect =
+            Protect { backup: backup.name.clone(), from: settings.point_in_time, snapshots_from, to };
         before = BTreeSet::from([draft.step_after(Action::Protect(protect), reason, before)]);
     }
 }

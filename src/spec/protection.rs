@@ -29,9 +29,15 @@ impl Protection {
     pub fn conflicts(&self, other: &Protection) -> Vec<&'static str> {
         let points = self.point_in_time.zip(other.point_in_time);
         let is_point = points.is_some_and(|(one, two)| !one.holds(two) && !two.holds(one));
-        let windows = self.backup_window.as_ref().zip(other.backup_window.as_ref());
-        let is_window = windows.is_some_and(|(one, two)| one != two);
-        let keys = [("point_in_time", is_point), ("backup_window", is_window)];
+        fn differ<T: PartialEq>(one: Option<&T>, two: Option<&T>) -> bool {
+            one.zip(two).is_some_and(|(one, two)| one != two)
+        }
+        let keys = [
+            ("point_in_time", is_point),
+            ("backup_window", differ(self.backup_window.as_ref(), other.backup_window.as_ref())),
+            ("snapshots", differ(self.snapshots.as_ref(), other.snapshots.as_ref())),
+            ("snapshot_time", differ(self.snapshot_time.as_ref(), other.snapshot_time.as_ref())),
+        ];
         keys.into_iter().filter(|(_, conflicts)| *conflicts).map(|(key, _)| key).collect()
     }
 
@@ -173,6 +179,7 @@ mod tests {
         let of = |point_in_time, window: Option<&str>| Protection {
             point_in_time,
             backup_window: window.map(|window| DailyWindow::parse(window).unwrap()),
+            ..Protection::default()
         };
         let (three, four) = (Some("03:00-04:00"), Some("04:00-05:00"));
         let week = of(Some(days(7)), three);

@@ -51,7 +51,8 @@ const LOOKS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 const BEHIND: SignedDuration = SignedDuration::from_mins(5);
 
 /// Why no drill makes anything: a new cluster takes settings that nothing here tells, and costs as much as the old one.
-const NO_COPIES: &str = "clusters of Atlas are made by people, and snapshots come back into one that bears a tag for it";
+const NO_COPIES: &str =
+    "clusters of Atlas are made by people, and snapshots come back into one that bears a tag for it";
 
 #[async_trait]
 impl Provider for AtlasSource {

@@ -90,7 +90,11 @@ impl Lint<'_> {
             "backup `{}` declares another `{key}` than `{}`, and both are of one {}",
             backup.name,
             earlier.name,
-            if matches!(backup.source, Source::Rds(_)) { "instance" } else { "table" }
+            match backup.source {
+                Source::Rds(_) => "instance",
+                Source::Atlas(_) => "cluster",
+                _ => "table",
+            }
         );
         let mut diagnostic = Diagnostic::error("provider-set-twice", message);
         if let Some(place) = self.places.find(&at(earlier)) {
