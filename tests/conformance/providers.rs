@@ -17,9 +17,14 @@ pub struct Names<'a> {
 
 /// Runs the suite against a provider that keeps no second and has no native backup of ours yet.
 pub async fn conforms(provider: &dyn Provider, names: &Names<'_>) {
+    keeps_and_brings_back(provider, names).await;
+    copies_of_drills_bear_a_mark_and_go_by_it(provider, names).await;
+}
+
+/// The part of the suite that does not need drills.
+pub async fn keeps_and_brings_back(provider: &dyn Provider, names: &Names<'_>) {
     is_set_as_asked(provider).await;
     natives_live_and_die_by_their_names(provider, names).await;
-    copies_of_drills_bear_a_mark_and_go_by_it(provider, names).await;
     brings_back_a_moment(provider, names).await;
 }
 

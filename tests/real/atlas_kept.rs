@@ -7,7 +7,8 @@ use std::{
 };
 
 use backstay::{
-    inventory::NativeState,
+    artifact::ArtifactId,
+    inventory::{NativeState, SandboxCopy},
     sources::{
         Provider, Source,
         atlas::{AtlasOptions, AtlasSource},
@@ -21,7 +22,7 @@ use crate::{
         atlas::{Atlas, CLIENT_ID, CLIENT_SECRET, PROJECT, Trick},
         fleet::Fleet,
     },
-    provider_conformance::{Names, conforms},
+    provider_conformance::{Names, keeps_and_brings_back},
 };
 
 /// A fleet that may ask about the cluster.
@@ -64,7 +65,15 @@ fn source(atlas: &Atlas) -> AtlasSource {
 async fn atlas_does_what_every_provider_must() {
     let atlas = Atlas::start().await;
     let names = Names { taken: "courses", new: ["copy", "then"] };
-    conforms(source(&atlas).provider().unwrap(), &names).await;
+    let source = source(&atlas);
+    let provider = source.provider().unwrap();
+    keeps_and_brings_back(provider, &names).await;
+    let copy = SandboxCopy::of(
+        &"shop".parse().unwrap(),
+        &"way-back".parse().unwrap(),
+        ArtifactId::new(Timestamp::now(), 4),
+    );
+    assert!(provider.copy_for_drill("p/courses/x", &copy).await.is_err(), "it makes no clusters");
     assert_eq!(atlas.data("copy"), "before");
     assert!(atlas.data("then").starts_with("as of "), "{}", atlas.data("then"));
     assert_eq!(atlas.data("courses"), "before");
@@ -120,22 +129,26 @@ async fn the_backup_policy_of_a_cluster_is_kept_as_declared() {
     assert_eq!(atlas.schedule()["policies"][0]["policyItems"].as_array().unwrap().len(), 3);
 
     asking.declare(&atlas, "point_in_time = \"off\"\nsnapshots = [\"every day, keep 3d\"]");
-    let said = fleet.expect(&["plan"], 10);
-    assert!(said.contains("this is lost: any second of "), "{said}");
+    // That waits for a person's word.
+    let said = fleet.expect(&["plan"], 5);
+    assert!(said.contains("any second of ") && said.contains("recoverable-seconds"), "{said}");
     assert!(
         said.contains("from then on snapshots are not made or not kept any more as of `every 6h, keep 7d`"),
         "{said}"
     );
+    fleet.expect(&["apply", "--yes"], 5);
+    assert!(atlas.is_continuous());
+    assert_eq!(atlas.schedule()["policies"][0]["policyItems"].as_array().unwrap().len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_that_somebody_changed_since_the_plan_is_left_alone() {
     let atlas = Atlas::start().await;
     let asking = Asking::new();
-    asking.declare(&atlas, "snapshots = [\"every day, keep 3d\"]");
+    asking.declare(&atlas, "snapshots = [\"every day, keep 30d\"]");
     let plan = asking.fleet.restored().join("plan.json");
     asking.fleet.expect(&["plan", "--out", plan.to_str().unwrap()], 10);
-    atlas.reschedule(|schedule| schedule["policies"][0]["policyItems"][0]["retentionValue"] = json!(30));
+    atlas.reschedule(|schedule| schedule["policies"][0]["policyItems"][0]["retentionValue"] = json!(29));
     let run = asking.fleet.command(&["apply", plan.to_str().unwrap(), "--yes"]).output().unwrap();
     assert_ne!(run.status.code(), Some(0), "{}", String::from_utf8_lossy(&run.stdout));
     assert_eq!(atlas.requests("PATCH schedule"), Vec::<Value>::new());
