@@ -143,6 +143,12 @@ pub trait Source: Send + Sync {
         Err(SourceError::whole_only(&self.stream_name()))
     }
 
+    /// Refuses what a server of the version that `captured` tells held, where the original can't take that, or its logs: before anything
+    /// of it is removed.
+    async fn must_take(&self, _captured: Option<&str>) -> Result<(), SourceError> {
+        Ok(())
+    }
+
     /// Removes the original, before it is restored in place and logs are replayed over it: they tell how to make what did not
     /// exist yet when the data was captured, and fail where it does.
     async fn make_way(&self) -> Result<(), SourceError> {

@@ -147,7 +147,9 @@ async fn bring_back(
     let (loader, place) = (sandbox.loader(), sandbox.place());
     restore::restore(order.manifests, Logs::default(), folder, loader, &place, keys, progress).await?;
     if !order.logs.manifests.is_empty() {
-        restore::replay_logs(order.manifests, order.logs, folder, loader, &place, keys, progress).await?;
+        sandbox.await_logs().await?;
+        let (source, place) = sandbox.replayer();
+        restore::replay_logs(order.manifests, order.logs, folder, source, &place, keys, progress).await?;
     }
     Ok(sandbox.start().await?)
 }

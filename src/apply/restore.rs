@@ -93,6 +93,10 @@ pub async fn restore(
             open(manifest, folder, keys).await?;
         }
         must_be_captured_alike(manifests, source)?;
+        let sealed =
+            manifests.last().and_then(|manifest| super::stream::sealed(manifest, keys).ok().flatten());
+        let version = sealed.as_ref().and_then(|sealed| sealed.details.versions.get("server"));
+        source.must_take(version.map(String::as_str)).await.map_err(RestoreError::Source)?;
         source.make_way().await.map_err(RestoreError::Source)?;
     }
     let mut restored = restore_data(manifests, folder, source, &made, keys, progress).await?;

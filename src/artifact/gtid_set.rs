@@ -8,6 +8,10 @@ const UUID: usize = 36;
 /// The longest tag, letters.
 const LONGEST_TAG: usize = 32;
 
+/// The most intervals of a set that is worked with. Whatever tells more is taken to tell nothing: a server that was broken into could
+/// else hold everything up.
+pub const MOST_INTERVALS: usize = 4096;
+
 /// Who numbers transactions: a server by its identifier, and a tag where one was given (`3e11fa47-71ca-11e1-9e33-c80aa9429562:tag`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Origin(String);
@@ -34,6 +38,10 @@ impl FromStr for MysqlGtid {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut set = GtidSet::default();
         set.add_listed(text)?;
+        if set.has_tags() {
+            // What a log tells of them is not read.
+            return Err(format!("{text:?} has a tag: name its place in the log, or the time, instead"));
+        }
         match set.0.pop_first() {
             Some((origin, intervals)) if set.is_empty() => match intervals.as_slice() {
                 [(first, last)] if first == last => Ok(Self { origin, number: *first }),
@@ -58,6 +66,39 @@ impl GtidSet {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// How many intervals it has.
+    pub fn intervals(&self) -> usize {
+        self.0.values().map(Vec::len).sum()
+    }
+
+    /// Whether some of its transactions bear a tag.
+    pub fn has_tags(&self) -> bool {
+        self.0.keys().any(|Origin(origin)| origin.len() > UUID)
+    }
+
+    /// What of it is not in another.
+    pub fn without(&self, other: &GtidSet) -> GtidSet {
+        let none = Vec::new();
+        let mut rest = GtidSet::default();
+        for (origin, intervals) in &self.0 {
+            let gone = other.0.get(origin).unwrap_or(&none);
+            for (first, last) in intervals {
+                // Intervals are in order.
+                let mut next = Some(*first);
+                for (from, to) in gone.iter().filter(|(from, to)| from <= last && first <= to) {
+                    if let Some(begin) = next.filter(|begin| begin < from) {
+                        rest.add_interval(origin.clone(), (begin, from - 1));
+                    }
+                    next = to.checked_add(1);
+                }
+                if let Some(begin) = next.filter(|begin| begin <= last) {
+                    rest.add_interval(origin.clone(), (begin, *last));
+                }
+            }
+        }
+        rest
     }
 
     /// Adds what a server lists of one server: `UUID:1-5:7:tag:3`.
@@ -192,6 +233,21 @@ mod tests {
         assert_eq!(all, set(&["1-20"]));
         assert_eq!(set(&["1-2:tag:1:3"]).to_string(), format!("{UUID}:1-2,{UUID}:tag:1:3"));
         assert_eq!(set(&[&format!("{}", u64::MAX)]).to_string(), format!("{UUID}:{}", u64::MAX));
+    }
+
+    #[test]
+    fn what_is_not_in_another_set_is_left() {
+        for (of, other, left) in [
+            ("1-10", "3-4:8-20", "1-2:5-7"),
+            ("1-10", "1-10", ""),
+            ("1-10:20", "11-19", "1-10:20"),
+            ("5", "1-4:6", "5"),
+            ("1-3:tag:1-3", "tag:2", "1-3:tag:1:3"),
+        ] {
+            let left = if left.is_empty() { GtidSet::default() } else { set(&[left]) };
+            assert_eq!(set(&[of]).without(&set(&[other])), left, "{of} without {other}");
+        }
+        assert_eq!((set(&["1-3:5:tag:1"]).intervals(), set(&["1:tag:1"]).has_tags()), (3, true));
     }
 
     #[test]

@@ -125,6 +125,11 @@ impl Transactions {
         Self { last: BTreeMap::new(), executed: set }
     }
 
+    /// How many intervals of numbers are told.
+    pub fn intervals(&self) -> usize {
+        self.executed.intervals()
+    }
+
     /// Whether nothing is told.
     pub fn is_empty(&self) -> bool {
         self.last.is_empty() && self.executed.is_empty()

@@ -30,7 +30,7 @@ pub(super) struct Restore {
     /// The backup; one that is no longer declared can be restored, too
     name: BackupName,
     /// The newest that is not newer than this time (UTC), or one artifact, or a place in the log: bin.000007:4711 or
-    /// 16/B374D848 (before what stands there), gtid:0-7-12 or point:NAME (behind it) [default: the newest]
+    /// 16/B374D848 (before what stands there), gtid:0-7-12, gtid:UUID:23 or point:NAME (behind it) [default: the newest]
     #[arg(long, value_name = "TIME|ARTIFACT|PLACE")]
     at: Option<At>,
     /// Only from this store [default: the first that has everything]

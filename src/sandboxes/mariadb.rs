@@ -62,10 +62,11 @@ pub enum Engine {
 
 impl Engine {
     fn daemon(self) -> Result<PathBuf, SandboxError> {
-        server::find(match self {
-            Engine::MariaDb => &["mariadbd"],
-            Engine::MySql => &["mysqld"],
-        })
+        match self {
+            Engine::MariaDb => server::find(&["mariadbd"]),
+            // MariaDB's packages give theirs that name as well.
+            Engine::MySql => server::find_that(&["mysqld"], |real| !real.ends_with("mariadbd")),
+        }
     }
 
     /// What makes an empty data folder, with a root without a password.

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -29,6 +29,17 @@ pub(super) fn find(names: &[&str]) -> Result<PathBuf, SandboxError> {
     search.push(":");
     search.push(FURTHER);
     process::find(names, &search).map_err(SandboxError::cannot)
+}
+
+/// A program of this host, of whose file `is_right` says that it is the one.
+pub(super) fn find_that(names: &[&str], is_right: impl Fn(&Path) -> bool) -> Result<PathBuf, SandboxError> {
+    let mut search = process::search_path();
+    search.push(":");
+    search.push(FURTHER);
+    let folders = std::env::split_paths(&search);
+    let found = folders.filter_map(|folder| process::find(names, folder.as_os_str()).ok());
+    let missing = || SandboxError::cannot(ProcessError::Missing { program: names.join(" or ") });
+    found.filter(|path| path.canonicalize().is_ok_and(|real| is_right(&real))).next().ok_or_else(missing)
 }
 
 /// `--name=value`.

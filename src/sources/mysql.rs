@@ -125,7 +125,15 @@ impl MysqlSource {
                     let programs = installed.of(Flavour::of(&version))?;
                     return Access::new(&self.server, self.password.clone(), programs);
                 }
-                Err(_) => by_any.push(access),
+                // The other engine's may understand what this one's do not. A server that can't be reached or trusted, or that
+                // refuses the password, is not asked twice.
+                Err(failure) => {
+                    let speaks_otherwise = failure.speaks_otherwise();
+                    by_any.push(access);
+                    if !speaks_otherwise {
+                        break;
+                    }
+                }
             }
         }
         let none = || Failure::Answer("no program could ask the server".to_owned());
@@ -354,6 +362,22 @@ impl Source for MysqlSource {
         };
         looked.await.map_err(|failure| failure.explain("restore", self.subject()))?;
         Ok(place.clone())
+    }
+
+    async fn must_take(&self, captured: Option<&str>) -> Result<(), SourceError> {
+        let taken = async {
+            let access = self.access().await?;
+            access.binlog(ANSWER)?;
+            match captured.map(Flavour::of).filter(|captured| *captured != access.programs.flavour) {
+                Some(captured) => Err(Failure::Refused(format!(
+                    "it was captured of {}, and the server is {} now; restore it to a folder",
+                    captured.name(),
+                    access.programs.flavour.name()
+                ))),
+                None => Ok(()),
+            }
+        };
+        taken.await.map_err(|failure| failure.explain("make way for", self.subject()))
     }
 
     async fn make_way(&self) -> Result<(), SourceError> {

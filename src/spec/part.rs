@@ -64,11 +64,7 @@ impl Source {
     /// Whether what is captured are databases, of which one, or tables of one, can be restored by itself: what was captured is
     /// brought back into a private server, and dumped from there.
     pub fn has_databases(&self) -> bool {
-        match self {
-            Source::Mysql(mysql) => mysql.method == super::MysqlMethod::Logical,
-            Source::Postgres(_) => true,
-            _ => false,
-        }
+        matches!(self, Source::Mysql(_) | Source::Postgres(_))
     }
 }
 

@@ -13,10 +13,10 @@ fn databases_of_mysql_are_drilled_in_a_server_of_mysql_to_the_second_that_is_ask
     let server = Mysql::start();
     server.sql(
         "CREATE DATABASE shop; USE shop; \
-         CREATE TABLE shop.sale (id INT PRIMARY KEY, what VARCHAR(40) COLLATE utf8mb4_0900_ai_ci, seen INT INVISIBLE); \
+         CREATE TABLE shop.sale (id INT PRIMARY KEY, what VARCHAR(64) COLLATE utf8mb4_0900_ai_ci, seen INT INVISIBLE); \
          SET SESSION cte_max_recursion_depth = 5000; \
          INSERT INTO shop.sale (id, what) WITH RECURSIVE seq(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM seq WHERE n < 5000) \
-             SELECT n, MD5(n) FROM seq; \
+             SELECT n, SHA2(n, 256) FROM seq; \
          GRANT REPLICATION SLAVE, SELECT, SHOW VIEW, TRIGGER, EVENT ON *.* TO backup@'127.0.0.1'",
     );
     let place = sandboxes();

@@ -3,9 +3,12 @@
 
 use std::fs;
 
-use crate::lab::{
-    fleet::Fleet,
-    mariadb::{MariaDb, PASSWORD, USER},
+use crate::{
+    drill::{assert_gone, fleet_in, sandboxes},
+    lab::{
+        fleet::Fleet,
+        mariadb::{MariaDb, PASSWORD, USER},
+    },
 };
 
 const POLICY: &str = "[policy.transactional]\nrpo = \"1h\"\nfull = \"0 1 * * 0\"\nincremental = \"0 1 * * *\"\nlog = { every = \"15m\" }\n";
@@ -70,6 +73,34 @@ fn files_increments_and_the_log_come_back_together_to_any_second() {
         "in the first increment,in the full,in the log,in the second increment"
     );
     assert_eq!(copy.sql("SELECT COUNT(*) FROM mysql.user WHERE user = 'app'"), "1");
+}
+
+#[test]
+fn one_table_of_files_comes_back_to_any_second_over_the_running_server() {
+    let (server, place) = (shop(), sandboxes());
+    server.sql("CREATE TABLE shop.total (sold INT); INSERT INTO shop.total VALUES (1)");
+    let mut fleet = fleet_in(&place);
+    let source = declared(&mut fleet, &server, "");
+    fleet.declare("server", &source);
+    fleet.expect(&["apply", "--yes"], 0);
+    server.sql("INSERT INTO shop.sale VALUES ('in the increment')");
+    fleet.expect(&["backup", "server", "--kind", "incremental", "--reason", "x"], 0);
+    server.sql("INSERT INTO shop.sale VALUES ('in the log')");
+    let at = server.next_second().to_string();
+    server.sql("DELETE FROM shop.sale; UPDATE shop.total SET sold = 99");
+    fleet.expect(&["backup", "server", "--kind", "log", "--reason", "before the way back"], 0);
+    server.sql(&format!("GRANT ALL ON *.* TO {USER}@'127.0.0.1'"));
+
+    let all = "in the full,in the increment,in the log";
+    let sold =
+        |database: &str| server.sql(&format!("SELECT GROUP_CONCAT(what ORDER BY what) FROM {database}.sale"));
+    fleet.expect(&["restore", "server", "--at", &at, "--path", "shop/sale", "--in-place"], 0);
+    assert_eq!((sold("shop").as_str(), server.sql("SELECT sold FROM shop.total").as_str()), (all, "99"));
+    fleet.expect(&["restore", "server", "--at", &at, "--path", "shop", "--to", "database:copy"], 0);
+    assert_eq!((sold("copy").as_str(), server.sql("SELECT sold FROM copy.total").as_str()), (all, "1"));
+    let absent = fleet.expect(&["restore", "server", "--path", "shop/absent", "--in-place"], 4);
+    assert!(absent.contains("had no table absent"), "{absent}");
+    assert_gone(place.path());
 }
 
 #[test]

@@ -214,6 +214,35 @@ async fn a_log_of_mysql_that_was_reset_is_not_taken_for_the_one_of_before() {
 }
 
 #[tokio::test]
+async fn a_server_that_was_made_of_a_dump_has_a_window_though_its_log_does_not_tell_all_that_it_executed() {
+    let server = Mysql::start();
+    let of_before = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+    server.sql(&format!("SET GLOBAL gtid_purged = '+{of_before}:1-100'"));
+    till(&server);
+    let source = server.root(&[]);
+    let dump = captured(&source).await;
+    sell(&server, "after the dump");
+    server.sql("FLUSH BINARY LOGS; PURGE BINARY LOGS TO 'bin.000002'");
+    sell(&server, "in the second file");
+    let first = log(&source, end(&dump.1)).await;
+    sell(&server, "in no artifact");
+    let place = |captured: &Captured| end(captured).position;
+    let (data, until) = (place(&dump.1), place(&first.1));
+    assert!(!data.contains(of_before), "the log does not tell of it: {data}");
+    assert!(LogPosition::parse(&data) < LogPosition::parse(&until), "{data} {until}");
+}
+
+#[tokio::test]
+async fn nothing_is_removed_for_what_another_engine_held() {
+    let server = Mysql::start();
+    till(&server);
+    let refused = server.root(&[]).must_take(Some("10.11.6-MariaDB-log")).await.unwrap_err().to_string();
+    assert!(refused.contains("captured of MariaDB, and the server is MySQL now"), "{refused}");
+    server.root(&[]).must_take(Some("8.4.2")).await.unwrap();
+    server.root(&[]).must_take(None).await.unwrap();
+}
+
+#[tokio::test]
 async fn binary_logs_of_mysql_go_once_they_are_stored() {
     let server = Mysql::start();
     till(&server);

@@ -40,6 +40,14 @@ impl Access {
         Ok(Self { programs, databases: server.databases.clone(), options, secrets })
     }
 
+    /// Refuses a server of this version where the programs are another engine's.
+    pub(super) fn must_be_for(&self, version: &str) -> Result<(), Failure> {
+        match Flavour::of(version) {
+            flavour if flavour == self.programs.flavour => Ok(()),
+            other => Err(Failure::OthersPrograms(other)),
+        }
+    }
+
     /// The dump program. It may be silent for `stall`.
     pub(super) fn dump(&self, stall: Duration) -> Program {
         self.program(&self.programs.dump, stall)

@@ -85,6 +85,7 @@ struct Reached {
 async fn reach(access: &Access, continues: &Edge, request: &CaptureRequest<'_>) -> Result<Reached, Failure> {
     let mut session = Session::open(access, None, ANSWER)?;
     let version = session.one("SELECT VERSION()").await?;
+    access.must_be_for(&version)?;
     let server = session.server_identity().await?;
     // What is committed before the file is closed stands in it or in one before.
     let now = Session::clocks(access, request).await?.log_end();

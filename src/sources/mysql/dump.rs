@@ -22,6 +22,9 @@ use crate::{
     spec::Part,
 };
 
+/// What MySQL answers where a user may not see a table, or there is none (errors 1142 and 1146 of its manual).
+const HIDDEN: [&str; 2] = ["ERROR 1142", "ERROR 1146"];
+
 /// How the dump programs tell of something that they left out, though they end well.
 const COMPLAINT: &str = "dump: Error";
 
@@ -106,6 +109,7 @@ impl Asked {
     async fn of(access: &Access, single: Option<&str>) -> Result<Self, Failure> {
         let mut session = Session::open(access, None, ANSWER)?;
         let server_version = session.one("SELECT VERSION()").await?;
+        access.must_be_for(&server_version)?;
         let databases = match access.databases.as_slice() {
             [] => all_databases(&mut session).await?,
             declared => declared.to_vec(),
@@ -212,7 +216,9 @@ impl Masks {
         let mut session = Session::open(access, None, ANSWER)?;
         match session.rows("SELECT COUNT(*) FROM performance_schema.column_masking_policy").await {
             Ok(_) => Ok(Masks::Held),
-            Err(Failure::Process(_)) => Ok(Masks::Hidden),
+            Err(Failure::Process(why)) if HIDDEN.iter().any(|code| why.to_string().contains(code)) => {
+                Ok(Masks::Hidden)
+            }
             Err(failure) => Err(failure),
         }
     }

@@ -101,6 +101,16 @@ impl Failure {
         }
     }
 
+    /// Whether a client did not understand the server, as one of another engine may not.
+    pub(super) fn speaks_otherwise(&self) -> bool {
+        let Failure::Process(why @ ProcessError::Failed { .. }) = self else { return false };
+        let said = why.to_string().to_lowercase();
+        !said.contains("access denied")
+            && ["plugin", "protocol", "handshake", "unknown option", "unknown variable"]
+                .iter()
+                .any(|word| said.contains(word))
+    }
+
     /// Why, for people.
     pub(super) fn reason(self) -> String {
         self.explain("", String::new()).reason

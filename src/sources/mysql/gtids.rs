@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     artifact::{
-        gtid_set::GtidSet,
+        gtid_set::{GtidSet, MOST_INTERVALS},
         transactions::{Transaction, Transactions},
     },
     process::ProcessError,
@@ -29,6 +29,57 @@ pub(super) async fn before(
         Flavour::MariaDb => Ok(of_text(binlog_gtid_pos(session, file, FIRST).await?)),
         Flavour::MySql => previous_gtids(session, file).await,
     }
+}
+
+/// The transactions up to now, as the log tells them; `None` where none are numbered, or nobody can tell. What was set as executed by hand
+/// (`gtid_purged`, on every replica that was made of a dump) stands in no file of the log (MySQL's manual, "gtid_purged").
+pub(super) async fn dumped(access: &Access, session: &mut Session) -> Result<Option<String>, Failure> {
+    let rows = session.rows("SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged").await?;
+    let Some([executed, purged]) = rows.first().map(Vec::as_slice) else { return Ok(None) };
+    let (Some(executed), Some(purged)) = (set(executed)?, set(purged)?) else { return Ok(None) };
+    let in_log = match purged.is_empty() {
+        true => executed,
+        false => match before_all(access).await {
+            Ok(before) => executed.without(&purged.without(&before)),
+            // Who only dumps need not be able to look into the log.
+            Err(Failure::Process(_)) => return Ok(None),
+            Err(failure) => return Err(failure),
+        },
+    };
+    Ok(Some(in_log.to_string()).filter(|set| !set.is_empty()))
+}
+
+/// The transactions before the oldest file. In a session of its own, which ends where the user may not ask.
+async fn before_all(access: &Access) -> Result<GtidSet, Failure> {
+    let mut session = Session::open(access, None, ANSWER)?;
+    let files = session.rows("SHOW BINARY LOGS").await?;
+    let oldest = files.first().and_then(|row| row.first());
+    match oldest {
+        Some(oldest) => Ok(listed_before(&mut session, oldest).await?.unwrap_or_default()),
+        None => Ok(GtidSet::default()),
+    }
+}
+
+/// Whether transactions with tags were executed, of which the log tells in a way that is not read here.
+pub(super) async fn have_tags(session: &mut Session) -> Result<bool, Failure> {
+    let executed = session.one("SELECT @@GLOBAL.gtid_executed").await?;
+    Ok(set(&executed)?.is_none_or(|set| set.has_tags()))
+}
+
+/// A set as the server tells it; `None` where it is larger than any that is worked with.
+fn set(text: &str) -> Result<Option<GtidSet>, Failure> {
+    let mut set = GtidSet::default();
+    let listed = text.split(',').map(str::trim).filter(|listed| !listed.is_empty());
+    for (number, listed) in listed.enumerate() {
+        if number > MOST_INTERVALS || listed.split(':').count() > MOST_INTERVALS {
+            return Ok(None);
+        }
+        set.add_listed(listed).map_err(Failure::Answer)?;
+        if set.intervals() > MOST_INTERVALS {
+            return Ok(None);
+        }
+    }
+    Ok(Some(set))
 }
 
 /// Whether a place, as `position` tells it, is in this log, as far as the transactions show that it tells of: a log that was reset
@@ -76,17 +127,17 @@ fn of_text(found: Option<String>) -> Transactions {
 
 /// The transactions that a file of MySQL tells to be before it (its manual, "SHOW BINLOG EVENTS Statement").
 async fn previous_gtids(session: &mut Session, file: &str) -> Result<Transactions, Failure> {
+    Ok(listed_before(session, file).await?.map(Transactions::executed).unwrap_or_default())
+}
+
+async fn listed_before(session: &mut Session, file: &str) -> Result<Option<GtidSet>, Failure> {
     let events = session.rows(&format!("SHOW BINLOG EVENTS IN {} LIMIT 2", name(file)?)).await?;
     let info = events.iter().find_map(|row| match row.as_slice() {
         [_, _, kind, _, _, info] if kind == "Previous_gtids" => Some(info),
         _ => None,
     });
     let unreadable = || Failure::Answer(format!("the beginning of {file} can't be read"));
-    let mut set = GtidSet::default();
-    for listed in info.ok_or_else(unreadable)?.split(',').map(str::trim).filter(|listed| !listed.is_empty()) {
-        set.add_listed(listed).map_err(Failure::Answer)?;
-    }
-    Ok(Transactions::executed(set))
+    set(info.ok_or_else(unreadable)?)
 }
 
 /// What stands at a place of a file of MySQL.

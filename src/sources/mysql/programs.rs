@@ -107,7 +107,9 @@ async fn mariadb(search: &OsStr) -> Result<Result<Programs, ProcessError>, Failu
         Ok(found) => found,
         Err(missing) => return Ok(Err(missing)),
     };
-    let version = version(&dump).await?;
+    let Ok(version) = version(&dump).await else {
+        return Ok(Err(ProcessError::Missing { program: "mariadb-dump that tells its version".to_owned() }));
+    };
     let binlog = process::find(&["mariadb-binlog", "mysqlbinlog"], search);
     Ok(match Flavour::of(&version) {
         flavour @ Flavour::MariaDb => Ok(Programs { dump, client, binlog, flavour, version }),
@@ -120,7 +122,8 @@ async fn mysql(search: &OsStr) -> Result<Option<Programs>, Failure> {
     for folder in env::split_paths(search) {
         let of_folder = |name: &str| process::find(&[name], folder.as_os_str());
         let (Ok(dump), Ok(client)) = (of_folder("mysqldump"), of_folder("mysql")) else { continue };
-        let (version, binlog) = (version(&dump).await?, of_folder("mysqlbinlog"));
+        let Ok(version) = version(&dump).await else { continue };
+        let binlog = of_folder("mysqlbinlog");
         if let flavour @ Flavour::MySql = Flavour::of(&version) {
             return Ok(Some(Programs { dump, client, binlog, flavour, version }));
         }

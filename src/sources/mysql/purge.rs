@@ -2,7 +2,7 @@
 
 use super::{ANSWER, Failure, access::Access, binlog::file_and_offset, gtids, session::Session};
 use crate::{
-    artifact::{manifest::Edge, position::LogPosition},
+    artifact::{manifest::Edge, position::LogPosition, transactions::Transactions},
     sources::entries::is_plain,
 };
 
@@ -12,6 +12,10 @@ pub(super) async fn purge(access: &Access, stored: &Edge) -> Result<String, Fail
     let server = session.server_identity().await?;
     let listed = files(&mut session).await?;
     let Some(first) = first_to_keep(&stored.position, &server, &listed) else { return Ok(String::new()) };
+    // A log that was reset may have come to a file of that name, and only transactions tell.
+    if Transactions::of_position(&stored.position).is_empty() {
+        return Ok(String::new());
+    }
     let (_, offset) = file_and_offset(&stored.position).unwrap_or_default();
     if !gtids::has_place(access, &mut session, &stored.position, (first, offset)).await? {
         return Ok(String::new());

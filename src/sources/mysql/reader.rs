@@ -15,6 +15,7 @@ use super::{
     ANSWER, Failure,
     access::Access,
     ahead::{self, Kept, before, names, origin, parts},
+    gtids,
     programs::Flavour,
     session::Session,
 };
@@ -35,6 +36,9 @@ pub(super) async fn read(access: &Access, reading: &Reading<'_>) -> Result<Read,
         return Ok(Read::NotReadable(
             "the server numbers no transactions: its gtid_mode is not ON".to_owned(),
         ));
+    }
+    if access.programs.flavour == Flavour::MySql && gtids::have_tags(&mut session).await? {
+        return Ok(Read::NotReadable("transactions of the server bear tags, which are not read".to_owned()));
     }
     let (folder, program) = begin(access, session, reading.spool).await?;
     spool::attend(program, Watch { access, folder }, reading).await

@@ -102,6 +102,15 @@ impl Part {
         [Some(format!("--start-position={}", self.begin)), end].into_iter().flatten().collect()
     }
 
+    /// Whether the program that reads the file from a pipe ends before that does.
+    fn limits_reader(&self, flavour: Flavour) -> bool {
+        match &self.end {
+            Some(End::Moment(_)) => true,
+            Some(End::Offset(_)) => flavour == Flavour::MariaDb,
+            Some(End::Behind(_)) | None => false,
+        }
+    }
+
     fn up_to(&self) -> Option<UpTo> {
         match &self.end {
             Some(End::Behind(last)) => Some(UpTo::transaction(last.clone())),
@@ -155,7 +164,9 @@ pub(super) async fn over_original(
     replay: &Replay,
 ) -> Result<String, Failure> {
     let mut session = Session::open(access, None, ANSWER)?;
-    let accounts = Accounts::of(&session.one("SELECT VERSION()").await?);
+    let version = session.one("SELECT VERSION()").await?;
+    access.must_be_for(&version)?;
+    let accounts = Accounts::of(&version);
     let packet = session.one("SELECT @@GLOBAL.max_allowed_packet").await?;
     set_packet(access, LARGEST_PACKET).await;
     let replayed = async {
@@ -225,7 +236,7 @@ async fn feed_files(
                 let reader = access.binlog(STATEMENT)?.variable("TZ", "UTC").arguments(flavour.replayed_as());
                 let reader = reader.arguments(part.limits(flavour, Reads::Pipe)).argument("-");
                 let fed = replay_file(reader, part.cut(flavour), client, accounts, stream, &entry).await?;
-                if fed == Fed::InPart && part.end.is_none() {
+                if fed == Fed::InPart && !part.limits_reader(flavour) {
                     let why =
                         format!("{} was replayed in part only; what was restored is incomplete", entry.name);
                     return Err(Failure::Incomplete(why));

@@ -86,13 +86,6 @@ impl Session {
         Ok(TwoClocks { servers: servers.ok_or_else(unreadable)?, ours: request.now() })
     }
 
-    /// The transactions that MySQL has executed (its manual, "GTID Sets"); `None` where it numbers none.
-    pub(super) async fn executed(&mut self) -> Result<Option<String>, Failure> {
-        let executed = self.one("SELECT @@GLOBAL.gtid_executed").await?;
-        let executed: String = executed.split_whitespace().collect();
-        Ok(Some(executed).filter(|set| !set.is_empty()))
-    }
-
     async fn ended(&mut self) -> Failure {
         match self.client.end().await {
             Err(error) => error.into(),

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     Failure,
     access::Access,
+    gtids,
     marks::Position,
     programs::Flavour,
     session::{Session, identifier, literal},
@@ -60,7 +61,7 @@ impl View {
             .await?;
         let position = position(&session.rows("SHOW STATUS LIKE 'binlog_snapshot_%'").await?);
         let transactions = match access.programs.flavour {
-            Flavour::MySql if lock == Lock::Held => session.executed().await?,
+            Flavour::MySql if lock == Lock::Held => gtids::dumped(access, &mut session).await?,
             Flavour::MySql | Flavour::MariaDb => None,
         };
         Ok(Self { session, lock, position, transactions })

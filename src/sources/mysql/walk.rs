@@ -5,7 +5,7 @@
 use crc_fast::{CrcAlgorithm, Digest};
 
 use crate::artifact::{
-    gtid_set::{GtidSet, MysqlGtid},
+    gtid_set::{GtidSet, MOST_INTERVALS, MysqlGtid},
     transactions::{Gtid, Transaction, Transactions},
 };
 
@@ -47,6 +47,8 @@ const START_ENCRYPTION_EVENT: u8 = 164;
 const STANDALONE: u8 = 1;
 /// What begins a group of several events, where no flag tells.
 const BEGINS: [&[u8]; 2] = [b"BEGIN", b"XA START"];
+/// What ends nothing, though it begins like what does.
+const BACK_TO_SAVEPOINT: &[u8] = b"ROLLBACK TO";
 /// What ends a group of statements that is no transaction of an engine.
 const ENDS: [&[u8]; 4] = [b"COMMIT", b"ROLLBACK", b"XA COMMIT", b"XA ROLLBACK"];
 
@@ -309,17 +311,20 @@ impl Walk {
 
     /// Whether a statement is the last of its group.
     fn query_ends(&mut self) -> bool {
-        let text_is_one_of = |texts: &[&[u8]]| {
-            self.statement().is_some_and(|text| texts.iter().any(|one| text.starts_with(one)))
-        };
+        let begins_with = |text: &[u8], ones: &[&[u8]]| ones.iter().any(|one| text.starts_with(one));
         match self.group {
             Group::OneStatement | Group::None => true,
-            Group::Open => text_is_one_of(&ENDS),
-            Group::Begun if text_is_one_of(&BEGINS) => {
-                self.group = Group::Open;
-                false
+            Group::Open => self
+                .statement()
+                .is_some_and(|text| begins_with(text, &ENDS) && !begins_with(text, &[BACK_TO_SAVEPOINT])),
+            Group::Begun => {
+                // One whose text is not seen may begin a transaction, which then ends where the next begins.
+                let is_all = self.text().is_some_and(|text| !begins_with(text, &BEGINS));
+                if !is_all {
+                    self.group = Group::Open;
+                }
+                is_all
             }
-            Group::Begun => true,
         }
     }
 
@@ -328,6 +333,8 @@ impl Walk {
         self.whole.end = end;
         if let Some(transaction) = self.transaction.take() {
             self.whole.transactions.add(&transaction);
+            // Numbers of one server follow each other, as a rule.
+            self.is_over |= self.whole.transactions.intervals() > MOST_INTERVALS;
         }
     }
 
@@ -360,6 +367,9 @@ impl Walk {
                 let (first, behind) = (number(next(8)?, 0, 8), number(next(8)?, 0, 8));
                 let last = behind.checked_sub(1).filter(|last| 0 < first && first <= *last)?;
                 set.add_of_server(uuid, (first, last));
+                if set.intervals() > MOST_INTERVALS {
+                    return None;
+                }
             }
         }
         Some(set)
@@ -367,10 +377,17 @@ impl Walk {
 
     /// The text of a statement, where that is short.
     fn statement(&self) -> Option<&[u8]> {
+        let is_kept = self.seen == self.head.len() as u64;
+        self.text().filter(|_| is_kept)
+    }
+
+    /// The beginning of the text of a statement, where it is near the event's own.
+    fn text(&self) -> Option<&[u8]> {
         let (schema, status) = (number(&self.head, HEADER + 8, 1), number(&self.head, HEADER + 11, 2));
         let begin = usize::try_from(HEADER as u64 + 13 + status + schema + 1).ok()?;
-        let is_kept = self.seen == self.head.len() as u64;
-        self.head.get(begin..).filter(|_| is_kept)
+        self.head
+            .get(begin..)
+            .filter(|text| text.len() > BACK_TO_SAVEPOINT.len() || self.seen == self.head.len() as u64)
     }
 
     fn go_on(&mut self) {
@@ -556,6 +573,7 @@ mod tests {
         gtid(&mut file, 5);
         file.query("BEGIN", 21);
         file.event(23, &[1; 5000], 21);
+        file.query("ROLLBACK TO `s`", 21);
         let opened = file.0.len();
         let two = file.event(XID_EVENT, &[0; 8], 21);
         gtid(&mut file, 7);
