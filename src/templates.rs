@@ -206,6 +206,24 @@ mod tests {
     }
 
     #[test]
+    fn only_what_a_template_needs_is_parsed_with_it() {
+        let templates = templates(&[
+            ("a.tera", "{% extends \"base.tera\" %}{% block b %}{% include \"part.tera\" %}{% endblock %}"),
+            ("base.tera", "<{% block b %}{% endblock %}>"),
+            ("part.tera", "{% include \"deeper.tera\" %}"),
+            ("deeper.tera", "here"),
+            ("broken.tera", "{{ broken"),
+            ("lost.tera", "{% include \"broken.tera\" %}"),
+            ("nowhere.tera", "{% include \"none.tera\" %}"),
+        ]);
+        let none = serde_json::json!({});
+        assert_eq!(templates.render("a.tera", &none).as_deref(), Ok("<here>"));
+        let why = |name| templates.render(name, &none).unwrap_err().to_string();
+        assert!(why("lost.tera").contains("broken.tera"), "{}", why("lost.tera"));
+        assert!(why("nowhere.tera").contains("none.tera"), "{}", why("nowhere.tera"));
+    }
+
+    #[test]
     fn as_json_a_value_stays_one_value_whatever_is_in_it() {
         let templates = templates(&[("a.tera", "a: {{ vars.text | json }}\nb: {{ vars.list | json }}\n")]);
         let context = serde_json::json!({ "vars": { "text": "x\n\"y\": {{ z }}", "list": [1, "b"] } });

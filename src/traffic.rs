@@ -28,7 +28,21 @@ pub trait Switch: Send + Sync {
     }
 
     /// Leads users by `wanted` in place of `before`.
-    async fn set(&self, before: &BTreeSet<String>, wanted: &BTreeSet<String>) -> Result<(), SwitchError>;
+    ///
+    /// # Errors
+    /// Whether the change was taken or not is told apart, where it is known.
+    async fn set(&self, before: &BTreeSet<String>, wanted: &BTreeSet<String>) -> Result<(), SetError>;
+}
+
+/// Why users are not known to be led elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SetError {
+    /// It failed on the way: the change may have been taken all the same, and a look tells.
+    #[error(transparent)]
+    Untold(#[from] SwitchError),
+    /// The change was taken, and it is not known to hold everywhere: a look does not tell that.
+    #[error("{0}")]
+    Unconfirmed(SwitchError),
 }
 
 /// Why users could not be led elsewhere, or nobody knows where they are led. Complete: what, why, what to do next.

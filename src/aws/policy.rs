@@ -15,6 +15,8 @@ pub(crate) fn partition(region: &str) -> &'static str {
         region if region.starts_with("eusc-") => "aws-eusc",
         region if region.starts_with("us-iso-") => "aws-iso",
         region if region.starts_with("us-isob-") => "aws-iso-b",
+        region if region.starts_with("eu-isoe-") => "aws-iso-e",
+        region if region.starts_with("us-isof-") => "aws-iso-f",
         _ => "aws",
     }
 }
@@ -26,6 +28,8 @@ pub(crate) fn domain(region: &str) -> &'static str {
         region if region.starts_with("eusc-") => "amazonaws.eu",
         region if region.starts_with("us-iso-") => "c2s.ic.gov",
         region if region.starts_with("us-isob-") => "sc2s.sgov.gov",
+        region if region.starts_with("eu-isoe-") => "cloud.adc-e.uk",
+        region if region.starts_with("us-isof-") => "csp.hci.ic.gov",
         // GovCloud has that of everybody else.
         _ => "amazonaws.com",
     }

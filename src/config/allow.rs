@@ -17,7 +17,8 @@ pub struct Allow {
     pub mirrors: Vec<String>,
     /// What machines may be made by: hypervisors by their URIs, and regions of clouds (`cloudformation:eu-north-1`).
     pub machines: Vec<String>,
-    /// What recoveries may switch: zones of DNS with all of their records, single records, and listeners and their rules by ARN.
+    /// What recoveries may switch: zones of DNS with all of their records, single records, and listeners and their rules by ARN. A name
+    /// stands for a record and for a zone of that name.
     pub traffic: Vec<String>,
     /// Programs that secrets, hooks and recovery steps may start.
     pub run: Vec<String>,
@@ -144,13 +145,15 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_allows_all_of_its_records_and_a_record_itself_alone() {
+    fn a_zone_allows_all_of_its_records_and_a_record_no_other_one_of_its_zone() {
         let listener = "arn:aws:elasticloadbalancing:eu-north-1:1:listener/app/web/1/2";
         let traffic = ["Example.org.", "www.example.net", listener].map(str::to_owned).to_vec();
         let allow = Allow { traffic, ..allow() };
         let check = |what: &str, zone| allow.check_traffic(what, zone);
         assert_eq!(check("www.example.org", Some("example.org")), Ok(()));
         assert_eq!(check("www.example.net", Some("example.net")), Ok(()));
+        // A zone of that name is another one, and nothing in the list tells them apart.
+        assert_eq!(check("a.www.example.net", Some("www.example.net")), Ok(()));
         assert_eq!(check(listener, None), Ok(()));
         for (what, zone) in [
             ("mail.example.net", Some("example.net")),

@@ -130,9 +130,14 @@ pub(super) fn cloudformation_host(declared: &spec::Cloudformation) -> String {
     }
 }
 
-/// Where the access key of a zone is sent: the endpoint's host, or AWS.
+/// Where the access key of a zone is sent: the endpoint's host, or AWS, where each partition has one for all of its regions
+/// ("Amazon Route 53 endpoints and quotas").
 pub(super) fn route53_host(reach: &AwsReach) -> String {
-    reach.endpoint.as_deref().map_or_else(|| "route53.amazonaws.com".to_owned(), host_of_url)
+    let own = || match reach.region.starts_with("us-gov-") {
+        true => "route53.us-gov.amazonaws.com".to_owned(),
+        false => format!("route53.{}", policy::domain(&reach.region)),
+    };
+    reach.endpoint.as_deref().map_or_else(own, host_of_url)
 }
 
 /// Where the access key of a load balancer is sent: the endpoint's host, or AWS.
@@ -184,6 +189,31 @@ mod tests {
         ] {
             assert_eq!(s3_host(&s3(endpoint)), host, "{endpoint:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_key_of_a_zone_is_bound_to_the_host_that_it_is_sent_to() {
+        use aws_sdk_route53::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
+        for region in [
+            "us-east-1",
+            "eu-north-1",
+            "us-gov-west-1",
+            "cn-north-1",
+            "eusc-de-east-1",
+            "us-iso-east-1",
+            "us-isob-east-1",
+            "eu-isoe-west-1",
+            "us-isof-south-1",
+        ] {
+            let params = Params::builder().region(region.to_owned()).build().unwrap();
+            let resolver = DefaultResolver::new();
+            let sent_to = ResolveEndpoint::resolve_endpoint(&resolver, &params).await.unwrap();
+            let reach = AwsReach { region: region.to_owned(), endpoint: None, credentials: None };
+            assert_eq!(route53_host(&reach), host_of_url(sent_to.url()), "{region}");
+        }
+        let endpoint = Some("http://127.0.0.1:5000".to_owned());
+        let reach = AwsReach { region: "us-gov-west-1".to_owned(), endpoint, credentials: None };
+        assert_eq!(route53_host(&reach), "127.0.0.1");
     }
 
     #[test]

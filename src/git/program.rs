@@ -8,6 +8,9 @@
 //! - Objects are checked when they arrive (`fetch.fsckObjects`).
 //! - The process has a group of its own, which is killed when its time is over or when nobody waits any more.
 
+mod configuration;
+mod user;
+
 use std::{
     env,
     ffi::OsStr,
@@ -19,14 +22,13 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use sha2::{Digest, Sha256};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     process::{Child, Command},
 };
 
+use self::{configuration::Configuration, user::User};
 use super::url::RepoUrl;
-use crate::durable;
 
 /// The most that `git` may print before it is stopped, bytes: references of 500,000 branches.
 const LONGEST_OUTPUT: u64 = 64 << 20;
@@ -72,7 +74,8 @@ const SSH: &str =
 #[derive(Clone, Debug)]
 pub struct Git {
     /// Replaces the user's configuration and includes it.
-    config: Option<PathBuf>,
+    config: Option<Configuration>,
+    user: User,
 }
 
 /// A run of `git` that did not succeed.
@@ -81,6 +84,11 @@ pub enum ProgramError {
     /// It could not be started.
     #[error("failed to start git: {0}; install git 2.30 or later and put it on the PATH")]
     Start(io::Error),
+    /// Its configuration could not be written.
+    #[error(
+        "failed to write the configuration of git in the state directory: {0}; check space and rights there"
+    )]
+    Configure(io::Error),
     /// It ended badly.
     #[error("git {command} ended with {status}: {stderr}")]
     Failed {
@@ -115,7 +123,7 @@ pub enum ProgramError {
 impl Git {
     /// `git` for work inside repositories of our own.
     pub fn plain() -> Self {
-        Self { config: None }
+        Self { config: None, user: User::default() }
     }
 
     /// `git` for the repository at `url`. A local one it also reads and writes, whoever owns it, and runs none of its hooks; on
@@ -135,12 +143,11 @@ impl Git {
             let (host, user) = (quoted(Path::new(&host)), quoted(Path::new(&user)));
             text.push_str(&format!("[credential {host}]\n\tusername = {user}\n"));
         }
-        // Named after its content, so that it is never changed under a running program.
-        let path = state_dir.join(format!("gitconfig-{}", &hex::encode(Sha256::digest(&text))[..16]));
-        if !path.exists() {
-            durable::replace(&path, text.as_bytes())?;
+        let config = Configuration::of(state_dir, text)?;
+        if let Err(error) = configuration::forget_unused(state_dir) {
+            tracing::warn!(%error, "configuration files of git that are not used any more could not be removed");
         }
-        Ok(Self { config: Some(path) })
+        Ok(Self { config: Some(config), user: User::of(url) })
     }
 
     /// Runs `git` with `arguments`; what it printed.
@@ -160,8 +167,9 @@ impl Git {
         limit: Duration,
     ) -> Result<Vec<u8>, ProgramError> {
         let command = subcommand(arguments);
+        self.config.as_ref().map_or(Ok(()), Configuration::use_now).map_err(ProgramError::Configure)?;
         let child = self.command(arguments).spawn().map_err(ProgramError::Start)?;
-        match tokio::time::timeout(limit, converse(child, stdin, &command)).await {
+        match tokio::time::timeout(limit, converse(child, stdin, &command, &self.user)).await {
             Ok(finished) => finished,
             Err(_) => Err(ProgramError::TimedOut { command, after: limit }),
         }
@@ -173,7 +181,7 @@ impl Git {
             command.env_remove(name);
         }
         if let Some(config) = &self.config {
-            command.env("GIT_CONFIG_GLOBAL", config);
+            command.env("GIT_CONFIG_GLOBAL", config.path());
         }
         if !ssh_is_configured() {
             command.env("GIT_SSH_COMMAND", SSH);
@@ -234,6 +242,7 @@ async fn converse(
     mut child: Child,
     stdin: &mut (dyn AsyncRead + Send + Unpin),
     command: &str,
+    user: &User,
 ) -> Result<Vec<u8>, ProgramError> {
     let pipe = |error| ProgramError::Pipe { command: command.to_owned(), error };
     let mut to = child.stdin.take();
@@ -256,7 +265,7 @@ async fn converse(
     let mut output = from.take(LONGEST_OUTPUT + 1);
     // Input that fails ends the run with its pipe still open, so that git never takes a part of it for the whole.
     let (_, _, stderr) =
-        tokio::try_join!(feeding, output.read_to_end(&mut printed), async { Ok(tail(errors).await) })
+        tokio::try_join!(feeding, output.read_to_end(&mut printed), async { Ok(tail(errors, user).await) })
             .map_err(pipe)?;
     if printed.len() as u64 > LONGEST_OUTPUT {
         return Err(ProgramError::TooMuch(command.to_owned()));
@@ -274,14 +283,15 @@ async fn converse(
 }
 
 /// The end of what a program says, in one line that is safe to print.
-async fn tail(mut errors: impl AsyncRead + Unpin) -> String {
-    let (mut kept, mut chunk) = (Vec::new(), [0; 4096]);
+async fn tail(mut errors: impl AsyncRead + Unpin, user: &User) -> String {
+    let (mut kept, mut chunk, mut is_cut) = (Vec::new(), [0; 4096], false);
     while let Ok(read @ 1..) = errors.read(&mut chunk).await {
         kept.extend_from_slice(&chunk[..read]);
         let surplus = kept.len().saturating_sub(STDERR_TAIL);
         kept.drain(..surplus);
+        is_cut |= surplus > 0;
     }
-    let text = String::from_utf8_lossy(&kept);
+    let text = user.unsaid(&String::from_utf8_lossy(&kept), is_cut);
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     lines.map(|line| line.escape_debug().to_string().replace("\\'", "'")).collect::<Vec<_>>().join("; ")
 }
@@ -358,7 +368,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_user_of_a_url_is_known_to_git_and_is_in_no_argument() {
+    async fn the_user_of_a_url_is_known_to_git_by_its_configuration() {
         let state = tempfile::tempdir().unwrap();
         let url = RepoUrl::parse("https://ghp_%22token@example.org/x").unwrap();
         let git = Git::reaching(state.path(), &url).unwrap();
@@ -368,6 +378,24 @@ mod tests {
         let told = git.feed(&arguments, &mut asked.as_slice(), Duration::from_secs(60)).await.unwrap();
         let told = String::from_utf8(told).unwrap();
         assert!(told.contains("username=ghp_\"token\n") && told.contains("password=p"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn the_user_of_a_url_is_in_no_message() {
+        let state = tempfile::tempdir().unwrap();
+        let url = RepoUrl::parse("https://ghp_%22to%6Ben@example.org/x").unwrap();
+        let git = Git::reaching(state.path(), &url).unwrap();
+        assert!(!format!("{git:?}").contains("ghp_"), "{git:?}");
+        let asked = b"protocol=https\nhost=example.org\n\n";
+        let arguments = ["-c", "credential.helper=", "-c", "core.askPass=", "credential", "fill"];
+        let failed = git.feed(&arguments, &mut asked.as_slice(), Duration::from_secs(60)).await;
+        let said = failed.unwrap_err().to_string();
+        assert!(said.contains("example.org") && !said.contains("ghp_") && !said.contains("token"), "{said}");
+        // Also in other words than git's own.
+        let echo = "alias.e=!echo 'ghp_%22to%6Ben ghp_%22token ghp_\"token' >&2; false";
+        let failed = git.run(&["-c", echo, "e"], Duration::from_secs(60)).await;
+        let said = failed.unwrap_err().to_string();
+        assert!(said.contains("*** *** ***"), "{said}");
     }
 
     #[test]

@@ -77,10 +77,16 @@ impl RepoUrl {
 
     /// The host of https, as `https://HOST`, and the user that is to be known by there, where one is named.
     pub(super) fn credential(&self) -> Option<(String, String)> {
-        let (user, host) = authority(self.text.strip_prefix(HTTPS)?).rsplit_once('@')?;
+        let (_, host) = authority(self.text.strip_prefix(HTTPS)?).rsplit_once('@')?;
+        let user = self.user()?;
         let user = percent_encoding::percent_decode_str(user).decode_utf8().ok()?;
         let is_plain = !user.is_empty() && !user.chars().any(char::is_control);
         is_plain.then(|| (format!("{HTTPS}{host}"), user.into_owned()))
+    }
+
+    /// The user of https as it is written, where one is named.
+    pub(super) fn user(&self) -> Option<&str> {
+        authority(self.text.strip_prefix(HTTPS)?).rsplit_once('@').map(|(user, _)| user)
     }
 
     /// The folder, when the repository is one of this host.

@@ -10,6 +10,7 @@ mod own_copy;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use git2::{Commit, Index, IndexEntry, IndexTime, Oid, Repository, Signature, Time};
@@ -105,7 +106,7 @@ impl WrittenBranch {
     /// each time; it is fetched only where it is not known.
     pub async fn put(
         &self,
-        files: &BTreeMap<String, String>,
+        files: BTreeMap<String, Arc<str>>,
         message: &str,
         now: Timestamp,
     ) -> Result<Written, WriteError> {
@@ -117,12 +118,13 @@ impl WrittenBranch {
             None => {}
             Some(tip) => self.copy.bring(tip).await?,
         }
-        let (this, files, message) = (self.clone(), files.clone(), message.to_owned());
+        let (this, message) = (self.clone(), message.to_owned());
         let commit = blocking(move || this.commit(tip, &files, &message, now)).await?;
         match commit {
             None => Ok(Written::Unchanged),
             Some(commit) => {
                 self.copy.push(commit).await?;
+                self.copy.tidy().await;
                 Ok(Written::Commit(commit.to_string()))
             }
         }
@@ -132,7 +134,7 @@ impl WrittenBranch {
     fn commit(
         &self,
         tip: Option<Oid>,
-        files: &BTreeMap<String, String>,
+        files: &BTreeMap<String, Arc<str>>,
         message: &str,
         now: Timestamp,
     ) -> Result<Option<Oid>, WriteError> {
@@ -151,8 +153,8 @@ impl WrittenBranch {
         repo.commit(None, &who, &who, message, &tree, &parents).map(Some).map_err(failed)
     }
 
-    fn tree(&self, repo: &Repository, files: &BTreeMap<String, String>) -> Result<Oid, git2::Error> {
-        let mark = (MARK.to_owned(), format!("{}\n", self.fleet));
+    fn tree(&self, repo: &Repository, files: &BTreeMap<String, Arc<str>>) -> Result<Oid, git2::Error> {
+        let mark = (MARK.to_owned(), Arc::from(format!("{}\n", self.fleet)));
         let mut index = Index::new()?;
         for (path, content) in files.iter().chain([(&mark.0, &mark.1)]) {
             let id = repo.blob(content.as_bytes())?;

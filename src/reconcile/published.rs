@@ -71,7 +71,7 @@ impl Controller {
         let failed = |error: crate::git::WriteError| error.to_string();
         let written = WrittenBranch::open(self.state.root(), url, branch, fleet).map_err(failed)?;
         let message = format!("Runbooks of {fleet} as of revision {revision}\n");
-        let put = written.put(&files, &message, self.now()).await.map_err(failed)?;
+        let put = written.put(files, &message, self.now()).await.map_err(failed)?;
         tracing::debug!(%branch, ?put, "the runbooks are on their branch");
         Ok(())
     }

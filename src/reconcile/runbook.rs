@@ -23,6 +23,9 @@ use crate::{
     templates::Templates,
 };
 
+/// The most text of all files of machines in all runbooks, bytes: each is bounded by itself, and every recovery has its own.
+const MOST_FILES: usize = 64 << 20;
+
 impl Controller {
     /// The runbooks of these recoveries, or of all where none is named, with the templates of the revision in force.
     pub async fn runbooks(
@@ -48,7 +51,7 @@ impl Controller {
         let provisioners = self.machines(desired).await;
         let wanted =
             survey.spec.recoveries.iter().filter(|(name, _)| names.is_empty() || names.contains(name));
-        let (mut runbooks, mut told) = (Vec::new(), Vec::new());
+        let (mut runbooks, mut told, mut room) = (Vec::new(), Vec::new(), MOST_FILES);
         for (name, declared) in wanted {
             let plan = when_all_is_lost(survey, name);
             let streams = match &plan {
@@ -56,7 +59,7 @@ impl Controller {
                 Err(_) => BTreeMap::new(),
             };
             told.extend(streams.keys().copied());
-            let machines = by_hand(&provisioners, &Folders::of(name)).await;
+            let machines = by_hand(&provisioners, &Folders::of(name), &mut room).await;
             let history = survey.inventory.recovery_history(&RecoverySubject::Recovery(name.clone()));
             let sources = Sources {
                 spec: &survey.spec,
@@ -100,20 +103,33 @@ impl Controller {
     }
 }
 
-/// How each machine is made by hand.
+/// How each machine is made by hand, as far as there is `room` for the files that it needs.
 async fn by_hand(
     provisioners: &BTreeMap<VmName, Result<Box<dyn Provisioner>, String>>,
     folders: &Folders,
+    room: &mut usize,
 ) -> BTreeMap<VmName, Result<MadeByHand, String>> {
     let mut machines = BTreeMap::new();
     for (name, provisioner) in provisioners {
         let made = match provisioner {
+            Ok(_) if *room == 0 => Err(NO_ROOM.to_owned()),
             Ok(made) => made.by_hand(&folders.machine(name)).await.map_err(|error| error.to_string()),
             Err(why) => Err(why.clone()),
         };
+        let made = made.and_then(|made| within(room, made));
         machines.insert(name.clone(), made);
     }
     machines
+}
+
+const NO_ROOM: &str = "the files of machines in all runbooks together are longer than 64 MiB; have the templates of machines write less";
+
+/// The same, where there is room for its files, which is taken then; where there is not, nothing else has room afterwards either.
+fn within(room: &mut usize, made: MadeByHand) -> Result<MadeByHand, String> {
+    let length: usize = made.files.iter().map(|file| file.content.len()).sum();
+    let left = room.checked_sub(length);
+    *room = left.unwrap_or(0);
+    left.map(|_| made).ok_or_else(|| NO_ROOM.to_owned())
 }
 
 /// What a recovery would do were every machine gone.
@@ -127,4 +143,22 @@ fn when_all_is_lost(survey: &Survey, name: &RecoveryName) -> Result<Plan, String
     };
     let (limits, now) = (&survey.limits, survey.pass.plan.at);
     recovery::recover(&survey.spec, &inventory, limits, &request, now).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::by_hand::Prepared;
+
+    #[test]
+    fn files_of_machines_have_room_until_one_has_none() {
+        let made = |length: usize| {
+            let file = Prepared { path: "web/domain.xml".to_owned(), content: "x".repeat(length) };
+            MadeByHand { files: vec![file], hands: Vec::new() }
+        };
+        let mut room = 8;
+        assert_eq!(within(&mut room, made(5)), Ok(made(5)));
+        assert_eq!(within(&mut room, made(4)), Err(NO_ROOM.to_owned()));
+        assert_eq!(room, 0);
+    }
 }

@@ -51,7 +51,7 @@ static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 /// What a template would take more of than it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
-    /// Time.
+    /// Time of a processor.
     Time,
     /// Memory.
     Memory,
@@ -65,7 +65,7 @@ impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Bound::Time => {
-                write!(f, "it takes over {PROCESSOR}s of a processor, or {}s in all", LONGEST.as_secs())
+                write!(f, "it takes over {PROCESSOR}s of a processor")
             }
             Bound::Memory => write!(f, "it takes over {} MiB of memory", MEMORY >> 20),
             Bound::Depth => f.write_str("what includes or calls itself in it goes too deep"),
@@ -145,14 +145,17 @@ fn program() -> Program {
 /// The bound that a process ran into, as its end tells it.
 fn broken(error: &ProcessError) -> Option<Bound> {
     match error {
-        ProcessError::TimedOut { .. } => Some(Bound::Time),
+        // What only took long waited for something else: a template has nothing to wait for.
+        ProcessError::TimedOut { .. } => None,
         ProcessError::TooMuch { .. } => Some(Bound::Text),
         ProcessError::Failed { exit: Exit::Signal(SIGXCPU), .. } => Some(Bound::Time),
         // As Rust's standard library says it before it aborts.
-        ProcessError::Failed { exit: Exit::Signal(SIGABRT | SIGSEGV), said, .. } => {
+        ProcessError::Failed { exit: Exit::Signal(signal @ (SIGABRT | SIGSEGV)), said, .. } => {
             let said = said.as_str();
             let of_memory = said.contains("memory allocation of").then_some(Bound::Memory);
-            of_memory.or_else(|| said.contains("overflowed its stack").then_some(Bound::Depth))
+            // The kernel itself says nothing where a stack can't grow, and nothing else of ours reaches where it may not.
+            let is_of_the_stack = said.contains("overflowed its stack") || *signal == SIGSEGV;
+            of_memory.or_else(|| is_of_the_stack.then_some(Bound::Depth))
         }
         _ => None,
     }
@@ -210,6 +213,14 @@ mod tests {
             said: Default::default(),
         };
         assert_eq!(broken(&failed(SIGXCPU)), Some(Bound::Time));
+        assert_eq!(broken(&failed(SIGSEGV)), Some(Bound::Depth));
+        // Other work of the host held it up.
+        let timed_out = ProcessError::TimedOut {
+            program: "backstay".to_owned(),
+            longest: LONGEST,
+            said: Default::default(),
+        };
+        assert_eq!(broken(&timed_out), None);
         // The host's own memory killer, or a fault of ours: nothing is known of the template.
         assert_eq!((broken(&failed(9)), broken(&failed(SIGABRT))), (None, None));
         let too_much = ProcessError::TooMuch { program: "backstay".to_owned(), limit: 1 };

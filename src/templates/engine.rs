@@ -1,7 +1,7 @@
 //! Tera, with two filters more than its own: `xml` escapes a value for XML, `json` writes it as JSON, which YAML takes as well.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
 };
 
@@ -28,13 +28,12 @@ pub(super) fn rendered(request: &Request) -> Result<String, Fault> {
     let name = request.name.as_str();
     let faulty = |error: tera::Error| Fault::Faulty(chain(&error));
     let context = Context::from_serialize(&request.context).map_err(faulty)?;
-    let all = request.templates.iter().map(|(name, text)| (name.clone(), text.as_str()));
-    // What another template is faulty in must not keep this one from a recovery, unless it needs that one.
+    let all: BTreeMap<&str, &str> =
+        request.templates.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     let needed =
         |known: &str| known == name || BUILT_IN.iter().any(|(own, _)| known == format!("{PREFIX}{own}"));
-    let alone = all.clone().filter(|(known, _)| needed(known));
-    let tera =
-        parsed(all.collect()).or_else(|error| parsed(alone.collect()).map_err(|_| error)).map_err(faulty)?;
+    let needed = all.keys().copied().filter(|known| needed(known)).collect();
+    let tera = parsed_as_needed(&all, needed).map_err(faulty)?;
     let mut text = Text::default();
     match tera.render_to(name, &context, &mut text) {
         _ if text.is_too_long => Err(Fault::TooLong),
@@ -65,7 +64,39 @@ impl Write for Text {
     }
 }
 
-fn parsed(templates: BTreeMap<String, &str>) -> Result<Tera, tera::Error> {
+/// The engine with those of `all` that are `needed`, and with what they include and extend: what another one is faulty in, or takes
+/// too much for, must not keep these from a recovery.
+fn parsed_as_needed<'a>(
+    all: &BTreeMap<&'a str, &'a str>,
+    mut needed: BTreeSet<&'a str>,
+) -> Result<Tera, tera::Error> {
+    loop {
+        let error = match parsed(needed.iter().filter_map(|name| Some((*name, *all.get(name)?)))) {
+            Ok(tera) => return Ok(tera),
+            Err(error) => error,
+        };
+        let lacking = lacking(&error, all.keys().copied());
+        if lacking.is_subset(&needed) {
+            return Err(error);
+        }
+        needed.extend(lacking);
+    }
+}
+
+/// Which of `known` templates an error asks for.
+fn lacking<'a>(error: &tera::Error, known: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
+    let said = error.to_string();
+    // Nothing tells which template has a component.
+    let is_any = said.contains("Unknown component `");
+    let is_asked_for = |name: &&str| match error.kind() {
+        tera::ErrorKind::MissingParent { parent, .. } => parent == name,
+        // Tera has no kind of its own for what is included.
+        _ => is_any || said.contains(&format!("Unknown template `{name}`")),
+    };
+    known.filter(is_asked_for).collect()
+}
+
+fn parsed<'a>(templates: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Tera, tera::Error> {
     let mut tera = Tera::new();
     // Everything else is no HTML.
     tera.autoescape_on(vec![".html.tera"]);

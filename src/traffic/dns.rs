@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use async_trait::async_trait;
 
-use super::{Switch, SwitchError};
+use super::{SetError, Switch, SwitchError};
 use crate::{
     plan::by_hand::switch::nsupdate::update,
     process::{self, PrivateFile, ProcessError, Program},
@@ -100,9 +100,10 @@ impl Switch for DnsSwitch {
             .map_err(|why| SwitchError(format!("failed to ask {} for {record}: {why}", dns.server)))
     }
 
-    async fn set(&self, before: &BTreeSet<String>, wanted: &BTreeSet<String>) -> Result<(), SwitchError> {
+    async fn set(&self, before: &BTreeSet<String>, wanted: &BTreeSet<String>) -> Result<(), SetError> {
         let update = update(&self.record, &self.dns, before, wanted);
-        self.run("nsupdate", &["-v", "-t", "10"], &update).await.map(drop)
+        self.run("nsupdate", &["-v", "-t", "10"], &update).await?;
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ use aws_sdk_elasticloadbalancingv2::{
     },
 };
 
-use super::{Switch, SwitchError};
+use super::{SetError, Switch, SwitchError};
 use crate::{
     aws::{self, Fault, ServiceOptions},
     spec::traffic::Forwards,
@@ -157,13 +157,13 @@ impl Switch for LoadBalancerSwitch {
         Ok(Some(untold.join("; ")).filter(|untold| !untold.is_empty()))
     }
 
-    async fn set(&self, before: &BTreeSet<String>, wanted: &BTreeSet<String>) -> Result<(), SwitchError> {
+    async fn set(&self, before: &BTreeSet<String>, wanted: &BTreeSet<String>) -> Result<(), SetError> {
         let one = wanted.iter().next().filter(|_| wanted.len() == 1);
         let one = one.ok_or_else(|| {
             let why = "users are led to exactly one target group".to_owned();
             self.failed("change", &Trouble::Unusable(why))
         })?;
-        self.change(before, one).await.map_err(|trouble| self.failed("change", &trouble))
+        self.change(before, one).await.map_err(|trouble| self.failed("change", &trouble).into())
     }
 }
 
@@ -230,7 +230,7 @@ fn health_of(targets: &[TargetHealth]) -> Health {
         reason == Some(&TargetHealthReasonEnum::NotInUse)
             || reason == Some(&TargetHealthReasonEnum::HealthCheckDisabled)
     };
-    if targets.iter().any(is_not_looked_at) {
+    if !targets.is_empty() && targets.iter().all(is_not_looked_at) {
         return Health::Unknown;
     }
     let told = |target: &TargetHealth| {
@@ -277,6 +277,10 @@ mod tests {
                 "unused (Target.InvalidState)",
             ),
             (vec![untold()], "untold"),
+            (
+                vec![failing(), target(Unused, Some(TargetHealthReasonEnum::NotInUse))],
+                "unhealthy (Target.FailedHealthChecks), unused (Target.NotInUse)",
+            ),
         ] {
             let Health::Fails(told) = health_of(&targets) else { panic!("{targets:?}") };
             assert!(told.contains(why), "{told}");

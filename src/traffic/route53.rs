@@ -19,7 +19,7 @@ use aws_sdk_route53::{
     },
 };
 
-use super::{Switch, SwitchError};
+use super::{SetError, Switch, SwitchError};
 use crate::{
     aws::{self, Fault, ServiceOptions},
     spec::traffic::{HostedZone, Record, RecordKind},
@@ -145,24 +145,32 @@ impl Route53Switch {
 
     /// Waits until all servers answer the change.
     async fn in_sync(&self, mut change: ChangeInfo) -> Result<(), Trouble> {
-        let began = Instant::now();
+        let (began, mut unanswered) = (Instant::now(), None);
         while *change.status() != ChangeStatus::Insync {
             if began.elapsed() >= IN_SYNC {
-                return Err(Trouble::Unusable(format!(
-                    "the change was taken, and after {}s not all of its servers answer it; it may still hold soon",
-                    IN_SYNC.as_secs()
-                )));
+                return Err(Trouble::Unusable(not_in_sync(unanswered.as_ref())));
             }
             tokio::time::sleep(PAUSE).await;
-            // What can't be asked now may be a moment later: the change is made already.
-            if let Ok(answer) = self.client.get_change().id(change.id()).send().await
-                && let Some(told) = answer.change_info()
-            {
-                change = told.clone();
+            match self.client.get_change().id(change.id()).send().await.map_err(Fault::from) {
+                Ok(answer) => {
+                    unanswered = None;
+                    change = answer.change_info().cloned().unwrap_or(change);
+                }
+                Err(fault) if fault.is_denial() => return Err(Trouble::Aws(fault)),
+                // What can't be asked now may be a moment later: the change is made already.
+                Err(fault) => unanswered = Some(fault),
             }
         }
         Ok(())
     }
+}
+
+fn not_in_sync(unanswered: Option<&Fault>) -> String {
+    let why = unanswered.map(|fault| format!(" ({fault})")).unwrap_or_default();
+    format!(
+        "after {}s not all of its servers are known to answer it{why}; it may still hold soon",
+        IN_SYNC.as_secs()
+    )
 }
 
 const CHANGED: &str = "somebody changed it since it was asked for; look at it, and try again";
@@ -194,13 +202,16 @@ impl Switch for Route53Switch {
         seen.await.map_err(|trouble| self.failed("ask for", &trouble))
     }
 
-    async fn set(&self, before: &BTreeSet<String>, wanted: &BTreeSet<String>) -> Result<(), SwitchError> {
-        let set = async {
+    async fn set(&self, before: &BTreeSet<String>, wanted: &BTreeSet<String>) -> Result<(), SetError> {
+        let taken = async {
             self.must_be_the_zone().await?;
-            let change = self.changed(before, wanted).await?;
-            self.in_sync(change).await
+            self.changed(before, wanted).await
         };
-        set.await.map_err(|trouble| self.failed("change", &trouble))
+        let change = taken.await.map_err(|trouble| self.failed("change", &trouble))?;
+        self.in_sync(change).await.map_err(|trouble| {
+            let doing = "confirm the change, which was taken, of";
+            SetError::Unconfirmed(self.failed(doing, &trouble))
+        })
     }
 }
 
@@ -277,6 +288,65 @@ mod tests {
     use aws_sdk_route53::types::AliasTarget;
 
     use super::*;
+
+    /// A zone with no records, which takes a change and lets nobody ask for it.
+    async fn answer(request: axum::extract::Request) -> (axum::http::StatusCode, String) {
+        const OF: &str = "xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"";
+        let path = request.uri().path();
+        let (status, text) = match (request.method().as_str(), path) {
+            ("POST", _) => (
+                200,
+                format!(
+                    "<ChangeResourceRecordSetsResponse {OF}><ChangeInfo><Id>/change/C1</Id><Status>PENDING</Status>\
+                     <SubmittedAt>2026-01-01T00:00:00Z</SubmittedAt></ChangeInfo></ChangeResourceRecordSetsResponse>"
+                ),
+            ),
+            (_, path) if path.contains("/change/") => (
+                403,
+                format!(
+                    "<ErrorResponse {OF}><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>no</Message></Error>\
+                     <RequestId>1</RequestId></ErrorResponse>"
+                ),
+            ),
+            (_, path) if path.ends_with("/rrset") => (
+                200,
+                format!(
+                    "<ListResourceRecordSetsResponse {OF}><ResourceRecordSets></ResourceRecordSets><IsTruncated>false</IsTruncated>\
+                     <MaxItems>100</MaxItems></ListResourceRecordSetsResponse>"
+                ),
+            ),
+            _ => (
+                200,
+                format!(
+                    "<GetHostedZoneResponse {OF}><HostedZone><Id>/hostedzone/Z1</Id><Name>example.org.</Name>\
+                     <CallerReference>1</CallerReference></HostedZone></GetHostedZoneResponse>"
+                ),
+            ),
+        };
+        (axum::http::StatusCode::from_u16(status).unwrap(), text)
+    }
+
+    #[tokio::test]
+    async fn a_change_that_nobody_lets_us_ask_for_is_an_error_at_once() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
+        let server = axum::Router::new().fallback(answer);
+        tokio::spawn(async move { axum::serve(listener, server).await });
+        let credentials =
+            crate::aws::AwsCredentials::Key { id: "k".to_owned(), secret: "s".to_owned().into() };
+        let region = "us-east-1".to_owned();
+        let silence = Duration::from_secs(60);
+        let options =
+            ServiceOptions { region: region.clone(), endpoint: endpoint.clone(), credentials, silence };
+        let reach = crate::spec::traffic::AwsReach { region, endpoint, credentials: None };
+        let zone = HostedZone { name: "example.org".to_owned(), id: "Z1".to_owned(), reach };
+        let switch = Route53Switch::new(&options, record(RecordKind::A), zone).unwrap();
+        let (began, wanted) = (Instant::now(), BTreeSet::from(["192.0.2.1".to_owned()]));
+        let failed = switch.set(&BTreeSet::new(), &wanted).await.unwrap_err();
+        assert!(began.elapsed() < IN_SYNC / 4, "{:?}", began.elapsed());
+        let SetError::Unconfirmed(SwitchError(why)) = &failed else { panic!("{failed:?}") };
+        assert!(why.contains("which was taken") && why.contains("GetChange"), "{why}");
+    }
 
     fn record(kind: RecordKind) -> Record {
         Record { name: "www.example.org".to_owned(), kind, ttl: 60 }

@@ -41,7 +41,7 @@ pub(super) async fn paper(State(shown): State<Shown>, Path(path): Path<String>) 
         _ => "text/plain; charset=utf-8",
     };
     match shelf.get(&path).await {
-        Some(Ok(text)) => answer(kind, text.to_owned()),
+        Some(Ok(text)) => answer(kind, text.to_string()),
         Some(Err(why)) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }

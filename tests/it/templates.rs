@@ -18,9 +18,18 @@ fn templates(all: &[(&str, &str)]) -> Templates {
 
 /// The bound that a template breaks.
 async fn broken(text: &str) -> (Bound, String) {
-    let began = Instant::now();
-    let error = templates(&[("evil.tera", text)]).render("evil.tera", &json!({})).await.unwrap_err();
-    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+    let templates = templates(&[("evil.tera", text)]);
+    let mut tries = 3;
+    let error = loop {
+        let began = Instant::now();
+        let error = templates.render("evil.tera", &json!({})).await.unwrap_err();
+        assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+        tries -= 1;
+        // A host that has no time for it finds out nothing.
+        if tries == 0 || !matches!(error, TemplateError::CouldNotRun { .. }) {
+            break error;
+        }
+    };
     let TemplateError::Unbounded { name, bound } = &error else { panic!("{text}: {error}") };
     assert_eq!(name, "evil.tera");
     (*bound, error.to_string())
@@ -77,4 +86,17 @@ async fn what_broke_a_bound_is_not_tried_again_and_after_some_nothing_else_is() 
     let began = Instant::now();
     assert!(all.render("a.tera", &json!({})).await.is_err());
     assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_template_that_is_too_much_to_parse_keeps_no_other_from_being_rendered() {
+    let huge = "{{ a }}{% if a %}b{% endif %}".repeat(300_000);
+    let all = templates(&[
+        ("huge.tera", &huge),
+        ("good.tera", "{% include \"part.tera\" %}"),
+        ("part.tera", "good"),
+    ]);
+    assert_eq!(all.render("good.tera", &json!({})).await.as_deref(), Ok("good"));
+    let refused = all.render("huge.tera", &json!({ "a": 1 })).await.unwrap_err();
+    assert!(matches!(refused, TemplateError::Unbounded { .. }), "{refused}");
 }

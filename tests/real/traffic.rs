@@ -147,7 +147,7 @@ async fn what_the_server_does_not_take_or_tell_is_an_error_without_the_key() {
     let www = server.www();
     let wrong = switch(&www, OTHER_KEY);
     for error in
-        [wrong.observe().await.unwrap_err(), wrong.set(&www.primary, &www.standby).await.unwrap_err()]
+        [wrong.observe().await.unwrap_err().into(), wrong.set(&www.primary, &www.standby).await.unwrap_err()]
     {
         assert!(!error.to_string().contains(OTHER_KEY), "{error}");
     }

@@ -211,7 +211,7 @@ async fn what_is_no_plain_record_of_the_declared_zone_is_left_alone() {
     for (name, why) in [("lb.example.org", "an alias"), ("as.example.org", "another kind, CNAME")] {
         let it = account.switch(name, RecordKind::A);
         let wanted = set(&["192.0.2.1"]);
-        for error in [it.observe().await.unwrap_err(), it.set(&set(&[]), &wanted).await.unwrap_err()] {
+        for error in [it.observe().await.unwrap_err().into(), it.set(&set(&[]), &wanted).await.unwrap_err()] {
             assert!(error.to_string().contains(why), "{error}");
         }
     }

@@ -30,6 +30,7 @@ use crate::{
         traffic::Side,
     },
     templates::Templates,
+    traffic::{SetError, Switch},
 };
 
 /// How long a machine may take until programs can be run on it.
@@ -219,26 +220,9 @@ impl Site<'_> {
             return Ok(noted(format!("{} leads to {} already", declared.what(), listed(wanted))));
         }
         let untold = switch.ready(wanted).await.map_err(stalled)?;
-        // An answer can be lost on its way: what counts is what the server says afterwards.
-        let set = switch.set(&before, wanted).await;
-        let began = Instant::now();
-        loop {
-            let seen = switch.observe().await;
-            if seen.as_ref().is_ok_and(|seen| seen == wanted) {
-                break;
-            }
-            if let Err(why) = &set {
-                return Err(stalled(why));
-            }
-            if began.elapsed() >= CONFIRMED {
-                let why = seen.err().map(|why| format!(": {why}")).unwrap_or_default();
-                return Err(stalled(format!(
-                    "failed to switch traffic {name} to {to}: the change was taken, and within {}s the server does not answer it{why}",
-                    CONFIRMED.as_secs()
-                )));
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
+        led(switch.as_ref(), &before, wanted)
+            .await
+            .map_err(|why| stalled(format!("failed to switch traffic {name} to {to}: {why}")))?;
         let was = if before.is_empty() { "nowhere".to_owned() } else { listed(&before) };
         let resolvers =
             declared.zone().map(|_| "resolvers may answer what was for as long as its TTL said".to_owned());
@@ -319,6 +303,38 @@ fn reached(running: &Running) -> String {
     }
 }
 
+/// Leads users by `wanted` in place of `before`, until whoever decides of it says so.
+async fn led(
+    switch: &dyn Switch,
+    before: &BTreeSet<String>,
+    wanted: &BTreeSet<String>,
+) -> Result<(), String> {
+    // An answer can be lost on its way: what counts then is what the server says afterwards.
+    let untold = match switch.set(before, wanted).await {
+        Ok(()) => None,
+        Err(SetError::Untold(why)) => Some(why),
+        Err(SetError::Unconfirmed(why)) => return Err(why.to_string()),
+    };
+    let began = Instant::now();
+    loop {
+        let seen = switch.observe().await;
+        if seen.as_ref().is_ok_and(|seen| seen == wanted) {
+            return Ok(());
+        }
+        if let Some(why) = untold {
+            return Err(why.to_string());
+        }
+        if began.elapsed() >= CONFIRMED {
+            let why = seen.err().map(|why| format!(": {why}")).unwrap_or_default();
+            return Err(format!(
+                "the change was taken, and within {}s the server does not answer it{why}",
+                CONFIRMED.as_secs()
+            ));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 fn listed(values: &BTreeSet<String>) -> String {
     values.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
@@ -332,4 +348,36 @@ fn told(results: &BTreeMap<String, HostResult>) -> String {
     let of_host =
         |(host, it): (&String, &HostResult)| format!("{host}: {} ok, {} changed", it.ok, it.changed);
     results.iter().map(of_host).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::traffic::SwitchError;
+
+    /// What takes a change, and fails all the same.
+    struct Taken(SetError);
+
+    #[async_trait]
+    impl Switch for Taken {
+        async fn observe(&self) -> Result<BTreeSet<String>, SwitchError> {
+            Ok(BTreeSet::from(["new".to_owned()]))
+        }
+
+        async fn set(&self, _: &BTreeSet<String>, _: &BTreeSet<String>) -> Result<(), SetError> {
+            Err(self.0.clone())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_change_that_may_not_hold_everywhere_is_a_failure_and_a_lost_answer_is_none() {
+        let (before, wanted) = (BTreeSet::from(["old".to_owned()]), BTreeSet::from(["new".to_owned()]));
+        let why = SwitchError("no answer".to_owned());
+        let lost = led(&Taken(SetError::Untold(why.clone())), &before, &wanted).await;
+        assert_eq!(lost, Ok(()));
+        let unconfirmed = led(&Taken(SetError::Unconfirmed(why)), &before, &wanted).await;
+        assert_eq!(unconfirmed, Err("no answer".to_owned()));
+    }
 }

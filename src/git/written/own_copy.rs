@@ -133,6 +133,15 @@ impl OwnCopy {
         blocking(note).await.map_err(|error| self.ours(&error))
     }
 
+    /// Packs what lies about, once that is much (git-gc(1), `--auto`): each commit leaves objects of its own, and nothing is fetched
+    /// that would pack them. The commit is on its branch by now, so that a failure is only told.
+    pub(super) async fn tidy(&self) {
+        let arguments = [git_dir_argument(&self.path), "gc".into(), "--auto".into(), "--quiet".into()];
+        if let Err(why) = self.git.run(&arguments, MOVE_LIMIT).await {
+            tracing::warn!(path = %self.path.display(), %why, "the copy of the branch of runbooks could not be packed");
+        }
+    }
+
     pub(super) fn foreign(&self, why: &str) -> WriteError {
         let (branch, url) = (self.branch.clone(), self.url.clone());
         WriteError::Foreign { branch, url, why: why.to_owned() }

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use backstay::git::{Mirror, RepoUrl, WriteError, Written, WrittenBranch, written::MARK};
 use jiff::Timestamp;
@@ -31,12 +31,12 @@ impl Bare {
     }
 }
 
-fn files(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect()
+fn files(pairs: &[(&str, &str)]) -> BTreeMap<String, Arc<str>> {
+    pairs.iter().map(|(path, text)| ((*path).to_owned(), Arc::from(*text))).collect()
 }
 
 async fn put(branch: &WrittenBranch, pairs: &[(&str, &str)]) -> Result<Written, WriteError> {
-    branch.put(&files(pairs), "As things stand\n", Timestamp::from_second(1_800_000_000).unwrap()).await
+    branch.put(files(pairs), "As things stand\n", Timestamp::from_second(1_800_000_000).unwrap()).await
 }
 
 #[tokio::test]
@@ -181,4 +181,30 @@ async fn a_branch_that_was_named_by_mistake_stays_mirrored() {
         let tips = mirror.fetch().await.unwrap().tips;
         assert_eq!(tips.get("refs/heads/wip"), Some(work.as_str()));
     }
+}
+
+#[tokio::test]
+async fn what_commits_leave_in_the_copy_is_packed() {
+    let bare = Bare::new();
+    let branch = bare.branch("state", "pavroto");
+    put(&branch, &[("site.md", "one\n")]).await.unwrap();
+    let copy = bare.repo.root.path().join("state/written.git");
+    // git-gc(1) estimates by the folder `17`.
+    git(&copy, &["config", "gc.auto", "1"]);
+    let texts = (0..).map(|number| format!("{number}\n"));
+    let is_counted = |text: &String| {
+        let id = git2::Oid::hash_object(git2::ObjectType::Blob, text.as_bytes()).unwrap();
+        id.to_string().starts_with("17")
+    };
+    let texts: Vec<String> = texts.filter(is_counted).take(3).collect();
+    let pairs: Vec<(&str, &str)> =
+        ["a", "b", "c"].into_iter().zip(texts.iter().map(String::as_str)).collect();
+    let packs = || {
+        let names = std::fs::read_dir(copy.join("objects/pack")).unwrap().flatten();
+        names.filter(|entry| entry.path().extension().is_some_and(|it| it == "pack")).count()
+    };
+    assert_eq!(packs(), 0);
+    assert!(matches!(put(&branch, &pairs).await.unwrap(), Written::Commit(_)));
+    assert_eq!(packs(), 1);
+    assert_eq!(put(&branch, &pairs).await.unwrap(), Written::Unchanged);
 }
