@@ -136,12 +136,11 @@ impl Ledger {
     pub fn left(&self) -> Vec<LeftBehind> {
         let names = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let names = names.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".json")?.parse().ok());
-        let left = names.filter_map(|drill: DrillName| match self.try_hold(&drill) {
-            Ok(held) => held?.entry().map(|entry| LeftBehind {
-                drill: entry.drill,
-                revision: entry.revision,
-                vms: entry.vms,
-            }),
+        let left = names.filter_map(|drill: DrillName| match self.unheld(&drill) {
+            Ok(None) => None,
+            Ok(Some(entry)) => {
+                Some(LeftBehind { drill: entry.drill, revision: entry.revision, vms: entry.vms })
+            }
             Err(error) => {
                 tracing::warn!(%drill, %error, "what is known of its machines can't be read");
                 None
@@ -149,12 +148,40 @@ impl Ledger {
         });
         left.collect()
     }
+
+    /// A drill's entry; `None` where there is none, or somebody has it.
+    fn unheld(&self, drill: &DrillName) -> io::Result<Option<Entry>> {
+        match self.try_hold(drill)? {
+            Some(held) => held.entry(),
+            None => Ok(None),
+        }
+    }
 }
 
 impl Held {
     /// What it says; `None` where nothing is left.
-    pub fn entry(&self) -> Option<Entry> {
-        durable::read_json::<Entry>(&self.path).filter(|entry| entry.format == FORMAT)
+    ///
+    /// # Errors
+    /// One that can't be read: then it is not known what is left.
+    pub fn entry(&self) -> io::Result<Option<Entry>> {
+        let text = match fs::read(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text,
+        };
+        let odd = |why: String| {
+            let path = self.path.display();
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{path} tells of machines of a drill, and {why}"),
+            )
+        };
+        let entry: Entry = text
+            .and_then(|text| Ok(serde_json::from_slice(&text)?))
+            .map_err(|error| odd(format!("can't be read: {error}")))?;
+        match entry.format == FORMAT {
+            true => Ok(Some(entry)),
+            false => Err(odd(format!("is not of the format {FORMAT}"))),
+        }
     }
 
     /// Writes it down, durably.
@@ -192,7 +219,7 @@ mod tests {
         let declared = ("0f".to_owned(), "backup".to_owned());
         let entry = Entry::new(fleet, drill.clone(), declared, vms.clone(), Timestamp::UNIX_EPOCH);
         held.write(&entry).unwrap();
-        assert_eq!((ledger.left(), held.entry()), (Vec::new(), Some(entry)), "it is in use");
+        assert_eq!((ledger.left(), held.entry().unwrap()), (Vec::new(), Some(entry)), "it is in use");
         assert!(ledger.try_hold(&drill).unwrap().is_none());
         let why = ledger.hold(&drill, Duration::from_secs(5)).await.unwrap_err();
         assert_eq!(why.kind(), io::ErrorKind::WouldBlock);
@@ -202,6 +229,17 @@ mod tests {
         let held = ledger.hold(&drill, Duration::ZERO).await.unwrap();
         held.clear().unwrap();
         held.clear().unwrap();
-        assert_eq!(held.entry(), None);
+        assert_eq!(held.entry().unwrap(), None);
+    }
+
+    #[test]
+    fn what_can_not_be_read_is_not_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::of(folder.path().join("stand-ins"));
+        let held = ledger.try_hold(&"site".parse().unwrap()).unwrap().unwrap();
+        for odd in ["", "{}", "{\"format\": \"backstay.stand-ins/2\"}"] {
+            fs::write(&held.path, odd).unwrap();
+            held.entry().unwrap_err();
+        }
     }
 }

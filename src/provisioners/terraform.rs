@@ -149,7 +149,7 @@ impl TerraformProvisioner {
         let plan = commands.plan(&workshop, commands::Purpose::Make).await?;
         self.may_be_made(&plan)?;
         refuse_second(&plan)?;
-        if let Err(failure) = commands.apply(&workshop, said).await {
+        if let Err(failure) = commands.apply(&workshop, commands::Purpose::Make, said).await {
             let left = commands.state().await.map(|state| state.there()).unwrap_or_default();
             return Err(Failure::Half(Box::new(failure), left));
         }
@@ -166,14 +166,25 @@ impl TerraformProvisioner {
         }
         let (workshop, commands) = self.begin().await?;
         // A run that was cut off may go on without us, and write its state later: to plan waits for it.
-        if commands.state().await?.there().is_empty() && !workshop.has_open_plan() {
+        let open = workshop.open_plan();
+        if commands.state().await?.there().is_empty() && open.is_none() {
             return self.forget(&workshop);
         }
         commands.plan(&workshop, commands::Purpose::Remove).await?;
-        let applied = commands.apply(&workshop, said).await;
+        let known = commands.state().await?.there();
+        if let Some(open) = open.clone().filter(|_| known.is_empty()) {
+            let lines = commands.planned(&open).await?.lines();
+            return Err(Failure::Lost(lines, open));
+        }
+        let applied = commands.apply(&workshop, commands::Purpose::Remove, said).await;
         let left = commands.state().await?.there();
         match (applied, left.is_empty()) {
-            (Ok(()), true) => self.forget(&workshop),
+            (Ok(()), true) => {
+                if let Some(open) = open {
+                    std::fs::remove_file(&open).map_err(|error| Failure::Io(open, error))?;
+                }
+                self.forget(&workshop)
+            }
             (Ok(()), false) => Err(Failure::Left(left)),
             (Err(failure), _) => Err(Failure::Half(Box::new(failure), left)),
         }
@@ -252,6 +263,12 @@ enum Failure {
     Wrong(String),
     #[error("{list} is there already, and nothing was changed; remove it first", list = .0.join(", "))]
     There(Vec<String>),
+    #[error(
+        "an earlier run was cut off, or could not save its state, and no state tells of what it made; it was to do this: {list}; look \
+         for that at the provider, remove it there by hand, and then the file {path}",
+        list = .0.join(", "), path = .1.display()
+    )]
+    Lost(Vec<String>, PathBuf),
     #[error("it went well, and left {list}", list = .0.join(", "))]
     Left(Vec<String>),
     #[error("{0}; {left}", left = left_of(.1))]

@@ -30,7 +30,7 @@ impl Controller {
     /// What is left, and why.
     pub async fn clear_up_after(&self, drill: &DrillName, said: Said<'_>) -> Result<(), String> {
         let held = self.ledger().hold(drill, PATIENCE).await.map_err(|error| error.to_string())?;
-        let Some(entry) = held.entry() else { return Ok(()) };
+        let Some(entry) = held.entry().map_err(|error| error.to_string())? else { return Ok(()) };
         let remover = Remover { mirror: self.mirror.path().to_owned(), drivers: self.drivers.clone() };
         remover.remove(&entry, said).await.map_err(|failure| failure.message)?;
         held.clear().map_err(|error| error.to_string())

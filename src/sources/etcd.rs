@@ -109,9 +109,11 @@ impl EtcdSource {
             Ok(served) => Ok(Condition::Damaged(vec![format!(
                 "a new member serves {served} keys, and the snapshot holds {keys}"
             )])),
-            Err(Failure::Answer(_)) if index.has_users => Ok(Condition::Sound(format!(
-                "a new member runs on it, and asks for its users; {keys} keys by the snapshot itself"
-            ))),
+            Err(Failure::Answer(said)) if index.has_users && asks_for_users(&said) => {
+                Ok(Condition::Sound(format!(
+                    "a new member runs on it, and asks for its users; {keys} keys by the snapshot itself"
+                )))
+            }
             Err(failure) => Err(failure),
         }
     }
@@ -135,6 +137,11 @@ impl EtcdSource {
             },
         })
     }
+}
+
+/// Whether a member refuses because nobody logged in, in etcd's own words (`api/v3rpc/rpctypes/error.go`).
+fn asks_for_users(said: &str) -> bool {
+    ["user name is empty", "permission denied", "invalid auth token"].iter().any(|part| said.contains(part))
 }
 
 /// How many keys there are in what was captured.
@@ -307,3 +314,21 @@ const HINTS: [(&str, &str); 8] = [
     ("invalid peer certificate", "declare in tls.ca the authority that signed the members' certificates"),
     ("received fatal alert", "declare in tls.cert and tls.key a certificate that the members accept"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_member_that_says_so_asks_for_its_users() {
+        for said in ["400 Bad Request: etcdserver: user name is empty", "403: etcdserver: permission denied"]
+        {
+            assert!(asks_for_users(said), "{said}");
+        }
+        for said in
+            ["503 Service Unavailable: etcdserver: no leader", "500: mvcc: corrupt", "404 Not Found: "]
+        {
+            assert!(!asks_for_users(said), "{said}");
+        }
+    }
+}

@@ -163,10 +163,8 @@ impl Source for RedisSource {
             let (mut connection, _) = self.identify(ANSWER).await?;
             load::held(&mut connection).await
         };
-        match asked.await.map_err(|failure| failure.explain("look into", self.subject()))? {
-            0 => Ok(Holds::Nothing),
-            keys => Ok(Holds::Data(format!("{keys} keys"))),
-        }
+        let held = asked.await.map_err(|failure| failure.explain("look into", self.subject()))?;
+        Ok(held.told().map_or(Holds::Nothing, Holds::Data))
     }
 
     async fn examine(&self) -> Vec<Examined> {

@@ -120,6 +120,13 @@ pub struct StandIn {
     pub reach: BTreeMap<Endpoint, Endpoint>,
 }
 
+impl StandIn {
+    /// Whether the module of the stand-in is told by what it is another.
+    fn is_another_module(&self) -> bool {
+        !self.vars.is_empty() || !self.variables.is_empty()
+    }
+}
+
 /// The stand-ins of one drill.
 pub struct StandIns<'a> {
     machines: BTreeMap<&'a VmName, Machine<'a>>,
@@ -153,7 +160,8 @@ impl<'a> StandIns<'a> {
         let mut machines = BTreeMap::new();
         for declared in rebuilt {
             let differs = rehearsal.stand_ins.get(&declared.name);
-            if differs.is_none() && matches!(declared.provision, Provision::Terraform(_)) {
+            let is_another = differs.is_some_and(StandIn::is_another_module);
+            if !is_another && matches!(declared.provision, Provision::Terraform(_)) {
                 return Err(unsaid(drill, &declared.name));
             }
             let made = made(drill, declared, &differs.cloned().unwrap_or_default())?;
@@ -519,6 +527,16 @@ mod tests {
             databases: Vec::new(),
             tls: Tls::Default,
         }
+    }
+
+    #[test]
+    fn a_module_is_another_by_its_variables_only() {
+        let network = StandIn { network: Some("drills".to_owned()), ..StandIn::default() };
+        assert!(!StandIn::default().is_another_module() && !network.is_another_module());
+        let vars = BTreeMap::from([("b".to_owned(), 2.into())]);
+        assert!(StandIn { vars, ..StandIn::default() }.is_another_module());
+        let variables = BTreeMap::from([("size".to_owned(), "small".to_owned())]);
+        assert!(StandIn { variables, ..StandIn::default() }.is_another_module());
     }
 
     #[test]

@@ -118,7 +118,7 @@ impl World {
 
     /// Removes what this host remembers of a drill.
     async fn clear_remembered(&self, step: &Step, held: &Held) -> Result<(), Failure> {
-        let Some(entry) = held.entry() else { return Ok(()) };
+        let Some(entry) = held.entry().map_err(stalled)? else { return Ok(()) };
         let remover = Remover { mirror: self.mirror.path().to_owned(), drivers: self.drivers.clone() };
         remover.remove(&entry, &|line| self.listener.says(step, line)).await?;
         held.clear().map_err(stalled)

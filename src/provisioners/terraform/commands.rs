@@ -78,7 +78,7 @@ impl Commands {
 
     /// Plans, into the file that [`Self::apply`] applies, and tells what is planned.
     pub(super) async fn plan(&self, workshop: &Workshop, purpose: Purpose) -> Result<Plan, Failure> {
-        let file = workshop.plan();
+        let file = workshop.planned(purpose);
         let mut out = std::ffi::OsString::from("-out=");
         out.push(&file);
         let run = self.program("plan").argument(out);
@@ -88,19 +88,29 @@ impl Commands {
             Purpose::Remove => run.arguments([LOCK, "-destroy"]),
         };
         run.timeout(self.bounds.look).discard_output().start()?.finish().await?;
-        let shown = self.program("show").argument("-json").argument(&file).timeout(self.bounds.look);
-        let json = shown.output(b"", LARGEST).await?;
+        let plan = self.planned(&file).await?;
         if purpose == Purpose::Look {
             // It holds what the state holds.
             std::fs::remove_file(&file).map_err(|error| Failure::Io(file, error))?;
         }
-        Plan::read(&json).map_err(Failure::Wrong)
+        Ok(plan)
+    }
+
+    /// What a file tells that was planned.
+    pub(super) async fn planned(&self, file: &std::path::Path) -> Result<Plan, Failure> {
+        let shown = self.program("show").argument("-json").argument(file).timeout(self.bounds.look);
+        Plan::read(&shown.output(b"", LARGEST).await?).map_err(Failure::Wrong)
     }
 
     /// Applies exactly what was planned last, and tells each line of it. Where nobody waits for it any more, the run is asked to
     /// end, and keeps the workshop until it has saved the state.
-    pub(super) async fn apply(&self, workshop: &Workshop, said: Said<'_>) -> Result<(), Failure> {
-        let file = workshop.plan();
+    pub(super) async fn apply(
+        &self,
+        workshop: &Workshop,
+        purpose: Purpose,
+        said: Said<'_>,
+    ) -> Result<(), Failure> {
+        let file = workshop.begin(purpose)?;
         let run = self.program("apply").argument(LOCK).argument(&file);
         let run = run.stall(self.bounds.quiet).timeout(self.bounds.longest);
         let process = run.grace(self.bounds.grace).interrupted().start()?;
@@ -117,7 +127,15 @@ impl Commands {
         }
         say(&mut line, said);
         let applied = running.await.map_err(|error| Failure::Wrong(error.to_string()))?;
-        std::fs::remove_file(&file).map_err(|error| Failure::Io(file, error))?;
+        // What a run made that was ended, or could not save its state, only its plan tells.
+        let is_told = match &applied {
+            Ok(()) => true,
+            Err(ProcessError::Failed { .. }) => workshop.has_saved(),
+            Err(_) => false,
+        };
+        if is_told || purpose != Purpose::Make {
+            std::fs::remove_file(&file).map_err(|error| Failure::Io(file, error))?;
+        }
         Ok(applied?)
     }
 

@@ -12,7 +12,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use serde::Deserialize;
 
-use super::{Failure, Module, file_of, variables};
+use super::{Failure, Module, commands::Purpose, file_of, variables};
 
 /// The file that the program leaves where it could not save a state.
 const UNSAVED: &str = "errored.tfstate";
@@ -22,8 +22,13 @@ const UNSAVED: &str = "errored.tfstate";
 const OWN_STATE: &str = "drill.tfstate";
 const OVERRIDE: &str = "backstay_override.tf.json";
 
-/// The plan that is applied, or was when a run was cut off.
+/// The plan by which something is made, while it is made, or after a run of which no state tells all that it made.
 const PLAN: &str = "plan";
+
+/// Plans that change nothing yet, and the one that removes.
+const LOOK: &str = "look";
+const PLANNED: &str = "planned";
+const REMOVAL: &str = "removal";
 
 /// The largest description of a backend, bytes.
 const LARGEST: u64 = 1 << 20;
@@ -33,6 +38,8 @@ const LARGEST: u64 = 1 << 20;
 pub(super) struct Workshop {
     folder: PathBuf,
     lock: Arc<Lock>,
+    /// Whether it is a stand-in's, whose state is a file in it.
+    is_stand_ins: bool,
 }
 
 /// Keeps everybody else out of a folder.
@@ -76,7 +83,8 @@ impl Workshop {
         if unsaved.exists() {
             return Err(Failure::Unsaved(unsaved));
         }
-        let workshop = Self { folder: folder.clone(), lock: Arc::new(Lock(lock)) };
+        let is_stand_ins = module.stands_for.is_some();
+        let workshop = Self { folder: folder.clone(), lock: Arc::new(Lock(lock)), is_stand_ins };
         workshop.fill(module).map_err(failed)?;
         Ok(workshop)
     }
@@ -130,20 +138,48 @@ impl Workshop {
         }))
     }
 
-    /// Whether a run that applies a plan was not seen to its end.
-    pub(super) fn has_open_plan(&self) -> bool {
-        self.plan().exists()
+    /// The plan of a run that makes something, and was not seen to have saved its state.
+    pub(super) fn open_plan(&self) -> Option<PathBuf> {
+        Some(self.path(PLAN)).filter(|plan| plan.exists())
     }
 
-    /// The plan that is applied.
-    pub(super) fn plan(&self) -> PathBuf {
-        self.path(PLAN)
+    /// Where a plan is written: never over the one of a run that was cut off.
+    pub(super) fn planned(&self, purpose: Purpose) -> PathBuf {
+        self.path(match purpose {
+            Purpose::Look => LOOK,
+            Purpose::Make => PLANNED,
+            Purpose::Remove => REMOVAL,
+        })
+    }
+
+    /// The plan that is applied from now on.
+    pub(super) fn begin(&self, purpose: Purpose) -> Result<PathBuf, Failure> {
+        let planned = self.planned(purpose);
+        if purpose != Purpose::Make {
+            return Ok(planned);
+        }
+        let open = self.path(PLAN);
+        fs::rename(&planned, &open).map_err(|error| Failure::Io(planned, error))?;
+        Ok(open)
+    }
+
+    /// Whether a run that ended by itself, and badly, is known to have saved what it made: a full disk cuts the state of a stand-in
+    /// short, or leaves none. Of others the backend knows.
+    pub(super) fn has_saved(&self) -> bool {
+        if !self.is_stand_ins {
+            return true;
+        }
+        let state = File::open(self.path(OWN_STATE)).ok();
+        let state =
+            state.map(|file| serde_json::from_reader::<_, serde_json::Value>(io::BufReader::new(file)));
+        matches!(state, Some(Ok(_))) && !self.path(UNSAVED).exists()
     }
 
     /// Removes the state of a stand-in of which nothing is left.
     pub(super) fn forget(&self) -> Result<(), Failure> {
-        for name in [OWN_STATE.to_owned(), format!("{OWN_STATE}.backup")] {
-            let path = self.path(&name);
+        let backup = format!("{OWN_STATE}.backup");
+        for name in [OWN_STATE, backup.as_str(), LOOK, PLANNED, REMOVAL] {
+            let path = self.path(name);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(Failure::Io(path, error));
@@ -175,7 +211,7 @@ impl Workshop {
 
 /// Whether anything was ever begun of a stand-in that is not known to be gone.
 pub(super) fn was_begun(module: &Module) -> bool {
-    [OWN_STATE, PLAN].iter().any(|name| folder_of(module).join(name).exists())
+    [OWN_STATE, PLAN, UNSAVED].iter().any(|name| folder_of(module).join(name).exists())
 }
 
 fn folder_of(module: &Module) -> PathBuf {
@@ -203,6 +239,58 @@ fn private() -> OpenOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn stand_in(folder: &Path) -> Module {
+        Module {
+            fleet: "pavroto".parse().unwrap(),
+            vm: "drill-site-web".parse().unwrap(),
+            stands_for: Some("web".parse().unwrap()),
+            declared: crate::spec::Terraform {
+                program: crate::spec::TerraformProgram::Terraform,
+                variables: Default::default(),
+                state: crate::spec::TerraformState::Local,
+            },
+            body: "{}".to_owned(),
+            folder: folder.to_owned(),
+        }
+    }
+
+    #[test]
+    fn no_other_plan_takes_the_place_of_one_that_was_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let module = stand_in(folder.path());
+        let workshop = Workshop::open(&module).unwrap();
+        assert!(!was_begun(&module));
+        for purpose in [Purpose::Look, Purpose::Make, Purpose::Remove] {
+            fs::write(workshop.planned(purpose), "").unwrap();
+        }
+        assert!(workshop.open_plan().is_none(), "nothing is made yet");
+        workshop.begin(Purpose::Remove).unwrap();
+        assert!(workshop.open_plan().is_none());
+        let open = workshop.begin(Purpose::Make).unwrap();
+        assert_eq!(workshop.open_plan(), Some(open.clone()));
+        assert!(was_begun(&module));
+        workshop.forget().unwrap();
+        assert_eq!(workshop.open_plan(), Some(open), "a look and a removal leave it");
+        assert!(!workshop.planned(Purpose::Remove).exists());
+    }
+
+    #[test]
+    fn a_state_that_a_full_disk_cut_short_is_not_saved() {
+        let folder = tempfile::tempdir().unwrap();
+        let module = stand_in(folder.path());
+        let workshop = Workshop::open(&module).unwrap();
+        assert!(!workshop.has_saved());
+        for cut in ["", "{\"version\": 4, "] {
+            fs::write(workshop.path(OWN_STATE), cut).unwrap();
+            assert!(!workshop.has_saved(), "{cut}");
+        }
+        fs::write(workshop.path(OWN_STATE), "{\"version\": 4}").unwrap();
+        assert!(workshop.has_saved());
+        fs::remove_file(workshop.path(OWN_STATE)).unwrap();
+        fs::write(workshop.path(UNSAVED), "{}").unwrap();
+        assert!(was_begun(&module) && !workshop.has_saved());
+    }
 
     #[test]
     fn a_state_outlives_its_folder_only_elsewhere() {

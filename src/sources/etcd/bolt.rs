@@ -60,7 +60,7 @@ impl Bolt {
     /// The bucket of that name.
     pub(super) fn bucket(&self, name: &str) -> io::Result<Option<Bucket>> {
         let mut found = None;
-        self.walk(self.root, 0, &mut |leaf, at| {
+        self.walk_all(self.root, &mut |leaf, at| {
             let element = leaf.element(at)?;
             if element.flags & BUCKET != 0 && element.key == name.as_bytes() {
                 found = Some(match u64_at(element.value, 0)? {
@@ -80,7 +80,7 @@ impl Bolt {
             visit(element.key, element.value)
         };
         match bucket {
-            Bucket::Tree(root) => self.walk(*root, 0, &mut of_leaf),
+            Bucket::Tree(root) => self.walk_all(*root, &mut of_leaf),
             Bucket::Inline(page) if page.flags == LEAF => {
                 (0..page.count).try_for_each(|at| of_leaf(page, at))
             }
@@ -88,19 +88,26 @@ impl Bolt {
         }
     }
 
+    /// Visits a tree, which has no more pages than the file: one that leads to a page more than once would have no end.
+    fn walk_all(&self, root: u64, visit: &mut dyn FnMut(&Page, usize) -> io::Result<()>) -> io::Result<()> {
+        self.walk(root, 0, &mut (self.length / self.page_size), visit)
+    }
+
     fn walk(
         &self,
         page: u64,
         depth: usize,
+        left: &mut u64,
         visit: &mut dyn FnMut(&Page, usize) -> io::Result<()>,
     ) -> io::Result<()> {
         if depth > DEEPEST {
             return Err(damaged("its tree has no end"));
         }
+        *left = left.checked_sub(1).ok_or_else(|| damaged("its tree leads to a page more than once"))?;
         let page = self.page(page)?;
         match page.flags {
             LEAF => (0..page.count).try_for_each(|at| visit(&page, at)),
-            BRANCH => (0..page.count).try_for_each(|at| self.walk(page.child(at)?, depth + 1, visit)),
+            BRANCH => (0..page.count).try_for_each(|at| self.walk(page.child(at)?, depth + 1, left, visit)),
             _ => Err(damaged("a page is neither branch nor leaf")),
         }
     }
@@ -208,7 +215,7 @@ fn damaged(why: &str) -> io::Error {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Write;
 
     use super::*;
@@ -223,7 +230,7 @@ mod tests {
         page
     }
 
-    fn leaf(number: u64, pairs: &[(u32, &[u8], &[u8])]) -> Vec<u8> {
+    pub(in crate::sources::etcd) fn leaf(number: u64, pairs: &[(u32, &[u8], &[u8])]) -> Vec<u8> {
         let mut page = page(number, LEAF, pairs.len() as u16);
         let mut content = Vec::new();
         for (at, (flags, key, value)) in pairs.iter().enumerate() {
@@ -246,7 +253,7 @@ mod tests {
         page
     }
 
-    fn described(number: u64, root: u64, transaction: u64) -> Vec<u8> {
+    pub(in crate::sources::etcd) fn described(number: u64, root: u64, transaction: u64) -> Vec<u8> {
         let mut page = page(number, 0x04, 0);
         let mut description = MAGIC.to_le_bytes().to_vec();
         for field in [VERSION, PAGE as u32, 0] {
@@ -260,7 +267,7 @@ mod tests {
         page
     }
 
-    fn file(pages: &[Vec<u8>]) -> File {
+    pub(in crate::sources::etcd) fn file(pages: &[Vec<u8>]) -> File {
         let mut file = tempfile::tempfile().unwrap();
         for page in pages {
             let mut page = page.clone();
@@ -326,6 +333,10 @@ mod tests {
         let mut circle = whole();
         circle[3] = branch(3, &[3]);
         pairs(&circle).unwrap_err();
+        let mut again = whole();
+        again[3] = branch(3, &[4, 4, 4, 4, 4, 4, 4]);
+        let why = pairs(&again).unwrap_err().to_string();
+        assert!(why.contains("more than once"), "{why}");
         let mut outside = whole();
         outside[3] = branch(3, &[4, 99]);
         pairs(&outside).unwrap_err();

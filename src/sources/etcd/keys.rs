@@ -44,6 +44,10 @@ impl Index {
     pub(super) fn of(file: File) -> io::Result<Self> {
         let (bolt, mut index) = (Bolt::open(file)?, Self::default());
         let mut leased: HashMap<Name, ()> = HashMap::new();
+        // Every etcd makes it, also where it holds nothing.
+        if bolt.bucket("key")?.is_none() {
+            return Err(odd("a database without the bucket of keys"));
+        }
         each(&bolt, "key", |revision, value| {
             let entry = Entry::read(value)?;
             let name = name(&entry.key);
@@ -196,6 +200,17 @@ fn odd(what: &str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_database_without_the_bucket_of_keys_is_no_snapshot_of_no_keys() {
+        use crate::sources::etcd::bolt::tests::{described, file, leaf};
+        let holding = |bucket: &[u8]| {
+            let inline = [vec![0; 16], leaf(0, &[])].concat();
+            Index::of(file(&[described(0, 2, 7), described(1, 2, 6), leaf(2, &[(1, bucket, &inline)])]))
+        };
+        assert_eq!(holding(b"key").unwrap().keys(), 0);
+        assert!(holding(b"kez").is_err());
+    }
 
     #[test]
     fn an_entry_is_read_off_its_message_and_what_is_not_known_is_passed_by() {

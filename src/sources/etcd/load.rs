@@ -1,7 +1,7 @@
 //! The way back into a running cluster: each key of the snapshot, over the API. Nothing is sent before the snapshot was proved whole and
 //! read through; what the cluster holds besides is removed at the end.
 
-use std::{fs::File, io, sync::Arc};
+use std::{fs::File, io, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
@@ -25,6 +25,10 @@ const LONGEST: usize = 512 * 1024;
 /// How many keys of the cluster are looked at in one question.
 const LOOKED: usize = 200;
 
+/// How often a question is asked again, and how much longer is waited each time.
+const MOST_TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// How many transactions may wait to be sent.
 const DEPTH: usize = 4;
 
@@ -38,17 +42,22 @@ pub(super) async fn over_original(source: &EtcdSource, stream: Stream<'_>) -> Re
     let index = Arc::new(read_through(&file).await?);
     let member = source.member().await?;
     let held = member.keys().await?;
-    let sent = Sending { member: &member, index: &index, granted: Default::default() }.all(&file, held).await;
-    sent.map_err(|why| Failure::Partly(Box::new(why)))?;
-    Ok(told(&source.subject(), &index))
+    let sending = Sending { source, member, index: &index, granted: Default::default(), kept: 0 };
+    let kept = sending.all(&file, held).await.map_err(|why| Failure::Partly(Box::new(why)))?;
+    Ok(told(&source.subject(), &index, kept))
 }
 
-fn told(place: &str, index: &Index) -> String {
+fn told(place: &str, index: &Index, kept: u64) -> String {
     let mut told = format!("{place} ({} keys", index.keys());
     if index.leased > 0 {
         told.push_str(&format!(", {} of them with leases that begin anew", index.leased));
     }
     told.push(')');
+    if kept > 0 {
+        told.push_str(&format!(
+            "; {kept} leases were there already and run on as they were: their keys go when those end"
+        ));
+    }
     if index.has_users {
         told.push_str(
             "; users and roles are left out: they come back only where a new cluster is made of the snapshot",
@@ -114,13 +123,17 @@ fn batches(file: &File, index: &Arc<Index>) -> Result<mpsc::Receiver<io::Result<
 
 /// A restore under way.
 struct Sending<'a> {
-    member: &'a Member,
+    source: &'a EtcdSource,
+    member: Member,
     index: &'a Arc<Index>,
     granted: std::collections::HashSet<i64>,
+    /// How many leases the cluster had already.
+    kept: u64,
 }
 
 impl Sending<'_> {
-    async fn all(mut self, file: &File, held: u64) -> Result<(), Failure> {
+    /// Returns how many leases the cluster had already.
+    async fn all(mut self, file: &File, held: u64) -> Result<u64, Failure> {
         let mut batches = batches(file, self.index)?;
         while let Some(batch) = batches.recv().await {
             self.put(&batch.map_err(Failure::Stream)?.entries).await?;
@@ -128,13 +141,13 @@ impl Sending<'_> {
         if held > 0 {
             self.remove_others().await?;
         }
-        let (there, lasting) = (self.member.keys().await?, self.index.keys() - self.index.leased);
+        let (there, lasting) = (self.keys().await?, self.index.keys() - self.index.leased);
         if there < lasting {
             return Err(Failure::Incomplete(format!(
                 "the cluster holds {there} keys, and {lasting} that have no lease were put into it: somebody removes them"
             )));
         }
-        Ok(())
+        Ok(self.kept)
     }
 
     async fn put(&mut self, entries: &[Entry]) -> Result<(), Failure> {
@@ -170,7 +183,7 @@ impl Sending<'_> {
             let question = json!({ "ID": lease.to_string(), "TTL": seconds.to_string() });
             match self.ask("lease/grant", &question).await {
                 Ok(_) => {}
-                Err(Failure::Answer(said)) if said.contains("lease already exists") => {}
+                Err(Failure::Answer(said)) if said.contains("lease already exists") => self.kept += 1,
                 Err(failure) => return Err(failure),
             }
             self.granted.insert(lease);
@@ -179,7 +192,7 @@ impl Sending<'_> {
     }
 
     /// Removes what the snapshot does not hold.
-    async fn remove_others(&self) -> Result<(), Failure> {
+    async fn remove_others(&mut self) -> Result<(), Failure> {
         let mut from = vec![0];
         loop {
             let question = json!({
@@ -198,16 +211,67 @@ impl Sending<'_> {
         }
     }
 
-    async fn transact(&self, question: &Value) -> Result<(), Failure> {
+    async fn transact(&mut self, question: &Value) -> Result<(), Failure> {
         match self.ask("kv/txn", question).await?["succeeded"].as_bool() {
             Some(true) => Ok(()),
             _ => Err(unexpected("kv/txn")),
         }
     }
 
-    async fn ask(&self, call: &str, question: &Value) -> Result<Value, Failure> {
-        let Member { client, endpoint, token, .. } = self.member;
-        client.ask(endpoint, call, token.as_ref(), question).await
+    /// Asks again where it may: nothing that is asked here does harm when it is done twice.
+    async fn ask(&mut self, call: &str, question: &Value) -> Result<Value, Failure> {
+        let mut tries = 0;
+        loop {
+            let Member { client, endpoint, token, .. } = &self.member;
+            let failure = match client.ask(endpoint, call, token.as_ref(), question).await {
+                Err(Failure::Answer(said)) => said,
+                other => return other,
+            };
+            self.mend(failure, tries).await?;
+            tries += 1;
+        }
+    }
+
+    /// How many keys there are.
+    async fn keys(&mut self) -> Result<u64, Failure> {
+        let mut tries = 0;
+        loop {
+            let failure = match self.member.keys().await {
+                Err(Failure::Answer(said)) => said,
+                other => return other,
+            };
+            self.mend(failure, tries).await?;
+            tries += 1;
+        }
+    }
+
+    /// Does what may help against a refusal.
+    async fn mend(&mut self, said: String, tries: u32) -> Result<(), Failure> {
+        match remedy(&said, tries) {
+            Some(Remedy::LogIn) => self.member = self.source.member().await?,
+            Some(Remedy::Wait(pause)) => tokio::time::sleep(pause).await,
+            None => return Err(Failure::Answer(said)),
+        }
+        Ok(())
+    }
+}
+
+/// What may help against a refusal.
+#[derive(Debug, PartialEq, Eq)]
+enum Remedy {
+    /// Tokens end after some minutes, and a simple one with its member.
+    LogIn,
+    Wait(Duration),
+}
+
+/// Source of the words: etcd, `api/v3rpc/rpctypes/error.go`.
+fn remedy(said: &str, tries: u32) -> Option<Remedy> {
+    let passes = ["leader changed", "no leader", "request timed out", "too many requests"];
+    match tries {
+        MOST_TRIES.. => None,
+        _ if said.contains("invalid auth token") => Some(Remedy::LogIn),
+        _ if passes.iter().any(|part| said.contains(part)) => Some(Remedy::Wait(PAUSE * (tries + 1))),
+        _ => None,
     }
 }
 
@@ -228,6 +292,21 @@ fn keys_of(answer: &Value) -> Result<Vec<Vec<u8>>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_that_ended_is_replaced_and_what_passes_is_waited_for() {
+        let token = "401 Unauthorized: etcdserver: invalid auth token";
+        assert_eq!(remedy(token, 0), Some(Remedy::LogIn));
+        assert_eq!(remedy("503: etcdserver: leader changed", 2), Some(Remedy::Wait(3 * PAUSE)));
+        assert_eq!(remedy(token, MOST_TRIES), None);
+        assert_eq!(remedy("etcdserver: mvcc: database space exceeded", 0), None);
+    }
+
+    #[test]
+    fn leases_that_were_there_are_told() {
+        assert_eq!(told("etcd", &Index::default(), 0), "etcd (0 keys)");
+        assert!(told("etcd", &Index::default(), 2).contains("; 2 leases were there already"));
+    }
 
     #[test]
     fn a_transaction_takes_no_more_than_a_member_does_and_a_long_key_goes_alone() {

@@ -105,13 +105,36 @@ impl Connection {
 
     /// The text that a command answers with.
     pub(super) async fn text(&mut self, words: &[&str]) -> Result<String, Failure> {
-        let length = match self.ask(words).await? {
-            Line::Counted(length) => length.parse::<usize>().map_err(|_| unexpected(words[0]))?,
+        let answer = self.ask(words).await?;
+        self.told(answer, words[0]).await
+    }
+
+    /// A setting of the server; `None` where it has none of that name, or does not tell this user.
+    pub(super) async fn setting(&mut self, name: &str) -> Result<Option<String>, Failure> {
+        self.send(&["CONFIG", "GET", name]).await?;
+        let answer = self.whole_line().await?;
+        match answer.as_slice() {
+            b"*2" => {
+                let called = self.line().await?;
+                self.told(called, "CONFIG").await?;
+                let value = self.line().await?;
+                self.told(value, "CONFIG").await.map(Some)
+            }
+            b"*0" => Ok(None),
+            refused if refused.starts_with(b"-") => Ok(None),
+            _ => Err(unexpected("CONFIG")),
+        }
+    }
+
+    /// The text that such a line begins.
+    async fn told(&mut self, line: Line, command: &str) -> Result<String, Failure> {
+        let length = match line {
+            Line::Counted(length) => length.parse::<usize>().map_err(|_| unexpected(command))?,
             Line::Refused(said) => return Err(Failure::Answer(said)),
-            Line::Fine(_) | Line::Number(_) => return Err(unexpected(words[0])),
+            Line::Fine(_) | Line::Number(_) => return Err(unexpected(command)),
         };
         if length > LARGEST_ANSWER {
-            return Err(unexpected(words[0]));
+            return Err(unexpected(command));
         }
         let received = self.at_least(length + 2).await?;
         let text = received.split_to(length);
@@ -162,6 +185,10 @@ impl Connection {
 
     /// The next line that is not empty: a server that is busy sends empty ones to show that it is alive.
     pub(super) async fn line(&mut self) -> Result<Line, Failure> {
+        Line::read(&self.whole_line().await?)
+    }
+
+    async fn whole_line(&mut self) -> Result<Vec<u8>, Failure> {
         loop {
             let Some(end) = self.received.iter().position(|byte| *byte == b'\n') else {
                 if self.received.len() > LONGEST_LINE {
@@ -173,7 +200,7 @@ impl Connection {
             let line = self.received.split_to(end + 1);
             let line = line.trim_ascii();
             if !line.is_empty() {
-                return Line::read(line);
+                return Ok(line.to_vec());
             }
         }
     }
@@ -283,6 +310,21 @@ mod tests {
         let mut sent = [0; 25];
         server.read_exact(&mut sent).await.unwrap();
         assert_eq!(&sent, b"*2\r\n$4\r\nINFO\r\n$5\r\na b\r\n\r\n".as_slice());
+    }
+
+    #[tokio::test]
+    async fn a_setting_is_told_or_not() {
+        for (said, told) in [
+            (&b"*2\r\n$4\r\nport\r\n$4\r\n6379\r\n"[..], Some("6379")),
+            (b"*0\r\n", None),
+            (b"-NOPERM no permissions\r\n", None),
+        ] {
+            let (mut connection, mut server) = pair();
+            server.write_all(said).await.unwrap();
+            server.write_all(b"+PONG\r\n").await.unwrap();
+            assert_eq!(connection.setting("port").await.unwrap().as_deref(), told);
+            assert_eq!(connection.line().await.unwrap(), Line::Fine("PONG".to_owned()));
+        }
     }
 
     #[tokio::test]

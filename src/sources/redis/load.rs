@@ -33,6 +33,9 @@ const PIECE: usize = 128 * 1024;
 /// How many pieces may wait to be sent.
 const DEPTH: usize = 16;
 
+/// The longest value that a server takes by default, bytes.
+const LARGEST_VALUE: u64 = 512 << 20;
+
 /// The first release whose `RESTORE` takes the moment that a key expires.
 const OLDEST: u32 = 5;
 
@@ -47,26 +50,103 @@ pub(super) async fn over_original(source: &RedisSource, stream: Stream<'_>) -> R
     let contents = staged.contents().await?;
     let (mut server, identity) = source.identify(ANSWER).await?;
     let held = held(&mut server).await?;
-    must_be_fit(&mut server, &identity, held).await?;
+    must_be_fit(&mut server, &identity, held.keys).await?;
+    must_take(limit(&mut server).await?, contents.largest)?;
     try_out(&mut server, &contents, staged.version).await?;
-    if held > 0 {
-        server = server.patient(EMPTIED);
-        server.done(&["FLUSHALL"]).await?;
-    }
     // A server may take its time over a large value.
     let mut server = server.patient(EMPTIED);
-    let sent = send(&mut server, &staged, &contents).await;
-    sent.map_err(|why| Failure::Partly(Box::new(why)))?;
+    let replaced = replace(&mut server, &held, &staged, &contents).await;
+    replaced.map_err(|why| Failure::Partly(Box::new(why)))?;
     Ok(contents.told(&source.subject()))
 }
 
-/// How many keys a server holds, once it has loaded what it loads when it starts.
-pub(super) async fn held(server: &mut Connection) -> Result<u64, Failure> {
+/// Removes what the server holds, and sends everything. An answer that does not come may be that of a server that did what it was told.
+async fn replace(
+    server: &mut Connection,
+    held: &Held,
+    staged: &Staged,
+    contents: &Contents,
+) -> Result<(), Failure> {
+    let evicted = evicted(server).await?;
+    if held.libraries > 0 {
+        server.done(&["FUNCTION", "FLUSH"]).await?;
+    }
+    if held.keys > 0 {
+        server.done(&["FLUSHALL"]).await?;
+    }
+    send(server, staged, contents).await?;
+    kept_all(evicted, self::evicted(server).await?)
+}
+
+/// How many keys the server let go of for want of memory since it started.
+async fn evicted(server: &mut Connection) -> Result<u64, Failure> {
+    let stats = server.text(&["INFO", "stats"]).await?;
+    counter(&stats, "evicted_keys").ok_or_else(|| unexpected("INFO"))
+}
+
+fn kept_all(before: u64, after: u64) -> Result<(), Failure> {
+    match after.saturating_sub(before) {
+        0 => Ok(()),
+        evicted => Err(Failure::Place(format!(
+            "the server let go of {evicted} keys while they were put into it, for want of memory: give it more (`maxmemory`), or \
+             another `maxmemory-policy`"
+        ))),
+    }
+}
+
+/// A number of a server's `INFO`.
+fn counter(info: &str, name: &str) -> Option<u64> {
+    info.lines().find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':')?.parse().ok())
+}
+
+/// The longest value that the server takes, bytes. Who may not ask for its settings is held to what they are by default.
+async fn limit(server: &mut Connection) -> Result<u64, Failure> {
+    let said = server.setting("proto-max-bulk-len").await?;
+    Ok(said.and_then(|said| said.parse().ok()).unwrap_or(LARGEST_VALUE))
+}
+
+fn must_take(limit: u64, largest: u64) -> Result<(), Failure> {
+    if largest + 1 + FOOTER as u64 <= limit {
+        return Ok(());
+    }
+    Err(Failure::Place(format!(
+        "the file holds a value of {largest} bytes, and the server takes none over {limit} (`proto-max-bulk-len`; where the user may \
+         not ask for it by `CONFIG GET`, that of Redis by default); nothing was changed: set it higher and let the user ask, or \
+         restore to a file, and start the server on it"
+    )))
+}
+
+/// What a server holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    pub keys: u64,
+    /// Libraries of functions, which a server that is older than Redis 7 has none of.
+    pub libraries: u64,
+}
+
+impl Held {
+    fn of(keyspace: &str, memory: &str) -> Self {
+        Self { keys: keys(keyspace), libraries: counter(memory, "number_of_libraries").unwrap_or(0) }
+    }
+
+    /// In words; `None` where it is nothing.
+    pub(super) fn told(self) -> Option<String> {
+        match (self.keys, self.libraries) {
+            (0, 0) => None,
+            (keys, 0) => Some(format!("{keys} keys")),
+            (keys, libraries) => Some(format!("{keys} keys, {libraries} libraries of functions")),
+        }
+    }
+}
+
+/// What a server holds, once it has loaded what it loads when it starts.
+pub(super) async fn held(server: &mut Connection) -> Result<Held, Failure> {
     let persistence = server.text(&["INFO", "persistence"]).await?;
     if persistence.lines().any(|line| line.trim_end() == "loading:1") {
         return Err(Failure::Answer("the server is still loading its file".to_owned()));
     }
-    Ok(keys(&server.text(&["INFO", "keyspace"]).await?))
+    let keyspace = server.text(&["INFO", "keyspace"]).await?;
+    Ok(Held::of(&keyspace, &server.text(&["INFO", "memory"]).await?))
 }
 
 async fn must_be_fit(server: &mut Connection, identity: &Identity, held: u64) -> Result<(), Failure> {
@@ -204,6 +284,8 @@ struct Staged {
 struct Contents {
     databases: BTreeMap<u64, Keys>,
     expired: u64,
+    /// The longest value, bytes.
+    largest: u64,
     libraries: u64,
     of_modules: bool,
 }
@@ -293,6 +375,7 @@ fn contents(file: impl Read, now: u64) -> io::Result<Contents> {
             Item::Key(key) if has_expired(&key, now) => contents.expired += 1,
             Item::Key(key) => {
                 let keys = contents.databases.entry(database).or_default();
+                contents.largest = contents.largest.max(key.length);
                 keys.all += 1;
                 keys.lasting += u64::from(key.expires.is_none());
             }
@@ -458,5 +541,31 @@ mod tests {
             "Redis (2 keys, 1 libraries of functions); 1 keys had expired meanwhile, and are left out"
         );
         assert_eq!((contents.databases[&3].all, contents.databases[&3].lasting), (2, 1));
+        assert_eq!(contents.largest, 2);
+    }
+
+    #[test]
+    fn a_value_that_no_command_can_bring_is_refused_before_anything_is_changed() {
+        must_take(LARGEST_VALUE, LARGEST_VALUE - 11).unwrap();
+        for (limit, largest) in [(LARGEST_VALUE, LARGEST_VALUE - 10), (1 << 20, 1 << 20)] {
+            assert!(matches!(must_take(limit, largest), Err(Failure::Place(_))), "{largest}");
+        }
+    }
+
+    #[test]
+    fn keys_that_a_server_lets_go_of_are_no_success() {
+        let stats = "# Stats\r\nexpired_keys:9\r\nevicted_keys:3\r\nevicted_clients:7\r\n";
+        assert_eq!(counter(stats, "evicted_keys"), Some(3));
+        kept_all(3, 3).unwrap();
+        kept_all(3, 4).unwrap_err();
+    }
+
+    #[test]
+    fn a_server_that_holds_libraries_alone_holds_something() {
+        let memory = "# Memory\r\nnumber_of_functions:2\r\nnumber_of_libraries:1\r\n";
+        let held = Held::of("# Keyspace\r\n", memory);
+        assert_eq!(held.told().as_deref(), Some("0 keys, 1 libraries of functions"));
+        assert_eq!(Held::of("# Keyspace\r\n", "# Memory\r\n").told(), None);
+        assert_eq!(Held::of("db0:keys=3,expires=0\r\n", "").told().as_deref(), Some("3 keys"));
     }
 }
