@@ -41,7 +41,7 @@ pub use log_reader::{LogReader, ReaderState};
 pub use machines::{Machine, MachineAddress, Running};
 pub use made::{Made, MirrorMade, StoreMade};
 pub use provided::{
-    Named, Native, NativeName, NativePrefix, NativeReference, NativeState, Provided, ProvidedSeen,
+    Inferred, Named, Native, NativeName, NativePrefix, NativeReference, NativeState, Provided, ProvidedSeen,
     ProviderSettings,
 };
 pub use recoveries::{RecoveryHistory, RecoveryRun};

@@ -47,6 +47,9 @@ impl Why {
     }
 }
 
+/// The longest that a failure puts off the next try, whatever it asks for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
+
 /// How patient the loop is.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
@@ -106,7 +109,8 @@ impl Queue {
         }
         let pause = self.pace.pause_after(self.failures);
         self.failures += 1;
-        self.retry = Some(now + least.map_or(pause, |least| pause.max(least)));
+        let least = least.unwrap_or_default().min(LONGEST_PAUSE);
+        self.retry = now.checked_add(pause.max(least)).or_else(|| now.checked_add(LONGEST_PAUSE));
     }
 
     /// A pass has ended, and nothing of it is to be tried again.
@@ -171,6 +175,14 @@ mod tests {
         assert_eq!(queue.take(now), BTreeSet::new());
         assert_eq!(queue.take(now + SECOND), BTreeSet::from([Why::Commit, Why::Poll]));
         assert_eq!(queue.next(), None);
+    }
+
+    #[test]
+    fn a_pause_without_end_is_none() {
+        let now = Instant::now();
+        let mut queue = started(now);
+        queue.failed(Some(Duration::MAX), now);
+        assert_eq!(queue.next(), Some(now + LONGEST_PAUSE));
     }
 
     #[test]

@@ -48,9 +48,12 @@ pub struct Provided {
 pub struct ProviderSettings {
     /// Whether any second can be brought back, and of how many days.
     pub point_in_time: PointInTime,
-    /// From when to when that is now.
+    /// From when to when that is now, as the provider tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<Stretch>,
+    /// From when to when that may be, where the provider does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inferred: Option<Inferred>,
     /// When in the day the provider makes its own backup, where it makes one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backup_window: Option<DailyWindow>,
@@ -64,6 +67,12 @@ pub struct ProviderSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changing: Option<String>,
 }
+
+/// A stretch of time that follows from what a provider tells of other things. It is tried where a person asks for a second of it, and
+/// counts for nothing: no objective holds by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Inferred(pub Stretch);
 
 impl ProviderSettings {
     /// What of `declared` does not hold; `None` where everything does.
@@ -99,12 +108,16 @@ impl ProviderSettings {
             PointInTime::Off => "nothing of that".to_owned(),
             PointInTime::On { days } => format!("the last {} days of that", days.unwrap_or_default()),
         };
-        Some(match &self.window {
-            Some(window) => format!(
+        Some(match (&self.window, &self.inferred) {
+            (Some(window), _) => format!(
                 "any second of {:.0} to {:.0} can be brought back until then, and afterwards {kept}",
                 window.start, window.end
             ),
-            None => format!(
+            (None, Some(Inferred(window))) => format!(
+                "any second of {:.0} to {:.0}, as far as can be inferred, can be brought back until then, and afterwards {kept}",
+                window.start, window.end
+            ),
+            (None, None) => format!(
                 "it goes from {} to {wanted}: {kept} can be brought back afterwards",
                 self.point_in_time
             ),
@@ -363,6 +376,7 @@ mod tests {
         ProviderSettings {
             point_in_time,
             window: Some(window),
+            inferred: None,
             backup_window: None,
             snapshots: None,
             snapshot_time: None,

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     artifact::ArtifactId,
-    inventory::{Observed, Provided, ProviderSettings},
+    inventory::{Inferred, Observed, Provided, ProviderSettings},
     spec::{Backup, PointInTime, Protection, SnapshotRule, lost_snapshots, names::BackupName},
 };
 
@@ -170,6 +170,17 @@ pub(super) fn rewind(
             let action = Action::Rewind { backup: backup.name.clone(), at: *at, to: to.clone() };
             Ok(Some((action, reason)))
         }
+        (PointInTime::On { .. }, None) if may_be_kept(&provided.settings, *at) => {
+            let reason =
+                "asked for; its provider does not tell whether it keeps that second, and is asked".to_owned();
+            let action = Action::Rewind { backup: backup.name.clone(), at: *at, to: to.clone() };
+            Ok(Some((action, reason)))
+        }
         _ => Ok(None),
     }
+}
+
+/// Whether a provider that does not tell may keep a second: it refuses one that it does not have, and brings back no other.
+fn may_be_kept(settings: &ProviderSettings, at: jiff::Timestamp) -> bool {
+    settings.inferred.is_some_and(|Inferred(stretch)| at >= stretch.start)
 }

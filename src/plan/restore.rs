@@ -187,7 +187,9 @@ pub enum CannotRestore {
         new: &'static str,
     },
     /// A provider's own backup that can't be asked for where the declaration is.
-    #[error("failed to restore {backup} from {artifact}: {why}")]
+    #[error(
+        "failed to restore {backup} from {artifact}: {why}; or name another artifact of `backstay list {backup}`, or a store with `--from`"
+    )]
     OutOfReach {
         /// The backup.
         backup: BackupName,
@@ -387,8 +389,18 @@ fn choose<'a>(
     let backup = || request.backup.clone();
     let data = || places.iter().map(|p| p.artifact).filter(|a| a.kind != Kind::Log);
     let usable = || data().filter(|a| a.is_good());
-    let newest_of =
-        |limit: Timestamp| usable().filter(|a| a.newest <= limit).max_by_key(|a| (a.newest, a.id));
+    let newest_of = |limit: Timestamp| {
+        let found = usable().filter(|a| a.newest <= limit).max_by_key(|a| (a.newest, a.id));
+        let out_of_reach = data().filter(|a| a.unknown().is_some() && a.newest <= limit);
+        // What can't be asked for is nearer to what was asked for: an older one is no answer, unless a person names it, or its store.
+        match (out_of_reach.max_by_key(|a| (a.newest, a.id)), found) {
+            (Some(unknown), None) => Some(unknown),
+            (Some(unknown), Some(found)) if request.from.is_none() && unknown.newest > found.newest => {
+                Some(unknown)
+            }
+            (_, found) => found,
+        }
+    };
     match request.point {
         Point::InLog(ref place) => {
             Err(CannotRestore::PlaceNotInLog { backup: backup(), place: place.clone(), windows: Vec::new() })

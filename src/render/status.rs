@@ -7,7 +7,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::{Palette, WIDEST, bytes, count, duration, moment, short_revision, told};
 use crate::{
-    inventory::{LogReader, Machine, Observed, ReaderState},
+    inventory::{Inferred, LogReader, Machine, Observed, ReaderState},
     plan::due::SlotState,
     spec::names::{BackupName, DrillName, StoreName},
     status::{
@@ -98,7 +98,13 @@ fn provides(provider: &ProviderStatus, zone: &TimeZone) -> String {
         let (start, end) = (moment(window.start, zone), moment(window.end, zone));
         format!("; any second of {start} to {end} by it, as long as its account is there")
     });
-    format!("its provider has {settings}{}", window.unwrap_or_default())
+    let inferred = settings.inferred.map(|Inferred(window)| {
+        let (start, end) = (moment(window.start, zone), moment(window.end, zone));
+        format!(
+            "; inferred, and not told by it: any second of {start} to {end}, which counts for no objective"
+        )
+    });
+    format!("its provider has {settings}{}", window.or(inferred).unwrap_or_default())
 }
 
 /// How the log is read as it is written.

@@ -37,9 +37,9 @@ pub(super) fn find_that(names: &[&str], is_right: impl Fn(&Path) -> bool) -> Res
     search.push(":");
     search.push(FURTHER);
     let folders = std::env::split_paths(&search);
-    let found = folders.filter_map(|folder| process::find(names, folder.as_os_str()).ok());
+    let mut found = folders.filter_map(|folder| process::find(names, folder.as_os_str()).ok());
     let missing = || SandboxError::cannot(ProcessError::Missing { program: names.join(" or ") });
-    found.filter(|path| path.canonicalize().is_ok_and(|real| is_right(&real))).next().ok_or_else(missing)
+    found.find(|path| path.canonicalize().is_ok_and(|real| is_right(&real))).ok_or_else(missing)
 }
 
 /// `--name=value`.

@@ -136,7 +136,7 @@ impl SnapshotRule {
             }
             _ => (self.frequency, self.interval) == (other.frequency, other.interval),
         };
-        is_as_often && self.keep.days() >= other.keep.days()
+        is_as_often && self.keep.is_no_shorter_than(other.keep)
     }
 }
 
@@ -211,6 +211,18 @@ impl From<SnapshotRule> for String {
     }
 }
 
+impl KeepUnit {
+    /// The fewest and the most days of one.
+    fn days(self) -> (u32, u32) {
+        match self {
+            KeepUnit::Days => (1, 1),
+            KeepUnit::Weeks => (7, 7),
+            KeepUnit::Months => (28, 31),
+            KeepUnit::Years => (365, 366),
+        }
+    }
+}
+
 impl SnapshotKeep {
     /// So many units; `None` where that is nothing, or more than anybody means.
     pub fn new(number: u32, unit: KeepUnit) -> Option<Self> {
@@ -241,15 +253,14 @@ impl SnapshotKeep {
         self.unit
     }
 
-    /// About how many days that is: months of 30 and years of 365, to compare by.
-    fn days(&self) -> u32 {
-        let days = match self.unit {
-            KeepUnit::Days => 1,
-            KeepUnit::Weeks => 7,
-            KeepUnit::Months => 30,
-            KeepUnit::Years => 365,
-        };
-        self.number.saturating_mul(days)
+    /// Whether nothing that is kept for so long as `other` says would go sooner by this. Months and years have more days at times than at
+    /// others: where the units differ, the fewest of these stand against the most of those.
+    fn is_no_shorter_than(self, other: Self) -> bool {
+        if self.unit == other.unit {
+            return self.number >= other.number;
+        }
+        let ((fewest, _), (_, most)) = (self.unit.days(), other.unit.days());
+        self.number.saturating_mul(fewest) >= other.number.saturating_mul(most)
     }
 }
 
@@ -382,6 +393,18 @@ mod tests {
         assert!(!covers("every 12h, keep 2d", "every 6h, keep 2d"));
         assert!(!covers("every 4h, keep 2d", "every 6h, keep 2d"), "not at the same hours");
         assert!(!covers("every day, keep 6d", "every day, keep 7d"));
+        assert!(
+            !covers("every day, keep 360d", "every day, keep 12mo"),
+            "a year of months has 366 days at times"
+        );
+        assert!(covers("every day, keep 372d", "every day, keep 12mo"));
+        assert!(!covers("every day, keep 365d", "every day, keep 1y"), "and so has a year");
+        assert!(covers("every day, keep 366d", "every day, keep 1y"));
+        assert!(
+            !covers("every day, keep 1mo", "every day, keep 30d")
+                && covers("every day, keep 1mo", "every day, keep 4w")
+        );
+        assert!(covers("every day, keep 12mo", "every day, keep 12mo"));
         assert!(!covers("every day, keep 7d", "every sunday, keep 7d"));
     }
 

@@ -19,7 +19,7 @@ pub struct ProviderStatus {
 }
 
 impl ProviderStatus {
-    /// From when to when it can bring back any second.
+    /// From when to when it can bring back any second, as it tells: what is only inferred counts for nothing.
     pub fn window(&self) -> Option<Stretch> {
         self.settings.known()?.window
     }

@@ -529,6 +529,21 @@ fn what_a_provider_keeps_is_declared_in_so_many_words_and_better_not_alone() {
                   host = \"customers.c9akciq32.eu-north-1.rds.amazonaws.com\"\nuser = \"backup\"";
     assert_eq!(found(&[("nightly", "rds", beside)]), [""; 0]);
     assert_eq!(found(&[("often", "rds", "")]), ["native-kind", "native-only"]);
+    let beside = |host: &str| {
+        format!(
+            "[backup.dumps]\npolicy = \"nightly\"\nstores = [\"here\", \"there\"]\n[backup.dumps.mongodb]\n\
+             host = \"{host}\"\nuser = \"backup\""
+        )
+    };
+    for (host, other) in [
+        ("courses-shard-00-00.ab1cd.mongodb.net", ""),
+        ("Courses-pl-0.ab1cd.mongodb.net", ""),
+        ("courses-copy-shard-00-00.ab1cd.mongodb.net", "native-only"),
+        ("courses-shard-copy-shard-00-00.ab1cd.mongodb.net", "native-only"),
+    ] {
+        let codes = found(&[("nightly", "atlas", beside(host).as_str())]);
+        assert_eq!(codes.iter().any(|code| *code == "native-only"), !other.is_empty(), "{host}: {codes:?}");
+    }
     for good in ["on", "off", "1d", "35d"] {
         let good = format!("point_in_time = \"{good}\"");
         assert_eq!(found(&[("nightly", "dynamodb", good.as_str())]), [""; 0], "{good}");

@@ -9,8 +9,8 @@ use backstay::{
         manifest::NativePlace,
     },
     inventory::{
-        Condition as StoredCondition, Inventory, Made, Native, NativeReference, NativeState, Observed,
-        Provided, ProvidedSeen, ProviderSettings, Stretch,
+        Condition as StoredCondition, Inferred, Inventory, Made, Native, NativeReference, NativeState,
+        Observed, Provided, ProvidedSeen, ProviderSettings, Stretch,
     },
     plan::{
         self, Action, Plan,
@@ -24,6 +24,8 @@ use backstay::{
     },
     status::{Concern, Condition, ObjectiveState, Revisions, Status},
 };
+
+use sha2::{Digest as _, Sha256};
 
 use crate::world::*;
 
@@ -51,6 +53,7 @@ fn settings(point_in_time: PointInTime, window: Option<Stretch>) -> ProviderSett
     ProviderSettings {
         point_in_time,
         window,
+        inferred: None,
         backup_window: None,
         snapshots: None,
         snapshot_time: None,
@@ -191,6 +194,32 @@ fn seconds_that_can_be_brought_back_are_given_up_by_a_persons_word_only() {
     assert_eq!(protects(&longer).len(), 1, "nothing is given up");
 }
 
+#[test]
+fn what_is_approved_is_the_hash_of_the_lines_that_the_page_shows() {
+    let mut world = world(TableMethod::Logical, None);
+    let Source::Dynamodb(mut table) = table(TableMethod::Logical, Some(PointInTime::Off)) else {
+        panic!("it is a table")
+    };
+    table.protection.snapshots = Some(rules(&["every day, keep 3d"]));
+    world.spec.backups.get_mut(&backup("agama")).unwrap().source = Source::Dynamodb(table);
+    see(
+        &mut world,
+        known(ProviderSettings { snapshots: Some(rules(&["every day, keep 7d"])), ..settings(ON, None) }),
+    );
+    let page = include_str!("../../docs/approval.md");
+    let begin = page.find("backstay.provider/1\n").unwrap();
+    let lines = page[begin..].lines().take_while(|line| *line != "```");
+    let lines = lines.map(|line| match line.split("  ").next().unwrap() {
+        "fleet NAME" => format!("fleet {}\n", world.spec.fleet.name),
+        "declaration DIGEST" => format!("declaration {}\n", world.limits.declaration),
+        "backup NAME" => "backup agama\n".to_owned(),
+        line => format!("{line}\n"),
+    });
+    let hash = PlanHash::new(Sha256::digest(lines.collect::<String>()).into());
+    let withheld = world.plan().withheld;
+    assert_eq!(withheld.iter().map(|held| held.to_approve()).collect::<Vec<_>>(), [Some(hash)]);
+}
+
 fn rules(texts: &[&str]) -> BTreeSet<SnapshotRule> {
     texts.iter().map(|text| SnapshotRule::parse(text).unwrap()).collect()
 }
@@ -214,6 +243,14 @@ fn the_schedule_of_a_providers_snapshots_is_set_as_declared_and_only_as_it_was_s
     let [held] = withheld.as_slice() else { panic!("{withheld:?}") };
     assert!(held.rule == "recoverable-seconds" && held.reason.contains("`every day, keep 7d`"), "{held:?}");
     world.limits.approvals = vec![approval(&world, held.to_approve().unwrap())];
+    // The seconds are a setting of their own, which another step may change in between.
+    let only_seconds = |point_in_time| {
+        let seen = &["every day, keep 7d", "every sunday, keep 4w"];
+        known(ProviderSettings { snapshots: Some(rules(seen)), ..settings(point_in_time, None) })
+    };
+    see(&mut world, only_seconds(ON));
+    assert_eq!(protects(&world).len(), 1, "it is approved still");
+    see(&mut world, only_seconds(PointInTime::Off));
     let planned = protects(&world);
     let [(protect, reason)] = planned.as_slice() else { panic!("{planned:?}") };
     assert_eq!(protect.snapshots_from, Some(rules(&["every day, keep 7d", "every sunday, keep 4w"])));
@@ -275,6 +312,15 @@ fn what_a_provider_can_bring_back_counts_for_the_objective_while_it_is_seen() {
     assert_eq!(status(&world).backups[&backup("agama")].age_seconds, Some(300));
     see(&mut world, Observed::Unknown("no answer".to_owned()));
     assert_eq!(state(&world), ObjectiveState::Breached);
+    // What a provider does not tell is shown, and counts for nothing.
+    let inferred = window.map(Inferred);
+    see(&mut world, known(ProviderSettings { inferred, ..settings(ON, None) }));
+    assert_eq!(state(&world), ObjectiveState::Breached);
+    let status = status(&world);
+    assert_eq!(status.backups[&backup("agama")].newest_moment(), Some(old.newest));
+    let shown = serde_json::to_value(&status.backups[&backup("agama")].provider).unwrap();
+    let settings = &shown["settings"]["known"];
+    assert!(settings["inferred"]["end"].is_string() && settings["window"].is_null(), "{shown}");
 }
 
 /// A native backup in both stores, as old as a day.
@@ -566,6 +612,43 @@ fn a_moment_is_brought_back_by_the_provider_only_within_its_window_and_as_someth
     assert!(matches!(ask(&world, world.now, new()), Err(CannotRestore::NotYetByProvider { .. })));
     see(&mut world, Observed::Unknown("no answer".to_owned()));
     assert!(matches!(ask(&world, within, new()), Err(CannotRestore::ProviderUnknown { .. })));
+    // What it does not tell it is asked for.
+    see(&mut world, known(ProviderSettings { inferred: window.map(Inferred), ..settings(ON, None) }));
+    assert!(matches!(ask(&world, within, new()), Ok(Action::Rewind { at, .. }) if at == within));
+    assert!(matches!(ask(&world, before, new()), Ok(Action::Restore(_))));
+}
+
+#[test]
+fn what_is_out_of_reach_is_not_passed_over_for_something_older() {
+    let mut world = world(TableMethod::Native, None);
+    let older = native(&mut world, "arn:1", 1);
+    let mut newer = artifact(Kind::Full, ago(world.now, 12), 2);
+    newer.native = Some(Box::new(NativeReference {
+        provider: "dynamodb-backup".to_owned(),
+        reference: "arn:2".to_owned(),
+        place: Some(place("eu-west-1", None, "sessions")),
+    }));
+    newer.condition = StoredCondition::Unknown("it lies elsewhere".into());
+    world.put(&["a", "b"], "agama", &newer);
+    see(&mut world, natives(&[("arn:1", older, NativeState::Available)]));
+    let restore = |point: Point, from: Option<&str>| {
+        let to = Destination::Database("copy".to_owned());
+        let request =
+            Request { backup: backup("agama"), point, from: from.map(store), paths: Vec::new(), to };
+        let plan =
+            plan::restore::restore(&world.spec, &world.inventory(), &world.limits, &request, world.now);
+        plan.map(|plan| plan.steps[0].action.clone())
+    };
+    for point in [Point::Latest, Point::At(world.now), Point::At(ago(world.now, 12))] {
+        let refused = restore(point.clone(), None);
+        let is_told =
+            matches!(&refused, Err(CannotRestore::OutOfReach { artifact, .. }) if *artifact == newer.id);
+        assert!(is_told, "{point:?}: {refused:?}");
+        assert!(matches!(restore(point, Some("a")), Ok(Action::Restore(it)) if it.artifacts == [older]));
+    }
+    for point in [Point::At(ago(world.now, 13)), Point::Artifact(older)] {
+        assert!(matches!(restore(point, None), Ok(Action::Restore(it)) if it.artifacts == [older]));
+    }
 }
 
 #[test]

@@ -43,7 +43,11 @@ impl Asking {
     }
 
     fn declare(&self, atlas: &Atlas, more: &str) {
-        let at = format!("project = \"{PROJECT}\"\ncluster = \"courses\"\nurl = \"{}\"", atlas.url());
+        self.declare_cluster(atlas, "courses", more);
+    }
+
+    fn declare_cluster(&self, atlas: &Atlas, cluster: &str, more: &str) {
+        let at = format!("project = \"{PROJECT}\"\ncluster = \"{cluster}\"\nurl = \"{}\"", atlas.url());
         let backup = format!("{SHORT}\n[backup.courses.atlas]\n{at}\n{}\n{more}", self.keys);
         self.fleet.declare("courses", &backup);
     }
@@ -110,8 +114,11 @@ async fn the_backup_policy_of_a_cluster_is_kept_as_declared() {
         said.contains("its provider has point-in-time recovery 7d, snapshots `every 6h, keep 7d`"),
         "{said}"
     );
-    let window = &asking.status()["backups"]["courses"]["provider"]["settings"]["known"]["window"];
-    assert!(window["start"].is_string() && window["end"].is_string(), "{window}");
+    // Atlas does not tell from when to when, and what is inferred counts for nothing.
+    assert!(said.contains("inferred, and not told by it: any second of "), "{said}");
+    let settings = &asking.status()["backups"]["courses"]["provider"]["settings"]["known"];
+    let (told, inferred) = (&settings["window"], &settings["inferred"]);
+    assert!(told.is_null() && inferred["start"].is_string() && inferred["end"].is_string(), "{settings}");
 
     // Somebody changes it past Backstay.
     atlas.reschedule(|schedule| schedule["policies"][0]["policyItems"].as_array_mut().unwrap().truncate(1));
@@ -139,6 +146,13 @@ async fn the_backup_policy_of_a_cluster_is_kept_as_declared() {
     fleet.expect(&["apply", "--yes"], 5);
     assert!(atlas.is_continuous());
     assert_eq!(atlas.schedule()["policies"][0]["policyItems"].as_array().unwrap().len(), 3);
+    let plan: Value = serde_json::from_str(&fleet.expect(&["plan", "-o", "json"], 5)).unwrap();
+    let [held] = plan["withheld"].as_array().unwrap().as_slice() else { panic!("{}", plan["withheld"]) };
+    fleet.expect(&["approve", held["plan"].as_str().unwrap(), "--reason", "it is copied"], 0);
+    fleet.expect(&["apply", "--yes"], 0);
+    assert!(!atlas.is_continuous());
+    let items = atlas.schedule()["policies"][0]["policyItems"].as_array().unwrap().clone();
+    assert!(items.len() == 1 && items[0]["retentionValue"] == 3, "{items:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,7 +161,8 @@ async fn a_policy_that_somebody_changed_since_the_plan_is_left_alone() {
     let asking = Asking::new();
     asking.declare(&atlas, "snapshots = [\"every day, keep 30d\"]");
     let plan = asking.fleet.restored().join("plan.json");
-    asking.fleet.expect(&["plan", "--out", plan.to_str().unwrap()], 10);
+    let said = asking.fleet.expect(&["plan", "--out", plan.to_str().unwrap()], 10);
+    assert!(said.contains("set the provider of courses") && !said.contains("withheld"), "{said}");
     atlas.reschedule(|schedule| schedule["policies"][0]["policyItems"][0]["retentionValue"] = json!(29));
     let run = asking.fleet.command(&["apply", plan.to_str().unwrap(), "--yes"]).output().unwrap();
     assert_ne!(run.status.code(), Some(0), "{}", String::from_utf8_lossy(&run.stdout));
@@ -205,12 +220,18 @@ async fn snapshots_are_artifacts_and_only_those_that_manifests_name_are_ever_del
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn snapshots_of_a_cluster_that_was_declared_before_are_asked_for_where_they_are() {
+async fn snapshots_of_a_cluster_that_was_declared_before_are_out_of_reach_and_the_driver_asks_where_they_are()
+{
     let atlas = Atlas::start().await;
     let asking = Asking::new();
     asking.declare(&atlas, "");
     asking.fleet.expect(&["apply", "--yes"], 0);
     atlas.add("moved", "of another", &[]);
+    asking.declare_cluster(&atlas, "moved", "");
+    let said = asking.fleet.expect(&["restore", "courses", "--to", "cluster:copy"], 1);
+    assert!(said.contains(&format!("it is of {PROJECT}/courses")), "{said}");
+    assert_eq!(atlas.requests("POST restoreJobs"), Vec::<Value>::new());
+    // Whatever is asked of the driver itself goes by the cluster of the reference, and not by what is declared.
     let elsewhere = AtlasSource::new(atlas.options("moved")).unwrap();
     let provider = elsewhere.provider().unwrap();
     let id = atlas.on_demand()[0]["id"].as_str().unwrap().to_owned();
@@ -286,7 +307,8 @@ async fn what_atlas_does_not_answer_changes_and_deletes_nothing() {
     fleet.expect(&["backup", "courses"], 0);
     fleet.expect(&["backup", "courses"], 0);
     let before = fleet.expect(&["list", "courses"], 0);
-    asking.declare(&atlas, "snapshots = [\"every day, keep 3d\"]");
+    // Nothing is lost by that: were the provider seen, it would be set.
+    asking.declare(&atlas, "snapshots = [\"every day, keep 30d\"]");
     // A project that is not found is no proof that there are no snapshots.
     for kind in ["GET snapshot", "GET snapshots", "GET cluster"] {
         for _ in 0..200 {
@@ -307,6 +329,8 @@ async fn what_atlas_does_not_answer_changes_and_deletes_nothing() {
     assert_eq!(atlas.on_demand().len(), 3);
     assert_eq!(atlas.requests("DELETE snapshot"), Vec::<Value>::new());
     assert_eq!(atlas.requests("PATCH schedule"), Vec::<Value>::new());
+    let said = fleet.expect(&["plan"], 10);
+    assert!(said.contains("set the provider of courses"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -319,7 +343,8 @@ async fn nothing_is_restored_over_the_source_or_over_what_nobody_gave_for_it() {
     atlas.alter("kept", "terminationProtectionEnabled", json!(true));
     asking.declare(&atlas, "point_in_time = \"7d\"");
     fleet.expect(&["apply", "--yes"], 0);
-    let at = asking.status()["backups"]["courses"]["provider"]["settings"]["known"]["window"]["end"].clone();
+    let at =
+        asking.status()["backups"]["courses"]["provider"]["settings"]["known"]["inferred"]["end"].clone();
     for (to, why) in [
         ("cluster:courses", "is what the data was taken of"),
         ("cluster:COURSES", "is what the data was taken of"),

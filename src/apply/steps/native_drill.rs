@@ -25,6 +25,7 @@ use crate::{
         DrillCheck, DrillSubject,
         names::{BackupName, DrillName, FolderName},
     },
+    stores::Class,
 };
 
 impl World {
@@ -42,12 +43,12 @@ impl World {
         };
         let native =
             NativeReference { provider: kind.clone(), reference: reference.clone(), place: place.clone() };
-        let declared = self.spec.backups.get(&drill.backup);
-        let declared = declared.ok_or_else(|| super::transfers::undeclared(&drill.backup))?;
-        if let Some(why) = native.out_of_reach(&declared.source, None) {
-            return Ok(could_not_run(why));
-        }
-        let hosted = self.hosted(&drill.backup).await?;
+        // Of another account it is asked for in vain, and what is made there costs somebody's money.
+        let (hosted, _) = match self.asked(&self.spec.moved.folder(&drill.backup), &native).await {
+            Ok(asked) => asked,
+            Err(Failure { class: Class::Stalled, message }) => return Ok(could_not_run(message)),
+            Err(failure) => return Err(failure),
+        };
         let provider = of_kind(&hosted, kind)?;
         let copy = SandboxCopy::of(&self.spec.fleet.name, &drill.drill, reader);
         let mut run =

@@ -37,7 +37,7 @@ impl World {
         let hosted = self.hosted(backup).await?;
         let provider = hosted.provider()?;
         let before = provider.settings().await?;
-        if before.point_in_time != *from {
+        if to.point_in_time.is_some() && before.point_in_time != *from {
             let message = format!(
                 "failed to set the provider of {backup}: point-in-time recovery is {} by now, and was {from} when this was \
                  planned; a later pass looks again",
@@ -146,7 +146,7 @@ impl World {
 
     /// How a native backup is, and the source whose provider says so, if that is where it lies: another place has none of it, whatever
     /// it answers.
-    async fn asked(
+    pub(super) async fn asked(
         &self,
         backup: &FolderName,
         native: &NativeReference,

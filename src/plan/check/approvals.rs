@@ -78,7 +78,10 @@ pub(super) fn hash_of_provider(protect: &Protect, world: &World<'_>) -> PlanHash
     line(format!("fleet {}", world.spec.fleet.name));
     line(format!("declaration {}", world.limits.declaration));
     line(format!("backup {}", protect.backup));
-    line(format!("from {}", protect.from));
+    // What is not changed is no part of it: it may be set in the same pass, by a step of its own.
+    if protect.to.point_in_time.is_some() {
+        line(format!("from {}", protect.from));
+    }
     protect.snapshots_from.iter().flatten().for_each(|rule| line(format!("from {rule}")));
     line(format!("to {}", protect.to));
     PlanHash::new(digest.finalize().into())

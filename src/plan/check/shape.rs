@@ -282,7 +282,8 @@ impl Names<'_> {
         });
         let is_as_seen = self.inventory.provided(backup).known().is_some_and(|provided| {
             let seen = &provided.settings;
-            seen.point_in_time == *from && (to.snapshots.is_none() || seen.snapshots == *snapshots_from)
+            (to.point_in_time.is_none() || seen.point_in_time == *from)
+                && (to.snapshots.is_none() || seen.snapshots == *snapshots_from)
         });
         match is_declared && !to.is_empty() && is_as_seen {
             true => Ok(()),

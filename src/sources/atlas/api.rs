@@ -48,6 +48,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause that is waited out here; whoever asks for a longer one is asked again by a later pass.
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 
+/// The longest pause that is believed: what asks for more is broken, or means harm.
+const LONGEST_ASKED_PAUSE: Duration = Duration::from_secs(3600);
+
 /// How much of an error is told, characters.
 const LONGEST_REASON: usize = 500;
 
@@ -374,8 +377,13 @@ fn refusal(status: StatusCode, after: Option<Duration>, body: &[u8]) -> Answer {
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    asked_pause(response.headers().get(RETRY_AFTER)?.to_str().ok()?)
+}
+
+/// "Retry-After" in seconds (section 10.2.3 of RFC 9110), as far as it is believed.
+fn asked_pause(text: &str) -> Option<Duration> {
+    let seconds = text.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST_ASKED_PAUSE))
 }
 
 async fn read(mut response: Response) -> Result<Vec<u8>, Failure> {
@@ -404,6 +412,13 @@ pub(super) fn causes(error: reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pause_is_believed_up_to_an_hour() {
+        assert_eq!(asked_pause("7"), Some(Duration::from_secs(7)));
+        assert_eq!(asked_pause(&u64::MAX.to_string()), Some(LONGEST_ASKED_PAUSE));
+        assert_eq!(asked_pause("soon"), None);
+    }
 
     #[test]
     fn secrets_go_over_tls_or_stay_on_this_host() {

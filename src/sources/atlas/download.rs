@@ -17,6 +17,7 @@ use tokio_util::io::StreamReader;
 use super::{
     AtlasSource, Failure,
     api::{causes, refuse_open_lines},
+    failure::Patience,
     restore::{begun, can_be_restored},
     wire::JobState,
 };
@@ -41,7 +42,7 @@ pub(super) async fn to_file(source: &AtlasSource, reference: &str, to: &Path) ->
     let at = can_be_restored(source, reference).await?;
     let before = source.api.jobs(&at.cluster).await?;
     let job = json!({ "deliveryType": "download", "snapshotId": at.id });
-    let id = begun(source, &at.cluster, job, &before, |job| job.hands_out(&at.id)).await?;
+    let id = begun(source, &at.cluster, job, &before).await?;
     let url = wait_until_ready(source, &at.cluster, &id).await?;
     fetch(&url, &mut file).await?;
     file.place().map_err(refused)?;
@@ -49,11 +50,14 @@ pub(super) async fn to_file(source: &AtlasSource, reference: &str, to: &Path) ->
 }
 
 async fn wait_until_ready(source: &AtlasSource, from: &str, id: &str) -> Result<Secret, Failure> {
-    let (deadline, mut pause) = (Instant::now() + READY, LOOKS.0);
+    let (deadline, mut pause, mut patience) = (Instant::now() + READY, LOOKS.0, Patience::default());
     loop {
-        let job = source.api.job(from, id).await?;
-        let mut urls = job.urls();
-        match (job.state(), urls.pop()) {
+        let look = source.api.job(from, id).await;
+        let (state, mut urls) = match patience.with(look, Instant::now())? {
+            Some(job) => (job.state(), job.urls()),
+            None => (JobState::Running, Vec::new()),
+        };
+        match (state, urls.pop()) {
             (JobState::Ended(how), _) => {
                 return Err(Failure::Refused(format!("the archive of job {id} was not made: {how}")));
             }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{CLUSTER_ROLE, ROLE};
 use crate::{sources::SourceError, stores::Class};
 
@@ -54,6 +56,15 @@ impl Failure {
         }
     }
 
+    /// Whether nothing is known for now: there was no answer, or one that says nothing of what was asked for.
+    fn tells_nothing(&self) -> bool {
+        match self {
+            Failure::Unreached(_) => true,
+            Failure::Answer(answer) => answer.status == 429 || answer.status >= 500,
+            _ => false,
+        }
+    }
+
     /// Whether the token was not accepted.
     pub(super) fn is_stale_token(&self) -> bool {
         matches!(self, Failure::Answer(answer) if answer.status == 401)
@@ -87,6 +98,35 @@ impl Failure {
             Failure::NotReady(why) => error(Class::Wait(PAUSE), why),
             Failure::Refused(why) => error(Class::Stalled, why),
             Failure::MayGoOn(why, look) => why.explain(operation, subject).with_hint(look),
+        }
+    }
+}
+
+/// For how long whoever waits for what Atlas is at goes on without an answer.
+const WITHOUT_ANSWER: Duration = Duration::from_secs(30 * 60);
+
+/// Looks again and again, over outages: what takes hours is not given up for one of minutes.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    silent_since: Option<Instant>,
+}
+
+impl Patience {
+    /// What a look found; `None` where it is not known yet.
+    ///
+    /// # Errors
+    /// What says that it was refused, and what tells nothing once nothing else came for half an hour.
+    pub(super) fn with<T>(&mut self, look: Result<T, Failure>, now: Instant) -> Result<Option<T>, Failure> {
+        match look {
+            Ok(found) => {
+                self.silent_since = None;
+                Ok(Some(found))
+            }
+            Err(failure) if failure.tells_nothing() => {
+                let since = *self.silent_since.get_or_insert(now);
+                if now.duration_since(since) < WITHOUT_ANSWER { Ok(None) } else { Err(failure) }
+            }
+            Err(failure) => Err(failure),
         }
     }
 }
@@ -143,6 +183,22 @@ mod tests {
     fn answer(status: u16, after: Option<u64>) -> Failure {
         let after = after.map(Duration::from_secs);
         Failure::Answer(Answer { status, code: String::new(), detail: String::new(), after })
+    }
+
+    #[test]
+    fn an_outage_is_waited_out_for_half_an_hour_and_a_refusal_is_not() {
+        let (begin, mut patience) = (Instant::now(), Patience::default());
+        let after = |minutes: u64| begin + Duration::from_secs(60 * minutes);
+        for failure in [Failure::Unreached("cut off".to_owned()), answer(503, None), answer(429, Some(9))] {
+            assert!(matches!(patience.with::<()>(Err(failure), after(1)), Ok(None)));
+        }
+        assert!(matches!(patience.with(Ok(7), after(30)), Ok(Some(7))));
+        assert!(matches!(patience.with::<()>(Err(answer(500, None)), after(40)), Ok(None)));
+        assert!(matches!(patience.with::<()>(Err(answer(500, None)), after(69)), Ok(None)));
+        assert!(patience.with::<()>(Err(answer(500, None)), after(70)).is_err());
+        for status in [401, 403, 404] {
+            assert!(Patience::default().with::<()>(Err(answer(status, None)), begin).is_err(), "{status}");
+        }
     }
 
     #[test]

@@ -15,14 +15,17 @@ use tokio::time::Instant;
 use super::{
     AtlasSource, Failure,
     api::{PitEnabled, Removed},
-    download, restore,
+    download,
+    failure::Patience,
+    restore,
     wire::{Item, Schedule, Snapshot},
 };
 use crate::{
     artifact::manifest::{Counts, Details},
     clock::Clock,
     inventory::{
-        CopyStanding, Native, NativeName, NativePrefix, NativeState, ProviderSettings, SandboxCopy, Stretch,
+        CopyStanding, Inferred, Native, NativeName, NativePrefix, NativeState, ProviderSettings, SandboxCopy,
+        Stretch,
     },
     sources::{MadeNative, Provider, Restored, SourceError},
     spec::{ATLAS_SNAPSHOT, PointInTime, Protection, SnapshotRule, TimeOfDay},
@@ -125,13 +128,14 @@ async fn settings(source: &AtlasSource) -> Result<ProviderSettings, Failure> {
         true => PointInTime::On { days: schedule.restore_window_days },
         false => PointInTime::Off,
     };
-    let window = match schedule.restore_window_days.filter(|_| cluster.pit_enabled) {
-        Some(days) => window(&source.api.snapshots(&source.cluster).await?, days, Timestamp::now()),
+    let inferred = match schedule.restore_window_days.filter(|_| cluster.pit_enabled) {
+        Some(days) => inferred(&source.api.snapshots(&source.cluster).await?, days, Timestamp::now()),
         None => None,
     };
     Ok(ProviderSettings {
         point_in_time,
-        window,
+        window: None,
+        inferred,
         backup_window: None,
         snapshots: Some(rules(&schedule)?),
         snapshot_time: time_of(&schedule),
@@ -139,15 +143,15 @@ async fn settings(source: &AtlasSource) -> Result<ProviderSettings, Failure> {
     })
 }
 
-/// From when to when any second can be brought back. Atlas does not tell: it needs a snapshot from which the oplog goes on, and keeps the
-/// oplog of so many days.
-fn window(snapshots: &[Snapshot], days: u32, now: Timestamp) -> Option<Stretch> {
+/// From when to when any second may be brought back. Atlas does not tell: it needs a snapshot from which the oplog goes on, and keeps the
+/// oplog of so many days. Whether it keeps up with the oplog nobody can see.
+fn inferred(snapshots: &[Snapshot], days: u32, now: Timestamp) -> Option<Inferred> {
     let oldest = now.checked_sub(SignedDuration::from_hours(24 * i64::from(days))).ok()?;
     let end = now.checked_sub(BEHIND).ok()?;
     let whole = snapshots.iter().filter(|it| it.state() == NativeState::Available);
     // What a window begins with may have gone by the time it is asked for: a snapshot from before it says nothing.
     let start = whole.filter_map(|it| it.created_at).filter(|at| *at >= oldest).min()?;
-    (start <= end).then_some(Stretch { start, end })
+    (start <= end).then_some(Inferred(Stretch { start, end }))
 }
 
 fn rules(schedule: &Schedule) -> Result<BTreeSet<SnapshotRule>, Failure> {
@@ -339,10 +343,11 @@ async fn begun(source: &AtlasSource, name: &NativeName) -> Result<String, Failur
 }
 
 async fn wait_until_completed(source: &AtlasSource, id: &str) -> Result<Snapshot, Failure> {
-    let (deadline, mut pause) = (Instant::now() + MADE, LOOKS.0);
+    let (deadline, mut pause, mut patience) = (Instant::now() + MADE, LOOKS.0, Patience::default());
     loop {
+        let look = source.snapshot(&source.own(id)).await;
         // One that was begun just now may not be seen everywhere at once.
-        if let Some(snapshot) = source.snapshot(&source.own(id)).await? {
+        if let Some(snapshot) = patience.with(look, Instant::now())?.flatten() {
             match snapshot.state() {
                 NativeState::Available => return Ok(snapshot),
                 NativeState::Making => {}
@@ -403,9 +408,9 @@ mod tests {
             snapshot("last", "2026-11-29T11:00:00Z", None, "completed"),
         ];
         let expected = Stretch { start: at("2026-11-24T00:00:00Z"), end: at("2026-11-29T11:55:00Z") };
-        assert_eq!(window(&all, 7, now), Some(expected));
-        assert_eq!(window(&all[..2], 7, now), None, "no snapshot from which the oplog goes on");
-        assert_eq!(window(&[snapshot("new", "2026-11-29T11:58:00Z", None, "completed")], 7, now), None);
+        assert_eq!(inferred(&all, 7, now), Some(Inferred(expected)));
+        assert_eq!(inferred(&all[..2], 7, now), None, "no snapshot from which the oplog goes on");
+        assert_eq!(inferred(&[snapshot("new", "2026-11-29T11:58:00Z", None, "completed")], 7, now), None);
     }
 
     #[test]

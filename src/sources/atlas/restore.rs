@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
-    AtlasSource, Failure, Reference, is_cluster_name,
+    AtlasSource, Failure, Reference,
+    failure::Patience,
+    is_cluster_name,
     wire::{Cluster, Job, JobState},
 };
 use crate::{inventory::NativeState, sources::Restored};
@@ -62,15 +64,14 @@ async fn restored(source: &AtlasSource, from: &str, job: Value, to: &str) -> Res
     let before = source.api.jobs(from).await?;
     may_be_erased(from, to, &target, &before)?;
     let job = source.api.job_into(job, to);
-    let id =
-        begun(source, from, job, &before, |job| job.is_into(to)).await.map_err(|failure| match failure {
-            lost if lost.is_ambiguous() => {
-                let look =
-                    format!("look in Atlas whether a restore into {to} goes on before you ask for it again");
-                Failure::MayGoOn(Box::new(lost), look)
-            }
-            failure => failure,
-        })?;
+    let id = begun(source, from, job, &before).await.map_err(|failure| match failure {
+        lost if lost.is_ambiguous() => {
+            let look =
+                format!("look in Atlas whether a restore into {to} goes on before you ask for it again");
+            Failure::MayGoOn(Box::new(lost), look)
+        }
+        failure => failure,
+    })?;
     let told = |failure| {
         let look =
             format!("look at restore job {id} of {from} in Atlas: {to} holds nothing whole until it is done");
@@ -133,15 +134,15 @@ fn may_be_erased(from: &str, to: &str, target: &Cluster, jobs: &[Job]) -> Result
     Ok(())
 }
 
-/// Asks for a job once, and tells its id. Where the answer was lost, it is the only one of ours that came since.
+/// Asks for a job once, and tells its id. Where the answer was lost, it is the only one that came since of which Atlas tells that it is of
+/// what was asked for: somebody else's would bring back something else.
 pub(super) async fn begun(
     source: &AtlasSource,
     from: &str,
     job: Value,
     before: &[Job],
-    is_ours: impl Fn(&Job) -> bool,
 ) -> Result<String, Failure> {
-    let lost = match source.api.begin(from, job).await {
+    let lost = match source.api.begin(from, job.clone()).await {
         Ok(job) => return Ok(job.id),
         Err(failure) if failure.is_ambiguous() => failure,
         Err(failure) => return Err(failure),
@@ -150,8 +151,12 @@ pub(super) async fn begun(
     let (deadline, mut pause) = (Instant::now() + LISTED, LOOKS.0);
     loop {
         let Ok(jobs) = source.api.jobs(from).await else { return Err(lost) };
-        if let Some(job) = jobs.iter().find(|job| !known.contains(job.id.as_str()) && is_ours(job)) {
-            return Ok(job.id.clone());
+        let is_ours = |it: &&Job| !known.contains(it.id.as_str()) && it.is_as_asked(&job);
+        let ours: Vec<&Job> = jobs.iter().filter(is_ours).collect();
+        match ours.as_slice() {
+            [] => {}
+            [one] => return Ok(one.id.clone()),
+            _ => return Err(lost),
         }
         if Instant::now() >= deadline {
             return Err(lost);
@@ -162,17 +167,18 @@ pub(super) async fn begun(
 }
 
 async fn wait_until_done(source: &AtlasSource, from: &str, id: &str) -> Result<(), Failure> {
-    let (deadline, mut pause) = (Instant::now() + DONE, LOOKS.0);
+    let (deadline, mut pause, mut patience) = (Instant::now() + DONE, LOOKS.0, Patience::default());
     loop {
-        match source.api.job(from, id).await?.state() {
-            JobState::Done(_) => return Ok(()),
-            JobState::Ended(how) => {
+        let look = source.api.job(from, id).await;
+        match patience.with(look, Instant::now())?.map(|job| job.state()) {
+            Some(JobState::Done(_)) => return Ok(()),
+            Some(JobState::Ended(how)) => {
                 return Err(Failure::Refused(format!("restore job {id} was not done: {how}")));
             }
-            JobState::Running if Instant::now() >= deadline => {
+            Some(JobState::Running) | None if Instant::now() >= deadline => {
                 return Err(Failure::NotReady(format!("restore job {id} is not done after two days")));
             }
-            JobState::Running => {}
+            Some(JobState::Running) | None => {}
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LOOKS.1);
@@ -180,13 +186,18 @@ async fn wait_until_done(source: &AtlasSource, from: &str, id: &str) -> Result<(
 }
 
 async fn wait_until_at_rest(source: &AtlasSource, to: &str) -> Result<(), Failure> {
-    let (deadline, mut pause) = (Instant::now() + AT_REST, LOOKS.0);
-    while let Some(why) = source.api.cluster(to).await?.changing() {
+    let (deadline, mut pause, mut patience) = (Instant::now() + AT_REST, LOOKS.0, Patience::default());
+    loop {
+        let look = source.api.cluster(to).await;
+        let why = match patience.with(look, Instant::now())?.map(|cluster| cluster.changing()) {
+            Some(None) => return Ok(()),
+            Some(Some(why)) => why,
+            None => "Atlas does not answer".to_owned(),
+        };
         if Instant::now() >= deadline {
             return Err(Failure::NotReady(format!("cluster {to} was restored, and is not at rest: {why}")));
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LOOKS.1);
     }
-    Ok(())
 }

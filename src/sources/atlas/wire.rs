@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::Failure;
 use crate::{
@@ -220,6 +221,9 @@ pub(super) struct Job {
     pub(super) target_cluster_name: Option<String>,
     delivery_type: Option<String>,
     pub(super) snapshot_id: Option<String>,
+    target_group_id: Option<String>,
+    #[serde(rename = "pointInTimeUTCSeconds")]
+    point_in_time: Option<i64>,
     /// Where what is to be downloaded is, once it is there. Whoever has it has the data.
     #[serde(default)]
     delivery_url: Vec<String>,
@@ -237,9 +241,21 @@ pub(super) enum JobState {
 }
 
 impl Job {
-    /// Whether it hands out the snapshot for somebody to download it.
-    pub(super) fn hands_out(&self, snapshot: &str) -> bool {
-        self.delivery_type.as_deref() == Some("download") && self.snapshot_id.as_deref() == Some(snapshot)
+    /// Whether it says that it is of what `asked`, the body of a call for a job, asks for: how, of what, and into which cluster. Of the
+    /// project it need not say.
+    pub(super) fn is_as_asked(&self, asked: &Value) -> bool {
+        let says = |told: Option<&str>, key: &str| match asked[key].as_str() {
+            Some(wanted) => told == Some(wanted),
+            None => true,
+        };
+        let is_into = asked["targetClusterName"].as_str().is_none_or(|target| self.is_into(target));
+        let is_of_moment =
+            asked["pointInTimeUTCSeconds"].as_i64().is_none_or(|at| self.point_in_time == Some(at));
+        says(self.delivery_type.as_deref(), "deliveryType")
+            && says(self.snapshot_id.as_deref(), "snapshotId")
+            && (self.target_group_id.is_none() || says(self.target_group_id.as_deref(), "targetGroupId"))
+            && is_into
+            && is_of_moment
     }
 
     /// Where each of what is to be downloaded is; none yet where there is none.
@@ -265,6 +281,8 @@ impl Job {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn item(frequency: &str, interval: u32, value: u32, unit: &str) -> Item {
@@ -296,6 +314,33 @@ mod tests {
         {
             assert!(matches!(unknown.rule(), Err(Failure::Wrong(_))));
         }
+    }
+
+    #[test]
+    fn a_job_is_ours_only_where_it_says_what_was_asked_for() {
+        let told = |text: &str| serde_json::from_str::<Job>(&format!(r#"{{"id":"a",{text}}}"#)).unwrap();
+        let asked = json!({
+            "deliveryType": "automated", "snapshotId": "s", "targetClusterName": "copy", "targetGroupId": "p"
+        });
+        let into = r#""deliveryType":"automated","targetClusterName":"Copy""#;
+        assert!(told(&format!(r#"{into},"snapshotId":"s""#)).is_as_asked(&asked));
+        assert!(told(&format!(r#"{into},"snapshotId":"s","targetGroupId":"p""#)).is_as_asked(&asked));
+        for other in [
+            into.to_owned(),
+            format!(r#"{into},"snapshotId":"t""#),
+            format!(r#"{into},"snapshotId":"s","targetGroupId":"q""#),
+            r#""deliveryType":"automated","targetClusterName":"then","snapshotId":"s""#.to_owned(),
+            r#""deliveryType":"download","targetClusterName":"copy","snapshotId":"s""#.to_owned(),
+            r#""targetClusterName":"copy","snapshotId":"s""#.to_owned(),
+        ] {
+            assert!(!told(&other).is_as_asked(&asked), "{other}");
+        }
+        let asked =
+            json!({ "deliveryType": "pointInTime", "pointInTimeUTCSeconds": 7, "targetClusterName": "copy" });
+        let into = r#""deliveryType":"pointInTime","targetClusterName":"copy""#;
+        assert!(told(&format!(r#"{into},"pointInTimeUTCSeconds":7"#)).is_as_asked(&asked));
+        assert!(!told(&format!(r#"{into},"pointInTimeUTCSeconds":8"#)).is_as_asked(&asked));
+        assert!(!told(into).is_as_asked(&asked));
     }
 
     #[test]

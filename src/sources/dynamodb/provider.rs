@@ -150,6 +150,7 @@ fn settings_of(told: &PointInTimeRecoveryDescription) -> Result<ProviderSettings
     Ok(ProviderSettings {
         point_in_time,
         window,
+        inferred: None,
         backup_window: None,
         snapshots: None,
         snapshot_time: None,

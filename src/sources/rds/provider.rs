@@ -158,6 +158,7 @@ fn settings_of(instance: &DbInstance, window: Option<Stretch>) -> Result<Provide
     Ok(ProviderSettings {
         point_in_time,
         window: window.filter(|_| point_in_time != PointInTime::Off),
+        inferred: None,
         backup_window: daily.and_then(|daily| DailyWindow::parse(daily).ok()),
         snapshots: None,
         snapshot_time: None,

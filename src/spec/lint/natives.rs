@@ -129,8 +129,11 @@ fn is_kept_elsewhere(native: &Source, other: &Backup) -> bool {
         (Source::Atlas(native), Source::Mongodb(Mongodb { server, .. })) => {
             // As Atlas names the members of a cluster: courses-shard-00-00.ab1cd.mongodb.net
             let host = server.host.to_ascii_lowercase();
+            // and over a private endpoint courses-pl-0.ab1cd.mongodb.net; courses-copy is another cluster.
+            let member = host.strip_prefix(&format!("{}-", native.cluster.to_ascii_lowercase()));
+            let number = member.and_then(|it| it.strip_prefix("shard-").or_else(|| it.strip_prefix("pl-")));
             host.ends_with(".mongodb.net")
-                && host.starts_with(&format!("{}-", native.cluster.to_ascii_lowercase()))
+                && number.is_some_and(|number| number.starts_with(|c: char| c.is_ascii_digit()))
         }
         _ => false,
     }

@@ -461,6 +461,7 @@ impl Held {
         erased.data = String::new();
         let job = json!({
             "id": id, "deliveryType": asked["deliveryType"], "snapshotId": asked["snapshotId"], "targetClusterName": target,
+            "targetGroupId": PROJECT, "pointInTimeUTCSeconds": asked["pointInTimeUTCSeconds"],
             "cancelled": false, "expired": false, "failed": false,
         });
         self.clusters.get_mut(cluster).unwrap().jobs.push((job.clone(), Work::of(trick), data));
