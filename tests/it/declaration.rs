@@ -542,7 +542,7 @@ fn what_a_provider_keeps_is_declared_in_so_many_words_and_better_not_alone() {
         ("courses-shard-copy-shard-00-00.ab1cd.mongodb.net", "native-only"),
     ] {
         let codes = found(&[("nightly", "atlas", beside(host).as_str())]);
-        assert_eq!(codes.iter().any(|code| *code == "native-only"), !other.is_empty(), "{host}: {codes:?}");
+        assert_eq!(codes.contains(&"native-only"), !other.is_empty(), "{host}: {codes:?}");
     }
     for good in ["on", "off", "1d", "35d"] {
         let good = format!("point_in_time = \"{good}\"");
