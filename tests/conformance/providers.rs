@@ -93,7 +93,9 @@ async fn copies_of_drills_bear_a_mark_and_go_by_it(provider: &dyn Provider, name
 }
 
 async fn brings_back_a_moment(provider: &dyn Provider, names: &Names<'_>) {
-    let window = provider.settings().await.unwrap().window.expect("recovery is on");
+    let settings = provider.settings().await.unwrap();
+    // What a provider does not tell may be inferred.
+    let window = settings.window.or(settings.inferred.map(|inferred| inferred.0)).expect("recovery is on");
     assert!(window.start <= window.end);
     assert!(provider.rewind(window.end, names.taken).await.is_err(), "it is there");
     provider.rewind(window.end, names.new[1]).await.unwrap();

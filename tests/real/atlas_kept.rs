@@ -138,7 +138,7 @@ async fn the_backup_policy_of_a_cluster_is_kept_as_declared() {
     asking.declare(&atlas, "point_in_time = \"off\"\nsnapshots = [\"every day, keep 3d\"]");
     // That waits for a person's word.
     let said = fleet.expect(&["plan"], 5);
-    assert!(said.contains("any second of ") && said.contains("recoverable-seconds"), "{said}");
+    assert!(said.contains("any second of ") && said.contains("are withheld"), "{said}");
     assert!(
         said.contains("from then on snapshots are not made or not kept any more as of `every 6h, keep 7d`"),
         "{said}"
