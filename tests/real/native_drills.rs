@@ -35,6 +35,14 @@ async fn tables(table: &Table) -> Vec<String> {
     table.client.list_tables().send().await.unwrap().table_names.unwrap()
 }
 
+/// Whether a table bears the mark of a drill.
+async fn is_marked(table: &Table, name: &str) -> bool {
+    let described = table.client.describe_table().table_name(name).send().await.unwrap();
+    let arn = described.table.unwrap().table_arn.unwrap();
+    let listed = table.client.list_tags_of_resource().resource_arn(arn).send().await.unwrap();
+    listed.tags().iter().any(|tag| tag.key() == DRILL_TAG)
+}
+
 /// Somebody makes a table of this name; with this mark, where there is one.
 async fn occupy(table: &Table, mark: Option<&str>) {
     let key = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash).build().unwrap();
@@ -109,6 +117,12 @@ async fn what_a_killed_drill_had_made_is_deleted_by_the_next_pass() {
     let deadline = Instant::now() + Duration::from_secs(60);
     while between.requests("TagResource").len() == tagged {
         assert!(Instant::now() < deadline, "nothing was made");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // What was asked for may not be done yet.
+    let made = tables(&table).await.into_iter().find(|name| name.starts_with(DRILL_TAG)).unwrap();
+    while !is_marked(&table, &made).await {
+        assert!(Instant::now() < deadline, "it is not marked");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     killed.kill().unwrap();
