@@ -25,21 +25,23 @@ const PACE: Duration = Duration::from_millis(200);
 
 /// A program of this host.
 pub(super) fn find(names: &[&str]) -> Result<PathBuf, SandboxError> {
-    let mut search = process::search_path();
-    search.push(":");
-    search.push(FURTHER);
-    process::find(names, &search).map_err(SandboxError::cannot)
+    process::find(names, &search_path()).map_err(SandboxError::cannot)
 }
 
 /// A program of this host, of whose file `is_right` says that it is the one.
 pub(super) fn find_that(names: &[&str], is_right: impl Fn(&Path) -> bool) -> Result<PathBuf, SandboxError> {
-    let mut search = process::search_path();
-    search.push(":");
-    search.push(FURTHER);
+    let search = search_path();
     let folders = std::env::split_paths(&search);
     let mut found = folders.filter_map(|folder| process::find(names, folder.as_os_str()).ok());
     let missing = || SandboxError::cannot(ProcessError::Missing { program: names.join(" or ") });
     found.find(|path| path.canonicalize().is_ok_and(|real| is_right(&real))).ok_or_else(missing)
+}
+
+fn search_path() -> OsString {
+    let mut search = process::search_path();
+    search.push(":");
+    search.push(FURTHER);
+    search
 }
 
 /// `--name=value`.
