@@ -465,7 +465,8 @@ impl Registry for Drivers {
                 Box::new(MysqlSource::new(mysql.clone(), self.password(&mysql.server).await?))
             }
             spec::Source::Postgres(postgres) => {
-                let source = PostgresSource::new(postgres.clone(), self.password(&postgres.server).await?);
+                let source = PostgresSource::new(postgres.clone(), self.password(&postgres.server).await?)
+                    .staging_in(self.scratch.clone());
                 Box::new(match self.permit_data_dir(postgres) {
                     Ok(()) => source,
                     Err(refusal) => source.keep_data_folder(refusal.to_string()),

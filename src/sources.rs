@@ -25,6 +25,7 @@ pub mod s3;
 pub mod selection;
 mod spool;
 pub mod sqlite;
+mod stage;
 mod two_clocks;
 
 use std::{
@@ -129,8 +130,8 @@ pub trait Source: Send + Sync {
     ) -> Result<Restored, SourceError>;
 
     /// Has restores over the original refuse, and change nothing, where it holds data by the time that they would begin to write:
-    /// [`Source::holds`] is asked before the stream, which may take hours. A driver that reads the whole stream first must do so; with
-    /// the others nothing lies between.
+    /// [`Source::holds`] is asked before the stream, which may take hours. A driver that puts in place only what it has read whole must
+    /// do so; the others begin with the first bytes.
     fn refuse_to_replace(&mut self) {}
 
     /// Restores only what `selection` selects of a stream, as [`Source::restore`] does. Where it selects nothing that the

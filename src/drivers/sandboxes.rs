@@ -92,8 +92,8 @@ fn mariadb_files_of(home: Home, declared: &spec::Mysql, mode: IsolationMode) -> 
 fn postgres_of(home: Home, declared: &spec::Postgres, mode: IsolationMode) -> Box<dyn Sandbox> {
     let server = in_sandbox(&declared.server, postgres::socket(&home), postgres::SUPERUSER);
     let first = logical(spec::Server { databases: Vec::new(), ..server.clone() });
-    let source = logical(server.clone()).without_owners();
-    let inner = spec::Postgres { server, method: spec::PostgresMethod::Logical };
+    let source = loaded_by(server.clone(), declared.jobs).without_owners();
+    let inner = spec::Postgres { server, method: spec::PostgresMethod::Logical, jobs: declared.jobs };
     let inner = spec::Source::Postgres(inner);
     Box::new(PostgresSandbox::new(home, Box::new(first), Box::new(source), inner, mode))
 }
@@ -171,5 +171,9 @@ fn dumped(server: spec::Server) -> spec::Mysql {
 }
 
 fn logical(server: spec::Server) -> PostgresSource {
-    PostgresSource::new(spec::Postgres { server, method: spec::PostgresMethod::Logical }, None)
+    loaded_by(server, spec::Jobs::ONE)
+}
+
+fn loaded_by(server: spec::Server, jobs: spec::Jobs) -> PostgresSource {
+    PostgresSource::new(spec::Postgres { server, method: spec::PostgresMethod::Logical, jobs }, None)
 }

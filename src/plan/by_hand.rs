@@ -18,7 +18,7 @@ use std::fmt;
 use crate::{
     artifact::ArtifactId,
     spec::{
-        PostgresMethod, Server, Source, StorePlace,
+        Postgres, PostgresMethod, Server, Source, StorePlace,
         names::{FleetName, FolderName},
     },
 };
@@ -201,7 +201,7 @@ pub fn load(source: &Source, files: &[String], folder: &str) -> Vec<Hand> {
             "see \"By hand\" in docs/mysql.md: mbstream and mariabackup --prepare, once for each file".into(),
         )],
         Source::Postgres(postgres) => match (&postgres.method, postgres.server.databases.as_slice()) {
-            (PostgresMethod::Logical, [one]) => postgres_archive(&postgres.server, one, file),
+            (PostgresMethod::Logical, [one]) => postgres_archive(postgres, one, file),
             (PostgresMethod::Logical, _) => {
                 let connection = postgres_connection(&postgres.server);
                 let words = ["psql"].map(str::to_owned).into_iter().chain(connection);
@@ -283,20 +283,35 @@ fn mysql_connection(server: &Server) -> Vec<String> {
     user.chain(address(server, "--socket")).chain(password).collect()
 }
 
-fn postgres_archive(server: &Server, database: &str, file: &str) -> Vec<Hand> {
+fn postgres_archive(postgres: &Postgres, database: &str, file: &str) -> Vec<Hand> {
+    let server = &postgres.server;
     let connection = postgres_connection(server);
     let program = |name: &str, rest: Vec<String>| {
         typed([name.to_owned()].into_iter().chain(connection.clone()).chain(rest).collect(), None)
     };
     let into = format!("--dbname={database}");
-    let restore = ["--no-owner", "--no-privileges", "--exit-on-error", &into, file].map(str::to_owned);
-    vec![
+    let restore = |more: &[&str]| {
+        let words = ["--no-owner", "--no-privileges", "--exit-on-error", &into]
+            .into_iter()
+            .chain(more.iter().copied());
+        program("pg_restore", words.map(str::to_owned).collect())
+    };
+    let mut all = vec![
         Hand::Know(
             "an archive of one database holds no roles: it comes back without owners and grants".into(),
         ),
         program("createdb", vec!["--maintenance-db=postgres".to_owned(), database.to_owned()]),
-        program("pg_restore", restore.into()),
-    ]
+    ];
+    match file.strip_suffix(".tar") {
+        // What several jobs have made is a directory, which several can load.
+        Some(folder) => all.extend([
+            made(folder),
+            Hand::Type(line(["tar", "-xf", file, "-C", folder])),
+            restore(&[&format!("--jobs={}", postgres.jobs.count()), folder]),
+        ]),
+        None => all.push(restore(&[file])),
+    }
+    all
 }
 
 fn postgres_connection(server: &Server) -> Vec<String> {

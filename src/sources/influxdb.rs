@@ -22,7 +22,6 @@ mod portable;
 mod record;
 mod rpc;
 mod settle;
-mod stage;
 
 use std::{collections::BTreeSet, ffi::OsString, io, path::PathBuf, time::Duration};
 
@@ -42,6 +41,9 @@ use crate::{
 };
 use api::{Api, address};
 use names::DatabaseName;
+
+/// What the names of the folders begin with that its programs work in.
+const STAGE: &str = "influxdb";
 
 /// How long the server may be silent on what it answers at once.
 const ANSWER: Duration = Duration::from_secs(60);

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! programs (which versions there are) · access (private password file) · session (queries through psql)
-//! view (the moment of a dump, and its counts) · logical, roles · physical (the streams) · privileges (what a role lacks)
+//! view (the moment of a dump, and its counts) · logical, directory, roles · physical (the streams)
+//! privileges (what a role lacks)
 //! load · data_folder · in_place (the way back) · wal (the log, and its way back)
 //! ```
 //!
@@ -11,6 +12,7 @@
 
 mod access;
 mod data_folder;
+mod directory;
 mod examine;
 mod in_place;
 mod inspect;
@@ -40,7 +42,9 @@ use tokio::io::AsyncRead;
 
 use super::{
     CaptureRequest, Captured, Condition, Examined, Holds, Lack, Place, Probe, Read, Reading, Replay,
-    Restored, Sink, Source, SourceError, blocking::consume, entries::EntryError,
+    Restored, Sink, Source, SourceError,
+    blocking::{Interrupted, Unwanted, consume},
+    entries::EntryError,
 };
 use crate::{
     artifact::{
@@ -50,11 +54,13 @@ use crate::{
     inventory::KeptLog,
     process::{self, ProcessError},
     secrets::Secret,
-    spec::{self, LogFrom, Part, PostgresMethod},
+    spec::{self, Jobs, LogFrom, Part, PostgresMethod},
     stores::Class,
 };
 use access::Access;
 use in_place::DataFolder;
+use load::Loader;
+use logical::Jobbed;
 use programs::Installed;
 use session::{MAINTENANCE, Session};
 
@@ -69,8 +75,11 @@ const STATEMENT: Duration = Duration::from_secs(6 * 3600);
 pub struct PostgresSource {
     server: spec::Server,
     method: PostgresMethod,
+    jobs: Jobs,
     password: Option<Secret>,
     search: OsString,
+    /// Where what several jobs make, or load, is kept.
+    scratch: PathBuf,
     /// Why this host does not let the data folder be replaced, if it does not.
     kept: Option<String>,
     /// What is restored beside the data folder; removed with the driver, unless it took that folder's place.
@@ -87,8 +96,10 @@ impl PostgresSource {
         Self {
             server: postgres.server,
             method: postgres.method,
+            jobs: postgres.jobs,
             password,
             search,
+            scratch: std::env::temp_dir(),
             kept: None,
             beside: Arc::default(),
             owners: load::Owners::AsCaptured,
@@ -101,6 +112,11 @@ impl PostgresSource {
     pub fn without_owners(mut self) -> Self {
         self.owners = load::Owners::LeftOut;
         self
+    }
+
+    /// Keeps what several jobs make, or load, in `scratch`, instead of where the system keeps such files.
+    pub fn staging_in(self, scratch: PathBuf) -> Self {
+        Self { scratch, ..self }
     }
 
     /// Leaves the declared data folder alone, for the reason `why`.
@@ -134,6 +150,10 @@ impl PostgresSource {
             (PostgresMethod::Logical, [one]) => Shape::One(one),
             (PostgresMethod::Logical, _) => Shape::Several,
         }
+    }
+
+    fn loader<'a>(&'a self, access: &'a Access) -> Loader<'a> {
+        Loader { access, owners: self.owners, jobs: self.jobs, scratch: &self.scratch }
     }
 
     async fn access(&self) -> Result<Access, Failure> {
@@ -181,7 +201,7 @@ impl PostgresSource {
             (Place::Folder(folder), _) => load::to_folder(stream, folder, &self.stream_name()).await,
             (Place::Database(name), Shape::One(_)) => {
                 let schemas = tables::schemas(self.part.as_ref());
-                load::to_new_database(&self.access().await?, self.owners, stream, name, &schemas).await
+                load::to_new_database(&self.loader(&self.access().await?), stream, name, &schemas).await
             }
             (Place::Database(_), Shape::Several) => refused(
                 "several databases were captured, each with its own name; restore them to a file, or over the original",
@@ -191,7 +211,7 @@ impl PostgresSource {
             ),
             (Place::Bucket { .. }, _) => refused("only objects go into a bucket"),
             (Place::Original, Shape::One(name)) => {
-                load::over_database(&self.access().await?, self.owners, stream, name).await
+                load::over_database(&self.loader(&self.access().await?), stream, name).await
             }
             (Place::Original, Shape::Several) => load::over_databases(&self.access().await?, stream).await,
             (Place::Original, Shape::Cluster) => refused(WHOLE),
@@ -252,7 +272,10 @@ impl Source for PostgresSource {
 
     fn stream_name(&self) -> String {
         match self.shape() {
-            Shape::One(name) => format!("{}.dump", name.replace('/', "_")),
+            Shape::One(name) => {
+                let ending = if self.jobs == Jobs::ONE { "dump" } else { "dump.tar" };
+                format!("{}.{ending}", name.replace('/', "_"))
+            }
             Shape::Several => "databases.sql".to_owned(),
             Shape::Cluster => "base.tar".to_owned(),
         }
@@ -271,7 +294,13 @@ impl Source for PostgresSource {
                 }
                 (PostgresMethod::Physical { .. }, _) => physical::capture(&access, request, sink).await,
                 (PostgresMethod::Logical, _) => match self.server.databases.as_slice() {
-                    [name] => logical::capture_one(&access, name, self.part.as_ref(), request, sink).await,
+                    [name] if self.jobs == Jobs::ONE => {
+                        logical::capture_one(&access, name, self.part.as_ref(), request, sink).await
+                    }
+                    [name] => {
+                        let aside = Jobbed { jobs: self.jobs, scratch: &self.scratch };
+                        logical::capture_by_jobs(&access, name, aside, request, sink).await
+                    }
                     _ => logical::capture_several(&access, request, sink).await,
                 },
             }
@@ -346,8 +375,8 @@ impl Source for PostgresSource {
 
     fn part(&self, part: &Part) -> Result<Box<dyn Source>, SourceError> {
         let server = spec::Server { databases: vec![part.database.clone()], ..self.server.clone() };
-        let (method, part) = (PostgresMethod::Logical, Some(part.clone()));
-        Ok(Box::new(Self { server, method, part, ..self.clone() }))
+        let (method, jobs, part) = (PostgresMethod::Logical, Jobs::ONE, Some(part.clone()));
+        Ok(Box::new(Self { server, method, jobs, part, ..self.clone() }))
     }
 
     async fn replay(
@@ -438,6 +467,8 @@ enum Failure {
     Incomplete(String),
     /// The stream that is restored failed.
     Stream(io::Error),
+    /// The folder that programs work in failed.
+    Stage(io::Error),
     /// What was asked can't be done, or would overwrite something.
     Refused(String),
     /// A role lacks something.
@@ -475,6 +506,22 @@ impl From<EntryError> for Failure {
     }
 }
 
+impl From<Unwanted> for Failure {
+    fn from(_: Unwanted) -> Self {
+        Failure::SinkClosed
+    }
+}
+
+impl From<Interrupted> for Failure {
+    fn from(why: Interrupted) -> Self {
+        match why {
+            Interrupted::SinkClosed => Failure::SinkClosed,
+            Interrupted::Stalled(_) => Failure::Incomplete("the dump could not be read in time".to_owned()),
+            Interrupted::Died(died) => Failure::Stage(io::Error::other(died)),
+        }
+    }
+}
+
 impl From<super::SinkClosed> for Failure {
     fn from(_: super::SinkClosed) -> Self {
         Failure::SinkClosed
@@ -504,6 +551,7 @@ impl Failure {
             Failure::SinkClosed => error(Class::Retry, super::SinkClosed.to_string()),
             Failure::Answer(why) | Failure::Incomplete(why) => error(Class::Retry, why),
             Failure::Stream(why) => error(Class::Retry, why.to_string()),
+            Failure::Stage(why) => error(Class::Retry, format!("the controller's scratch folder: {why}")),
             Failure::Refused(why) => error(Class::Stalled, why),
             Failure::Privilege { lacks, grant } => {
                 error(Class::Stalled, lacks).with_hint(format!("as a superuser: {grant}"))

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde::Deserialize;
+
 use super::{AwsCredentials, PointInTime, Protection, S3, SecretRef, SlotName};
 use crate::artifact::manifest::NativePlace;
 
@@ -222,6 +224,34 @@ pub struct Postgres {
     pub server: Server,
     /// What is captured of it.
     pub method: PostgresMethod,
+    /// How many connections dump its only database, and load it, at once.
+    pub jobs: Jobs,
+}
+
+/// How many connections do one thing at once: 1 to 64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u8")]
+pub struct Jobs(u8);
+
+impl Jobs {
+    /// One after the other.
+    pub const ONE: Self = Self(1);
+
+    /// How many.
+    pub fn count(self) -> u8 {
+        self.0
+    }
+}
+
+impl TryFrom<u8> for Jobs {
+    type Error = String;
+
+    fn try_from(count: u8) -> Result<Self, String> {
+        match count {
+            1..=64 => Ok(Self(count)),
+            _ => Err(format!("{count} jobs: there may be 1 to 64")),
+        }
+    }
 }
 
 /// What is captured of a PostgreSQL server.

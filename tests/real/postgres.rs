@@ -14,6 +14,7 @@ use backstay::{
     },
     clock::Clock,
     sources::{CaptureRequest, Captured, Place, Source, SourceError, postgres::PostgresSource},
+    spec::Jobs,
     stores::Class,
 };
 
@@ -182,6 +183,48 @@ async fn everything_comes_back_beside_the_original_and_over_it() {
 }
 
 #[tokio::test]
+async fn what_several_jobs_dump_is_loaded_by_several_or_by_one() {
+    let (server, scratch) = (Postgres::start(), tempfile::tempdir().unwrap());
+    shop(&server);
+    server.sql("shop", &format!("{SELL};").repeat(5));
+    let before = checksums(&server, "shop");
+    let jobs = |count: u8| {
+        let source = server.root_with(&["shop"], Jobs::try_from(count).unwrap());
+        source.staging_in(scratch.path().to_owned())
+    };
+    let (sink, by_jobs) = captured(&jobs(3)).await;
+    let (one, by_one) = captured(&jobs(1)).await;
+    assert_eq!(by_jobs.details.counts, by_one.details.counts);
+    assert_eq!(
+        (jobs(3).stream_name(), jobs(1).stream_name()),
+        ("shop.dump.tar".to_owned(), "shop.dump".to_owned())
+    );
+    // How it was captured is told by the stream, and not by what is declared now.
+    for (number, (stream, source)) in
+        [(&sink, jobs(3)), (&sink, jobs(1)), (&one, jobs(3))].into_iter().enumerate()
+    {
+        let name = format!("copy{number}");
+        restored(&source, &stream.stream(), &Place::Database(name.clone())).await.unwrap();
+        assert_eq!(checksums(&server, &name), before);
+        let said = server.sql(&name, "SELECT datcollate FROM pg_database WHERE datname = current_database()");
+        assert_eq!(said, "C.UTF-8");
+    }
+    server.sql("shop", "DROP TABLE stock.article CASCADE; DELETE FROM sale; UPDATE total SET sold = 99");
+    restored(&jobs(3), &sink.stream(), &Place::Original).await.unwrap();
+    assert_eq!(checksums(&server, "shop"), before, "over a database that is there");
+    server.sql("postgres", "DROP DATABASE shop");
+    restored(&jobs(3), &sink.stream(), &Place::Original).await.unwrap();
+    assert_eq!(checksums(&server, "shop"), before);
+
+    let (stream, place) = (sink.stream(), Place::Database("broken".to_owned()));
+    for cut in [stream.len() / 3, stream.len() - 2000] {
+        restored(&jobs(3), &stream[..cut], &place).await.expect_err("it is cut short");
+        assert_eq!(server.sql("postgres", "SELECT count(*) FROM pg_database WHERE datname = 'broken'"), "0");
+    }
+    assert!(fs::read_dir(scratch.path()).unwrap().next().is_none(), "what was staged is removed");
+}
+
+#[tokio::test]
 async fn several_databases_and_their_roles_come_back_on_an_empty_server() {
     let server = Postgres::start();
     shop(&server);
@@ -220,9 +263,12 @@ async fn several_databases_and_their_roles_come_back_on_an_empty_server() {
 async fn postgres_conforms_by_each_method() {
     let (server, scratch) = (Postgres::start(), tempfile::tempdir().unwrap());
     shop(&server);
-    for (name, source) in
-        [("one", server.source(&["shop"])), ("all", server.source(&[])), ("cluster", server.cluster())]
-    {
+    for (name, source) in [
+        ("one", server.source(&["shop"])),
+        ("all", server.source(&[])),
+        ("cluster", server.cluster()),
+        ("jobs", server.root_with(&["shop"], Jobs::try_from(2).unwrap())),
+    ] {
         let scratch = scratch.path().join(name);
         fs::create_dir(&scratch).unwrap();
         conforms(&source, &scratch).await;

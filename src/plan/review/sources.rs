@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{Change, Draft, Weight, words};
 use crate::spec::{
-    Atlas, BinaryLogs, Dynamodb, Etcd, LogFrom, Mysql, MysqlMethod, PostgresMethod, Rds, Redis, S3,
+    Atlas, BinaryLogs, Dynamodb, Etcd, Jobs, LogFrom, Mysql, MysqlMethod, PostgresMethod, Rds, Redis, S3,
     SecretRef, Server, Sftp, Source, StorePlace, TableMethod, Tls,
 };
 
@@ -84,7 +84,11 @@ pub fn source(source: &Source) -> Traits {
         Source::Postgres(postgres) => {
             let mut traits = server(&postgres.server);
             match &postgres.method {
-                PostgresMethod::Logical => traits.values.push(("method", words::plain("logical"))),
+                PostgresMethod::Logical => {
+                    traits.values.push(("method", words::plain("logical")));
+                    let jobs = (postgres.jobs != Jobs::ONE).then(|| postgres.jobs.count().to_string());
+                    traits.values.extend(jobs.map(|jobs| ("jobs", jobs)));
+                }
                 PostgresMethod::Physical { log, data_dir } => {
                     traits.values.push(("method", words::plain("physical")));
                     traits.values.push(match log {

@@ -2,30 +2,21 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use jiff::Timestamp;
-use tokio::time::{Instant, timeout};
-
 use super::{
-    ANSWER, Failure, InfluxdbSource, archive,
-    grants::granted,
-    names::DatabaseName,
-    portable,
-    record::Record,
-    rpc,
-    stage::{self, Stage},
+    ANSWER, Failure, InfluxdbSource, STAGE, archive, grants::granted, names::DatabaseName, portable,
+    record::Record, rpc,
 };
 use crate::{
     artifact::manifest::{Counts, Details, Moment},
-    process::{Process, Program},
+    process::Program,
     sources::{
         CaptureRequest, Captured, Sink,
         blocking::{Interrupted, produce},
         pax::TRAILER,
+        stage::{self, Stage},
     },
 };
-
-/// How often the growth of the folder is looked at.
-const LOOK: Duration = Duration::from_millis(200);
+use jiff::Timestamp;
 
 /// Captures all that is declared.
 pub(super) async fn capture(
@@ -39,7 +30,7 @@ pub(super) async fn capture(
     let began = request.now();
     let mut omitted = Vec::new();
     for database in source.declared().await? {
-        let stage = Stage::new(&source.scratch).map_err(Failure::Stage)?;
+        let stage = Stage::new(&source.scratch, STAGE).map_err(Failure::Stage)?;
         let record = record(source, &database, &mut omitted).await?;
         back_up(source, &database, stage.path(), request.stall).await?;
         record.write(stage.path()).map_err(Failure::Stage)?;
@@ -111,32 +102,8 @@ async fn back_up(
         Some(policy) => program.argument(format!("-retention={policy}")),
         None => program,
     };
-    watched(program.argument(folder).start()?, folder, stall).await
-}
-
-/// Waits for the program's success. It tries again for minutes where the server is gone, and is silent while a large shard
-/// comes in: what counts as silence is that it neither begins a shard nor writes anything.
-async fn watched(mut process: Process, folder: &Path, stall: Duration) -> Result<(), Failure> {
-    process.close_input();
-    let (mut grown, mut since) = (0, Instant::now());
-    loop {
-        match timeout(LOOK.min(stall), process.read()).await {
-            Ok(Ok(Some(_))) => since = Instant::now(),
-            Ok(Ok(None)) => break,
-            Ok(Err(error)) => return Err(error.into()),
-            Err(_) => {}
-        }
-        let held = stage::held(folder);
-        if held != grown {
-            (grown, since) = (held, Instant::now());
-        } else if since.elapsed() >= stall {
-            return Err(process.stalled(stall).await.into());
-        }
-    }
-    match timeout(stall, process.end()).await {
-        Ok(ended) => Ok(ended?),
-        Err(_) => Err(process.stalled(stall).await.into()),
-    }
+    // It tries again for minutes where the server is gone, and is silent while a large shard comes in.
+    Ok(stage::filled(program.argument(folder).start()?, folder, stall).await?)
 }
 
 /// Sends what was staged; returns what a restore of it leaves out.

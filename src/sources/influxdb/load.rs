@@ -9,14 +9,13 @@ use std::{
 use tokio::io::AsyncRead;
 
 use super::{
-    ANSWER, Failure, InfluxdbSource, archive,
+    ANSWER, Failure, InfluxdbSource, STAGE, archive,
     grants::{granted, recorded},
     names::{DatabaseName, identifier},
     portable::{self, Portable},
     record::{Record, makes_a_query},
     rpc,
     settle::{Whole, settled},
-    stage::Stage,
 };
 use crate::{
     process::{ProcessError, Program},
@@ -25,6 +24,7 @@ use crate::{
         aside::{Aside, new_folder},
         blocking::consume,
         existing::{self, Existing},
+        stage::Stage,
     },
 };
 
@@ -77,7 +77,7 @@ pub(super) async fn to_new_database(
     if exists(source, &new).await? {
         return Err(Failure::Refused(format!("database {new} exists")));
     }
-    let stage = Stage::new(&source.scratch).map_err(Failure::Stage)?;
+    let stage = Stage::new(&source.scratch, STAGE).map_err(Failure::Stage)?;
     let [backup] = extracted(stream, stage.path()).await?.try_into().map_err(|several: Vec<_>| {
         let why = "databases were captured, each with its own name; restore them to a folder, or over the originals";
         Failure::Refused(format!("{} {why}", several.len()))
@@ -89,7 +89,7 @@ pub(super) async fn to_new_database(
 /// Puts every database of the stream in its original's place.
 pub(super) async fn over_originals(source: &InfluxdbSource, stream: Stream<'_>) -> Result<String, Failure> {
     ready(source).await?;
-    let stage = Stage::new(&source.scratch).map_err(Failure::Stage)?;
+    let stage = Stage::new(&source.scratch, STAGE).map_err(Failure::Stage)?;
     let backups = extracted(stream, stage.path()).await?;
     if source.existing == Existing::Refused
         && let Holds::Data(what) = source.held().await?

@@ -7,12 +7,18 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use super::{
     ANSWER, Failure, STATEMENT,
     access::{Access, database},
+    directory,
     logical::{CLOSING, Ending, OPENING},
     session::{MAINTENANCE, Session, identifier, literal},
 };
 use crate::{
     process::{Process, Program},
-    sources::aside::{Aside, new_folder},
+    sources::{
+        aside::{Aside, new_folder},
+        blocking::consume,
+        stage::Stage,
+    },
+    spec::Jobs,
 };
 
 /// How much is handed on at once, bytes.
@@ -20,6 +26,9 @@ const CHUNK: usize = 128 * 1024;
 
 /// The first bytes of a custom archive.
 const ARCHIVE: &str = "PGDMP";
+
+/// What dumps of one database begin with.
+const OF_ONE: [&str; 2] = [ARCHIVE, directory::OPENING];
 
 /// What stands in front of a database's encoding and locale in an archive's table of contents.
 const DEFAULTS: &str = " WITH TEMPLATE = template0";
@@ -31,6 +40,29 @@ pub(super) enum Owners {
     AsCaptured,
     /// Everything is of whoever restores it.
     LeftOut,
+}
+
+/// What loads dumps of one database.
+pub(super) struct Loader<'a> {
+    /// The server.
+    pub access: &'a Access,
+    /// What becomes of owners and rights.
+    pub owners: Owners,
+    /// How many connections load a directory into a new database.
+    pub jobs: Jobs,
+    /// Where directories are extracted.
+    pub scratch: &'a Path,
+}
+
+impl Loader<'_> {
+    fn program(&self, name: &str) -> Program {
+        let restore = self.access.program(self.access.installed.newest(), "pg_restore", STATEMENT);
+        let restore = match self.owners {
+            Owners::AsCaptured => restore,
+            Owners::LeftOut => restore.arguments(["--no-owner", "--no-privileges"]),
+        };
+        restore.argument("--exit-on-error").argument(database(name)).discard_output()
+    }
 }
 
 pub(super) type Stream<'a> = &'a mut (dyn AsyncRead + Send + Unpin);
@@ -52,22 +84,21 @@ pub(super) async fn to_folder(stream: Stream<'_>, folder: &Path, name: &str) -> 
 
 /// Loads the archive of one database, or of tables in `schemas` of it, into a new one, which is removed again where that fails.
 pub(super) async fn to_new_database(
-    access: &Access,
-    owners: Owners,
+    loader: &Loader<'_>,
     stream: Stream<'_>,
     name: &str,
     schemas: &[String],
 ) -> Result<String, Failure> {
+    let access = loader.access;
     must_be_new(access, name).await?;
-    let begun = Begun::read(stream, ARCHIVE).await?;
+    let begun = Begun::read(stream, &OF_ONE).await?;
     let mut session = Session::open(access, MAINTENANCE, ANSWER).await?;
     begun.create(&mut session, name).await?;
     for schema in schemas {
         let make = format!("CREATE SCHEMA IF NOT EXISTS {}", identifier(schema));
         Session::open(access, name, ANSWER).await?.run(&make).await?;
     }
-    let restore = restore(access, owners, name);
-    load_new(&mut session, restore, begun, stream, name).await
+    load_new(&mut session, loader, begun, stream, name).await
 }
 
 /// Refuses the name of a database that is there.
@@ -85,27 +116,25 @@ pub(super) async fn must_answer(access: &Access) -> Result<(), Failure> {
 
 /// Loads the archive of one database over it, all or nothing. What the archive does not hold stays.
 pub(super) async fn over_database(
-    access: &Access,
-    owners: Owners,
+    loader: &Loader<'_>,
     stream: Stream<'_>,
     name: &str,
 ) -> Result<String, Failure> {
-    let mut session = Session::open(access, MAINTENANCE, ANSWER).await?;
-    let begun = Begun::read(stream, ARCHIVE).await?;
+    let mut session = Session::open(loader.access, MAINTENANCE, ANSWER).await?;
+    let begun = Begun::read(stream, &OF_ONE).await?;
     if !exists(&mut session, name).await? {
         begun.create(&mut session, name).await?;
-        return load_new(&mut session, restore(access, owners, name), begun, stream, name).await;
+        return load_new(&mut session, loader, begun, stream, name).await;
     }
-    let restore = restore(access, owners, name).arguments(["--clean", "--if-exists", "--single-transaction"]);
-    let mut restore = restore.start()?;
-    begun.feed(&mut restore, stream).await?;
-    restore.finish().await?;
+    // One transaction is one connection's.
+    let restore = loader.program(name).arguments(["--clean", "--if-exists", "--single-transaction"]);
+    begun.load(restore, loader.scratch, stream).await?;
     Ok(format!("database {name}"))
 }
 
 /// Loads the SQL of several databases over them: each is dropped and made again.
 pub(super) async fn over_databases(access: &Access, stream: Stream<'_>) -> Result<String, Failure> {
-    let begun = Begun::read(stream, OPENING).await?;
+    let begun = Begun::read(stream, &[OPENING]).await?;
     let client = access.program(access.installed.newest(), "psql", STATEMENT);
     let client = client.arguments(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]);
     let mut client = client.argument(database(MAINTENANCE)).discard_output().start()?;
@@ -118,28 +147,18 @@ pub(super) async fn over_databases(access: &Access, stream: Stream<'_>) -> Resul
     Err(Failure::Incomplete(why.to_owned()))
 }
 
-fn restore(access: &Access, owners: Owners, name: &str) -> Program {
-    let restore = access.program(access.installed.newest(), "pg_restore", STATEMENT);
-    let restore = match owners {
-        Owners::AsCaptured => restore,
-        Owners::LeftOut => restore.arguments(["--no-owner", "--no-privileges"]),
-    };
-    restore.argument("--exit-on-error").argument(database(name)).discard_output()
-}
-
 async fn load_new(
     session: &mut Session,
-    restore: Program,
+    loader: &Loader<'_>,
     begun: Begun,
     stream: Stream<'_>,
     name: &str,
 ) -> Result<String, Failure> {
-    let loaded = async {
-        let mut restore = restore.start()?;
-        begun.feed(&mut restore, stream).await?;
-        restore.finish().await.map_err(Failure::from)
-    };
-    match loaded.await {
+    let mut restore = loader.program(name);
+    if begun.is_directory() {
+        restore = restore.argument(format!("--jobs={}", loader.jobs.count()));
+    }
+    match begun.load(restore, loader.scratch, stream).await {
         Ok(()) => Ok(format!("database {name}")),
         Err(failure) => {
             // It is ours, new and incomplete. The failure that made it so is the one to tell.
@@ -161,14 +180,14 @@ struct Begun(Vec<u8>);
 
 impl Begun {
     /// Reads a first piece, so that nothing is touched for a stream that fails at once or is of another kind.
-    async fn read(stream: Stream<'_>, opening: &str) -> Result<Self, Failure> {
+    async fn read(stream: Stream<'_>, openings: &[&str]) -> Result<Self, Failure> {
         let mut first = Vec::with_capacity(CHUNK);
         while first.len() < CHUNK {
             if stream.read_buf(&mut first).await.map_err(Failure::Stream)? == 0 {
                 break;
             }
         }
-        if first.starts_with(opening.as_bytes()) {
+        if openings.iter().any(|opening| first.starts_with(opening.as_bytes())) {
             return Ok(Self(first));
         }
         let why = "the stream is no dump of what is declared now: its `databases` or `method` were others; \
@@ -194,6 +213,27 @@ impl Begun {
         let settings = statement.split(" TABLESPACE = ").next().unwrap_or_default();
         let is_plain = |c: char| c.is_ascii_alphanumeric() || " _='.@-".contains(c);
         if settings.chars().all(is_plain) { settings.to_owned() } else { String::new() }
+    }
+
+    fn is_directory(&self) -> bool {
+        self.0.starts_with(directory::OPENING.as_bytes())
+    }
+
+    /// Has `restore` load what was read and the rest.
+    async fn load(self, restore: Program, scratch: &Path, stream: Stream<'_>) -> Result<(), Failure> {
+        if !self.is_directory() {
+            let mut restore = restore.start()?;
+            self.feed(&mut restore, stream).await?;
+            return Ok(restore.finish().await?);
+        }
+        let stage = Stage::new(scratch, "postgresql").map_err(Failure::Stage)?;
+        let folder = stage.path().to_owned();
+        let mut whole = self.0.as_slice().chain(stream);
+        let extracted = consume(&mut whole, move |tar| directory::extract(tar, &folder)).await;
+        extracted.unwrap_or_else(|died| Err(Failure::Stream(io::Error::other(died))))?;
+        let mut restore = restore.argument(stage.path()).start()?;
+        restore.close_input();
+        Ok(restore.finish().await?)
     }
 
     /// Hands on what was read and the rest, to the end of the stream.

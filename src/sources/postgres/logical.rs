@@ -1,13 +1,14 @@
 //! A logical capture. One database is the custom archive of `pg_dump`. Several are SQL: the roles, and then each
 //! database, dumped with the statements that make it.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
 
 use super::{
-    ANSWER, Failure,
+    ANSWER, Failure, STATEMENT,
     access::{Access, database},
+    directory,
     programs::Programs,
     roles,
     session::{Identity, MAINTENANCE, Session},
@@ -17,8 +18,12 @@ use super::{
 use crate::{
     artifact::manifest::{Counts, Details, Moment},
     process::{Process, ProcessError, Program},
-    sources::{CaptureRequest, Captured, Sink},
-    spec::Part,
+    sources::{
+        CaptureRequest, Captured, Sink,
+        blocking::produce,
+        stage::{self, Stage},
+    },
+    spec::{Jobs, Part},
 };
 
 /// The first line of the SQL of several databases.
@@ -29,6 +34,10 @@ pub(super) const CLOSING: &str = "-- Backstay: complete\n";
 
 /// The last lines of every SQL that `pg_dump` writes.
 const COMPLETED: &str = "-- PostgreSQL database dump complete\n";
+
+/// What is said of every dump of one database.
+const NO_ROLES: &str =
+    "roles: a dump of one database holds none; several databases, all of them or method = \"physical\" do";
 
 /// How much of the end of a dump may hold its last lines, bytes.
 const ENDING: usize = 4096;
@@ -60,8 +69,47 @@ pub(super) async fn capture_one(
         }
     };
     let (counts, ()) = tokio::try_join!(count, archive(dump, reader, sink))?;
-    let omitted = "roles: a dump of one database holds none; several databases, all of them or method = \"physical\" do";
-    let details = Details { omitted: vec![omitted.to_owned()], counts, ..details(server, programs) };
+    let details = Details { omitted: vec![NO_ROLES.to_owned()], counts, ..details(server, programs) };
+    Ok(Captured { moment: Moment::At { time, position: Some(position) }, details })
+}
+
+/// How a database is dumped by several connections.
+#[derive(Clone, Copy)]
+pub(super) struct Jobbed<'a> {
+    /// How many.
+    pub jobs: Jobs,
+    /// Where the dump is made.
+    pub scratch: &'a Path,
+}
+
+/// Captures one database by several connections, aside first.
+pub(super) async fn capture_by_jobs(
+    access: &Access,
+    name: &str,
+    Jobbed { jobs, scratch }: Jobbed<'_>,
+    request: &CaptureRequest<'_>,
+    sink: &mut dyn Sink,
+) -> Result<Captured, Failure> {
+    let mut view = View::open(access, name, request.stall).await?;
+    let server = Identity::ask(&mut Session::open(access, name, ANSWER).await?).await?;
+    let programs = access.installed.for_server(server.major)?;
+    let stage = Stage::new(scratch, "postgresql").map_err(Failure::Stage)?;
+    let folder = stage.path().join("dump");
+    let dump = dump(access, programs, name, &view, request.stall)
+        .arguments(["--format=directory", "--compress=0"])
+        .argument(format!("--jobs={}", jobs.count()))
+        .argument(format!("--file={}", folder.display()));
+    let (time, position) = (request.now(), view.position.clone());
+    let dumped = async { Ok(stage::filled(dump.start()?, &folder, request.stall).await?) };
+    let counted = async { Ok::<_, Failure>(view.count().await) };
+    let (counts, ()) = tokio::try_join!(counted, dumped)?;
+    let reader = Program::new(programs.path("pg_restore")).argument("--file=/dev/null").argument(&folder);
+    let mut reader = reader.discard_output().stall(STATEMENT).start()?;
+    reader.close_input();
+    reader.finish().await.map_err(unreadable)?;
+    let second = time.as_second();
+    produce(sink, request.stall, move |feed| directory::send(&folder, second, feed)).await??;
+    let details = Details { omitted: vec![NO_ROLES.to_owned()], counts, ..details(server, programs) };
     Ok(Captured { moment: Moment::At { time, position: Some(position) }, details })
 }
 

@@ -138,6 +138,7 @@ impl Lint<'_> {
             let Source::Postgres(Postgres {
                 server,
                 method: PostgresMethod::Physical { log: LogFrom::Slot(slot), .. },
+                ..
             }) = &backup.source
             else {
                 continue;

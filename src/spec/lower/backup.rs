@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 use super::{Lower, below, line, show, store::secret, word};
 use crate::artifact::Kind;
 use crate::spec::{
-    Accounts, Backup, BinaryLogs, ClientCertificate, Dynamodb, Etcd, Files, Influxdb, Influxdb2, LogFrom,
-    Login, Mongodb, Mysql, MysqlMethod, Policy, Postgres, PostgresMethod, Protection, Rds, Redis, SelfHeal,
-    Server, SlotName, Source, TableMethod, Tls,
+    Accounts, Backup, BinaryLogs, ClientCertificate, Dynamodb, Etcd, Files, Influxdb, Influxdb2, Jobs,
+    LogFrom, Login, Mongodb, Mysql, MysqlMethod, Policy, Postgres, PostgresMethod, Protection, Rds, Redis,
+    SelfHeal, Server, SlotName, Source, TableMethod, Tls,
     names::{BackupName, INFRA, PolicyName},
     places::{Path, path},
     schema,
@@ -168,6 +168,7 @@ impl Lower<'_> {
             slot,
             log_from,
             data_dir,
+            jobs,
         } = postgres;
         let has_data_dir = data_dir.is_some();
         let method = match method {
@@ -208,8 +209,14 @@ impl Lower<'_> {
         if method != PostgresMethod::Logical && databases.is_some() {
             self.physical_databases(at, "cluster");
         }
+        let is_one = databases.as_ref().is_some_and(|databases| databases.len() == 1);
+        if jobs.is_some() && (method != PostgresMethod::Logical || !is_one) {
+            let message = "only the dump of a single database is made by several jobs".to_owned();
+            let hint = "remove it, or declare one database in `databases`, without method = \"physical\"";
+            self.error("jobs-of-one-database", &below(at, ["jobs"]), message, hint);
+        }
         let server = schema::Server { host, port, socket, user, password, databases, tls };
-        Some(Postgres { server: server_of(server)?, method })
+        Some(Postgres { server: server_of(server)?, method, jobs: jobs.unwrap_or(Jobs::ONE) })
     }
 
     fn influxdb(&mut self, at: &Path, influxdb: schema::Influxdb) -> Option<Influxdb> {

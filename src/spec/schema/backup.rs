@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::{Keep, S3, Secret};
 use crate::spec::{
-    DailyWindow, PointInTime, SlotName, SnapshotRule, TimeOfDay,
+    DailyWindow, Jobs, PointInTime, SlotName, SnapshotRule, TimeOfDay,
     values::{AbsolutePath, GitUrl, Glob, HttpUrl, Line, Name, Text, Word},
 };
 
@@ -181,6 +181,10 @@ pub struct Postgres {
     /// The server's data folder, where that is on the controller's host: what `restore --in-place` replaces; with
     /// `method = "physical"`. The host's `allow.write` must cover it.
     pub data_dir: Option<Text<AbsolutePath>>,
+    /// How many connections dump the only declared database, and load it, at once; not with `method = "physical"`. Above 1 the dump is a
+    /// directory, which is made in the controller's scratch folder first. Default: 1.
+    #[schemars(with = "Option<u8>", range(min = 1, max = 64))]
+    pub jobs: Option<Jobs>,
 }
 
 /// How the log of a PostgreSQL cluster comes to its captures.

@@ -11,7 +11,7 @@ use std::{
 use backstay::{
     secrets::Secret,
     sources::postgres::PostgresSource,
-    spec::{self, LogFrom, PostgresMethod, SlotName, Tls},
+    spec::{self, Jobs, LogFrom, PostgresMethod, SlotName, Tls},
 };
 use jiff::Timestamp;
 use tempfile::TempDir;
@@ -154,7 +154,7 @@ impl Postgres {
 
     pub fn source_with(&self, databases: &[&str], password: &str) -> PostgresSource {
         let server = spec::Server { databases: names(databases), ..self.server() };
-        let postgres = spec::Postgres { server, method: PostgresMethod::Logical };
+        let postgres = spec::Postgres { server, method: PostgresMethod::Logical, jobs: Jobs::ONE };
         PostgresSource::new(postgres, Some(Secret::new(password.to_owned())))
     }
 
@@ -173,7 +173,7 @@ impl Postgres {
         let slot = SlotName::of(&"cluster".parse().unwrap());
         let log = LogFrom::Slot(slot);
         let method = PostgresMethod::Physical { log, data_dir: data_dir.map(Path::to_owned) };
-        let postgres = spec::Postgres { server: Self::server_at(port), method };
+        let postgres = spec::Postgres { server: Self::server_at(port), method, jobs: Jobs::ONE };
         PostgresSource::new(postgres, Some(Secret::new(PASSWORD.to_owned())))
     }
 
@@ -195,6 +195,11 @@ impl Postgres {
 
     /// Databases as the superuser sees them, over the socket.
     pub fn root(&self, databases: &[&str]) -> PostgresSource {
+        self.root_with(databases, Jobs::ONE)
+    }
+
+    /// The same, dumped and loaded by several jobs.
+    pub fn root_with(&self, databases: &[&str], jobs: Jobs) -> PostgresSource {
         let server = spec::Server {
             host: String::new(),
             port: None,
@@ -203,7 +208,7 @@ impl Postgres {
             databases: names(databases),
             ..self.server()
         };
-        PostgresSource::new(spec::Postgres { server, method: PostgresMethod::Logical }, None)
+        PostgresSource::new(spec::Postgres { server, method: PostgresMethod::Logical, jobs }, None)
     }
 }
 

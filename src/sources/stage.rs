@@ -1,19 +1,24 @@
-//! A private folder for what the engine's programs read and write, which know no streams. It is removed with its owner; one
+//! A private folder for what an engine's programs read and write, which know no streams. It is removed with its owner; one
 //! that a killed process left behind is removed by the next.
 
 use std::{
     fs::{self, File},
     io,
     path::Path,
+    time::Duration,
 };
 
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
+use tokio::time::{Instant, timeout};
 
-use crate::scratch;
+use crate::{
+    process::{Process, ProcessError},
+    scratch,
+};
 
-/// What the names of all stages begin with.
-const PREFIX: &str = "influxdb-stage-";
+/// How often the growth of a folder is looked at.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// How often a stage is made anew when another process takes it for one that was left behind.
 const ATTEMPTS: u32 = 8;
@@ -27,11 +32,12 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Makes one in `place`.
-    pub(super) fn new(place: &Path) -> io::Result<Self> {
-        sweep(place)?;
+    /// Makes one of the engine `of` in `place`.
+    pub(super) fn new(place: &Path, of: &str) -> io::Result<Self> {
+        let prefix = format!("{of}-stage-");
+        sweep(place, &prefix)?;
         for _ in 0..ATTEMPTS {
-            let folder = scratch::folder_in(place, PREFIX)?;
+            let folder = scratch::folder_in(place, &prefix)?;
             let lock = File::open(folder.path())?;
             flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
             // Whoever swept between the making and the lock has removed it.
@@ -48,10 +54,10 @@ impl Stage {
 }
 
 /// Removes stages that nobody holds.
-fn sweep(scratch: &Path) -> io::Result<()> {
+fn sweep(scratch: &Path, prefix: &str) -> io::Result<()> {
     for entry in fs::read_dir(scratch)? {
         let entry = entry?;
-        if !entry.file_name().to_string_lossy().starts_with(PREFIX) || !entry.file_type()?.is_dir() {
+        if !entry.file_name().to_string_lossy().starts_with(prefix) || !entry.file_type()?.is_dir() {
             continue;
         }
         let free = File::open(entry.path())
@@ -64,8 +70,33 @@ fn sweep(scratch: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Waits for the success of a program that works into `folder`. It may be silent while it writes: what counts as silence is that it
+/// neither says nor writes anything.
+pub(super) async fn filled(mut process: Process, folder: &Path, stall: Duration) -> Result<(), ProcessError> {
+    process.close_input();
+    let (mut grown, mut since) = (0, Instant::now());
+    loop {
+        match timeout(LOOK.min(stall), process.read()).await {
+            Ok(Ok(Some(_))) => since = Instant::now(),
+            Ok(Ok(None)) => break,
+            Ok(Err(error)) => return Err(error),
+            Err(_) => {}
+        }
+        let held = held(folder);
+        if held != grown {
+            (grown, since) = (held, Instant::now());
+        } else if since.elapsed() >= stall {
+            return Err(process.stalled(stall).await);
+        }
+    }
+    match timeout(stall, process.end()).await {
+        Ok(ended) => ended,
+        Err(_) => Err(process.stalled(stall).await),
+    }
+}
+
 /// How many bytes the files of a folder hold.
-pub(super) fn held(folder: &Path) -> u64 {
+fn held(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.metadata().ok()).map(|status| status.len()).sum()
 }
@@ -83,11 +114,11 @@ mod tests {
         fs::create_dir(&left).unwrap();
         fs::write(left.join("half"), "x").unwrap();
         fs::create_dir(scratch.path().join("other")).unwrap();
-        let first = Stage::new(scratch.path()).unwrap();
+        let first = Stage::new(scratch.path(), "influxdb").unwrap();
         assert!(!left.exists());
         assert_eq!(fs::metadata(first.path()).unwrap().permissions().mode() & 0o777, 0o700);
         fs::write(first.path().join("file"), "12345").unwrap();
-        let second = Stage::new(scratch.path()).unwrap();
+        let second = Stage::new(scratch.path(), "influxdb").unwrap();
         assert!(first.path().join("file").exists() && scratch.path().join("other").exists());
         assert_eq!((held(first.path()), held(second.path())), (5, 0));
         drop((first, second));
