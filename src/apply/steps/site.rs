@@ -85,6 +85,10 @@ impl Site<'_> {
                 let reader = reader.ok_or_else(|| stalled("no name was given"))?;
                 self.world.restore_in(step, restore, reader, self.spec).await
             }
+            Work::Renew(_) if self.drill.is_some() => Err(stalled(format!(
+                "failed to {work}: the drill of a recovery has no provider make anything"
+            ))),
+            Work::Renew(renew) => self.world.renew(renew, reader).await,
             Work::Deploy(ansible) => Ok(noted(told(&self.play(ansible, &said).await?))),
             Work::Run { command, on, within } => {
                 let remote = match on {
