@@ -9,7 +9,7 @@ use backstay::{
     },
     inventory::{NativeState, Observed, Stretch},
     plan::{
-        self, Action, Plan,
+        self, Action, Plan, Step,
         action::{KeptBy, Recover, Renew, Work},
         by_hand::renewal,
         check::Malformed,
@@ -57,22 +57,25 @@ fn planned(world: &World, request: &Request) -> Plan {
 }
 
 fn recovers(plan: &Plan) -> Vec<&Recover> {
-    let of_step = |action| match action {
-        &Action::Recover(ref recover) => Some(recover.as_ref()),
+    plan.steps.iter().filter_map(recover_of).collect()
+}
+
+fn recover_of(step: &Step) -> Option<&Recover> {
+    match &step.action {
+        Action::Recover(recover) => Some(recover),
         _ => None,
-    };
-    plan.steps.iter().filter_map(|step| of_step(&step.action)).collect()
+    }
 }
 
 fn renews(plan: &Plan) -> Vec<&Renew> {
-    let of_work = |recover: &&Recover| matches!(recover.work, Work::Renew(_));
-    let works = recovers(plan).into_iter().filter(of_work);
-    works
-        .filter_map(|recover| match &recover.work {
-            Work::Renew(renew) => Some(renew),
-            _ => None,
-        })
-        .collect()
+    plan.steps.iter().filter_map(recover_of).filter_map(renew_of).collect()
+}
+
+fn renew_of(recover: &Recover) -> Option<&Renew> {
+    match &recover.work {
+        Work::Renew(renew) => Some(renew),
+        _ => None,
+    }
 }
 
 #[test]

@@ -17,17 +17,17 @@ pub fn by_hand(spec: &Spec, renew: &Renew, reference: Option<&str>) -> Vec<Hand>
     let Some(source) = spec.backups.get(&renew.backup).map(|backup| &backup.source) else {
         return Vec::new();
     };
-    let (of, to) = (Of::of(renew, reference), renew.to.name());
-    let hands = match source {
+    let (of, to) = (KeptName::of(renew, reference), renew.to.name());
+    match source {
         Source::Dynamodb(it) => {
             let aws = Aws { service: "dynamodb", region: &it.region, endpoint: it.endpoint.as_deref() };
-            let made = |of: &Of<'_>| aws.call(&table_of(of, &it.table, to));
+            let made = |of: &KeptName<'_>| aws.call(&table_of(of, &it.table, to));
             let wait = ["wait", "table-exists", "--table-name", to].map(str::to_owned);
             with_moment(&of, &it.protection, made, vec![Hand::Await(aws.call(&wait))])
         }
         Source::Rds(it) => {
             let aws = Aws { service: "rds", region: &it.region, endpoint: it.endpoint.as_deref() };
-            let made = |of: &Of<'_>| aws.call(&instance_of(of, &it.instance, to));
+            let made = |of: &KeptName<'_>| aws.call(&instance_of(of, &it.instance, to));
             let wait = ["wait", "db-instance-available", "--db-instance-identifier", to].map(str::to_owned);
             let place = "where the original had its own network, add --db-subnet-group-name, --vpc-security-group-ids and \
                          --db-parameter-group-name as it had them; otherwise RDS takes its defaults";
@@ -37,10 +37,10 @@ pub fn by_hand(spec: &Spec, renew: &Renew, reference: Option<&str>) -> Vec<Hand>
         }
         Source::Atlas(it) => {
             let what = match &of {
-                Of::Backup(reference) => {
+                KeptName::Backup(reference) => {
                     format!("snapshot {}", reference.rsplit('/').next().unwrap_or(reference))
                 }
-                Of::Moment(at) => format!("the moment {at}"),
+                KeptName::Moment(at) => format!("the moment {at}"),
             };
             vec![Hand::Know(format!(
                 "at {}, in project {}, cluster {}, Backup: restore {what} to cluster {to}, which Atlas erases; wait until its restore job \
@@ -49,46 +49,45 @@ pub fn by_hand(spec: &Spec, renew: &Renew, reference: Option<&str>) -> Vec<Hand>
             ))]
         }
         _ => Vec::new(),
-    };
-    hands
+    }
 }
 
 /// Of what it is made.
-enum Of<'a> {
+enum KeptName<'a> {
     Backup(&'a str),
     Moment(String),
 }
 
-impl<'a> Of<'a> {
+impl<'a> KeptName<'a> {
     fn of(renew: &Renew, reference: Option<&'a str>) -> Self {
         match &renew.from {
-            KeptBy::Artifact(_) => Of::Backup(reference.unwrap_or(BACKUP)),
-            KeptBy::Moment(at) => Of::Moment(format!("{at:.0}")),
+            KeptBy::Artifact(_) => KeptName::Backup(reference.unwrap_or(BACKUP)),
+            KeptBy::Moment(at) => KeptName::Moment(format!("{at:.0}")),
         }
     }
 }
 
 /// A line, and what is waited for behind it; with how any second is brought back in its place, where the provider is to keep that.
 fn with_moment(
-    of: &Of<'_>,
+    of: &KeptName<'_>,
     protection: &Protection,
-    made: impl Fn(&Of<'_>) -> Line,
+    made: impl Fn(&KeptName<'_>) -> Line,
     wait: Vec<Hand>,
 ) -> Vec<Hand> {
     let keeps = matches!(protection.point_in_time, Some(PointInTime::On { .. }));
-    let other = (keeps && matches!(of, Of::Backup(_))).then(|| {
-        let line = made(&Of::Moment(MOMENT.to_owned()));
+    let other = (keeps && matches!(of, KeptName::Backup(_))).then(|| {
+        let line = made(&KeptName::Moment(MOMENT.to_owned()));
         Hand::Know(format!("or of any second, while the original is there: {line}"))
     });
     [Hand::Type(made(of))].into_iter().chain(other).chain(wait).collect()
 }
 
-fn table_of(of: &Of<'_>, original: &str, to: &str) -> Vec<String> {
+fn table_of(of: &KeptName<'_>, original: &str, to: &str) -> Vec<String> {
     let words = match of {
-        Of::Backup(arn) => {
+        KeptName::Backup(arn) => {
             vec!["restore-table-from-backup", "--target-table-name", to, "--backup-arn", arn]
         }
-        Of::Moment(at) => vec![
+        KeptName::Moment(at) => vec![
             "restore-table-to-point-in-time",
             "--source-table-name",
             original,
@@ -101,16 +100,16 @@ fn table_of(of: &Of<'_>, original: &str, to: &str) -> Vec<String> {
     words.into_iter().map(str::to_owned).collect()
 }
 
-fn instance_of(of: &Of<'_>, original: &str, to: &str) -> Vec<String> {
+fn instance_of(of: &KeptName<'_>, original: &str, to: &str) -> Vec<String> {
     let words = match of {
-        Of::Backup(snapshot) => vec![
+        KeptName::Backup(snapshot) => vec![
             "restore-db-instance-from-db-snapshot",
             "--db-snapshot-identifier",
             snapshot,
             "--db-instance-identifier",
             to,
         ],
-        Of::Moment(at) => vec![
+        KeptName::Moment(at) => vec![
             "restore-db-instance-to-point-in-time",
             "--source-db-instance-identifier",
             original,
