@@ -33,7 +33,7 @@ use jiff::Timestamp;
 use crate::{
     artifact::{ArtifactId, Depth},
     inventory::{Interrupted, Work},
-    plan::{Action, Step, action},
+    plan::{Action, Step},
     spec::names::{BackupName, FolderName, VmName},
 };
 use executor::{Done, Effects, Failure};
@@ -57,18 +57,21 @@ impl Effects for World {
             Action::Copy { backup, to, artifact, .. } => (backup, to, *artifact, Work::Copy),
             Action::Restore(restore) => (&restore.backup, &restore.store, new(), Work::Reading),
             Action::Drill(drill) => (&drill.backup, &drill.store, new(), Work::Reading),
-            Action::Recover(recover) => match &recover.work {
-                action::Work::Restore { restore, .. } => {
-                    (&restore.backup, &restore.store, new(), Work::Reading)
-                }
-                _ => return None,
-            },
+            Action::Recover(recover) => {
+                let restore = recover.work.reads()?;
+                (&restore.backup, &restore.store, new(), Work::Reading)
+            }
             Action::Verify { backup, store, depth: Depth::Data | Depth::Plaintext, .. } => {
                 (backup, store, new(), Work::Reading)
             }
             _ => return None,
         };
-        Some(Interrupted { backup: Effects::folder(self, backup), store: store.clone(), artifact, work })
+        let copy = match action {
+            Action::Drill(drill) => self.copy_of(drill, artifact).map(Box::new),
+            _ => None,
+        };
+        let backup = Effects::folder(self, backup);
+        Some(Interrupted { backup, store: store.clone(), artifact, work, copy })
     }
 
     async fn apply(&self, step: &Step, writes: Option<&Interrupted>) -> Result<Done, Failure> {

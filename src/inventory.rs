@@ -10,6 +10,7 @@ mod made;
 mod provided;
 mod recoveries;
 mod rehearsals;
+mod renewal;
 mod rules;
 mod sandbox_copy;
 mod windows;
@@ -46,8 +47,9 @@ pub use provided::{
 };
 pub use recoveries::{RecoveryHistory, RecoveryRun};
 pub use rehearsals::RehearsalHistory;
+pub use renewal::{RECOVERY_TAG, Renewal};
 pub use rules::{DefaultLock, LockMode, StoreRules, Versioning};
-pub use sandbox_copy::{CopyStanding, DRILL_TAG, SandboxCopy};
+pub use sandbox_copy::{CopyLeft, CopyStanding, DRILL_TAG, SandboxCopy};
 pub use windows::{Stretch, Window, logged_everywhere, stretches, windows};
 
 /// Something that was looked at. What could not be seen is unknown, never absent.
@@ -581,6 +583,9 @@ pub struct Interrupted {
     /// What it was.
     #[serde(default)]
     pub work: Work,
+    /// What it had a provider make, beside what it left in the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<Box<CopyLeft>>,
 }
 
 impl Interrupted {

@@ -53,7 +53,7 @@ use crate::{
     stores::Class,
 };
 pub use entries::log_file;
-pub use provider::{MadeNative, Provider};
+pub use provider::{Kept, MadeNative, Provider};
 use selection::Selection;
 pub use spool::{ARCHIVE, Progress, Read, Reading, Witness, close_archive, open_archive};
 
@@ -431,6 +431,15 @@ impl SourceError {
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// The same, with a further hint behind the one that it has.
+    fn and_hint(self, hint: impl Into<String>) -> Self {
+        let hint = match &self.hint {
+            Some(first) => format!("{first}; {}", hint.into()),
+            None => hint.into(),
+        };
+        self.with_hint(hint)
     }
 
     /// A capture that something outside its driver ended.

@@ -68,6 +68,9 @@ pub struct Status {
     /// Every drill.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub drills: BTreeMap<DrillName, DrillStatus>,
+    /// What drills that were cut off may have left with providers, by its name there.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub copies_left: BTreeMap<String, DrillCopyLeft>,
     /// Every declared machine.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub machines: BTreeMap<VmName, MachineStatus>,
@@ -183,6 +186,7 @@ impl Status {
             backups: backup::all(&facts, plan),
             moved: moved(spec),
             drills: drill::all(&facts),
+            copies_left: copies_left(spec, inventory),
             machines: recovery::machines(&facts),
             recoveries: recovery::recoveries(&facts),
             stores: store::all(&facts),
@@ -205,6 +209,8 @@ impl Status {
         self.backups.extend(others);
         // A part has no drills, machines and recoveries: they are as they were.
         self.drills.clone_from(&before.drills);
+        let others = before.copies_left.iter().filter(|(_, left)| !part.has(&left.backup));
+        self.copies_left.extend(others.map(|(name, left)| (name.clone(), left.clone())));
         self.machines.clone_from(&before.machines);
         self.recoveries.clone_from(&before.recoveries);
         self.concluded()
@@ -222,6 +228,26 @@ impl Status {
         self.overall = self.conditions.iter().map(|c| c.concern.overall()).max().unwrap_or(Overall::Healthy);
         self
     }
+}
+
+/// What a drill that was cut off may have left with its backup's provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DrillCopyLeft {
+    /// The drill.
+    pub drill: DrillName,
+    /// The backup.
+    pub backup: BackupName,
+    /// When it began.
+    pub began: Timestamp,
+}
+
+fn copies_left(spec: &Spec, inventory: &Inventory) -> BTreeMap<String, DrillCopyLeft> {
+    let left = inventory.interrupted.iter().filter_map(|left| Some((left, left.copy.as_deref()?)));
+    let left = left.map(|(left, copy)| {
+        let (drill, backup) = (copy.drill.clone(), spec.moved.backup(&left.backup));
+        (copy.copy.name.clone(), DrillCopyLeft { drill, backup, began: left.artifact.time() })
+    });
+    left.collect()
 }
 
 /// Every former name, with the newest one.

@@ -273,6 +273,7 @@ mod tests {
             at: Timestamp::UNIX_EPOCH,
             what: format!("capture {n}"),
             writes: Some(Interrupted {
+                copy: None,
                 work: Work::Capture,
                 backup: "agama".parse().unwrap(),
                 store: "vault".parse().unwrap(),

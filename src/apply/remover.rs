@@ -1,6 +1,9 @@
 //! Removes the machines of a drill by what is remembered of them: as the revision declares them that they were made by.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{executor::Failure, ledger::Entry, world::stalled};
 use crate::{
@@ -52,15 +55,24 @@ impl Remover {
     }
 
     async fn declared(&self, entry: &Entry) -> Result<(Spec, Templates), Failure> {
-        let (mirror, revision, folder) = (self.mirror.clone(), entry.revision.clone(), entry.folder.clone());
-        let read = tokio::task::spawn_blocking(move || {
-            let declaration = revision::read(&mirror, &revision, &folder).map_err(stalled)?;
-            let templates = revision::templates(&mirror, &revision).map_err(stalled)?;
-            let spec = parse(&declaration.files).spec;
-            let spec =
-                spec.ok_or_else(|| stalled(format!("failed to read revision {revision}: it has faults")))?;
-            Ok((spec, Templates::of(templates)))
-        });
-        read.await.map_err(stalled)?
+        let spec = spec_of(&self.mirror, &entry.revision, &entry.folder).await?;
+        let (mirror, revision) = (self.mirror.clone(), entry.revision.clone());
+        let read = tokio::task::spawn_blocking(move || revision::templates(&mirror, &revision));
+        let templates = read.await.map_err(stalled)?.map_err(stalled)?;
+        Ok((spec, Templates::of(templates)))
     }
+}
+
+/// What a commit of the infra repo in `mirror` declares in `folder`.
+///
+/// # Errors
+/// A commit that can't be read, or that has faults.
+pub(super) async fn spec_of(mirror: &Path, revision: &str, folder: &str) -> Result<Spec, Failure> {
+    let (mirror, revision, folder) = (mirror.to_owned(), revision.to_owned(), folder.to_owned());
+    let read = tokio::task::spawn_blocking(move || {
+        let declaration = revision::read(&mirror, &revision, &folder).map_err(stalled)?;
+        let faults = || stalled(format!("failed to read revision {revision}: it has faults"));
+        parse(&declaration.files).spec.ok_or_else(faults)
+    });
+    read.await.map_err(stalled)?
 }

@@ -5,6 +5,7 @@ mod native_drill;
 mod natives;
 mod recovery;
 mod rehearsal;
+mod renewals;
 mod site;
 mod transfers;
 mod upkeep;

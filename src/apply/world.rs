@@ -216,6 +216,7 @@ impl World {
             store: store.clone(),
             artifact,
             work: Work::default(),
+            copy: None,
         })
     }
 

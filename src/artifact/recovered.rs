@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, fmt};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::ArtifactId;
 use crate::spec::names::{BackupName, RecoveryName, StoreName, VmName};
 
 /// What is brought back.
@@ -102,6 +103,26 @@ impl Terms {
     }
 }
 
+/// What a provider makes something of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MadeOf {
+    /// One of its own backups, which is this artifact.
+    Artifact(ArtifactId),
+    /// What it keeps of this moment.
+    Moment(Timestamp),
+}
+
+/// `20261120T010000Z-3k7qz0m4xw`, `2026-11-20T01:00:00Z`
+impl fmt::Display for MadeOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MadeOf::Artifact(artifact) => artifact.fmt(f),
+            MadeOf::Moment(at) => at.fmt(f),
+        }
+    }
+}
+
 /// A part of a recovery that was begun, or came to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,6 +144,9 @@ pub struct Recovered {
     /// For machines: where it is declared, as [`crate::spec::Provision::place`] tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<(VmName, String)>,
+    /// For what a provider makes: of what. It is made of nothing else when the recovery goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<MadeOf>,
     /// On which terms.
     #[serde(default)]
     pub terms: Terms,

@@ -192,6 +192,11 @@ impl NativeReference {
         why.map(|why| format!("{why}; {DECLARE_AGAIN}"))
     }
 
+    /// Whether it is known in which account it lies.
+    pub fn has_account(&self) -> bool {
+        self.place.as_ref().is_some_and(|place| place.account.is_some())
+    }
+
     /// The same, once the provider was asked which account it answers for: one that does not tell may be another's, and what it says
     /// of the native backup says nothing.
     pub fn out_of_reach_of(&self, source: &Source, account: Option<&str>) -> Option<String> {

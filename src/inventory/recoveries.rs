@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Inventory, Observed};
 use crate::{
-    artifact::recovered::{Part, PartId, Recovered, RecoveredOutcome, RecoverySubject, Terms},
+    artifact::recovered::{MadeOf, Part, PartId, Recovered, RecoveredOutcome, RecoverySubject, Terms},
     spec::names::VmName,
 };
 
@@ -60,6 +60,11 @@ impl RecoveryRun {
     /// What became of a part of a step that was declared so; `None` where it was never begun.
     pub fn outcome(&self, id: PartId, step: &str) -> Option<RecoveredOutcome> {
         self.told.get(&id).filter(|it| it.step == step).map(|it| it.outcome)
+    }
+
+    /// Of what a provider began to make something for a part of a step that was declared so; `None` where it was never begun.
+    pub fn made_of(&self, id: PartId, step: &str) -> Option<MadeOf> {
+        self.told.get(&id).filter(|it| it.step == step).and_then(|it| it.of)
     }
 
     /// The terms of its beginning.

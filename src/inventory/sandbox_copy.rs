@@ -1,15 +1,21 @@
 //! What drills have providers make of native backups: known by a name and a mark, and by nothing else.
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::NativeReference;
 use crate::{
     artifact::ArtifactId,
-    spec::names::{DrillName, FleetName},
+    spec::{
+        Source,
+        names::{DrillName, FleetName},
+    },
 };
 
 /// What a drill has a provider make of a native backup, and has deleted again: nothing is deleted but what bears this name and this
 /// mark.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SandboxCopy {
     /// The name of the table or the instance: of letters, digits and single hyphens, at most 63.
     pub name: String,
@@ -42,6 +48,32 @@ impl SandboxCopy {
     /// The time that a mark of this very drill is of; `None` of any other.
     pub fn time_of(fleet: &FleetName, drill: &DrillName, mark: &str) -> Option<ArtifactId> {
         mark.strip_prefix(&Self::owner(fleet, drill))?.parse().ok()
+    }
+}
+
+/// What a drill that was cut off may have left with a provider, and what it takes to find it there: whatever became of the drill and of its
+/// backup in the declaration since.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CopyLeft {
+    /// The drill.
+    pub drill: DrillName,
+    /// What it had made.
+    pub copy: SandboxCopy,
+    /// The native backup that it was made of, as far as it was seen: it lies where the copy does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<NativeReference>,
+    /// The commit that declared both.
+    pub revision: String,
+    /// The folder of the infra repo that is read.
+    pub declared_in: String,
+}
+
+impl CopyLeft {
+    /// Whether the provider of `source` is the one that made it, as far as a declaration tells.
+    pub fn is_with(&self, source: &Source) -> bool {
+        let is_there = |of: &NativeReference| of.out_of_reach(source, None).is_none();
+        source.native_place().is_some() && self.of.as_ref().is_none_or(is_there)
     }
 }
 

@@ -177,6 +177,15 @@ impl Seen {
         }
     }
 
+    /// Forgets what interrupted work may have left with a provider, but for that which is still open: it was cleaned up meanwhile.
+    pub fn forget_copies_but_of(&mut self, open: &[Interrupted]) {
+        for left in &mut self.inventory.interrupted {
+            if !open.contains(left) {
+                left.copy = None;
+            }
+        }
+    }
+
     /// Leaves out the traces of what this controller is writing itself: that goes on, and nobody else's capture does.
     pub fn leave_out(&mut self, own: &Interrupted) {
         let Some(Observed::Known(found)) = self.inventory.stores.get_mut(&own.store) else { return };

@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-pub use recover::{Existing, Recover, Remains, Work};
+pub use recover::{Existing, KeptBy, Recover, Remains, Renew, Work};
 pub use rehearse::{RehearsalPart, Rehearse, RehearsedPoint};
 
 /// One effect. Complete: the executor chooses nothing.
@@ -166,10 +166,7 @@ impl Action {
             | Action::Sweep { backup, .. }
             | Action::CleanUp { backup, .. }
             | Action::Settle { backup, .. } => Some(backup),
-            Action::Recover(recover) => match &recover.work {
-                Work::Restore { restore, .. } => Some(&restore.backup),
-                _ => None,
-            },
+            Action::Recover(recover) => recover.work.restores(),
             Action::Arm(_)
             | Action::Disarm(_)
             | Action::Push { .. }
@@ -184,10 +181,9 @@ impl Action {
             Action::Capture(capture) => vec![&capture.store],
             Action::Restore(restore) => vec![&restore.store],
             Action::Drill(drill) => vec![&drill.store],
-            Action::Recover(recover) => match &recover.work {
-                Work::Restore { restore, .. } => vec![&restore.store],
-                _ => Vec::new(),
-            },
+            Action::Recover(recover) => {
+                recover.work.reads().into_iter().map(|restore| &restore.store).collect()
+            }
             Action::Copy { from, to, .. } => vec![from, to],
             Action::Repair { store, from, .. } => vec![store, from],
             Action::Delete { store, .. }

@@ -6,11 +6,13 @@
 //! fetch, bring, load   a backup out of a store and into its source
 //! reach                machines: ssh, playbooks, and waiting for what must be there
 //! switch               traffic
+//! renewal              what a provider keeps
 //! ```
 //!
 //! What makes a machine tells its own lines: [`MadeByHand`].
 
 pub mod reach;
+pub mod renewal;
 pub mod switch;
 
 use std::fmt;

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use super::{
     Action,
     action::{Destination, Protect},
@@ -141,15 +143,14 @@ fn unnamed(facts: &Facts<'_>, backup: &Backup, provided: &Provided, draft: &mut 
 /// How long what no manifest names may be somebody's capture.
 const A_DAY: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
-/// The restore of a moment that a person asks for, by what the provider keeps, with its reason; `None` where it keeps nothing
+/// The moment that is asked for, where the provider is to bring it back by what it keeps, with the reason; `None` where it keeps nothing
 /// of that time, or where artifacts are asked for.
-pub(super) fn rewind(
+pub(super) fn kept_moment(
     facts: &Facts<'_>,
     request: &Request,
-) -> Result<Option<(Action, String)>, CannotRestore> {
+) -> Result<Option<(Timestamp, &'static str)>, CannotRestore> {
     let Some(backup) = facts.spec.backups.get(&request.backup) else { return Ok(None) };
-    let (Point::At(at), None, Destination::Database(to)) = (&request.point, &request.from, &request.to)
-    else {
+    let (Point::At(at), None, Destination::Database(_)) = (&request.point, &request.from, &request.to) else {
         return Ok(None);
     };
     if !backup.source.has_provider() || *at > facts.now {
@@ -166,21 +167,16 @@ pub(super) fn rewind(
             Err(CannotRestore::NotYetByProvider { backup: backup.name.clone(), at: *at, newest: window.end })
         }
         (PointInTime::On { .. }, Some(window)) if *at >= window.start => {
-            let reason = "asked for; its provider keeps that second".to_owned();
-            let action = Action::Rewind { backup: backup.name.clone(), at: *at, to: to.clone() };
-            Ok(Some((action, reason)))
+            Ok(Some((*at, "its provider keeps that second")))
         }
         (PointInTime::On { .. }, None) if may_be_kept(&provided.settings, *at) => {
-            let reason =
-                "asked for; its provider does not tell whether it keeps that second, and is asked".to_owned();
-            let action = Action::Rewind { backup: backup.name.clone(), at: *at, to: to.clone() };
-            Ok(Some((action, reason)))
+            Ok(Some((*at, "its provider does not tell whether it keeps that second, and is asked")))
         }
         _ => Ok(None),
     }
 }
 
 /// Whether a provider that does not tell may keep a second: it refuses one that it does not have, and brings back no other.
-fn may_be_kept(settings: &ProviderSettings, at: jiff::Timestamp) -> bool {
+fn may_be_kept(settings: &ProviderSettings, at: Timestamp) -> bool {
     settings.inferred.is_some_and(|Inferred(stretch)| at >= stretch.start)
 }

@@ -6,6 +6,7 @@
 //! off goes on with what is not done, on the terms of its beginning.
 
 mod course;
+mod renewed;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,10 +20,13 @@ use super::{
     restore::{self, CannotRestore, Point},
 };
 use crate::{
-    artifact::recovered::{Part, PartId, RecoveredOutcome, RecoverySubject, Terms},
+    artifact::{
+        ArtifactId,
+        recovered::{Part, PartId, RecoveredOutcome, RecoverySubject, Terms},
+    },
     inventory::{Inventory, Machine, Observed, RecoveryHistory, RecoveryRun},
     spec::{
-        RecoveryAction, Spec, SwitchStep, Vm,
+        NewPlace, RecoveryAction, Spec, SwitchStep, Vm,
         names::{BackupName, RecoveryName, VmName},
     },
 };
@@ -78,6 +82,34 @@ pub enum CannotRecover {
         subject: RecoverySubject,
         /// The backup.
         backup: BackupName,
+    },
+    /// What is there and was to be restored over is what a provider makes, which goes over nothing.
+    #[error(
+        "failed to plan {subject}: {backup} is restored to {to}, which goes over nothing that is there; leave out `--restore {backup}`, \
+         and delete {to} yourself, or name another place in the step"
+    )]
+    OverNothing {
+        /// What was asked for.
+        subject: RecoverySubject,
+        /// The backup.
+        backup: BackupName,
+        /// What it is restored to.
+        to: NewPlace,
+    },
+    /// The restore point is none that the provider keeps.
+    #[error(
+        "failed to plan {subject}: its restore point of {backup}, {artifact}, is no backup of its provider; restore it by itself: \
+         `backstay restore {backup} --at {artifact} --to {}`, and name a moment that has one with `--at`", String::from(.to.clone())
+    )]
+    NotNative {
+        /// What was asked for.
+        subject: RecoverySubject,
+        /// The backup.
+        backup: BackupName,
+        /// The restore point.
+        artifact: ArtifactId,
+        /// What it was to be restored to.
+        to: NewPlace,
     },
     /// Its steps wait for each other.
     #[error("failed to plan {0}: its steps wait for each other; see `backstay validate`")]
@@ -247,9 +279,8 @@ fn configured(vm: &Vm) -> Option<Work> {
 fn can_run(facts: &Facts<'_>, course: &Course, subject: &RecoverySubject) -> Result<(), CannotRecover> {
     let resources = course.steps.iter().filter_map(|step| match &step.action {
         RecoveryAction::Rebuild(vm) => Some(format!("vm.{vm}")),
-        RecoveryAction::Restore(backup) => Some(format!("backup.{backup}")),
         RecoveryAction::Switch(switch) => Some(format!("traffic.{}", switch.traffic)),
-        RecoveryAction::Deploy(..) | RecoveryAction::Run(_) | RecoveryAction::Wait(_) => None,
+        action => action.restores().map(|backup| format!("backup.{backup}")),
     });
     let whole = match subject {
         RecoverySubject::Recovery(name) => Some(format!("recovery.{name}")),
@@ -271,6 +302,15 @@ fn knows(course: &Course, request: &Request) -> Result<(), CannotRecover> {
     let stranger = request.terms.replace.iter().find(|vm| !has(&RecoveryAction::Rebuild((*vm).clone())));
     if let Some(vm) = stranger {
         return Err(CannotRecover::UndeclaredVm { subject: subject(), vm: vm.clone() });
+    }
+    for backup in &request.terms.restore {
+        let to = course.steps.iter().find_map(|step| match &step.action {
+            RecoveryAction::RestoreTo(restore) if restore.backup == *backup => Some(restore.to.clone()),
+            _ => None,
+        });
+        if let Some(to) = to {
+            return Err(CannotRecover::OverNothing { subject: subject(), backup: backup.clone(), to });
+        }
     }
     let stranger = request.terms.restore.iter().find(|it| !has(&RecoveryAction::Restore((*it).clone())));
     match stranger {
@@ -368,6 +408,7 @@ impl Laying<'_> {
         Ok(match &self.course.steps[number].action {
             RecoveryAction::Rebuild(vm) => self.rebuilt(number, vm, remade.contains(&number)),
             RecoveryAction::Restore(backup) => vec![self.restored(number, backup, remade)?],
+            RecoveryAction::RestoreTo(restore) => vec![self.renewed(number, restore)?],
             RecoveryAction::Deploy(ansible, _) => vec![Work::Deploy(ansible.clone())],
             RecoveryAction::Run(run) => {
                 let (command, on, within) = (run.command.clone(), run.on.clone(), run.timeout);
@@ -431,6 +472,8 @@ impl Laying<'_> {
     fn is_again(&self, number: usize, remade: &BTreeSet<usize>) -> bool {
         let is_named = match &self.course.steps[number].action {
             RecoveryAction::Restore(backup) => self.request.terms.restore.contains(backup),
+            // What a provider made is on no machine.
+            RecoveryAction::RestoreTo(_) => return false,
             _ => false,
         };
         is_named || remade.contains(&number) || !remade.is_disjoint(&self.course.awaited(number))

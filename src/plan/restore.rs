@@ -150,7 +150,7 @@ pub enum CannotRestore {
     /// The provider of the source, which may keep the moment, can't be seen.
     #[error(
         "failed to restore {backup}: its provider, which may keep that second, can't be seen: {why}; mend that, or name an \
-         artifact of `backstay list {backup}`"
+         artifact of `backstay list {backup}`, or a store with `--from`"
     )]
     ProviderUnknown {
         /// The backup.
@@ -275,9 +275,12 @@ pub fn restore(
 ) -> Result<Plan, CannotRestore> {
     in_parts(spec, request)?;
     let facts = Facts::gather(spec, inventory, limits, now);
-    let (action, reason) = match provided::rewind(&facts, request)? {
-        Some(by_provider) => by_provider,
-        None => {
+    let (action, reason) = match (provided::kept_moment(&facts, request)?, &request.to) {
+        (Some((at, why)), Destination::Database(to)) => {
+            let (backup, to) = (request.backup.clone(), to.clone());
+            (Action::Rewind { backup, at, to }, format!("asked for; {why}"))
+        }
+        _ => {
             let (restore, reason) = decide(&facts, request)?;
             (Action::Restore(restore), reason)
         }

@@ -317,6 +317,7 @@ impl Controller {
         {
             self.look_at_providers(seen, &desired.spec, Freshness::Now).await;
         }
+        seen.forget_copies_but_of(&pass.hand.interrupted());
         pass.events.extend(pass.deeds.events());
         pass.note_ends();
     }

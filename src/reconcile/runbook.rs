@@ -13,7 +13,6 @@ use crate::{
     inventory::{Inventory, Machine, Observed},
     plan::{
         Action, Plan,
-        action::Work,
         by_hand::{MadeByHand, reach::Folders},
         recovery::{self, Begin, Request},
     },
@@ -77,13 +76,13 @@ impl Controller {
         runbooks
     }
 
-    /// The names of the streams of what a plan restores, as far as they can be read.
+    /// The names of the streams of what a plan restores, or of native ones what their providers call them, as far as they can be read.
     async fn streams(&self, survey: &Survey, plan: &Plan) -> BTreeMap<ArtifactId, String> {
         let mut streams = BTreeMap::new();
         let looks = self.looks(&survey.spec).await;
         for step in &plan.steps {
             let Action::Recover(recover) = &step.action else { continue };
-            let Work::Restore { restore, .. } = &recover.work else { continue };
+            let Some(restore) = recover.work.reads() else { continue };
             let Some(Ok(look)) = looks.get(&restore.store) else { continue };
             let folder = look.folder(&survey.spec.moved.folder(&restore.backup));
             for id in &restore.artifacts {
@@ -91,11 +90,13 @@ impl Controller {
                     streams.insert(*id, stream.clone());
                     continue;
                 }
-                if let Ok(read) = committed::read(&folder, *id, &self.keys).await
-                    && let Content::Segments(segments) = read.manifest.content
-                {
-                    lock(&self.streams).insert(*id, segments.stream.clone());
-                    streams.insert(*id, segments.stream);
+                if let Ok(read) = committed::read(&folder, *id, &self.keys).await {
+                    let name = match read.manifest.content {
+                        Content::Segments(segments) => segments.stream,
+                        Content::Native { reference, .. } => reference,
+                    };
+                    lock(&self.streams).insert(*id, name.clone());
+                    streams.insert(*id, name);
                 }
             }
         }

@@ -21,7 +21,7 @@ use crate::{
         },
     },
     spec::{
-        Contact, Recovery, RecoveryAction, Spec,
+        Contact, Recovery, Spec,
         names::{BackupName, RecoveryName, VmName},
     },
     status::Status,
@@ -69,7 +69,7 @@ pub struct Sources<'a> {
     pub plan: Result<&'a Plan, String>,
     /// How each machine is made by hand, with files in its folder of [`Folders`]; or why that can't be told.
     pub machines: &'a BTreeMap<VmName, Result<MadeByHand, String>>,
-    /// The names of the streams of artifacts.
+    /// The names of the streams of artifacts; of native ones what their providers call them.
     pub streams: &'a BTreeMap<ArtifactId, String>,
     /// The last time that the recovery came to its end.
     pub measured: Option<&'a RecoveryRun>,
@@ -220,10 +220,7 @@ fn contacts(spec: &Spec, declared: &Recovery) -> Vec<ContactLine> {
 }
 
 fn restored(declared: &Recovery) -> impl Iterator<Item = &BackupName> {
-    declared.steps.iter().filter_map(|step| match &step.action {
-        RecoveryAction::Restore(backup) => Some(backup),
-        _ => None,
-    })
+    declared.steps.iter().filter_map(|step| step.action.restores())
 }
 
 fn objectives(spec: &Spec, declared: &Recovery, status: &Status) -> Vec<ObjectiveLine> {

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! reach (calls that are never waited for without end) · table (what the table is; how one is made of that)
-//! provider (what DynamoDB keeps of a table by itself)
+//! provider (what DynamoDB keeps of a table by itself) · copies, renewals (tables that drills and recoveries have made of it)
 //! value (DynamoDB JSON) · lines (the stream) · scan (all items, in segments) · batches, load (the ways back)
 //! ```
 //!
@@ -17,6 +17,7 @@ mod load;
 mod needs;
 mod provider;
 mod reach;
+mod renewals;
 mod scan;
 mod table;
 mod value;
@@ -191,6 +192,8 @@ enum Failure {
     LeftBehind(Box<Failure>, String),
     /// It is not known whether this table was made.
     MayBeLeftBehind(Box<Failure>, String),
+    /// This table may be being made, and is taken up again by who asked for it.
+    GoesOn(Box<Failure>, String),
 }
 
 impl From<super::SinkClosed> for Failure {
@@ -230,6 +233,19 @@ impl Failure {
         }
     }
 
+    /// Whether what was to be made may be there all the same.
+    fn may_be_left(&self) -> bool {
+        matches!(self, Failure::MayBeLeftBehind(..)) || self.may_be_done()
+    }
+
+    /// The same, where whoever asked for the table takes it up again.
+    fn going_on(self, table: &str) -> Self {
+        match self {
+            Failure::MayBeLeftBehind(why, table) => Failure::GoesOn(why, table),
+            why => Failure::GoesOn(Box::new(why), table.to_owned()),
+        }
+    }
+
     fn explain(self, operation: &'static str, subject: String) -> SourceError {
         let error = |class, reason: String| SourceError::new(operation, subject.clone(), class, reason);
         match self {
@@ -261,6 +277,9 @@ impl Failure {
             )),
             Failure::MayBeLeftBehind(why, table) => why.explain(operation, subject).with_hint(format!(
                 "look whether table {table} was made all the same, and delete it before you restore again"
+            )),
+            Failure::GoesOn(why, table) => why.explain(operation, subject).and_hint(format!(
+                "DynamoDB may be at table {table}, and goes on; `backstay rebuild … --resume` takes it up again"
             )),
         }
     }

@@ -9,7 +9,9 @@ use super::{Restored, SourceError};
 use crate::{
     artifact::manifest::Details,
     clock::Clock,
-    inventory::{CopyStanding, Native, NativeName, NativePrefix, NativeState, ProviderSettings, SandboxCopy},
+    inventory::{
+        CopyStanding, Native, NativeName, NativePrefix, NativeState, ProviderSettings, Renewal, SandboxCopy,
+    },
     spec::Protection,
 };
 
@@ -48,6 +50,11 @@ pub trait Provider: Send + Sync {
     /// Makes `to`, which does not exist yet, of a native backup, and waits until it can be used.
     async fn restore_native(&self, reference: &str, to: &str) -> Result<Restored, SourceError>;
 
+    /// Has what `renewal` names made of `kept`, or takes up again what the same recovery began of it, and waits until it can be used.
+    /// Anything else that is there under that name is an error that changes nothing. What was begun goes on whatever comes between, and
+    /// is taken up again by the same call.
+    async fn renew(&self, kept: &Kept<'_>, renewal: &Renewal) -> Result<Restored, SourceError>;
+
     /// Makes `copy`, of which nothing exists yet, of a native backup, puts its mark on it as early as can be, and waits until it can
     /// be used.
     async fn copy_for_drill(&self, reference: &str, copy: &SandboxCopy) -> Result<(), SourceError>;
@@ -69,6 +76,15 @@ pub trait Provider: Send + Sync {
 
     /// Makes `to`, which does not exist yet, of the data as it was `at` a moment, and waits until it can be used.
     async fn rewind(&self, at: Timestamp, to: &str) -> Result<Restored, SourceError>;
+}
+
+/// What a provider keeps of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept<'a> {
+    /// A native backup, by its reference.
+    Backup(&'a str),
+    /// The data as it was at a moment.
+    Moment(Timestamp),
 }
 
 /// A native backup that can be restored.

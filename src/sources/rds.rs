@@ -174,6 +174,8 @@ enum Failure {
     Refused(String),
     /// It is not known whether this instance is there.
     MayBeLeftBehind(Box<Failure>, String),
+    /// This instance may be being made, and is taken up again by who asked for it.
+    GoesOn(Box<Failure>, String),
 }
 
 impl From<Fault> for Failure {
@@ -211,6 +213,9 @@ impl Failure {
             Failure::Refused(why) => error(Class::Stalled, why),
             Failure::MayBeLeftBehind(why, instance) => why.explain(operation, subject).with_hint(format!(
                 "look whether instance {instance} is there, which costs money, and delete it before you restore again"
+            )),
+            Failure::GoesOn(why, instance) => why.explain(operation, subject).and_hint(format!(
+                "RDS may be at instance {instance}, and goes on; `backstay rebuild … --resume` takes it up again"
             )),
         }
     }

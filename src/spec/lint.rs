@@ -40,6 +40,8 @@ pub fn lint(lowered: &Lowered, names: &Names, places: &Places) -> Vec<Diagnostic
     lint.natives_can_be_drilled();
     lint.providers_are_set_once();
     lint.recoveries_can_be_ordered();
+    lint.recoveries_wait_for_what_they_restore();
+    lint.recoveries_restore_to_places_of_their_own();
     lint.drills_can_check();
     lint.recoveries_can_be_drilled();
     lint.machines_can_be_reached();

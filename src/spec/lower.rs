@@ -66,18 +66,19 @@ pub fn lower(
     } = declaration;
     let policies = lower.all(policy, |lower, name, it| Some(lower.policy(name, it)));
     let fleet = lower.fleet(fleet);
+    let backups = lower.all(backup, |lower, name, it| lower.backup(name, it, &policies));
     let spec = Spec {
         contacts: lower.all(contact, |_, _, it| contact_of(it)),
         stores: lower.all(store, Lower::store),
-        backups: lower.all(backup, |lower, name, it| lower.backup(name, it, &policies)),
         infra: infra.map(|infra| lower.infra(infra)),
         vms: lower.all(vm, |lower, name, it| lower.vm(name, it)),
-        recoveries: lower.all(recovery, |lower, name, it| lower.recovery(name, it)),
+        recoveries: lower.all(recovery, |lower, name, it| lower.recovery(name, it, &backups)),
         traffic: lower.all(traffic, |lower, name, it| lower.traffic(name, it)),
         drills: lower.all(drill, |lower, name, it| lower.drill(name, it)),
         suspensions: lower.all(suspend, |lower, name, it| lower.suspension(name, it, &fleet.time_zone)),
         moved: lower.moves(moved),
         orphans: lower.all(orphan, |_, _, it| Some(Orphan { delete_after: length(it.delete_after)? })),
+        backups,
         fleet,
     };
     Lowered { spec, policies, referenced: lower.referenced }

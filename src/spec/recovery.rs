@@ -4,7 +4,7 @@ use std::{cmp::Ordering, collections::BTreeSet, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ansible, Cadence, DrillCheck, Rehearsal, Source, Spec, names::*, traffic::Side};
+use super::{Ansible, Cadence, DrillCheck, NewPlace, Rehearsal, Source, Spec, names::*, traffic::Side};
 
 /// An ordered plan that rebuilds machines and restores data.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,10 +22,7 @@ pub struct Recovery {
 impl Recovery {
     /// The longest that it may take: as declared, or the shortest of what it restores.
     pub fn rto(&self, spec: &Spec) -> Option<Duration> {
-        let of_step = |step: &RecoveryStep| match &step.action {
-            RecoveryAction::Restore(backup) => spec.backups.get(backup)?.policy.rto,
-            _ => None,
-        };
+        let of_step = |step: &RecoveryStep| spec.backups.get(step.action.restores()?)?.policy.rto;
         self.rto.or_else(|| self.steps.iter().filter_map(of_step).min())
     }
 
@@ -71,6 +68,8 @@ pub enum RecoveryAction {
     Rebuild(VmName),
     /// Restores a backup over the original.
     Restore(BackupName),
+    /// Has a provider restore a backup that it keeps to something new.
+    RestoreTo(RestoreTo),
     /// Runs a playbook of the infra repo, in the stage that is declared.
     Deploy(Ansible, Option<RecoveryStage>),
     /// Runs a program.
@@ -82,6 +81,19 @@ pub enum RecoveryAction {
 }
 
 impl RecoveryAction {
+    /// The backup that it restores, over the original or beside it.
+    pub fn restores(&self) -> Option<&BackupName> {
+        match self {
+            RecoveryAction::Restore(backup) => Some(backup),
+            RecoveryAction::RestoreTo(restore) => Some(&restore.backup),
+            RecoveryAction::Rebuild(_)
+            | RecoveryAction::Deploy(..)
+            | RecoveryAction::Run(_)
+            | RecoveryAction::Wait(_)
+            | RecoveryAction::Switch(_) => None,
+        }
+    }
+
     /// The stage that it belongs to.
     pub fn stage(&self, spec: &Spec) -> RecoveryStage {
         let declared = match self {
@@ -94,6 +106,7 @@ impl RecoveryAction {
                     _ => RecoveryStage::Databases,
                 },
             )),
+            RecoveryAction::RestoreTo(_) => Some(RecoveryStage::Databases),
             RecoveryAction::Deploy(_, stage) => *stage,
             RecoveryAction::Run(run) => run.stage,
             RecoveryAction::Wait(wait) => wait.stage,
@@ -112,6 +125,15 @@ impl RecoveryAction {
                 | RecoveryAction::Switch(_)
         )
     }
+}
+
+/// A backup that its provider keeps, and what it is restored to: what the source's own provider makes, or is told to erase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoreTo {
+    /// The backup: a [native](Source::is_native) one.
+    pub backup: BackupName,
+    /// What it is restored to.
+    pub to: NewPlace,
 }
 
 /// A program that a recovery runs.

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::{
-    Drill, DrillSubject, LogFrom, MysqlMethod, PostgresMethod, Recovery, RecoveryAction, Source, Spec,
-    StorePlace, Unmakeable,
+    Drill, DrillSubject, LogFrom, MysqlMethod, PostgresMethod, Recovery, Source, Spec, StorePlace,
+    Unmakeable,
     names::{BackupName, DrillName, RecoveryName, StoreName, VmName},
 };
 use crate::artifact::Kind;
@@ -95,10 +95,7 @@ impl Spec {
 
     /// Why this build can't run a recovery, if it can't.
     fn recovery(&self, recovery: &Recovery) -> Option<String> {
-        recovery.steps.iter().find_map(|step| {
-            let RecoveryAction::Restore(name) = &step.action else { return None };
-            cannot_restore(self.backups.get(name)?)
-        })
+        recovery.steps.iter().find_map(|step| cannot_restore(self.backups.get(step.action.restores()?)?))
     }
 
     /// Why this build can't run a drill, if it can't.
@@ -121,10 +118,6 @@ impl Spec {
 }
 
 fn cannot_restore(backup: &super::Backup) -> Option<String> {
-    if backup.source.is_native() {
-        let why = "a provider's own backup comes back as something new only";
-        return Some(format!("it restores {}, and {why}", backup.name));
-    }
     let cannot = self::backup(backup).filter(|cannot| cannot.kind.is_none())?;
     Some(format!("it restores {}, and {}", backup.name, cannot.why))
 }

@@ -31,8 +31,8 @@ pub use machines::{
 };
 pub use policy::{CadenceForm, CatchUp, Keep, Policy, Verify, Window, default_grace};
 pub use recovery::{
-    Drill, DrillCheck, DrillCounts, DrillHow, DrillPoint, Recovery, RecoveryStage, RecoveryStep, Side,
-    StandIn, StandInSsh, WaitFor,
+    Drill, DrillCheck, DrillCounts, DrillHow, DrillPoint, Recovery, RecoveryStage, RecoveryStep, StandIn,
+    StandInSsh, WaitFor,
 };
 pub use secret::Secret;
 pub use store::{ALERT_AT, Addressing, Azblob, Budget, Gcs, Local, S3, Sftp, Store};

@@ -73,6 +73,8 @@ pub enum Concern {
     RecoveryUnfinished,
     /// The last drill did not pass, or could not be made.
     DrillFailed,
+    /// What a drill that was cut off had a provider make may be left, and cost money.
+    DrillCopyLeft,
     /// A drill was never made.
     NeverDrilled,
     /// A drill or a recovery took longer than recovery may.
@@ -134,6 +136,7 @@ impl Concern {
             | Concern::MachineUnknown
             | Concern::RecoveryUnfinished
             | Concern::DrillFailed
+            | Concern::DrillCopyLeft
             | Concern::NeverDrilled
             | Concern::SlowRecovery
             | Concern::Overdue
@@ -175,6 +178,7 @@ impl Concern {
             Concern::MachineUnknown => "machine-unknown",
             Concern::RecoveryUnfinished => "recovery-unfinished",
             Concern::DrillFailed => "drill-failed",
+            Concern::DrillCopyLeft => "drill-copy-left",
             Concern::NeverDrilled => "never-drilled",
             Concern::SlowRecovery => "slow-recovery",
             Concern::Overdue => "overdue",
@@ -211,6 +215,14 @@ pub(super) fn of(status: &Status) -> Vec<Condition> {
     }
     for (name, drill) in &status.drills {
         of_drill(name, drill, &mut found);
+    }
+    for (copy, left) in &status.copies_left {
+        let message = format!(
+            "{copy}, which the provider of {} makes for it, may be left of {:.0}, when it was cut off, and cost money; the next pass \
+             deletes it if it bears its mark, or says why it can't",
+            left.backup, left.began
+        );
+        found.push(condition(Concern::DrillCopyLeft, format!("drill.{}", left.drill), message));
     }
     for (name, machine) in &status.machines {
         of_machine(name, machine, &mut found);

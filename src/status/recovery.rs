@@ -167,7 +167,7 @@ impl Measured {
         let parts = self.parts.iter().filter(|(id, _)| id.step == number + 1).map(|(_, it)| *it);
         match parts.reduce(|sum, it| sum + it) {
             Some(milliseconds) => Some(milliseconds.div_ceil(1000)),
-            None if self.is_drill && !matches!(action, RecoveryAction::Restore(_)) => Some(0),
+            None if self.is_drill && action.restores().is_none() => Some(0),
             None => None,
         }
     }
@@ -209,7 +209,7 @@ fn lasts(
     number: usize,
     measured: &Measured,
 ) -> Option<(u64, u64)> {
-    if let RecoveryAction::Restore(backup) = action
+    if let Some(backup) = action.restores()
         && let Some(estimate) = of_drills(facts, backup)
     {
         return Some((estimate.seconds, estimate.seconds_in_30_days));

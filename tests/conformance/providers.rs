@@ -3,8 +3,8 @@
 use backstay::{
     artifact::ArtifactId,
     clock::SystemClock,
-    inventory::{CopyStanding, NativeName, NativePrefix, NativeState, SandboxCopy},
-    sources::Provider,
+    inventory::{CopyStanding, NativeName, NativePrefix, NativeState, Renewal, SandboxCopy},
+    sources::{Kept, Provider},
     spec::{PointInTime, Protection},
 };
 use jiff::Timestamp;
@@ -19,6 +19,7 @@ pub struct Names<'a> {
 pub async fn conforms(provider: &dyn Provider, names: &Names<'_>) {
     keeps_and_brings_back(provider, names).await;
     copies_of_drills_bear_a_mark_and_go_by_it(provider, names).await;
+    what_a_recovery_makes_is_taken_up_again_by_its_mark(provider, names).await;
 }
 
 /// The part of the suite that does not need drills.
@@ -90,6 +91,26 @@ async fn copies_of_drills_bear_a_mark_and_go_by_it(provider: &dyn Provider, name
     assert_eq!(provider.standing(&copy.name).await.unwrap(), CopyStanding::Nothing);
     assert_eq!(provider.standing(names.taken).await.unwrap(), CopyStanding::Unmarked);
     provider.delete(&made.reference, &name).await.unwrap();
+}
+
+async fn what_a_recovery_makes_is_taken_up_again_by_its_mark(provider: &dyn Provider, names: &Names<'_>) {
+    let (fleet, folder) = ("shop".parse().unwrap(), "orders".parse().unwrap());
+    let name = NativeName::of(&fleet, &folder, ArtifactId::new(Timestamp::now(), 5));
+    let before = Timestamp::now();
+    let made = provider.make(&name, &SystemClock).await.unwrap();
+    let kept = Kept::Backup(&made.reference);
+    let of = |name: &str, mark: &str| Renewal { name: name.to_owned(), mark: mark.to_owned(), begun: None };
+    let ours = of("recovered", "shop/site/1");
+    provider.renew(&kept, &ours).await.unwrap();
+    provider.renew(&kept, &ours).await.expect("what bears its mark is its own");
+    assert!(provider.renew(&kept, &of("recovered", "shop/site/2")).await.is_err(), "it bears another mark");
+    assert!(provider.renew(&kept, &of(names.taken, "shop/site/1")).await.is_err(), "it is somebody's");
+    let begun = Renewal { begun: Some(before), ..of(names.taken, "shop/site/1") };
+    assert!(provider.renew(&kept, &begun).await.is_err(), "it is of no backup");
+    assert_eq!(provider.standing("recovered").await.unwrap(), CopyStanding::Unmarked, "no drill has it");
+    provider.delete(&made.reference, &name).await.unwrap();
+    assert!(provider.renew(&kept, &of("another", "shop/site/1")).await.is_err(), "there is no such backup");
+    provider.renew(&kept, &ours).await.expect("what was made of it is there all the same");
 }
 
 async fn brings_back_a_moment(provider: &dyn Provider, names: &Names<'_>) {

@@ -418,8 +418,13 @@ fn clean_ups_of_what_is_committed_or_not_ours_are_withheld() {
     let (mut world, ids) = aged(1);
     let clean_up = |id| Action::CleanUp { backup: backup("agama"), store: store("a"), artifact: id };
     withheld(&world, vec![clean_up(ArtifactId::new(world.now, 82))], "not-ours");
-    let left =
-        Interrupted { backup: folder("agama"), store: store("a"), artifact: ids[0], work: Work::Capture };
+    let left = Interrupted {
+        backup: folder("agama"),
+        store: store("a"),
+        artifact: ids[0],
+        work: Work::Capture,
+        copy: None,
+    };
     world.interrupted.push(left);
     withheld(&world, vec![clean_up(ids[0])], "committed");
     world.down.insert(store("a"));
@@ -436,7 +441,7 @@ fn what_is_not_ours_is_not_settled() {
     };
     assert_eq!(rules(&world), ["not-ours"]);
     let (backup, store) = (folder("agama"), store("a"));
-    world.interrupted.push(Interrupted { backup, store, artifact: ids[0], work: Work::Capture });
+    world.interrupted.push(Interrupted { backup, store, artifact: ids[0], work: Work::Capture, copy: None });
     assert_eq!(rules(&world), Vec::<String>::new());
 }
 

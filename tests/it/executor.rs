@@ -82,6 +82,7 @@ impl Effects for Pretended {
             store: capture.store.clone(),
             artifact,
             work: Work::Capture,
+            copy: None,
         })
     }
 

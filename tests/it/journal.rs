@@ -78,6 +78,7 @@ impl Effects for Folder {
             store: capture.store.clone(),
             artifact,
             work: Work::Capture,
+            copy: None,
         })
     }
 

@@ -34,6 +34,7 @@ mod planning;
 mod providers;
 mod records;
 mod recoveries;
+mod renewals;
 mod restore;
 mod review;
 mod rewrite;

@@ -29,9 +29,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::world::*;
 
-const ON: PointInTime = PointInTime::On { days: Some(35) };
+pub const ON: PointInTime = PointInTime::On { days: Some(35) };
 
-fn table(method: TableMethod, point_in_time: Option<PointInTime>) -> Source {
+pub fn table(method: TableMethod, point_in_time: Option<PointInTime>) -> Source {
     Source::Dynamodb(Dynamodb {
         region: "eu-north-1".to_owned(),
         table: "sessions".to_owned(),
@@ -49,7 +49,7 @@ fn world(method: TableMethod, declared: Option<PointInTime>) -> World {
     world
 }
 
-fn settings(point_in_time: PointInTime, window: Option<Stretch>) -> ProviderSettings {
+pub fn settings(point_in_time: PointInTime, window: Option<Stretch>) -> ProviderSettings {
     ProviderSettings {
         point_in_time,
         window,
@@ -61,13 +61,13 @@ fn settings(point_in_time: PointInTime, window: Option<Stretch>) -> ProviderSett
     }
 }
 
-fn see(world: &mut World, found: Observed<Provided>) {
+pub fn see(world: &mut World, found: Observed<Provided>) {
     let source = world.spec.backups[&backup("agama")].source.clone();
     let seen = ProvidedSeen { at: world.now, source, found };
     world.provided.insert(backup("agama"), seen);
 }
 
-fn known(settings: ProviderSettings) -> Observed<Provided> {
+pub fn known(settings: ProviderSettings) -> Observed<Provided> {
     Observed::Known(Provided { settings, natives: None, account: None })
 }
 
@@ -324,7 +324,7 @@ fn what_a_provider_can_bring_back_counts_for_the_objective_while_it_is_seen() {
 }
 
 /// A native backup in both stores, as old as a day.
-fn native(world: &mut World, reference: &str, random: u64) -> ArtifactId {
+pub fn native(world: &mut World, reference: &str, random: u64) -> ArtifactId {
     let mut made = artifact(Kind::Full, ago(world.now, 24), random);
     made.native = Some(Box::new(NativeReference {
         provider: "dynamodb-backup".to_owned(),
@@ -335,7 +335,7 @@ fn native(world: &mut World, reference: &str, random: u64) -> ArtifactId {
     made.id
 }
 
-fn natives(found: &[(&str, ArtifactId, NativeState)]) -> Observed<Provided> {
+pub fn natives(found: &[(&str, ArtifactId, NativeState)]) -> Observed<Provided> {
     let natives = found.iter().map(|(reference, artifact, state)| {
         ((*reference).to_owned(), Native { artifact: *artifact, state: state.clone() })
     });

@@ -183,7 +183,13 @@ pub async fn restore_into(
 }
 
 pub fn interrupted(store: &str, artifact: ArtifactId, work: Work) -> Interrupted {
-    Interrupted { backup: "agama".parse().unwrap(), store: store.parse().unwrap(), artifact, work }
+    Interrupted {
+        backup: "agama".parse().unwrap(),
+        store: store.parse().unwrap(),
+        artifact,
+        work,
+        copy: None,
+    }
 }
 
 pub fn progress() -> Arc<dyn backstay::progress::Progress> {

@@ -418,6 +418,10 @@ impl World {
             id: recover.id(),
             step: recover.digest.clone(),
             place: recover.work.made().map(|vm| (vm.clone(), self.spec.vms[vm].provision.place())),
+            of: match &recover.work {
+                action::Work::Renew(renew) => renew.from.made_of(),
+                _ => None,
+            },
             terms: recover.terms.clone(),
             began: self.now,
             milliseconds: 1000,
@@ -469,7 +473,7 @@ impl World {
         stored.unreferenced.insert(id, 500);
         stored.leases.insert(id, Lease { epoch, until, controller: "ours".to_owned() });
         let (backup, store) = (self.spec.moved.folder(&capture.backup), capture.store.clone());
-        self.interrupted.push(Interrupted { backup, store, artifact: id, work: Work::Capture });
+        self.interrupted.push(Interrupted { backup, store, artifact: id, work: Work::Capture, copy: None });
         id
     }
 

@@ -26,13 +26,13 @@ use crate::{
 };
 
 /// A fleet that may ask about the cluster.
-struct Asking {
-    fleet: Fleet,
+pub struct Asking {
+    pub fleet: Fleet,
     keys: String,
 }
 
 impl Asking {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut fleet = Fleet::new();
         let keys = format!(
             "client_id = {}\nclient_secret = {}",
@@ -42,7 +42,7 @@ impl Asking {
         Self { fleet, keys }
     }
 
-    fn declare(&self, atlas: &Atlas, more: &str) {
+    pub fn declare(&self, atlas: &Atlas, more: &str) {
         self.declare_cluster(atlas, "courses", more);
     }
 

@@ -55,12 +55,12 @@ impl Table {
         table
     }
 
-    async fn put(&self, content: &str) {
+    pub async fn put(&self, content: &str) {
         let put = self.client.put_item().table_name("sessions").item("id", AttributeValue::S("1".to_owned()));
         put.item("content", AttributeValue::S(content.to_owned())).send().await.unwrap();
     }
 
-    async fn content(&self, table: &str) -> String {
+    pub async fn content(&self, table: &str) -> String {
         let get = self.client.get_item().table_name(table).key("id", AttributeValue::S("1".to_owned()));
         get.send().await.unwrap().item.unwrap()["content"].as_s().unwrap().clone()
     }
@@ -90,7 +90,7 @@ impl Table {
         set.point_in_time_recovery_specification(wanted.build().unwrap()).send().await.unwrap();
     }
 
-    async fn backups(&self) -> Vec<BackupSummary> {
+    pub async fn backups(&self) -> Vec<BackupSummary> {
         self.client.list_backups().table_name("sessions").send().await.unwrap().backup_summaries.unwrap()
     }
 
@@ -116,7 +116,7 @@ async fn a_key_that_may_do_what_the_page_says_is_enough_and_no_more_than_that() 
     Table::make(&moto).await;
     let page = include_str!("../../docs/providers.md");
     let keeps = moto.key_by_page("keeps", page, &[0]).await;
-    let restores = moto.key_by_page("restores", page, &[0, 1, 2]).await;
+    let restores = moto.key_by_page("restores", page, &[0, 1, 2, 3]).await;
     moto.guard().await;
     let with = |credentials| {
         DynamodbSource::new(DynamodbOptions { credentials, ..moto.options("sessions") }).unwrap()

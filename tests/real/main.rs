@@ -55,6 +55,7 @@ mod mysql_reader;
 mod mysql_server;
 mod mysql_server_log;
 mod native_drills;
+mod native_recoveries;
 mod parts;
 mod postgres;
 mod postgres_archive;

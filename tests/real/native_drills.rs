@@ -88,11 +88,10 @@ async fn a_table_is_made_of_a_native_backup_counted_and_deleted() {
     assert_eq!(between.requests("RestoreTableFromBackup").len(), made);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_drill_had_made_is_deleted_by_the_next_pass() {
-    let moto = Moto::start();
-    let table = Table::make(&moto).await;
-    let (between, endpoint) = GoBetween::start(&moto).await;
+/// A table with a native backup, whose drill is killed while DynamoDB makes its table; returns that table's name.
+async fn killed_drill(moto: &Moto, with_mark: bool) -> (Table, GoBetween, String) {
+    let table = Table::make(moto).await;
+    let (between, endpoint) = GoBetween::start(moto).await;
     table.declare(&endpoint, &drilled("sessions", ""), "method = \"native\"");
     table.fleet.expect(&["apply", "--yes"], 0);
     table.fleet.expect(&["apply", "--yes"], 0);
@@ -103,10 +102,13 @@ async fn what_a_killed_drill_had_made_is_deleted_by_the_next_pass() {
             answer["Table"]["TableStatus"] = json!("CREATING");
         }
     }
+    let tagged = between.requests("TagResource").len();
     for _ in 0..2000 {
         between.play("DescribeTable", Trick::Alter(|_| {}, creating));
+        if !with_mark {
+            between.play("TagResource", Trick::Refuse("ResourceInUseException"));
+        }
     }
-    let tagged = between.requests("TagResource").len();
     let mut killed = table
         .fleet
         .command(&["drill", "way-back"])
@@ -121,17 +123,88 @@ async fn what_a_killed_drill_had_made_is_deleted_by_the_next_pass() {
     }
     // What was asked for may not be done yet.
     let made = tables(&table).await.into_iter().find(|name| name.starts_with(DRILL_TAG)).unwrap();
-    while !is_marked(&table, &made).await {
+    while with_mark && !is_marked(&table, &made).await {
         assert!(Instant::now() < deadline, "it is not marked");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     killed.kill().unwrap();
     killed.wait().unwrap();
     between.stop("DescribeTable");
+    between.stop("TagResource");
     assert_eq!(tables(&table).await.len(), 2, "it was left");
+    (table, between, made)
+}
+
+/// What `status` says of what drills left.
+fn told_of_copies(table: &Table) -> Vec<String> {
+    let run = table.fleet.command(&["status", "-o", "json"]).output().unwrap();
+    let status: Value = serde_json::from_slice(&run.stdout).unwrap();
+    let all = status["conditions"].as_array().unwrap().iter();
+    let ours = all.filter(|it| it["concern"] == "drill-copy-left");
+    ours.map(|it| it["message"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_drill_had_made_is_deleted_by_the_next_pass() {
+    let moto = Moto::start();
+    let (table, _, made) = killed_drill(&moto, true).await;
+    let [told] = &told_of_copies(&table)[..] else { panic!("it is not told") };
+    assert!(told.contains(&made) && told.contains("cost money"), "{told}");
     let said = table.fleet.expect(&["apply", "--yes"], 0);
     assert!(said.contains("clean up after sessions") && !said.contains("drill way-back"), "{said}");
     assert_eq!(tables(&table).await, ["sessions"], "{said}");
+    assert_eq!(told_of_copies(&table), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_drill_had_made_is_deleted_though_its_drill_or_its_backup_was_renamed_or_withdrawn() {
+    // The drill is called otherwise, there is none, the provider keeps nothing of the table, and nothing declares it.
+    for declared in ["renamed", "withdrawn", "logical", "gone"] {
+        let moto = Moto::start();
+        let (table, between, made) = killed_drill(&moto, true).await;
+        let endpoint = between.url().to_owned();
+        let head = drilled("sessions", "");
+        let undrilled = head.split("[drill.").next().unwrap().to_owned();
+        match declared {
+            "renamed" => {
+                let renamed = head.replace("[drill.way-back]", "[drill.another-way]");
+                table.declare(&endpoint, &renamed, "method = \"native\"");
+            }
+            "withdrawn" => table.declare(&endpoint, &undrilled, "method = \"native\""),
+            "logical" => table.declare(&endpoint, &undrilled, ""),
+            _ => table.fleet.withdraw("sessions"),
+        }
+        let [told] = &told_of_copies(&table)[..] else { panic!("{declared}: it is not told") };
+        assert!(told.contains(&made), "{told}");
+        let run = table.fleet.command(&["apply", "--yes"]).output().unwrap();
+        let said = String::from_utf8_lossy(&[run.stdout, run.stderr].concat()).into_owned();
+        assert_eq!(tables(&table).await, ["sessions"], "{declared}: {said}");
+        assert_eq!(told_of_copies(&table), Vec::<String>::new(), "{declared}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_drill_had_made_and_not_marked_is_told_by_its_name_until_it_is_gone() {
+    let moto = Moto::start();
+    let (table, between, made) = killed_drill(&moto, false).await;
+    let undrilled = drilled("sessions", "").split("[drill.").next().unwrap().to_owned();
+    table.declare(between.url(), &undrilled, "method = \"native\"");
+    for _ in 0..2 {
+        let said = table.fleet.expect(&["apply", "--yes"], 4);
+        assert!(said.contains(&made) && said.contains("look whose it is, and delete it"), "{said}");
+        assert!(told_of_copies(&table)[0].contains(&made));
+    }
+    assert_eq!(tables(&table).await.len(), 2, "nothing is deleted that does not bear the mark");
+    // Whoever does not answer says nothing of it.
+    for _ in 0..40 {
+        between.play("DescribeTable", Trick::Refuse("AccessDeniedException"));
+    }
+    table.fleet.expect(&["apply", "--yes"], 4);
+    between.stop("DescribeTable");
+    assert_eq!(told_of_copies(&table).len(), 1);
+    table.client.delete_table().table_name(&made).send().await.unwrap();
+    table.fleet.expect(&["apply", "--yes"], 0);
+    assert_eq!(told_of_copies(&table), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -87,8 +87,8 @@ async fn a_key_that_may_do_what_the_page_says_is_enough_and_no_more_than_that() 
     let moto = Moto::with_rds();
     Instance::make(&moto).await;
     let page = include_str!("../../docs/providers.md");
-    let keeps = moto.key_by_page("keeps", page, &[3]).await;
-    let restores = moto.key_by_page("restores", page, &[3, 4, 5]).await;
+    let keeps = moto.key_by_page("keeps", page, &[4]).await;
+    let restores = moto.key_by_page("restores", page, &[4, 5, 6]).await;
     moto.guard().await;
     let with =
         |credentials| RdsSource::new(RdsOptions { credentials, ..moto.instance("customers") }).unwrap();

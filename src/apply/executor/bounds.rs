@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use crate::{
     artifact::{Depth, Kind},
-    plan::{
-        Action,
-        action::{Capture, Work},
-    },
+    plan::{Action, action::Capture},
 };
 
 /// How much is done at a time, and how long is waited for what.
@@ -107,7 +104,7 @@ impl Length {
             | Action::Rewind { .. }
             | Action::Drill(_)
             | Action::Rehearse(_) => Length::Long,
-            Action::Recover(recover) if matches!(recover.work, Work::Restore { .. }) => Length::Long,
+            Action::Recover(recover) if recover.work.restores().is_some() => Length::Long,
             Action::Verify { depth: Depth::Data | Depth::Plaintext, .. } => Length::Long,
             _ => Length::Short,
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     artifact::Kind,
-    plan::{Action, action::Work},
+    plan::Action,
     spec::names::{BackupName, DrillName, StoreName},
 };
 
@@ -130,10 +130,7 @@ fn deeds(action: &Action) -> Vec<(Option<&BackupName>, &StoreName, Deed)> {
         Action::Verify { store, .. } => (Some((store, Deed::Reads)), None),
         Action::Restore(restore) => (Some((&restore.store, Deed::Reads)), None),
         Action::Drill(drill) => (Some((&drill.store, Deed::Reads)), None),
-        Action::Recover(recover) => match &recover.work {
-            Work::Restore { restore, .. } => (Some((&restore.store, Deed::Reads)), None),
-            _ => (None, None),
-        },
+        Action::Recover(recover) => (recover.work.reads().map(|restore| (&restore.store, Deed::Reads)), None),
     };
     first.into_iter().chain(second).map(|(store, deed)| (action.backup(), store, deed)).collect()
 }
@@ -143,7 +140,7 @@ mod tests {
     use super::*;
     use crate::{
         artifact::{ArtifactId, Depth, recovered::RecoverySubject},
-        plan::action::{Capture, Recover},
+        plan::action::{Capture, Recover, Work},
         spec::{RecoveryStage, names::VmName},
     };
 

@@ -11,6 +11,7 @@ use crate::{
     apply::{
         drill::Ended,
         executor::Failure,
+        remover::spec_of,
         world::{World, stalled},
     },
     artifact::{
@@ -18,12 +19,12 @@ use crate::{
         drill::{DrillOutcome, Finding, Stage, StageTime, Verdict},
         manifest::Content,
     },
-    inventory::{CopyStanding, NativeReference, NativeState, SandboxCopy},
-    plan::action::Drill,
+    inventory::{CopyLeft, CopyStanding, NativeReference, NativeState, SandboxCopy},
+    plan::action::{Drill, SandboxKind},
     sources::Provider,
     spec::{
-        DrillCheck, DrillSubject,
-        names::{BackupName, DrillName, FolderName},
+        DrillCheck, Source, Spec,
+        names::{BackupName, FolderName},
     },
     stores::Class,
 };
@@ -104,36 +105,71 @@ impl World {
         !is_ours && readings.any(|reading| reading.until > now)
     }
 
-    /// Deletes what drills of a backup left that were cut off while they read under this name.
-    pub(super) async fn delete_copies_of(
-        &self,
-        backup: &FolderName,
-        reader: ArtifactId,
-    ) -> Result<(), Failure> {
-        let name = self.spec.moved.backup(backup);
-        if !self.spec.backups.get(&name).is_some_and(|declared| declared.source.is_native()) {
-            return Ok(());
-        }
-        let of_backup =
-            |subject: &DrillSubject| matches!(subject, DrillSubject::Backup(backup) if *backup == name);
-        let drills: Vec<&DrillName> = self
-            .spec
-            .drills
-            .iter()
-            .filter(|(_, drill)| of_backup(&drill.subject))
-            .map(|(name, _)| name)
-            .collect();
-        if drills.is_empty() {
-            return Ok(());
-        }
-        let hosted: Hosted = self.hosted(&name).await?;
-        for drill in drills {
-            let copy = SandboxCopy::of(&self.spec.fleet.name, drill, reader);
-            if hosted.provider()?.standing(&copy.name).await? == CopyStanding::Marked(copy.mark.clone()) {
-                hosted.provider()?.delete_copy(&copy).await.map_err(stalled)?;
+    /// What a drill is about to have a provider make.
+    pub(in crate::apply) fn copy_of(&self, drill: &Drill, reader: ArtifactId) -> Option<CopyLeft> {
+        let folder = self.spec.moved.folder(&drill.backup);
+        let point = drill.artifacts.last().filter(|_| drill.sandbox == SandboxKind::Provider)?;
+        let stored = self.stored(&drill.store, &folder, *point);
+        Some(CopyLeft {
+            drill: drill.drill.clone(),
+            copy: SandboxCopy::of(&self.spec.fleet.name, &drill.drill, reader),
+            of: stored.and_then(|stored| stored.native.as_deref().cloned()),
+            revision: self.revision.clone(),
+            declared_in: self.declared_in.clone(),
+        })
+    }
+
+    /// Deletes what a drill that was cut off had its provider make, if it bears its mark, whatever is declared of both now.
+    ///
+    /// # Errors
+    /// What may be left, and why: nothing that does not bear the mark is touched, and what can't be asked for is not taken for gone.
+    pub(super) async fn delete_copy_left(&self, backup: &FolderName, left: &CopyLeft) -> Result<(), Failure> {
+        let deleted = self.delete_if_marked(backup, left).await;
+        deleted.map_err(|failure| Failure {
+            message: format!(
+                "{}, which drill {} had its provider make of {backup}, may be left, and cost money: {}",
+                left.copy.name, left.drill, failure.message
+            ),
+            ..failure
+        })
+    }
+
+    async fn delete_if_marked(&self, backup: &FolderName, left: &CopyLeft) -> Result<(), Failure> {
+        let source = self.source_of_copy(backup, left).await?;
+        let hosted = Hosted::of(self.drivers.source(&source).await?);
+        let (provider, copy) = (hosted.provider()?, &left.copy);
+        match provider.standing(&copy.name).await? {
+            CopyStanding::Marked(mark) if mark == copy.mark => {
+                provider.delete_copy(copy).await.map_err(stalled)
+            }
+            // Another time of the drill has the name, which it took when this one was gone.
+            CopyStanding::Marked(_) => Ok(()),
+            CopyStanding::Unmarked => Err(stalled(
+                "what bears that name has no mark of it, which it may not have taken yet; look whose it is, and delete it",
+            )),
+            CopyStanding::Nothing => {
+                let Some(of) = left.of.as_ref().filter(|of| of.has_account()) else { return Ok(()) };
+                // In another account there is nothing of that name, whatever is left in its own.
+                let account = provider.account().await?;
+                of.out_of_reach_of(&source, account.as_deref()).map_or(Ok(()), |why| Err(stalled(why)))
             }
         }
-        Ok(())
+    }
+
+    /// How the provider is reached: as is declared now, where that is the one, for keys may have changed; or else as it was when the copy
+    /// was made.
+    async fn source_of_copy(&self, backup: &FolderName, left: &CopyLeft) -> Result<Source, Failure> {
+        let of = |spec: &Spec| {
+            let declared = spec.backups.get(&spec.moved.backup(backup))?;
+            Some(declared.source.clone()).filter(|source| left.is_with(source))
+        };
+        if let Some(source) = of(&self.spec) {
+            return Ok(source);
+        }
+        let before = spec_of(self.mirror.path(), &left.revision, &left.declared_in).await?;
+        of(&before).ok_or_else(|| {
+            stalled(format!("revision {} declares no such source; look for it by hand", left.revision))
+        })
     }
 }
 

@@ -22,6 +22,10 @@ use crate::{
 pub(super) struct Hosted(Box<dyn Source>);
 
 impl Hosted {
+    pub(super) fn of(source: Box<dyn Source>) -> Self {
+        Self(source)
+    }
+
     pub(super) fn provider(&self) -> Result<&dyn Provider, Failure> {
         let none = || {
             stalled("failed to ask the provider: what is declared now has none; declare the source as it was")

@@ -14,7 +14,10 @@ use crate::{
         record::Event,
         recovered::{Part, Recovered, RecoveredOutcome},
     },
-    plan::{Step, action::Recover},
+    plan::{
+        Step,
+        action::{Recover, Work},
+    },
 };
 
 impl World {
@@ -39,6 +42,10 @@ impl World {
                 .work
                 .made()
                 .and_then(|vm| Some((vm.clone(), self.spec.vms.get(vm)?.provision.place()))),
+            of: match &recover.work {
+                Work::Renew(renew) => renew.from.made_of(),
+                _ => None,
+            },
             terms: recover.terms.clone(),
             began: self.clock.now(),
             milliseconds: 0,

@@ -324,6 +324,9 @@ impl Trial<'_> {
                 Err(stalled(format!("failed to {work}: a drill does nothing on this host")))
             }
             Work::Switch { .. } => Err(stalled(format!("failed to {work}: a drill leads nobody anywhere"))),
+            Work::Renew(_) => Err(stalled(format!(
+                "failed to {work}: the drill of a recovery has no provider make anything"
+            ))),
             Work::Configure(_) | Work::Deploy(_) | Work::Run { .. } => {
                 site.work(self.step, work, None).await.map(drop)
             }

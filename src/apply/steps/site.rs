@@ -86,6 +86,10 @@ impl Site<'_> {
                 let onto = Onto { spec: self.spec, existing: *existing };
                 self.world.restore_in(step, restore, reader, onto).await
             }
+            Work::Renew(_) if self.drill.is_some() => Err(stalled(format!(
+                "failed to {work}: the drill of a recovery has no provider make anything"
+            ))),
+            Work::Renew(renew) => self.world.renew(renew, reader).await,
             Work::Deploy(ansible) => Ok(noted(told(&self.play(ansible, &said).await?))),
             Work::Run { command, on, within } => {
                 let remote = match on {

@@ -156,9 +156,9 @@ impl World {
         if left.work != Work::Reading {
             self.deeds.change(&left.store, &left.backup, Change::Unclear);
         }
-        if left.work == Work::Reading {
+        if let Some(copy) = &left.copy {
             // First, for what is left is known by what is cleaned up.
-            self.delete_copies_of(&left.backup, left.artifact).await?;
+            self.delete_copy_left(&left.backup, copy).await?;
         }
         let cleaned = cleanup::clean_up(self.look(&left.store)?, left, self.clock.as_ref()).await?;
         let is_nobodys = matches!(cleaned, Cleaned::Removed(_));

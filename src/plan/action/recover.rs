@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Restore;
 use crate::{
-    artifact::recovered::{Part, PartId, RecoverySubject, Terms},
+    artifact::recovered::{MadeOf, Part, PartId, RecoverySubject, Terms},
     spec::{
-        Ansible, Ready, RecoveryStage,
-        names::{TrafficName, VmName},
+        Ansible, NewPlace, Ready, RecoveryStage,
+        names::{BackupName, TrafficName, VmName},
         traffic::Side,
     },
 };
@@ -70,6 +70,8 @@ pub enum Work {
         /// What becomes of data that is there.
         existing: Existing,
     },
+    /// Has a provider restore what it keeps of a backup to something new.
+    Renew(Renew),
     /// Runs a playbook.
     Deploy(Ansible),
     /// Runs a program.
@@ -97,6 +99,43 @@ pub enum Work {
         /// By which values.
         values: BTreeSet<String>,
     },
+}
+
+/// What a provider is to make of what it keeps of a backup, decided in full.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Renew {
+    /// The backup.
+    pub backup: BackupName,
+    /// Of what it is made.
+    pub from: KeptBy,
+    /// What it is made as.
+    pub to: NewPlace,
+    /// By which what is made is known again, where the provider has tags.
+    pub mark: String,
+    /// Since when this very recovery may have begun it; `None` where it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<Timestamp>,
+}
+
+/// What a provider keeps of a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeptBy {
+    /// One of its own backups, which the last artifact of this names.
+    Artifact(Restore),
+    /// Any second: this moment.
+    Moment(Timestamp),
+}
+
+impl KeptBy {
+    /// What it is, as records tell; `None` of a restore of nothing.
+    pub fn made_of(&self) -> Option<MadeOf> {
+        match self {
+            KeptBy::Artifact(restore) => restore.artifacts.last().copied().map(MadeOf::Artifact),
+            KeptBy::Moment(at) => Some(MadeOf::Moment(*at)),
+        }
+    }
 }
 
 /// What is removed of a machine.
@@ -128,10 +167,29 @@ impl Work {
             Work::Remove { .. } => Part::Remove,
             Work::Provision(_) => Part::Provision,
             Work::Configure(_) => Part::Configure,
-            Work::Restore { .. } => Part::Restore,
+            Work::Restore { .. } | Work::Renew(_) => Part::Restore,
             Work::Deploy(_) | Work::Run { .. } => Part::Start,
             Work::Wait { .. } => Part::Verify,
             Work::Switch { .. } => Part::Switch,
+        }
+    }
+
+    /// The restore whose artifacts it reads.
+    pub fn reads(&self) -> Option<&Restore> {
+        match self {
+            Work::Restore { restore, .. } | Work::Renew(Renew { from: KeptBy::Artifact(restore), .. }) => {
+                Some(restore)
+            }
+            _ => None,
+        }
+    }
+
+    /// The backup that it restores.
+    pub fn restores(&self) -> Option<&BackupName> {
+        match self {
+            Work::Restore { restore, .. } => Some(&restore.backup),
+            Work::Renew(renew) => Some(&renew.backup),
+            _ => None,
         }
     }
 
@@ -148,7 +206,11 @@ impl Work {
         match self {
             Work::Remove { vm, .. } | Work::Provision(vm) | Work::Configure(vm) => Some(vm),
             Work::Run { on, .. } => on.as_ref(),
-            Work::Restore { .. } | Work::Deploy(_) | Work::Wait { .. } | Work::Switch { .. } => None,
+            Work::Restore { .. }
+            | Work::Renew(_)
+            | Work::Deploy(_)
+            | Work::Wait { .. }
+            | Work::Switch { .. } => None,
         }
     }
 }
@@ -163,6 +225,7 @@ impl fmt::Display for Work {
                 write!(f, "{restore}, unless there is data")
             }
             Work::Restore { restore, .. } => restore.fmt(f),
+            Work::Renew(renew) => renew.fmt(f),
             Work::Deploy(ansible) => write!(f, "run playbook {}", ansible.playbook),
             Work::Run { command, on, .. } => {
                 let on = on.as_ref().map_or("this host", |vm| vm.as_str());
@@ -173,6 +236,21 @@ impl fmt::Display for Work {
                 let values: Vec<&str> = values.iter().map(String::as_str).collect();
                 write!(f, "switch traffic {traffic} to {to} ({})", values.join(", "))
             }
+        }
+    }
+}
+
+/// `restore sessions 20261120T010000Z-3k7qz0m4xw from vault to table sessions-recovered`
+impl fmt::Display for Renew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Renew { backup, from, to, .. } = self;
+        write!(f, "restore {backup} ")?;
+        match from {
+            KeptBy::Artifact(restore) => {
+                restore.artifacts.last().map_or(Ok(()), |point| write!(f, "{point} "))?;
+                write!(f, "from {} to {to}", restore.store)
+            }
+            KeptBy::Moment(at) => write!(f, "as of {at:.0} from its provider to {to}"),
         }
     }
 }

@@ -64,10 +64,7 @@ pub struct RehearsedPoint {
 impl Rehearse {
     /// What is restored.
     pub fn restores(&self) -> impl Iterator<Item = &Restore> {
-        self.parts.iter().filter_map(|part| match &part.work {
-            Work::Restore { restore, .. } => Some(restore),
-            _ => None,
-        })
+        self.parts.iter().filter_map(|part| part.work.reads())
     }
 
     /// The machines that are made, by the names of the declared ones.

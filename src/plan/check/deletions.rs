@@ -11,7 +11,7 @@ use super::{
 use crate::{
     artifact::{ArtifactId, Kind, layout::Holder},
     inventory::{NativeReference, Observed, Origin, Provided, StoredArtifact, StoredBackup},
-    plan::{Action, Approved, Plan, Step, StepId, action::Work},
+    plan::{Action, Approved, Plan, Step, StepId},
     spec::{
         Retention,
         names::{BackupName, StoreName},
@@ -295,13 +295,10 @@ fn in_use(case: &Case<'_>) -> Option<String> {
         Action::Restore(r) => {
             r.backup == *case.backup && r.store == *case.store && r.artifacts.contains(&a.id)
         }
-        Action::Recover(recover) => match &recover.work {
-            Work::Restore { restore: r, .. } => {
-                let mut read = r.artifacts.iter().chain(&r.logs);
-                r.backup == *case.backup && r.store == *case.store && read.any(|id| *id == a.id)
-            }
-            _ => false,
-        },
+        Action::Recover(recover) => recover.work.reads().is_some_and(|r| {
+            let mut read = r.artifacts.iter().chain(&r.logs);
+            r.backup == *case.backup && r.store == *case.store && read.any(|id| *id == a.id)
+        }),
         Action::Rehearse(rehearse) => rehearse.restores().any(|r| {
             let mut read = r.artifacts.iter().chain(&r.logs);
             r.backup == *case.backup && r.store == *case.store && read.any(|id| *id == a.id)

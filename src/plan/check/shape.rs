@@ -6,10 +6,10 @@ use crate::{
     inventory::{Inventory, Machine, Observed},
     plan::{
         Action, Plan, Step, StepId,
-        action::{Protect, Remains, Restore, Work},
+        action::{KeptBy, Protect, Remains, Renew, Restore, Work},
     },
     spec::{
-        Spec,
+        NewPlace, Spec,
         names::{BackupName, FleetName, StoreName, VmName},
     },
 };
@@ -81,6 +81,16 @@ pub enum Malformed {
         step: StepId,
         /// The machine.
         vm: VmName,
+    },
+    /// What a provider is told to make is none of its backups, or what would be erased is the original.
+    #[error("failed to accept the plan: step {} restores {backup} to {to}, and its provider may not; make a new plan", step.0)]
+    NotRestorable {
+        /// The step.
+        step: StepId,
+        /// The backup.
+        backup: BackupName,
+        /// What it was to be restored to.
+        to: NewPlace,
     },
     /// A provider is set otherwise than declared, or nobody knows how it is set.
     #[error("failed to accept the plan: step {} sets the provider of {backup} otherwise than declared, or unseen; make a new plan", step.0)]
@@ -200,6 +210,7 @@ fn names(step: &Step, spec: &Spec, inventory: &Inventory) -> Result<(), Malforme
         Action::ClearAway { vms, revision: None, .. } => vms.iter().try_for_each(|vm| known.machine(vm)),
         Action::Recover(recover) => match &recover.work {
             Work::Restore { restore, .. } => known.restored(restore),
+            Work::Renew(renew) => known.renewed(renew),
             work => work.machine().map_or(Ok(()), |vm| known.machine(vm)),
         },
     }
@@ -216,6 +227,21 @@ impl Names<'_> {
         self.declared(&restore.backup)?;
         self.store(&restore.store)?;
         self.some(&restore.artifacts)
+    }
+
+    /// A provider is told to make, or to erase, only what it may of a backup that it keeps.
+    fn renewed(&self, renew: &Renew) -> Result<(), Malformed> {
+        let Renew { backup, from, to, .. } = renew;
+        self.declared(backup)?;
+        let source = self.spec.backups.get(backup).map(|backup| &backup.source);
+        if source.is_none_or(|source| !source.is_native() || to.refusal(source).is_some()) {
+            let (step, backup, to) = (self.step, backup.clone(), to.clone());
+            return Err(Malformed::NotRestorable { step, backup, to });
+        }
+        match from {
+            KeptBy::Artifact(restore) => self.restored(restore),
+            KeptBy::Moment(_) => Ok(()),
+        }
     }
 
     fn declared(&self, backup: &BackupName) -> Result<(), Malformed> {

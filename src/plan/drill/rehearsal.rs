@@ -142,6 +142,9 @@ impl Parts<'_> {
                 Tried::Works(made.ok_or_else(|| format!("machine {vm}, which is not declared"))?)
             }
             RecoveryAction::Restore(backup) => self.restored(backup)?,
+            RecoveryAction::RestoreTo(_) => Tried::LeftOut(
+                "its provider makes something new of it, which only a drill of the backup itself tries",
+            ),
             RecoveryAction::Switch(_) => {
                 Tried::LeftOut("it leads users elsewhere, who are to stay where they are")
             }

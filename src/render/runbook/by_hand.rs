@@ -4,11 +4,11 @@ use super::Sources;
 use crate::{
     artifact::ArtifactId,
     plan::{
-        action::{Restore, Work},
+        action::{KeptBy, Renew, Restore, Work},
         by_hand::{
             self, Hand, Line, MadeByHand, Place,
             reach::{self, Folders},
-            switch,
+            renewal, switch,
         },
     },
     spec::names::VmName,
@@ -27,8 +27,19 @@ pub(super) fn of(work: &Work, sources: &Sources<'_>, folders: &Folders) -> MadeB
         Work::Wait { until, .. } => reach::wait(spec, until),
         Work::Switch { traffic, to, .. } => return switch::by_hand(spec, traffic, *to, folders),
         Work::Restore { restore, .. } => restored(restore, sources),
+        Work::Renew(renew) => renewal::by_hand(spec, renew, reference(renew, sources)),
     };
     MadeByHand { files: Vec::new(), hands }
+}
+
+/// The provider's own name of what is restored.
+fn reference<'s>(renew: &Renew, sources: &Sources<'s>) -> Option<&'s str> {
+    match &renew.from {
+        KeptBy::Artifact(restore) => {
+            restore.artifacts.last().and_then(|id| sources.streams.get(id)).map(String::as_str)
+        }
+        KeptBy::Moment(_) => None,
+    }
 }
 
 fn machine(vm: &VmName, sources: &Sources<'_>) -> MadeByHand {

@@ -24,10 +24,10 @@ use crate::{
     artifact::manifest::{Counts, Details},
     clock::Clock,
     inventory::{
-        CopyStanding, Inferred, Native, NativeName, NativePrefix, NativeState, ProviderSettings, SandboxCopy,
-        Stretch,
+        CopyStanding, Inferred, Native, NativeName, NativePrefix, NativeState, ProviderSettings, Renewal,
+        SandboxCopy, Stretch,
     },
-    sources::{MadeNative, Provider, Restored, SourceError},
+    sources::{Kept, MadeNative, Provider, Restored, SourceError},
     spec::{ATLAS_SNAPSHOT, PointInTime, Protection, SnapshotRule, TimeOfDay},
 };
 
@@ -93,11 +93,15 @@ impl Provider for AtlasSource {
     }
 
     async fn restore_native(&self, reference: &str, to: &str) -> Result<Restored, SourceError> {
-        self.told("restore a snapshot of", restore::of_snapshot(self, reference, to).await)
+        self.told("restore a snapshot of", restore::restored(self, &Kept::Backup(reference), to).await)
     }
 
     async fn download(&self, reference: &str, to: &Path) -> Result<Restored, SourceError> {
         self.told("download a snapshot of", download::to_file(self, reference, to).await)
+    }
+
+    async fn renew(&self, kept: &Kept<'_>, renewal: &Renewal) -> Result<Restored, SourceError> {
+        self.told("restore for a recovery what is kept of", restore::renewed(self, kept, renewal).await)
     }
 
     async fn copy_for_drill(&self, _: &str, copy: &SandboxCopy) -> Result<(), SourceError> {
@@ -117,7 +121,7 @@ impl Provider for AtlasSource {
     }
 
     async fn rewind(&self, at: Timestamp, to: &str) -> Result<Restored, SourceError> {
-        self.told("bring back a moment of", restore::of_moment(self, at, to).await)
+        self.told("bring back a moment of", restore::restored(self, &Kept::Moment(at), to).await)
     }
 }
 

@@ -15,7 +15,10 @@ use super::{
     is_cluster_name,
     wire::{Cluster, Job, JobState},
 };
-use crate::{inventory::NativeState, sources::Restored};
+use crate::{
+    inventory::{NativeState, Renewal},
+    sources::{Kept, Restored},
+};
 
 /// The tag of a cluster that may be erased by a restore. Its value is the name of the cluster whose data it is for.
 const TAG: &str = "backstay-restore";
@@ -32,14 +35,68 @@ const AT_REST: Duration = Duration::from_secs(3600);
 /// Pauses between two looks: the first, and the longest.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
-/// Has a snapshot restored into the cluster `to`.
-pub(super) async fn of_snapshot(
+/// Has a snapshot, or the cluster's data as it was at a moment, restored into the cluster `to`.
+pub(super) async fn restored(source: &AtlasSource, kept: &Kept<'_>, to: &str) -> Result<Restored, Failure> {
+    let (from, job) = asked_for(source, kept)?;
+    begin_and_follow(source, kept, &from, job, to).await
+}
+
+/// The same for a recovery; or follows the job that the same recovery asked for before it was cut off. Jobs bear no mark: it is what goes
+/// on, or was done since the recovery began, of exactly what is asked for. Nothing is asked for then, and no consent is needed.
+pub(super) async fn renewed(
     source: &AtlasSource,
-    reference: &str,
-    to: &str,
+    kept: &Kept<'_>,
+    renewal: &Renewal,
 ) -> Result<Restored, Failure> {
-    let at = can_be_restored(source, reference).await?;
-    restored(source, &at.cluster, json!({ "deliveryType": "automated", "snapshotId": at.id }), to).await
+    let ((from, job), to) = (asked_for(source, kept)?, renewal.name.as_str());
+    if let Some(begun) = renewal.begun {
+        let target = target(source, &from, to).await?;
+        let asked = source.api.job_into(job.clone(), to);
+        let jobs = source.api.jobs(&from).await?;
+        if let Some(ours) = taken_up(&jobs, &asked, &target, to, begun) {
+            return followed(source, &from, &ours.id, to).await;
+        }
+    }
+    begin_and_follow(source, kept, &from, job, to).await
+}
+
+/// The job that a recovery asked for since it began, where nothing else was restored into the cluster since.
+fn taken_up<'j>(
+    jobs: &'j [Job],
+    asked: &Value,
+    target: &Cluster,
+    to: &str,
+    begun: Timestamp,
+) -> Option<&'j Job> {
+    let holds = |job: &&Job| match job.state() {
+        JobState::Running => true,
+        // One of another cluster that was called so is no concern of this one.
+        JobState::Done(at) => target.create_date.is_none_or(|created| at >= created),
+        JobState::Ended(_) => false,
+    };
+    let mut into = jobs.iter().filter(|job| job.is_into(to)).filter(holds);
+    let is_since = |job: &Job| match job.state() {
+        JobState::Done(at) => at >= begun,
+        JobState::Running | JobState::Ended(_) => true,
+    };
+    match (into.next(), into.next()) {
+        (Some(one), None) if one.is_as_asked(asked) && is_since(one) => Some(one),
+        _ => None,
+    }
+}
+
+/// The cluster whose data is asked for, and the body of the call but for where it goes. Atlas counts in whole seconds.
+fn asked_for(source: &AtlasSource, kept: &Kept<'_>) -> Result<(String, Value), Failure> {
+    Ok(match kept {
+        Kept::Backup(reference) => {
+            let at = source.referred(reference)?;
+            (at.cluster, json!({ "deliveryType": "automated", "snapshotId": at.id }))
+        }
+        Kept::Moment(at) => {
+            let job = json!({ "deliveryType": "pointInTime", "pointInTimeUTCSeconds": at.as_second() });
+            (source.cluster.clone(), job)
+        }
+    })
 }
 
 /// Where a snapshot is; refuses one that is not whole.
@@ -52,14 +109,17 @@ pub(super) async fn can_be_restored(source: &AtlasSource, reference: &str) -> Re
     }
 }
 
-/// Has the cluster's data as it was at a moment restored into the cluster `to`. Atlas counts in whole seconds.
-pub(super) async fn of_moment(source: &AtlasSource, at: Timestamp, to: &str) -> Result<Restored, Failure> {
-    let job = json!({ "deliveryType": "pointInTime", "pointInTimeUTCSeconds": at.as_second() });
-    restored(source, &source.cluster, job, to).await
-}
-
 /// Has what is of the cluster `from` restored into the cluster `to`.
-async fn restored(source: &AtlasSource, from: &str, job: Value, to: &str) -> Result<Restored, Failure> {
+async fn begin_and_follow(
+    source: &AtlasSource,
+    kept: &Kept<'_>,
+    from: &str,
+    job: Value,
+    to: &str,
+) -> Result<Restored, Failure> {
+    if let Kept::Backup(reference) = kept {
+        can_be_restored(source, reference).await?;
+    }
     let target = target(source, from, to).await?;
     let before = source.api.jobs(from).await?;
     may_be_erased(from, to, &target, &before)?;
@@ -72,12 +132,17 @@ async fn restored(source: &AtlasSource, from: &str, job: Value, to: &str) -> Res
         }
         failure => failure,
     })?;
+    followed(source, from, &id, to).await
+}
+
+/// Follows a job to its end, and until the cluster is at rest.
+async fn followed(source: &AtlasSource, from: &str, id: &str, to: &str) -> Result<Restored, Failure> {
     let told = |failure| {
         let look =
             format!("look at restore job {id} of {from} in Atlas: {to} holds nothing whole until it is done");
         Failure::MayGoOn(Box::new(failure), look)
     };
-    wait_until_done(source, from, &id).await.map_err(told)?;
+    wait_until_done(source, from, id).await.map_err(told)?;
     wait_until_at_rest(source, to).await.map_err(told)?;
     Ok(Restored { place: format!("cluster {to}") })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{Select, Tag};
+use aws_sdk_dynamodb::types::{Select, TableDescription, Tag};
 use tokio::time::Instant;
 
 use super::{Failure, load, provider::RESTORED, reach::Reach, table};
@@ -25,13 +25,13 @@ pub(super) async fn make(reach: &Reach, reference: &str, copy: &SandboxCopy) -> 
     let arn = begun.table_description.and_then(|table| table.table_arn);
     let unnamed = || Failure::Wrong("it does not name the table that it makes".to_owned());
     let left = |failure| Failure::MayBeLeftBehind(Box::new(failure), copy.name.clone());
-    mark(reach, &arn.ok_or_else(unnamed).map_err(left)?, copy).await.map_err(left)?;
+    mark(reach, &arn.ok_or_else(unnamed).map_err(left)?, DRILL_TAG, &copy.mark).await.map_err(left)?;
     load::ready_within(reach, &copy.name, RESTORED).await
 }
 
 /// Puts the mark on a table, which may not take it before it is ready.
-async fn mark(reach: &Reach, arn: &str, copy: &SandboxCopy) -> Result<(), Failure> {
-    let tag = Tag::builder().key(DRILL_TAG).value(&copy.mark).build();
+pub(super) async fn mark(reach: &Reach, arn: &str, key: &str, mark: &str) -> Result<(), Failure> {
+    let tag = Tag::builder().key(key).value(mark).build();
     let tag = tag.map_err(|error| Failure::Wrong(error.to_string()))?;
     let (deadline, mut pause) = (Instant::now() + RESTORED, LOOKS.0);
     loop {
@@ -53,17 +53,27 @@ fn is_not_ready(failure: &Failure) -> bool {
 /// What stands under a name.
 pub(super) async fn standing(reach: &Reach, name: &str) -> Result<CopyStanding, Failure> {
     let Some(found) = table::existing(reach, name).await? else { return Ok(CopyStanding::Nothing) };
-    let Some(arn) = found.table_arn() else { return Ok(CopyStanding::Unmarked) };
+    let mark = tag_of(reach, &found, DRILL_TAG).await?;
+    Ok(mark.map_or(CopyStanding::Unmarked, CopyStanding::Marked))
+}
+
+/// The value of a tag of a table, where it has it.
+pub(super) async fn tag_of(
+    reach: &Reach,
+    table: &TableDescription,
+    key: &str,
+) -> Result<Option<String>, Failure> {
+    let Some(arn) = table.table_arn() else { return Ok(None) };
     let mut from = None;
     loop {
         let call = reach.client.list_tags_of_resource().resource_arn(arn).set_next_token(from);
         let page = reach.answer(call.send()).await?;
-        if let Some(tag) = page.tags().iter().find(|tag| tag.key() == DRILL_TAG) {
-            return Ok(CopyStanding::Marked(tag.value().to_owned()));
+        if let Some(tag) = page.tags().iter().find(|tag| tag.key() == key) {
+            return Ok(Some(tag.value().to_owned()));
         }
         from = page.next_token;
         if from.is_none() {
-            return Ok(CopyStanding::Unmarked);
+            return Ok(None);
         }
     }
 }

@@ -15,15 +15,16 @@ use aws_sdk_dynamodb::{
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{DynamodbSource, Failure, SILENCE, copies, load, reach::Reach, subject, table};
+use super::{DynamodbSource, Failure, SILENCE, copies, load, reach::Reach, renewals, subject, table};
 use crate::{
     artifact::manifest::{Counts, Details},
     aws::{Fault, account_of, date_time, timestamp},
     clock::Clock,
     inventory::{
-        CopyStanding, Native, NativeName, NativePrefix, NativeState, ProviderSettings, SandboxCopy, Stretch,
+        CopyStanding, Native, NativeName, NativePrefix, NativeState, ProviderSettings, Renewal, SandboxCopy,
+        Stretch,
     },
-    sources::{MadeNative, Provider, Restored, SourceError},
+    sources::{Kept, MadeNative, Provider, Restored, SourceError},
     spec::{DYNAMODB_BACKUP, MOST_DAYS, PointInTime, Protection},
 };
 
@@ -87,6 +88,11 @@ impl Provider for DynamodbSource {
         let call = reach.client.restore_table_from_backup().backup_arn(reference).target_table_name(to);
         let restored = made_of(&reach, to, async { call.send().await.map(drop) }).await;
         self.told("restore a backup of", restored)
+    }
+
+    async fn renew(&self, kept: &Kept<'_>, renewal: &Renewal) -> Result<Restored, SourceError> {
+        let renewed = renewals::renew(&self.calls(), &self.table, kept, renewal).await;
+        self.told("have a recovery's table made of", renewed)
     }
 
     async fn copy_for_drill(&self, reference: &str, copy: &SandboxCopy) -> Result<(), SourceError> {

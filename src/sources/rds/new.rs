@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use aws_sdk_rds::types::{DbInstance, Tag};
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{Failure, NO_INSTANCE, RdsSource, answer, existing};
 use crate::{
     aws::{Fault, date_time},
-    inventory::{CopyStanding, DRILL_TAG, SandboxCopy},
-    sources::Restored,
+    inventory::{CopyStanding, DRILL_TAG, RECOVERY_TAG, Renewal, SandboxCopy},
+    sources::{Kept, Restored},
 };
 
 /// The longest that an instance may take until it can be used.
@@ -54,48 +53,112 @@ impl Surroundings {
     }
 }
 
-/// Makes `to` of a snapshot, from its beginning with the mark of a drill where it is one's.
-pub(super) async fn of_snapshot(
-    source: &RdsSource,
-    reference: &str,
-    to: &str,
-    drill: Option<&SandboxCopy>,
-) -> Result<Restored, Failure> {
-    let around = surroundings(source, to).await?;
-    let call = source.client.restore_db_instance_from_db_snapshot();
-    let tags = drill.map(|copy| vec![Tag::builder().key(DRILL_TAG).value(&copy.mark).build()]);
-    let call = call.db_snapshot_identifier(reference).db_instance_identifier(to).set_tags(tags);
-    let call = call
-        .set_db_instance_class(around.class)
-        .set_db_subnet_group_name(around.subnets)
-        .set_vpc_security_group_ids(around.groups)
-        .set_db_parameter_group_name(around.parameters)
-        .publicly_accessible(around.is_public.unwrap_or(false));
-    made(source, to, answer(call.send()).await.map(drop)).await
+/// Makes `to`, which must not exist yet, of a snapshot or of a moment.
+pub(super) async fn restored(source: &RdsSource, kept: &Kept<'_>, to: &str) -> Result<Restored, Failure> {
+    must_be_new(source, to).await?;
+    made(source, to, begin(source, kept, to, None).await).await
 }
 
-/// Makes `to` of the original as it was at a moment.
-pub(super) async fn of_moment(source: &RdsSource, at: Timestamp, to: &str) -> Result<Restored, Failure> {
-    let around = surroundings(source, to).await?;
-    let call = source.client.restore_db_instance_to_point_in_time();
-    let call = call.source_db_instance_identifier(&source.instance).target_db_instance_identifier(to);
-    let call = call
-        .restore_time(date_time(at))
-        .set_db_instance_class(around.class)
-        .set_db_subnet_group_name(around.subnets)
-        .set_vpc_security_group_ids(around.groups)
-        .set_db_parameter_group_name(around.parameters)
-        .publicly_accessible(around.is_public.unwrap_or(false));
-    made(source, to, answer(call.send()).await.map(drop)).await
+/// The same for a drill, from its beginning with its mark.
+pub(super) async fn copied(
+    source: &RdsSource,
+    reference: &str,
+    copy: &SandboxCopy,
+) -> Result<Restored, Failure> {
+    must_be_new(source, &copy.name).await?;
+    let tag = Tag::builder().key(DRILL_TAG).value(&copy.mark).build();
+    made(source, &copy.name, begin(source, &Kept::Backup(reference), &copy.name, Some(tag)).await).await
+}
+
+/// The same for a recovery, from its beginning with its mark; or takes up again what bears it.
+pub(super) async fn renewed(
+    source: &RdsSource,
+    kept: &Kept<'_>,
+    renewal: &Renewal,
+) -> Result<Restored, Failure> {
+    let name = renewal.name.as_str();
+    let going_on = |failure| Failure::GoesOn(Box::new(failure), name.to_owned());
+    if !is_ours(source, renewal).await? {
+        let tag = Tag::builder().key(RECOVERY_TAG).value(&renewal.mark).build();
+        match begin(source, kept, name, Some(tag)).await {
+            Ok(()) => {}
+            // The client makes a call again whose answer was lost: then what is there bears the mark.
+            Err(failure) if failure.is_code(&EXISTS) => {
+                if !is_ours(source, renewal).await? {
+                    return Err(Failure::Refused(format!(
+                        "RDS says that instance {name} exists, and shows none"
+                    )));
+                }
+            }
+            Err(failure @ (Failure::Silent | Failure::Aws(Fault::Connection(_) | Fault::Protocol(_)))) => {
+                return Err(going_on(failure));
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    wait_until_available(source, name).await.map_err(going_on)?;
+    Ok(Restored { place: format!("instance {name}") })
+}
+
+/// Whether what a recovery has made is there; refuses anything else of its name.
+async fn is_ours(source: &RdsSource, renewal: &Renewal) -> Result<bool, Failure> {
+    let name = &renewal.name;
+    let Some(found) = existing(&source.client, name).await? else { return Ok(false) };
+    match tag_of(&found, RECOVERY_TAG) {
+        Some(mark) if mark == renewal.mark => Ok(true),
+        Some(mark) => Err(Failure::Refused(format!(
+            "instance {name} exists, and its tag {RECOVERY_TAG} says that another recovery or step made it: {mark}; name another \
+             instance in the step, or delete this one if nobody needs it"
+        ))),
+        None => Err(Failure::Refused(format!(
+            "instance {name} exists, and nothing tells that this recovery made it; name another instance in the step, or delete this \
+             one if nobody needs it"
+        ))),
+    }
+}
+
+/// Has RDS begin, in the surroundings of the original, or in its own defaults where that is gone.
+async fn begin(source: &RdsSource, kept: &Kept<'_>, to: &str, tag: Option<Tag>) -> Result<(), Failure> {
+    let original = existing(&source.client, &source.instance).await?;
+    let around = original.as_ref().map(Surroundings::of).unwrap_or_default();
+    let (tags, is_public) = (tag.map(|tag| vec![tag]), around.is_public.unwrap_or(false));
+    match kept {
+        Kept::Backup(reference) => {
+            let call = source.client.restore_db_instance_from_db_snapshot();
+            let call = call.db_snapshot_identifier(*reference).db_instance_identifier(to).set_tags(tags);
+            let call = call
+                .set_db_instance_class(around.class)
+                .set_db_subnet_group_name(around.subnets)
+                .set_vpc_security_group_ids(around.groups)
+                .set_db_parameter_group_name(around.parameters)
+                .publicly_accessible(is_public);
+            answer(call.send()).await.map(drop)
+        }
+        Kept::Moment(at) => {
+            let call = source.client.restore_db_instance_to_point_in_time().set_tags(tags);
+            let call = call.source_db_instance_identifier(&source.instance).target_db_instance_identifier(to);
+            let call = call
+                .restore_time(date_time(*at))
+                .set_db_instance_class(around.class)
+                .set_db_subnet_group_name(around.subnets)
+                .set_vpc_security_group_ids(around.groups)
+                .set_db_parameter_group_name(around.parameters)
+                .publicly_accessible(is_public);
+            answer(call.send()).await.map(drop)
+        }
+    }
+}
+
+fn tag_of<'i>(instance: &'i DbInstance, key: &str) -> Option<&'i str> {
+    let tag = instance.tag_list().iter().find(|tag| tag.key() == Some(key));
+    tag.map(|tag| tag.value().unwrap_or_default())
 }
 
 /// What stands under a name.
 pub(super) async fn standing(source: &RdsSource, name: &str) -> Result<CopyStanding, Failure> {
     let Some(found) = existing(&source.client, name).await? else { return Ok(CopyStanding::Nothing) };
-    let mark = found.tag_list().iter().find(|tag| tag.key() == Some(DRILL_TAG));
-    Ok(mark.map_or(CopyStanding::Unmarked, |tag| {
-        CopyStanding::Marked(tag.value().unwrap_or_default().to_owned())
-    }))
+    let mark = tag_of(&found, DRILL_TAG).map(str::to_owned);
+    Ok(mark.map_or(CopyStanding::Unmarked, CopyStanding::Marked))
 }
 
 /// Deletes the instance, if it bears the mark, with the automated backups that RDS made of it.
@@ -134,13 +197,12 @@ pub(super) async fn delete(source: &RdsSource, copy: &SandboxCopy) -> Result<(),
     }
 }
 
-/// Refuses an instance that is there; tells the surroundings of the original, or nothing where that is gone.
-async fn surroundings(source: &RdsSource, to: &str) -> Result<Surroundings, Failure> {
-    if existing(&source.client, to).await?.is_some() {
-        return Err(Failure::Refused(format!("instance {to} exists; name one that does not")));
+/// Refuses an instance that is there.
+async fn must_be_new(source: &RdsSource, to: &str) -> Result<(), Failure> {
+    match existing(&source.client, to).await? {
+        Some(_) => Err(Failure::Refused(format!("instance {to} exists; name one that does not"))),
+        None => Ok(()),
     }
-    let original = existing(&source.client, &source.instance).await?;
-    Ok(original.as_ref().map(Surroundings::of).unwrap_or_default())
 }
 
 /// Waits for what was begun. It is left there whatever comes between: RDS goes on to make it.

@@ -14,9 +14,10 @@ use crate::{
     aws::{account_of, timestamp},
     clock::Clock,
     inventory::{
-        CopyStanding, Native, NativeName, NativePrefix, NativeState, ProviderSettings, SandboxCopy, Stretch,
+        CopyStanding, Native, NativeName, NativePrefix, NativeState, ProviderSettings, Renewal, SandboxCopy,
+        Stretch,
     },
-    sources::{MadeNative, Provider, Restored, SourceError},
+    sources::{Kept, MadeNative, Provider, Restored, SourceError},
     spec::{DailyWindow, PointInTime, Protection, RDS_SNAPSHOT},
 };
 
@@ -82,12 +83,15 @@ impl Provider for RdsSource {
     }
 
     async fn restore_native(&self, reference: &str, to: &str) -> Result<Restored, SourceError> {
-        self.told("restore a snapshot of", new::of_snapshot(self, reference, to, None).await)
+        self.told("restore a snapshot of", new::restored(self, &Kept::Backup(reference), to).await)
+    }
+
+    async fn renew(&self, kept: &Kept<'_>, renewal: &Renewal) -> Result<Restored, SourceError> {
+        self.told("have a recovery's instance made of", new::renewed(self, kept, renewal).await)
     }
 
     async fn copy_for_drill(&self, reference: &str, copy: &SandboxCopy) -> Result<(), SourceError> {
-        let made = new::of_snapshot(self, reference, &copy.name, Some(copy)).await;
-        self.told("try a snapshot of", made.map(drop))
+        self.told("try a snapshot of", new::copied(self, reference, copy).await.map(drop))
     }
 
     async fn standing(&self, name: &str) -> Result<CopyStanding, SourceError> {
@@ -103,7 +107,7 @@ impl Provider for RdsSource {
     }
 
     async fn rewind(&self, at: Timestamp, to: &str) -> Result<Restored, SourceError> {
-        self.told("bring back a moment of", new::of_moment(self, at, to).await)
+        self.told("bring back a moment of", new::restored(self, &Kept::Moment(at), to).await)
     }
 }
 

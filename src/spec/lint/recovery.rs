@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::Lint;
-use crate::spec::{DrillSubject, Unmakeable, places::path};
+use crate::spec::{
+    DrillSubject, Ready, Recovery, RecoveryAction, RestoreTo, Source, Unmakeable, WaitStep,
+    names::{BackupName, RecoveryName},
+    places::path,
+};
 
 impl Lint<'_> {
     /// A check that nobody can make of what the source restores.
@@ -34,6 +38,72 @@ impl Lint<'_> {
             }
         }
     }
+
+    /// What a provider makes under another name than the original's is not what the backup's source is.
+    pub(super) fn recoveries_wait_for_what_they_restore(&mut self) {
+        let lowered = self.lowered;
+        for (name, recovery) in &lowered.spec.recoveries {
+            for (number, step) in recovery.steps.iter().enumerate() {
+                let RecoveryAction::Wait(WaitStep { until: Ready::Source(backup), .. }) = &step.action else {
+                    continue;
+                };
+                let source = lowered.spec.backups.get(backup).map(|backup| &backup.source);
+                let elsewhere = source.and_then(|source| restored_beside(recovery, backup, source));
+                if let Some(RestoreTo { to, .. }) = elsewhere {
+                    let at =
+                        path(["recovery", name.as_str(), "steps", &number.to_string(), "wait", "source"]);
+                    let message = format!(
+                        "step {} of recovery `{name}` waits for the original of backup `{backup}`, which is restored to {to}",
+                        number + 1
+                    );
+                    let hint = "leave it out: the restore itself waits until what is made can be used";
+                    self.warning("wait-original", &at, message, hint);
+                }
+            }
+        }
+    }
+
+    /// Two steps that restore to one place: the second would fail.
+    pub(super) fn recoveries_restore_to_places_of_their_own(&mut self) {
+        let lowered = self.lowered;
+        for (name, recovery) in &lowered.spec.recoveries {
+            let places = |(number, action): (usize, &RecoveryAction)| match action {
+                RecoveryAction::RestoreTo(RestoreTo { backup, to }) => {
+                    Some((number, to.within(&lowered.spec.backups.get(backup)?.source)))
+                }
+                _ => None,
+            };
+            let actions = recovery.steps.iter().map(|step| &step.action).enumerate();
+            let mut taken = BTreeSet::new();
+            for (number, place) in actions.filter_map(places) {
+                if !taken.insert(place) {
+                    self.place_twice(name, number);
+                }
+            }
+        }
+    }
+
+    fn place_twice(&mut self, name: &RecoveryName, number: usize) {
+        let at = path(["recovery", name.as_str(), "steps", &number.to_string(), "to"]);
+        let message =
+            format!("step {} of recovery `{name}` restores to where an earlier one does", number + 1);
+        let hint = "name another place: the later one fails over what the earlier one makes";
+        self.warning("restore-place-twice", &at, message, hint);
+    }
+}
+
+/// Where a recovery restores a backup to, where that is not its original.
+fn restored_beside<'r>(
+    recovery: &'r Recovery,
+    backup: &BackupName,
+    source: &Source,
+) -> Option<&'r RestoreTo> {
+    let restores = recovery.steps.iter().filter_map(|step| match &step.action {
+        RecoveryAction::RestoreTo(restore) if restore.backup == *backup => Some(restore),
+        _ => None,
+    });
+    let mut elsewhere = restores.filter(|restore| !restore.to.is_original(source));
+    elsewhere.next()
 }
 
 /// Numbers of the steps that wait in a circle, or for one.

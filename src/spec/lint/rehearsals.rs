@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::Lint;
 use crate::spec::{
-    Ansible, DrillCheck, DrillSubject, Provision, RecoveryAction, Rehearsal, Spec, StandIns, Unmakeable,
+    Ansible, Backup, DrillCheck, DrillSubject, Provision, RecoveryAction, Rehearsal, Spec, StandIns,
+    Unmakeable,
     names::{DrillName, VmName},
     places::{Path, path},
 };
@@ -132,17 +133,24 @@ impl Lint<'_> {
     ) {
         let lowered = self.lowered;
         let Some(recovery) = lowered.spec.recoveries.get(&rehearsal.recovery) else { return };
+        let stands_in = |action: &RecoveryAction, backup: &Backup| {
+            matches!(action, RecoveryAction::Restore(_)) && made.have(&backup.source)
+        };
         for step in &recovery.steps {
-            let RecoveryAction::Restore(backup) = &step.action else { continue };
-            let Some(backup) = lowered.spec.backups.get(backup) else { continue };
-            if !made.have(&backup.source) {
-                let message = format!(
-                    "drill `{name}` leaves out the restore of {}: nothing tells that it is on a machine of recovery `{}`",
-                    backup.name, rehearsal.recovery
-                );
-                let hint = "say where it is on the stand-in (`reach`), or give the backup a drill of its own";
-                self.warning("drill-leaves-out", at, message, hint);
-            }
+            let backup = step.action.restores().and_then(|name| lowered.spec.backups.get(name));
+            let Some(backup) = backup.filter(|backup| !stands_in(&step.action, backup)) else { continue };
+            let (why, hint) = match step.action {
+                RecoveryAction::RestoreTo(_) => (
+                    "its provider makes something new of it, on none of the drill's machines".to_owned(),
+                    "give the backup a drill of its own; of Atlas, drill a second backup of its databases",
+                ),
+                _ => (
+                    format!("nothing tells that it is on a machine of recovery `{}`", rehearsal.recovery),
+                    "say where it is on the stand-in (`reach`), or give the backup a drill of its own",
+                ),
+            };
+            let message = format!("drill `{name}` leaves out the restore of {}: {why}", backup.name);
+            self.warning("drill-leaves-out", at, message, hint);
         }
     }
 

@@ -1,16 +1,17 @@
 //! Recoveries.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{Lower, below, length, line, machines::ansible_of, word};
 use crate::spec::{
-    Ready, Recovery, RecoveryAction, RecoveryStage, RecoveryStep, RunStep, SwitchStep, WaitStep,
-    names::RecoveryName,
+    Backup, NewPlace, Ready, Recovery, RecoveryAction, RecoveryStage, RecoveryStep, RestoreTo, RunStep,
+    Source, SwitchStep, WaitStep,
+    names::{BackupName, RecoveryName},
     places::{Path, path},
     schema,
-    suggest::closest,
+    suggest::{closest, shown},
     traffic::Side,
-    values::{Name, Text},
+    values::{Name, Text, Word},
     walk::show,
 };
 
@@ -18,7 +19,12 @@ use crate::spec::{
 const TIMEOUT: Duration = Duration::from_secs(600);
 
 impl Lower<'_> {
-    pub(super) fn recovery(&mut self, name: &RecoveryName, recovery: schema::Recovery) -> Option<Recovery> {
+    pub(super) fn recovery(
+        &mut self,
+        name: &RecoveryName,
+        recovery: schema::Recovery,
+        backups: &BTreeMap<BackupName, Backup>,
+    ) -> Option<Recovery> {
         let owner = path(["recovery", name.as_str()]);
         let at = below(&owner, ["steps"]);
         let declared = recovery.steps?;
@@ -28,7 +34,7 @@ impl Lower<'_> {
             let at = below(&at, [&number.to_string()]);
             let after = step.after.as_deref().map(|after| self.after(&at, after, &subjects));
             let name = subjects[number].clone();
-            if let Some(action) = self.action(&at, step) {
+            if let Some(action) = self.action(&at, step, backups) {
                 steps.push(RecoveryStep { name, action, after });
             }
         }
@@ -57,14 +63,28 @@ impl Lower<'_> {
         after.iter().map(|Text(Name(name))| name.clone()).collect()
     }
 
-    fn action(&mut self, at: &Path, step: schema::RecoveryStep) -> Option<RecoveryAction> {
+    fn action(
+        &mut self,
+        at: &Path,
+        step: schema::RecoveryStep,
+        backups: &BTreeMap<BackupName, Backup>,
+    ) -> Option<RecoveryAction> {
         let timeout = length(step.timeout).unwrap_or(TIMEOUT);
         let stage = step.stage.map(stage_of);
+        let to = step.to.map(|Text(Word(to))| to);
+        if let Some(Text(Name(backup))) = step.restore {
+            return self.restored(at, &backup, to, backups);
+        }
+        if let Some(Text(Name(traffic))) = step.switch {
+            return self.switched(at, &traffic, to.as_deref(), stage);
+        }
+        if to.is_some() {
+            let message =
+                format!("`{}` names a place, and neither restores nor switches", show(&below(at, ["to"])));
+            self.error("unknown-key", &below(at, ["to"]), message, "leave it out");
+        }
         if let Some(Text(Name(vm))) = step.rebuild {
             return self.reference("vm", &below(at, ["rebuild"]), &vm).map(RecoveryAction::Rebuild);
-        }
-        if let Some(Text(Name(backup))) = step.restore {
-            return self.reference("backup", &below(at, ["restore"]), &backup).map(RecoveryAction::Restore);
         }
         if let Some(playbook) = step.deploy {
             return Some(RecoveryAction::Deploy(ansible_of(playbook)?, stage));
@@ -73,9 +93,89 @@ impl Lower<'_> {
             let until = self.ready(&below(at, ["wait"]), wait)?;
             return Some(RecoveryAction::Wait(WaitStep { until, timeout, stage }));
         }
-        if let Some(Text(Name(traffic))) = step.switch {
-            let named = self.reference("traffic", &below(at, ["switch"]), &traffic);
-            let Some(to) = step.to else {
+        let command = step.run?;
+        let on = match step.on {
+            Some(Text(Name(vm))) => Some(self.reference("vm", &below(at, ["on"]), &vm)?),
+            None => None,
+        };
+        Some(RecoveryAction::Run(RunStep { command, on, timeout, stage }))
+    }
+
+    /// A restore over the original; or of what a provider keeps, to what it makes.
+    fn restored(
+        &mut self,
+        at: &Path,
+        backup: &str,
+        to: Option<String>,
+        backups: &BTreeMap<BackupName, Backup>,
+    ) -> Option<RecoveryAction> {
+        let backup: BackupName = self.reference("backup", &below(at, ["restore"]), backup)?;
+        // What is wrong with a backup is told there.
+        let Some(source) = backups.get(&backup).map(|declared| &declared.source) else {
+            return Some(RecoveryAction::Restore(backup));
+        };
+        match to {
+            Some(to) => {
+                let to = self.new_place(&below(at, ["to"]), &backup, source, &to)?;
+                Some(RecoveryAction::RestoreTo(RestoreTo { backup, to }))
+            }
+            None if source.is_native() => {
+                let message = format!(
+                    "`{}` does not say what backup `{backup}` is restored to: its provider keeps it, and restores over nothing",
+                    show(at)
+                );
+                let hint = format!("add to = \"{}\", {}", source.place_of_new(), which_place(source));
+                self.error("missing-key", at, message, hint);
+                None
+            }
+            None => Some(RecoveryAction::Restore(backup)),
+        }
+    }
+
+    fn new_place(&mut self, at: &Path, backup: &BackupName, source: &Source, to: &str) -> Option<NewPlace> {
+        let read = match source.is_native() {
+            true => NewPlace::parse(to),
+            false => Err("its artifacts are in the stores, and go over the original".to_owned()),
+        };
+        let read = read.and_then(|to| to.refusal(source).map_or(Ok(to), Err));
+        match read {
+            Ok(to) => Some(to),
+            Err(why) => {
+                let hint = match source.is_native() {
+                    true => format!("write to = \"{}\", {}", source.place_of_new(), which_place(source)),
+                    false => "leave it out".to_owned(),
+                };
+                let message = format!("`{}` is no place for backup `{backup}`: {why}", show(at));
+                self.error("restore-place", at, message, hint);
+                None
+            }
+        }
+    }
+
+    fn switched(
+        &mut self,
+        at: &Path,
+        traffic: &str,
+        to: Option<&str>,
+        stage: Option<RecoveryStage>,
+    ) -> Option<RecoveryAction> {
+        let named = self.reference("traffic", &below(at, ["switch"]), traffic);
+        let to = match to {
+            Some("primary") => Side::Primary,
+            Some("standby") => Side::Standby,
+            Some(other) => {
+                let at = below(at, ["to"]);
+                let message =
+                    format!("`{}` is neither `primary` nor `standby`: `{}`", show(&at), shown(other));
+                self.error(
+                    "invalid-value",
+                    &at,
+                    message,
+                    "write to = \"standby\", or \"primary\" to lead it back",
+                );
+                return None;
+            }
+            None => {
                 let message = format!("`{}` does not say where it leads traffic `{traffic}`", show(at));
                 self.error(
                     "missing-key",
@@ -84,19 +184,9 @@ impl Lower<'_> {
                     "add to = \"standby\", or \"primary\" to lead it back",
                 );
                 return None;
-            };
-            let to = match to {
-                schema::Side::Primary => Side::Primary,
-                schema::Side::Standby => Side::Standby,
-            };
-            return Some(RecoveryAction::Switch(SwitchStep { traffic: named?, to, stage }));
-        }
-        let command = step.run?;
-        let on = match step.on {
-            Some(Text(Name(vm))) => Some(self.reference("vm", &below(at, ["on"]), &vm)?),
-            None => None,
+            }
         };
-        Some(RecoveryAction::Run(RunStep { command, on, timeout, stage }))
+        Some(RecoveryAction::Switch(SwitchStep { traffic: named?, to, stage }))
     }
 
     fn ready(&mut self, at: &Path, wait: schema::WaitFor) -> Option<Ready> {
@@ -116,6 +206,13 @@ impl Lower<'_> {
         }
         let Text(Name(backup)) = wait.source?;
         self.reference("backup", &below(at, ["source"]), &backup).map(Ready::Source)
+    }
+}
+
+fn which_place(source: &Source) -> &'static str {
+    match source {
+        Source::Atlas(_) => "of a cluster that bears the tag backstay-restore, which Atlas erases",
+        _ => "of what does not exist yet; the original's own name will do where that is gone",
     }
 }
 

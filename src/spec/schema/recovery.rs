@@ -35,7 +35,7 @@ pub struct RecoveryStep {
     pub name: Option<Text<Name>>,
     /// Name of the machine to rebuild where it is gone, and to configure.
     pub rebuild: Option<Text<Name>>,
-    /// Name of the backup to restore over its original.
+    /// Name of the backup to restore: over its original, or, where a provider keeps its backups, to the place that `to` names.
     pub restore: Option<Text<Name>>,
     /// The playbook that deploys an application.
     pub deploy: Option<Ansible>,
@@ -48,8 +48,9 @@ pub struct RecoveryStep {
     pub wait: Option<WaitFor>,
     /// Name of the traffic to lead elsewhere.
     pub switch: Option<Text<Name>>,
-    /// Where `switch` leads it.
-    pub to: Option<Side>,
+    /// Where `switch` leads it: `primary` or `standby`. Or what a provider's own backup is restored to, which does not exist yet:
+    /// `table:NAME`, `instance:NAME`; or the cluster of Atlas that was given up for it, `cluster:NAME`.
+    pub to: Option<Text<Word>>,
     /// How long `run` and `wait` may take. Default: 10 minutes.
     pub timeout: Option<Text<Length>>,
     /// The stage that `deploy`, `run`, `wait` and `switch` belong to. Default: `applications`; of `switch`: `traffic`.
@@ -57,16 +58,6 @@ pub struct RecoveryStep {
     /// Names of steps that must be done first. Default: all of the stages before, which are machines, databases,
     /// configuration, files, applications, traffic; and what the same stage deploys, runs or waits for earlier.
     pub after: Option<Vec<Text<Name>>>,
-}
-
-/// Where traffic is led.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Side {
-    /// To the site that serves users as a rule.
-    Primary,
-    /// To the site that stands by.
-    Standby,
 }
 
 /// Something that tells that a service is there: exactly one of `tcp`, `http` and `source`.

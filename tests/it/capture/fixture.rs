@@ -152,7 +152,7 @@ impl Lab {
     /// What a capture leaves in the journal when it is cut off.
     pub fn interrupted(&self, artifact: ArtifactId) -> Interrupted {
         let (backup, store) = (self.backup.clone(), "here".parse().unwrap());
-        Interrupted { backup, store, artifact, work: Work::Capture }
+        Interrupted { backup, store, artifact, work: Work::Capture, copy: None }
     }
 
     pub fn look(&self, store: &MemoryStore) -> Look {

@@ -110,6 +110,7 @@ async fn a_capture_cut_off_after_its_commit_is_settled_and_its_lease_given_back(
         store: "vault".parse().unwrap(),
         artifact,
         work: Work::Capture,
+        copy: None,
     };
     let intent = Intent { at: fleet.clock_now(), what: "capture".to_owned(), writes: Some(left) };
     Journal::open(controller.state().journal()).unwrap().begin(intent).unwrap();

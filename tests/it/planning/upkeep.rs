@@ -38,6 +38,7 @@ fn what_was_interrupted_after_its_commit_is_settled_and_not_made_again() {
         store: store("a"),
         artifact: id,
         work: Work::Capture,
+        copy: None,
     });
     world.apply(&check(&world, &["settle agama a"]));
     check(&world, &[]);
@@ -49,6 +50,7 @@ fn what_was_interrupted_after_its_commit_is_settled_and_not_made_again() {
         store: store("a"),
         artifact: id,
         work: Work::Capture,
+        copy: None,
     });
     let stored = world.stored("a", "agama");
     stored.artifacts.clear();

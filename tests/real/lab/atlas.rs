@@ -200,6 +200,24 @@ impl Atlas {
         self.held().clusters.get_mut("courses").unwrap().data = data.to_owned();
     }
 
+    /// What was begun and hangs goes on.
+    pub fn go_on(&self) {
+        let mut held = self.held();
+        let works = held.clusters.values_mut().flat_map(|cluster| &mut cluster.jobs).map(|(_, work, _)| work);
+        works.filter(|work| matches!(work, Work::Hangs)).for_each(|work| *work = Work::Left(LOOKS));
+    }
+
+    /// Somebody has the newest snapshot of `courses` restored into a cluster.
+    pub fn restore_by_hand(&self, to: &str) {
+        let mut held = self.held();
+        let snapshot = held.clusters["courses"].snapshots.last().unwrap().0["id"].clone();
+        let asked = json!({
+            "deliveryType": "automated", "snapshotId": snapshot, "targetClusterName": to, "targetGroupId": PROJECT,
+        });
+        let (status, job) = held.begin_restore("courses", &asked, None);
+        assert_eq!(status, 200, "{job}");
+    }
+
     /// Changes what is told of a cluster.
     pub fn alter(&self, cluster: &str, key: &str, value: Value) {
         self.held().clusters.get_mut(cluster).unwrap().about[key] = value;

@@ -224,12 +224,15 @@ pub enum Trick {
     Alter(fn(&mut Value), fn(&Value, &mut Value)),
     /// Hands it on, and loses the answer.
     Lose,
+    /// Hands it on, and never answers.
+    Hold,
 }
 
 /// A server that hands requests on, and plays tricks, each once and in their order.
 #[derive(Clone)]
 pub struct GoBetween {
     behind: String,
+    url: String,
     tricks: Arc<Mutex<HashMap<&'static str, Vec<Trick>>>>,
     seen: Arc<Mutex<Vec<(String, Value)>>>,
 }
@@ -237,12 +240,17 @@ pub struct GoBetween {
 impl GoBetween {
     /// In front of `moto`; returns its URL as well. Ends with the test's runtime.
     pub async fn start(moto: &Moto) -> (Self, String) {
-        let between = Self { behind: moto.endpoint(), tricks: Arc::default(), seen: Arc::default() };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let (tricks, seen) = (Arc::default(), Arc::default());
+        let between = Self { behind: moto.endpoint(), url: endpoint.clone(), tricks, seen };
         let app = Router::new().fallback(hand_on).with_state(between.clone());
         tokio::spawn(async move { axum::serve(listener, app).await });
         (between, endpoint)
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     pub fn play(&self, operation: &'static str, trick: Trick) {
@@ -265,31 +273,54 @@ impl GoBetween {
     }
 }
 
+/// The operation of a request and what it asks for: of DynamoDB's JSON, or of the forms that RDS takes.
+fn read(headers: &HeaderMap, body: &[u8]) -> (String, Value) {
+    match headers.get("x-amz-target") {
+        Some(target) => {
+            let operation = target.to_str().unwrap().rsplit_once('.').unwrap().1.to_owned();
+            (operation, serde_json::from_slice(body).unwrap())
+        }
+        None => {
+            let form: HashMap<String, String> =
+                reqwest::Url::parse(&format!("http://form/?{}", String::from_utf8_lossy(body)))
+                    .unwrap()
+                    .query_pairs()
+                    .into_owned()
+                    .collect();
+            (form["Action"].clone(), serde_json::to_value(form).unwrap())
+        }
+    }
+}
+
 async fn hand_on(State(between): State<GoBetween>, headers: HeaderMap, body: Bytes) -> (StatusCode, String) {
-    let operation = headers["x-amz-target"].to_str().unwrap().rsplit_once('.').unwrap().1.to_owned();
-    let asked: Value = serde_json::from_slice(&body).unwrap();
+    let (operation, asked) = read(&headers, &body);
     between.seen.lock().unwrap().push((operation.clone(), asked.clone()));
-    let (mut changed, trick) = (asked.clone(), between.next_trick(&operation));
-    let alter = match &trick {
+    let trick = between.next_trick(&operation);
+    let (mut sent, mut alter) = (body, None);
+    match &trick {
         Some(Trick::Refuse(code)) => {
             let said = format!(r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{code}","message":"no"}}"#);
             return (StatusCode::BAD_REQUEST, said);
         }
         Some(Trick::Alter(request, answer)) => {
+            let mut changed = asked.clone();
             request(&mut changed);
-            Some(*answer)
+            (sent, alter) = (changed.to_string().into(), Some(*answer));
         }
-        Some(Trick::Lose) | None => None,
-    };
-    let is_lost = matches!(trick, Some(Trick::Lose));
-    let mut request = reqwest::Client::new().post(&between.behind).body(changed.to_string());
+        Some(Trick::Lose | Trick::Hold) | None => {}
+    }
+    let mut request = reqwest::Client::new().post(&between.behind).body(sent);
     for name in ["x-amz-target", "content-type", "authorization"] {
-        request = request.header(name, headers[name].to_str().unwrap());
+        if let Some(value) = headers.get(name) {
+            request = request.header(name, value.to_str().unwrap());
+        }
     }
     let answer = request.send().await.unwrap();
     let (status, text) = (answer.status(), answer.text().await.unwrap());
-    if is_lost {
-        return (StatusCode::BAD_GATEWAY, String::new());
+    match trick {
+        Some(Trick::Lose) => return (StatusCode::BAD_GATEWAY, String::new()),
+        Some(Trick::Hold) => std::future::pending().await,
+        _ => {}
     }
     let Some(alter) = alter else { return (status, text) };
     let mut answer = serde_json::from_str(&text).unwrap();
