@@ -2,12 +2,12 @@
 
 use super::Sources;
 use crate::{
-    artifact::ArtifactId,
     plan::{
         action::{Restore, Work},
         by_hand::{
-            self, Hand, Line, MadeByHand, Place,
+            self, Hand, Line, MadeByHand, Place, Stored,
             reach::{self, Folders},
+            replay::{self, Restored},
             switch,
         },
     },
@@ -26,7 +26,7 @@ pub(super) fn of(work: &Work, sources: &Sources<'_>, folders: &Folders) -> MadeB
         Work::Run { command, on: Some(vm), .. } => vec![Hand::Type(reach::program(vm, command, folders))],
         Work::Wait { until, .. } => reach::wait(spec, until),
         Work::Switch { traffic, to, .. } => return switch::by_hand(spec, traffic, *to, folders),
-        Work::Restore { restore, .. } => restored(restore, sources),
+        Work::Restore { restore, .. } => return restored(restore, sources, folders),
     };
     MadeByHand { files: Vec::new(), hands }
 }
@@ -44,13 +44,13 @@ fn untold(vm: &VmName, why: &str) -> MadeByHand {
     MadeByHand { files: Vec::new(), hands }
 }
 
-fn restored(restore: &Restore, sources: &Sources<'_>) -> Vec<Hand> {
+fn restored(restore: &Restore, sources: &Sources<'_>, folders: &Folders) -> MadeByHand {
     let spec = sources.spec;
     let (Some(backup), Some(store)) = (spec.backups.get(&restore.backup), spec.stores.get(&restore.store))
     else {
-        return Vec::new();
+        return MadeByHand::default();
     };
-    let Some(point) = restore.artifacts.last() else { return Vec::new() };
+    let Some(point) = restore.artifacts.last() else { return MadeByHand::default() };
     let (fleet, folder) = (&spec.fleet.name, spec.moved.folder(&restore.backup));
     let out = format!("out-{folder}");
     let place = Place {
@@ -60,20 +60,24 @@ fn restored(restore: &Restore, sources: &Sources<'_>) -> Vec<Hand> {
         store: "STORE".to_owned(),
         out: out.clone(),
     };
-    let named = |(number, id): (usize, &ArtifactId)| {
-        let stream = sources.streams.get(id).map_or("FILE", String::as_str);
-        format!("{out}/{:02}-{stream}", number + 1)
-    };
-    let files: Vec<String> = restore.artifacts.iter().enumerate().map(named).collect();
     let mut hands = by_hand::fetch(&store.place, fleet, &folder, "STORE");
-    hands.push(Hand::Type(by_hand::bring(&place, fleet, &folder, *point)));
-    if !restore.logs.is_empty() {
-        hands.push(Hand::Know(format!(
-            "this brings back the data of {point}; its {} logs are brought out by the same command, and replayed as \
-             docs/any-second.md says",
-            restore.logs.len()
-        )));
-    }
-    hands.extend(by_hand::load(&backup.source, &files, &format!("{out}-restored")));
-    hands
+    hands.push(Hand::Type(by_hand::bring(&place, fleet, &folder, *point, &restore.logs)));
+    let all = restore.artifacts.iter().chain(&restore.logs);
+    let stored: Option<Vec<Stored>> = all.map(|id| sources.stored.get(id).cloned()).collect();
+    let Some(stored) = stored else {
+        let why = "what these artifacts hold could not be read when this was written: see the page of the engine for what loads it";
+        hands.push(Hand::Know(why.to_owned()));
+        return MadeByHand { files: Vec::new(), hands };
+    };
+    let mut data = by_hand::brought(&out, stored);
+    let logs = data.split_off(restore.artifacts.len());
+    let restored = Restored { data: &data, logs: &logs, until: restore.until.as_ref() };
+    let places = replay::Folders {
+        data: format!("{out}-restored"),
+        log: format!("{out}-log"),
+        settings: folders.replay(&folder),
+    };
+    let made = replay::restored(&backup.source, &restored, &places);
+    hands.extend(made.hands);
+    MadeByHand { files: made.files, hands }
 }
