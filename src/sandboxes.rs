@@ -25,6 +25,7 @@ use async_trait::async_trait;
 use crate::{
     artifact::drill::{Finding, Isolation},
     process::Program,
+    secrets::Secret,
     sources::{Place, Source},
     spec,
 };
@@ -111,6 +112,11 @@ pub trait Sandbox: Send + Sync {
         None
     }
 
+    /// Sets up what a person who restores into it by hand finds set up.
+    async fn prepare_by_hand(&mut self) -> Result<(), SandboxError> {
+        Ok(())
+    }
+
     /// Hears that a person is done, and takes what it needs of the stream in `file`, which nobody else does.
     fn loaded_by_hand(&mut self, _file: &Path) -> Result<(), SandboxError> {
         Ok(())
@@ -128,6 +134,8 @@ pub struct ByHand<'a> {
     /// The folder that files are restored into: in the sandbox, and not there yet. `None` where they are of no use there once they were
     /// loaded.
     pub folder: Option<&'a Path>,
+    /// What its programs log in with, as the file for that holds it.
+    pub login: Option<&'a Secret>,
     home: &'a home::Home,
 }
 

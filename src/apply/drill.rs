@@ -170,7 +170,11 @@ impl Run {
                 loaded.map_err(|error| Halted::of(error, "what was captured could not be loaded"))?;
                 None
             }
-            DrillHow::ByHand => Some(self.timed(Stage::Load, Hands::load(order, sandbox, means)).await?),
+            DrillHow::ByHand => {
+                let hands = self.timed(Stage::Load, Hands::load(order, sandbox, means)).await?;
+                // What was brought out is needed no more where no log is.
+                Some(hands).filter(|_| !order.logs.is_empty())
+            }
         };
         let checking = Instant::now();
         self.findings.extend(sandbox.examine().await);

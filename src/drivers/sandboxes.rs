@@ -143,8 +143,10 @@ fn influxdb2_of(
 ) -> Result<Box<dyn Sandbox>, Refusal> {
     let door = Door::new()?;
     let inner = spec::Influxdb2 { url: door.url(), tls: spec::Tls::Default, ..declared.clone() };
+    let stands_for = spec::Source::Influxdb2(inner.clone());
     let source = Influxdb2Source::new(inner, door.token.clone(), home.path().to_owned())?;
-    Ok(Box::new(Influxdb2Sandbox::new(home, Box::new(source), declared.org.clone(), door, mode)))
+    let organization = declared.org.clone();
+    Ok(Box::new(Influxdb2Sandbox::new(home, Box::new(source), stands_for, organization, door, mode)))
 }
 
 fn etcd_of(home: Home, declared: &spec::Etcd, mode: IsolationMode) -> Result<Box<dyn Sandbox>, Refusal> {

@@ -150,6 +150,19 @@ pub fn brought(out: &str, artifacts: impl IntoIterator<Item = Stored>) -> Vec<Br
     artifacts.into_iter().enumerate().map(named).collect()
 }
 
+/// Where what is restored by hand lies, and what is needed for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folders {
+    /// The new folder for what becomes files.
+    pub data: String,
+    /// The new folder for logs and what is made of them.
+    pub log: String,
+    /// The file of [`MadeByHand::files`] that what is typed reads.
+    pub prepared: String,
+    /// The file that a person puts there for a program to log in with.
+    pub login: String,
+}
+
 fn line<const N: usize>(program: [&str; N]) -> Line {
     Line::of(program)
 }

@@ -208,7 +208,7 @@ impl Sandbox for EtcdSandbox {
     }
 
     fn by_hand(&self) -> Option<ByHand<'_>> {
-        Some(ByHand { stands_for: &self.stands_for, folder: Some(&self.data), home: &self.home })
+        Some(ByHand { stands_for: &self.stands_for, folder: Some(&self.data), login: None, home: &self.home })
     }
 
     fn loaded_by_hand(&mut self, file: &Path) -> Result<(), SandboxError> {

@@ -85,6 +85,7 @@ impl Sandbox for FolderSandbox {
         matches!(stands_for, spec::Source::Files(_) | spec::Source::Sqlite { .. }).then_some(ByHand {
             stands_for,
             folder: Some(&self.files),
+            login: None,
             home: &self.home,
         })
     }

@@ -180,7 +180,7 @@ impl Sandbox for MysqlSandbox {
     }
 
     fn by_hand(&self) -> Option<ByHand<'_>> {
-        Some(ByHand { stands_for: &self.stands_for, folder: None, home: &self.home })
+        Some(ByHand { stands_for: &self.stands_for, folder: None, login: None, home: &self.home })
     }
 
     async fn visitor(&mut self, path: &Path) -> Result<Program, SandboxError> {

@@ -176,7 +176,7 @@ impl Sandbox for PostgresSandbox {
     }
 
     fn by_hand(&self) -> Option<ByHand<'_>> {
-        Some(ByHand { stands_for: &self.stands_for, folder: None, home: &self.home })
+        Some(ByHand { stands_for: &self.stands_for, folder: None, login: None, home: &self.home })
     }
 
     async fn visitor(&mut self, path: &Path) -> Result<Program, SandboxError> {
@@ -277,7 +277,7 @@ impl Sandbox for ClusterSandbox {
     }
 
     fn by_hand(&self) -> Option<ByHand<'_>> {
-        Some(ByHand { stands_for: &self.stands_for, folder: Some(&self.data), home: &self.home })
+        Some(ByHand { stands_for: &self.stands_for, folder: Some(&self.data), login: None, home: &self.home })
     }
 
     async fn visitor(&mut self, path: &Path) -> Result<Program, SandboxError> {

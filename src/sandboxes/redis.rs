@@ -123,7 +123,12 @@ impl Sandbox for RedisSandbox {
     }
 
     fn by_hand(&self) -> Option<ByHand<'_>> {
-        Some(ByHand { stands_for: &self.stands_for, folder: Some(&self.files), home: &self.home })
+        Some(ByHand {
+            stands_for: &self.stands_for,
+            folder: Some(&self.files),
+            login: None,
+            home: &self.home,
+        })
     }
 
     async fn visitor(&mut self, path: &Path) -> Result<Program, SandboxError> {

@@ -175,7 +175,7 @@ fn a_cluster_replays_its_log_by_hand_to_the_second_and_to_the_end() {
     let newest = by_hand(&fleet, &[], 7);
     assert_eq!(verdicts(&newest), ["passed", "passed", "failed"], "{newest:#}");
     let runbook = fleet.expect(&["runbook", "site"], 0);
-    for part in ["dd status=none if=site.replay/shop of=", "recovery_target_time = ''", "/restored_wal"] {
+    for part in ["dd status=none if=site.restore/shop of=", "recovery_target_time = ''", "/restored_wal"] {
         assert!(runbook.contains(part), "{part}: {runbook}");
     }
     assert_gone(place.path());

@@ -10,7 +10,10 @@ use std::{
 };
 
 use age::secrecy::ExposeSecret as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
 
 use super::{
     super::{room, stream},
@@ -22,9 +25,9 @@ use crate::{
     keys::Keys,
     kit,
     plan::by_hand::{
-        self, Brought, Hand, Line, MadeByHand, Place, Stored,
+        self, Brought, Folders, Hand, Line, MadeByHand, Place, Stored,
         load::load,
-        replay::{Folders, Restored, replay},
+        replay::{Restored, replay},
     },
     process::{Input, Process, ProcessError, Program},
     sandboxes::{ByHand, Sandbox, home::Home},
@@ -73,12 +76,15 @@ impl Hands {
         sandbox: &mut dyn Sandbox,
         means: &Means<'_>,
     ) -> Result<Self, Halted> {
-        let ByHand { stands_for, .. } = by_hand(sandbox)?;
+        sandbox.prepare_by_hand().await?;
+        let ByHand { stands_for, login, .. } = by_hand(sandbox)?;
         let hands = Self::bring(order, sandbox, means).await?;
         let folders = hands.folders();
-        let loading = load(stands_for, &hands.data, &folders.data).map_err(cannot)?;
-        must_be_typed(&loading)?;
-        run_all(&loading).await?;
+        if let Some(login) = login {
+            write(&folders.login, login.expose().as_bytes()).map_err(cannot)?;
+        }
+        let loading = load(stands_for, &hands.data, &folders).map_err(cannot)?;
+        do_all(&loading).await?;
         if let Some(newest) = hands.data.last() {
             sandbox.loaded_by_hand(Path::new(&newest.file))?;
         }
@@ -89,12 +95,7 @@ impl Hands {
     pub(super) async fn replay(self, order: &Order<'_>, sandbox: &dyn Sandbox) -> Result<(), Halted> {
         let ByHand { stands_for, .. } = by_hand(sandbox)?;
         let restored = Restored { data: &self.data, logs: &self.logs, until: order.until };
-        let MadeByHand { files, hands } = replay(stands_for, &restored, &self.folders()).map_err(cannot)?;
-        must_be_typed(&hands)?;
-        for file in &files {
-            write(&file.path, file.content.as_bytes()).map_err(cannot)?;
-        }
-        run_all(&hands).await
+        do_all(&replay(stands_for, &restored, &self.folders()).map_err(cannot)?).await
     }
 
     async fn bring(order: &Order<'_>, sandbox: &dyn Sandbox, means: &Means<'_>) -> Result<Self, Halted> {
@@ -126,7 +127,8 @@ impl Hands {
         Folders {
             data: self.files.to_string_lossy().into_owned(),
             log: path("log"),
-            settings: path("settings"),
+            prepared: path("prepared"),
+            login: path("login"),
         }
     }
 }
@@ -145,14 +147,6 @@ pub fn stored(manifest: &Manifest, keys: &Keys) -> Stored {
 fn by_hand(sandbox: &dyn Sandbox) -> Result<ByHand<'_>, Halted> {
     let untold = "nothing tells how this source is restored by hand";
     sandbox.by_hand().ok_or_else(|| Halted::CouldNotRun(untold.to_owned()))
-}
-
-/// Where nothing is typed, nothing comes back.
-fn must_be_typed(hands: &[Hand]) -> Result<(), Halted> {
-    match hands.iter().any(|hand| matches!(hand, Hand::Type(_))) {
-        true => Ok(()),
-        false => Err(Halted::CouldNotRun("no command tells how this source is restored by hand".to_owned())),
-    }
 }
 
 fn cannot(error: impl ToString) -> Halted {
@@ -249,8 +243,14 @@ async fn fetch_object(
     Ok(())
 }
 
-/// Runs what is typed, in its order.
-async fn run_all(hands: &[Hand]) -> Result<(), Halted> {
+/// Puts the files there that are needed, and runs what is typed, in its order. Where nothing is typed, nothing comes back.
+async fn do_all(MadeByHand { files, hands }: &MadeByHand) -> Result<(), Halted> {
+    if !hands.iter().any(|hand| matches!(hand, Hand::Type(_))) {
+        return Err(Halted::CouldNotRun("no command tells how this source is restored by hand".to_owned()));
+    }
+    for file in files {
+        write(&file.path, file.content.as_bytes()).map_err(cannot)?;
+    }
     for hand in hands {
         if let Hand::Type(line) = hand {
             run(line).await?;
@@ -314,7 +314,7 @@ async fn between_files(program: Program, line: &Line) -> Result<(), Broken> {
     };
     let (fed, written) = tokio::join!(fed, written);
     written?;
-    // What a program did not read its own end tells of.
+    // Why a program read no more its own end tells; one that ended well without all of it has not done what it should.
     process.finish().await?;
     fed
 }
@@ -326,7 +326,10 @@ async fn feed(input: Option<Input>, path: &Path) -> Result<(), Broken> {
     loop {
         match file.read(&mut piece).await? {
             0 => return Ok(()),
-            length => input.write(&piece[..length]).await?,
+            length => match timeout(SILENCE, input.write(&piece[..length])).await {
+                Ok(written) => written?,
+                Err(_) => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+            },
         }
     }
 }

@@ -1,20 +1,20 @@
 //! What loads what was brought out into a source that is empty, by each engine's own programs.
 
 use super::{
-    Brought, Hand, Line,
+    Brought, Folders, Hand, Line, MadeByHand, Prepared,
     connection::{AS_IT_IS, Flavour, mysql_client, postgres_connection},
     line, made, made_new, typed, unpacked,
 };
-use crate::spec::{Influxdb, MysqlMethod, PostgresMethod, Server, Source};
+use crate::spec::{Influxdb, Influxdb2, MysqlMethod, PostgresMethod, Server, Source, Tls};
 
-/// What loads `data`, oldest first, into a source that is empty; what becomes files, into the folder `folder`.
+/// What loads `data`, oldest first, into a source that is empty.
 ///
 /// # Errors
 /// Where commands can't be told: what a person goes by.
-pub fn load(source: &Source, data: &[Brought], folder: &str) -> Result<Vec<Hand>, String> {
+pub fn load(source: &Source, data: &[Brought], folders: &Folders) -> Result<MadeByHand, String> {
     let Some(newest) = data.last() else { return Err("nothing is brought out".to_owned()) };
-    let file = newest.file.as_str();
-    Ok(match source {
+    let (file, folder) = (newest.file.as_str(), folders.data.as_str());
+    let hands = match source {
         Source::Mysql(mysql) => match mysql.method {
             MysqlMethod::Logical => mysql_dump(&mysql.server, newest),
             MysqlMethod::Physical { .. } => mariadb_files(data, folder),
@@ -42,13 +42,14 @@ pub fn load(source: &Source, data: &[Brought], folder: &str) -> Result<Vec<Hand>
             vec![made(folder), copied(file, &format!("{folder}/{name}"))]
         }
         Source::Etcd(_) => etcd_member(newest, folder),
-        Source::Influxdb2(_) => return Err("see \"By hand\" in docs/influxdb2.md".into()),
+        Source::Influxdb2(influxdb) => return Ok(influxdb2_buckets(influxdb, file, folders)),
         Source::Dynamodb(_) => return Err("see \"By hand\" in docs/dynamodb.md".into()),
         Source::Rds(_) => return Err("see docs/providers.md: its snapshots become new instances".into()),
         Source::Atlas(_) => {
             return Err("see docs/atlas.md: Atlas restores its snapshots into clusters".into());
         }
-    })
+    };
+    Ok(MadeByHand { files: Vec::new(), hands })
 }
 
 /// What has a server run on the files that were restored to `folder`, where that is what they are for.
@@ -148,6 +149,27 @@ fn influxdb_databases(influxdb: &Influxdb, file: &str, folder: &str) -> Result<V
     Ok([made(folder), unpacked(file, folder)].into_iter().chain(restored).collect())
 }
 
+/// What restores buckets over the server's API: which shards they are made with only its answers tell.
+const INFLUXDB2: &str = include_str!("../../../templates/by-hand/influxdb2.sh");
+
+fn influxdb2_buckets(influxdb: &Influxdb2, file: &str, folders: &Folders) -> MadeByHand {
+    let (folder, login) = (folders.data.as_str(), folders.login.as_str());
+    let authority = match &influxdb.tls {
+        Tls::Default => Vec::new(),
+        Tls::Verified { ca } => vec!["env".to_owned(), format!("CURL_CA_BUNDLE={}", ca.display())],
+    };
+    let script = ["sh", &folders.prepared, &influxdb.url, &influxdb.org, login, folder].map(str::to_owned);
+    let restore = Line::of(authority.into_iter().chain(script).chain(influxdb.buckets.iter().cloned()));
+    let needs = format!(
+        "the server must be set up with the organization; put `Authorization: Token …`, with an operator token of it, into {login}, mode \
+         0600. Users, tokens, dashboards and tasks do not come along: \"By hand\" in docs/influxdb2.md tells of them"
+    );
+    MadeByHand {
+        files: vec![Prepared { path: folders.prepared.clone(), content: INFLUXDB2.to_owned() }],
+        hands: vec![Hand::Know(needs), made(folder), unpacked(file, folder), Hand::Type(restore)],
+    }
+}
+
 /// The first release of etcd whose `etcdctl` makes no folders of members any more (its changelog, 3.6).
 const ETCDUTL: (u32, u32) = (3, 6);
 
@@ -179,7 +201,9 @@ mod tests {
     }
 
     fn lines(source: &Source, data: &[Brought]) -> Vec<String> {
-        load(source, data, "back").unwrap().iter().map(ToString::to_string).collect()
+        let [data_folder, log, prepared, login] = ["back", "log", "prepared", "login"].map(str::to_owned);
+        let folders = Folders { data: data_folder, log, prepared, login };
+        load(source, data, &folders).unwrap().hands.iter().map(ToString::to_string).collect()
     }
 
     fn mysql(method: MysqlMethod) -> Source {

@@ -43,9 +43,9 @@ impl Folders {
         format!("{}.{by}/{traffic}-{to}", self.recovery)
     }
 
-    /// What tells a server of a backup's data up to where its log is replayed.
-    pub fn replay(&self, backup: &FolderName) -> String {
-        format!("{}.replay/{backup}", self.recovery)
+    /// What a backup is restored with.
+    pub fn restore(&self, backup: &FolderName) -> String {
+        format!("{}.restore/{backup}", self.recovery)
     }
 
     /// The key that a machine must prove itself with.

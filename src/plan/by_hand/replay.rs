@@ -9,7 +9,7 @@ mod binlog;
 use std::collections::BTreeSet;
 
 use super::{
-    Brought, Hand, Line, MadeByHand, Prepared,
+    Brought, Folders, Hand, Line, MadeByHand, Prepared,
     connection::{AS_IT_IS, Flavour, mysql_client},
     line, load, made_new, typed, unpacked,
 };
@@ -30,33 +30,23 @@ pub struct Restored<'a> {
     pub until: Option<&'a Until>,
 }
 
-/// Where what is restored lies.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Folders {
-    /// The new folder for what becomes files.
-    pub data: String,
-    /// The new folder for logs and what is made of them.
-    pub log: String,
-    /// The file that tells a server of its recovery.
-    pub settings: String,
-}
-
 /// All that is typed once everything was brought out, in its order. What can't be typed is told.
 pub fn restored(source: &Source, restored: &Restored<'_>, folders: &Folders) -> MadeByHand {
-    let loaded = load::load(source, restored.data, &folders.data);
-    let loaded = loaded.unwrap_or_else(|why| vec![Hand::Know(why)]);
-    let started = load::started(source, restored.data, &folders.data);
-    if restored.logs.is_empty() {
-        return MadeByHand { files: Vec::new(), hands: [loaded, started].concat() };
-    }
-    let MadeByHand { files, hands } = replay(source, restored, folders)
-        .unwrap_or_else(|why| MadeByHand { files: Vec::new(), hands: vec![Hand::Know(why)] });
-    let hands = match source {
-        // A server replays while it starts.
-        Source::Postgres(_) => [loaded, hands, started],
-        _ => [loaded, started, hands],
+    let told = |why| MadeByHand { files: Vec::new(), hands: vec![Hand::Know(why)] };
+    let loaded = load::load(source, restored.data, folders).unwrap_or_else(told);
+    let hands = load::started(source, restored.data, &folders.data);
+    let started = MadeByHand { files: Vec::new(), hands };
+    let replayed = match restored.logs {
+        [] => MadeByHand::default(),
+        _ => replay(source, restored, folders).unwrap_or_else(told),
     };
-    MadeByHand { files, hands: hands.concat() }
+    let parts = match source {
+        // A server replays while it starts.
+        Source::Postgres(_) => [loaded, replayed, started],
+        _ => [loaded, started, replayed],
+    };
+    let (files, hands): (Vec<_>, Vec<_>) = parts.into_iter().map(|part| (part.files, part.hands)).unzip();
+    MadeByHand { files: files.concat(), hands: hands.concat() }
 }
 
 /// What replays the logs over the data, once that was loaded; on a server of PostgreSQL before it is started.
@@ -93,6 +83,10 @@ enum Accounts {
 /// What the server must take as one statement: the rows that one wrote are one again.
 const LARGEST: &str = "--execute=SET GLOBAL max_allowed_packet = 1073741824";
 
+/// What the user needs for it.
+const RIGHTS: &str = "whoever replays needs the rights that \"The way back of MySQL\" in docs/any-second.md tells of; who may not set \
+                      this goes on without it, and the server's own limit holds:";
+
 fn binary_log(
     server: &Server,
     accounts: Accounts,
@@ -107,6 +101,7 @@ fn binary_log(
         hands.extend([made_new(&folder_of(number)), unpacked(&log.file, &folder_of(number))]);
     }
     let flavour = Flavour::of(newest);
+    hands.push(Hand::Know(RIGHTS.to_owned()));
     hands.push(typed(mysql_client(flavour, server, &[LARGEST]), None));
     let spans = restored.logs.iter().map(Span::of).collect::<Result<Vec<Span>, String>>()?;
     for run in binlog::runs(binlog::place_of(newest)?, &spans, restored.until)? {
@@ -172,9 +167,9 @@ fn write_ahead_log(restored: &Restored<'_>, folders: &Folders) -> Result<MadeByH
         // What is there may have been a link on the server that was captured: it leads nowhere.
         Hand::Type(line(["dd", "status=none", &from, &to, &format!("oflag={flags}"), "conv=notrunc"]))
     };
-    hands.push(written(&folders.settings, "postgresql.auto.conf", "append,nofollow"));
+    hands.push(written(&folders.prepared, "postgresql.auto.conf", "append,nofollow"));
     hands.push(written("/dev/null", "recovery.signal", "nofollow"));
-    Ok(MadeByHand { files: vec![Prepared { path: folders.settings.clone(), content }], hands })
+    Ok(MadeByHand { files: vec![Prepared { path: folders.prepared.clone(), content }], hands })
 }
 
 /// The timeline that an artifact ends on.

@@ -72,10 +72,11 @@ fn restored(restore: &Restore, sources: &Sources<'_>, folders: &Folders) -> Made
     let mut data = by_hand::brought(&out, stored);
     let logs = data.split_off(restore.artifacts.len());
     let restored = Restored { data: &data, logs: &logs, until: restore.until.as_ref() };
-    let places = replay::Folders {
+    let places = by_hand::Folders {
         data: format!("{out}-restored"),
         log: format!("{out}-log"),
-        settings: folders.replay(&folder),
+        prepared: folders.restore(&folder),
+        login: format!("login-of-{folder}"),
     };
     let made = replay::restored(&backup.source, &restored, &places);
     hands.extend(made.hands);

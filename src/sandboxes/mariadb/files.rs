@@ -152,7 +152,7 @@ impl Sandbox for MariadbFilesSandbox {
     }
 
     fn by_hand(&self) -> Option<ByHand<'_>> {
-        Some(ByHand { stands_for: &self.stands_for, folder: Some(&self.data), home: &self.home })
+        Some(ByHand { stands_for: &self.stands_for, folder: Some(&self.data), login: None, home: &self.home })
     }
 
     async fn visitor(&mut self, path: &Path) -> Result<Program, SandboxError> {

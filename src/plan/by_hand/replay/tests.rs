@@ -38,9 +38,14 @@ fn mysql(method: MysqlMethod) -> Source {
 
 fn made(source: &Source, base: Stored, logs: &[(&str, &str)], until: Option<&Until>) -> MadeByHand {
     let all = brought("out", std::iter::once(base).chain(logs.iter().map(|edges| log(*edges))));
-    let folders = Folders { data: "back".to_owned(), log: "log".to_owned(), settings: "r.conf".to_owned() };
+    let folders = folders();
     let (data, logs) = all.split_at(1);
     replay(source, &Restored { data, logs, until }, &folders).unwrap()
+}
+
+fn folders() -> Folders {
+    let [data, log, prepared, login] = ["back", "log", "r.conf", "login"].map(str::to_owned);
+    Folders { data, log, prepared, login }
 }
 
 fn lines(made: &MadeByHand) -> Vec<String> {
@@ -115,7 +120,7 @@ fn a_log_is_read_up_to_what_is_asked_for_and_nothing_behind_it() {
 #[test]
 fn what_can_not_be_told_is_no_command() {
     let source = mysql(MysqlMethod::Logical);
-    let folders = Folders { data: "d".to_owned(), log: "l".to_owned(), settings: "s".to_owned() };
+    let folders = folders();
     let refused = |base: Stored, log: Stored, until: Option<&Until>| {
         let all = brought("out", [base, log]);
         let (data, logs) = all.split_at(1);
@@ -145,6 +150,7 @@ fn over_a_dump_accounts_may_be_there_and_mysql_gives_transactions_new_numbers() 
             "mkdir -m 700 log",
             "mkdir -m 700 log/01",
             "tar -xf out/02-data -C log/01",
+            RIGHTS,
             "mysql --host=db '--execute=SET GLOBAL max_allowed_packet = 1073741824'",
             "env TZ=UTC mysqlbinlog --no-defaults --skip-gtids --start-position=157 log/01/bin.000002 log/01/bin.000003 > log/read.sql",
             &sed,
