@@ -66,10 +66,13 @@ pub fn replay(source: &Source, restored: &Restored<'_>, folders: &Folders) -> Re
         Source::Postgres(postgres) if postgres.method != PostgresMethod::Logical => {
             write_ahead_log(restored, folders)
         }
-        Source::Mongodb(_) => Err("its log is not replayed by hand: see \"Log\" in docs/mongodb.md".into()),
+        Source::Mongodb(_) => Err(OPLOG.to_owned()),
         other => Err(format!("nothing tells how a log of `{}` is replayed by hand", other.kind())),
     }
 }
+
+/// What a person goes by who replays the log of MongoDB.
+const OPLOG: &str = "its log is replayed by MongoDB's own tools: see \"Back to any second\" and \"The way back\" in docs/mongodb.md";
 
 /// Whether the accounts that a log tells of are as it expects them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
