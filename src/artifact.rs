@@ -9,6 +9,7 @@ pub mod manifest;
 pub mod position;
 pub mod record;
 pub mod recovered;
+pub mod recovery_settings;
 pub mod rehearsed;
 pub mod transactions;
 pub mod until;

@@ -62,6 +62,7 @@ use crate::{
     },
     plan::{
         self, Limits, Plan,
+        by_hand::Stored,
         check::{Malformed, check, withhold_deletions},
         drill::{self, CannotDrill},
         heal,
@@ -123,8 +124,8 @@ pub struct Controller {
     trust: Mutex<Option<Arc<Trust>>>,
     /// Why the runbooks are not on their branch, if so.
     unpublished: Mutex<Option<String>>,
-    /// The names of the streams of artifacts that runbooks tell of: they never change.
-    streams: Mutex<BTreeMap<ArtifactId, String>>,
+    /// What is stored as the artifacts that runbooks tell of: it never changes.
+    stored: Mutex<BTreeMap<ArtifactId, Stored>>,
 }
 
 /// What an answer to which revision is in force rests on.
@@ -227,7 +228,7 @@ impl Controller {
             contact: Mutex::new(state.contact()),
             trust: Mutex::default(),
             unpublished: Mutex::default(),
-            streams: Mutex::default(),
+            stored: Mutex::default(),
             config,
             state,
             kennel: None,

@@ -25,6 +25,7 @@ use async_trait::async_trait;
 use crate::{
     artifact::drill::{Finding, Isolation},
     process::Program,
+    secrets::Secret,
     sources::{Place, Source},
     spec,
 };
@@ -106,13 +107,47 @@ pub trait Sandbox: Send + Sync {
     /// How its programs are kept apart from the host; `None` as long as it has started none.
     fn isolation(&self) -> Option<Isolation>;
 
-    /// What it stands for, for a person who restores into it by hand; `None` where nobody told how.
-    fn by_hand(&self) -> Option<&spec::Source> {
+    /// How a person restores into it by hand; `None` where nobody told how.
+    fn by_hand(&self) -> Option<ByHand<'_>> {
         None
+    }
+
+    /// Sets up what a person who restores into it by hand finds set up.
+    async fn prepare_by_hand(&mut self) -> Result<(), SandboxError> {
+        Ok(())
+    }
+
+    /// Hears that a person is done, and takes what it needs of the stream in `file`, which nobody else does.
+    fn loaded_by_hand(&mut self, _file: &Path) -> Result<(), SandboxError> {
+        Ok(())
     }
 
     /// Ends its processes, and removes its folder.
     async fn tear_down(self: Box<Self>);
+}
+
+/// What a person who restores into a sandbox by hand goes by.
+#[derive(Clone, Copy, Debug)]
+pub struct ByHand<'a> {
+    /// What it stands for, and where that is reached here.
+    pub stands_for: &'a spec::Source,
+    /// The folder that files are restored into: in the sandbox, and not there yet. `None` where they are of no use there once they were
+    /// loaded.
+    pub folder: Option<&'a Path>,
+    /// What its programs log in with, as the file for that holds it.
+    pub login: Option<&'a Secret>,
+    home: &'a home::Home,
+}
+
+impl ByHand<'_> {
+    /// A folder beside the sandbox that none of its programs can come to, removed when it is dropped or, where this process is killed, by
+    /// the next sandbox: for what is brought out, and for what decrypts it.
+    ///
+    /// # Errors
+    /// [`SandboxError::CouldNotRun`], with what to do.
+    pub fn beside(&self) -> Result<home::Home, SandboxError> {
+        self.home.beside()
+    }
 }
 
 /// Variables that tell a program where it is.

@@ -4,6 +4,7 @@ mod by_hand;
 mod checks;
 pub mod reach;
 
+pub use by_hand::stored;
 pub(super) use checks::{asked, bad, counts, unmade};
 
 use std::{
@@ -29,6 +30,7 @@ use crate::{
     spec::{DrillCheck, DrillHow},
     stores::StoreError,
 };
+use by_hand::Hands;
 
 /// What is restored, and what must hold afterwards.
 pub struct Order<'a> {
@@ -144,21 +146,17 @@ impl Run {
         sandbox: &mut dyn Sandbox,
         means: &Means<'_>,
     ) -> Result<(), Halted> {
-        // By hand the packs are fetched first, and the streams brought out whole, before anything is loaded.
         let beside = match order.how {
             DrillHow::Backstay => 0,
-            DrillHow::ByHand => {
-                let all = || order.manifests.iter();
-                room::length(all()).saturating_add(room::stored(all()))
-            }
+            DrillHow::ByHand => by_hand::room(order, sandbox),
         };
         let room = room::must_suffice(order.manifests, order.logs, sandbox, beside);
         room.map_err(Halted::CouldNotRun)?;
         self.timed(Stage::Prepare, sandbox.prepare()).await?;
         let (folder, keys, progress) = (means.folder, means.keys, means.progress);
-        let (loader, place) = (sandbox.loader(), sandbox.place());
-        match order.how {
+        let hands = match order.how {
             DrillHow::Backstay => {
+                let (loader, place) = (sandbox.loader(), sandbox.place());
                 let load = restore::restore(
                     order.manifests,
                     Logs::default(),
@@ -170,9 +168,14 @@ impl Run {
                 );
                 let loaded = self.timed(Stage::Load, load).await;
                 loaded.map_err(|error| Halted::of(error, "what was captured could not be loaded"))?;
+                None
             }
-            DrillHow::ByHand => self.timed(Stage::Load, by_hand::load(order, sandbox, means)).await?,
-        }
+            DrillHow::ByHand => {
+                let hands = self.timed(Stage::Load, Hands::load(order, sandbox, means)).await?;
+                // What was brought out is needed no more where no log is.
+                Some(hands).filter(|_| !order.logs.is_empty())
+            }
+        };
         let checking = Instant::now();
         self.findings.extend(sandbox.examine().await);
         // Counts are of the data as it was captured: what its log brings changes them.
@@ -183,7 +186,7 @@ impl Run {
         };
         let checked = checking.elapsed();
         if !order.logs.is_empty() {
-            self.timed(Stage::Replay, replay(order, sandbox, means)).await?;
+            self.timed(Stage::Replay, replay(order, sandbox, means, hands)).await?;
         }
         let starting = Instant::now();
         let started = sandbox.start().await;
@@ -234,8 +237,16 @@ impl Run {
     }
 }
 
-async fn replay(order: &Order<'_>, sandbox: &mut dyn Sandbox, means: &Means<'_>) -> Result<(), Halted> {
+async fn replay(
+    order: &Order<'_>,
+    sandbox: &mut dyn Sandbox,
+    means: &Means<'_>,
+    hands: Option<Hands>,
+) -> Result<(), Halted> {
     sandbox.await_logs().await?;
+    if let Some(hands) = hands {
+        return hands.replay(order, sandbox).await;
+    }
     let logs = Logs { manifests: order.logs, until: order.until };
     let (source, place) = sandbox.replayer();
     let (folder, keys, progress) = (means.folder, means.keys, means.progress);

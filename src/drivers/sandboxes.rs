@@ -50,7 +50,8 @@ impl Drivers {
             (SandboxKind::Redis, spec::Source::Redis(declared)) => {
                 let loader = RedisSource::new(declared.clone(), None);
                 let inspector = RedisSource::new(declared.clone(), None).at_socket(redis::socket(&home));
-                Box::new(RedisSandbox::new(home, Box::new(loader), Box::new(inspector), mode))
+                let stands_for = spec::Source::Redis(declared.clone());
+                Box::new(RedisSandbox::new(home, Box::new(loader), Box::new(inspector), stands_for, mode))
             }
             (SandboxKind::Influxdb2, spec::Source::Influxdb2(influxdb2)) => {
                 influxdb2_of(home, influxdb2, mode)?
@@ -83,10 +84,12 @@ fn server_of(engine: Engine, home: Home, declared: &spec::Mysql, mode: Isolation
 
 fn mariadb_files_of(home: Home, declared: &spec::Mysql, mode: IsolationMode) -> Box<dyn Sandbox> {
     let inner = dumped(in_sandbox(&declared.server, mariadb::socket(&home), MariadbFilesSandbox::USER));
+    let reached = spec::Mysql { method: declared.method.clone(), ..inner.clone() };
     let inspector = MysqlSource::new(inner, None);
     // The files are unpacked without asking their server anything.
     let loader = MysqlSource::new(declared.clone(), None);
-    Box::new(MariadbFilesSandbox::new(home, Box::new(loader), Box::new(inspector), mode))
+    let reached = spec::Source::Mysql(reached);
+    Box::new(MariadbFilesSandbox::new(home, Box::new(loader), Box::new(inspector), reached, mode))
 }
 
 fn postgres_of(home: Home, declared: &spec::Postgres, mode: IsolationMode) -> Box<dyn Sandbox> {
@@ -109,7 +112,8 @@ fn cluster_of(home: Home, declared: &spec::Postgres, mode: IsolationMode) -> Box
     // The files of a cluster are unpacked without asking its server anything.
     let loader = PostgresSource::new(declared.clone(), None);
     let loader = loader.keep_data_folder("a drill touches nothing but its sandbox");
-    Box::new(ClusterSandbox::new(home, Box::new(loader), asking, mode))
+    let stands_for = spec::Source::Postgres(declared.clone());
+    Box::new(ClusterSandbox::new(home, Box::new(loader), asking, stands_for, mode))
 }
 
 fn influxdb_of(
@@ -127,8 +131,9 @@ fn influxdb_of(
         ..declared.server.clone()
     };
     let inner = spec::Influxdb { server, rpc_port: doors.rpc, ..declared.clone() };
+    let stands_for = spec::Source::Influxdb(inner.clone());
     let source = InfluxdbSource::new(inner, Some(doors.password.clone()), home.path().to_owned())?;
-    Ok(Box::new(InfluxdbSandbox::new(home, Box::new(source), doors, mode)))
+    Ok(Box::new(InfluxdbSandbox::new(home, Box::new(source), stands_for, doors, mode)))
 }
 
 fn influxdb2_of(
@@ -138,8 +143,10 @@ fn influxdb2_of(
 ) -> Result<Box<dyn Sandbox>, Refusal> {
     let door = Door::new()?;
     let inner = spec::Influxdb2 { url: door.url(), tls: spec::Tls::Default, ..declared.clone() };
+    let stands_for = spec::Source::Influxdb2(inner.clone());
     let source = Influxdb2Source::new(inner, door.token.clone(), home.path().to_owned())?;
-    Ok(Box::new(Influxdb2Sandbox::new(home, Box::new(source), declared.org.clone(), door, mode)))
+    let organization = declared.org.clone();
+    Ok(Box::new(Influxdb2Sandbox::new(home, Box::new(source), stands_for, organization, door, mode)))
 }
 
 fn etcd_of(home: Home, declared: &spec::Etcd, mode: IsolationMode) -> Result<Box<dyn Sandbox>, Refusal> {
@@ -149,7 +156,8 @@ fn etcd_of(home: Home, declared: &spec::Etcd, mode: IsolationMode) -> Result<Box
     let loader = EtcdSource::new(declared.clone(), None, None);
     let snapshot = etcd::files(&home).join(loader.stream_name());
     let inspector = EtcdSource::new(inner, None, None).made_of(snapshot);
-    Ok(Box::new(EtcdSandbox::new(home, Box::new(loader), Box::new(inspector), ports, mode)))
+    let stands_for = spec::Source::Etcd(declared.clone());
+    Ok(Box::new(EtcdSandbox::new(home, Box::new(loader), Box::new(inspector), stands_for, ports, mode)))
 }
 
 /// The declared databases on the server of a sandbox.

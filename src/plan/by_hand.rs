@@ -3,24 +3,30 @@
 //! The same lines stand in runbooks and are run by drills: as text for a shell, and as programs that are started without one.
 //!
 //! ```text
-//! fetch, bring, load   a backup out of a store and into its source
-//! reach                machines: ssh, playbooks, and waiting for what must be there
-//! switch               traffic
-//! renewal              what a provider keeps
+//! fetch, bring   a backup out of a store: here
+//! load           into its source, each engine's own way
+//! replay         its log over that
+//! connection     how engines' programs are told of a server
+//! reach          machines: ssh, playbooks, and waiting for what must be there
+//! switch         traffic
+//! renewal        what a provider keeps
 //! ```
 //!
 //! What makes a machine tells its own lines: [`MadeByHand`].
 
+mod connection;
+pub mod load;
 pub mod reach;
 pub mod renewal;
+pub mod replay;
 pub mod switch;
 
 use std::fmt;
 
 use crate::{
-    artifact::ArtifactId,
+    artifact::{ArtifactId, manifest::Moment},
     spec::{
-        Postgres, PostgresMethod, Server, Source, StorePlace,
+        StorePlace,
         names::{FleetName, FolderName},
     },
 };
@@ -117,6 +123,48 @@ pub struct MadeByHand {
     pub hands: Vec<Hand>,
 }
 
+/// What a manifest tells of an artifact that is brought out by hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The name of its stream.
+    pub stream: String,
+    /// What it represents.
+    pub moment: Moment,
+    /// The version of the server that it is of, where that is told and can be read.
+    pub server: Option<String>,
+}
+
+/// An artifact that was brought out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brought {
+    /// The file that holds its stream.
+    pub file: String,
+    /// What it is.
+    pub stored: Stored,
+}
+
+/// The files that [`bring`] writes into `out` for these artifacts, each with those that it requires before it.
+pub fn brought(out: &str, artifacts: impl IntoIterator<Item = Stored>) -> Vec<Brought> {
+    let named = |(number, stored): (usize, Stored)| {
+        let file = format!("{out}/{:02}-{}", number + 1, stored.stream);
+        Brought { file, stored }
+    };
+    artifacts.into_iter().enumerate().map(named).collect()
+}
+
+/// Where what is restored by hand lies, and what is needed for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folders {
+    /// The new folder for what becomes files.
+    pub data: String,
+    /// The new folder for logs and what is made of them.
+    pub log: String,
+    /// The file of [`MadeByHand::files`] that what is typed reads.
+    pub prepared: String,
+    /// The file that a person puts there for a program to log in with.
+    pub login: String,
+}
+
 fn line<const N: usize>(program: [&str; N]) -> Line {
     Line::of(program)
 }
@@ -175,196 +223,30 @@ pub fn fetch(store: &StorePlace, fleet: &FleetName, backup: &FolderName, to: &st
     vec![made(&target), fetched]
 }
 
-/// What checks and decrypts an artifact, with those that it requires.
-pub fn bring(place: &Place, fleet: &FleetName, backup: &FolderName, artifact: ArtifactId) -> Line {
-    line([
-        "sh",
-        &place.script,
-        "-s",
-        &place.signers,
-        "-i",
-        &place.identity,
-        &place.store,
-        fleet.as_str(),
-        backup.as_str(),
-        &artifact.to_string(),
-        &place.out,
-    ])
-}
-
-/// What loads what came out, `files` in their order, into a source that is empty; for files and archives into the folder `folder`.
-pub fn load(source: &Source, files: &[String], folder: &str) -> Vec<Hand> {
-    let Some(file) = files.last() else { return Vec::new() };
-    match source {
-        Source::Mysql(mysql) if mysql.method == crate::spec::MysqlMethod::Logical => {
-            mysql_dump(&mysql.server, file)
-        }
-        Source::Mysql(_) => vec![Hand::Know(
-            "see \"By hand\" in docs/mysql.md: mbstream and mariabackup --prepare, once for each file".into(),
-        )],
-        Source::Postgres(postgres) => match (&postgres.method, postgres.server.databases.as_slice()) {
-            (PostgresMethod::Logical, [one]) => postgres_archive(postgres, one, file),
-            (PostgresMethod::Logical, _) => {
-                let connection = postgres_connection(&postgres.server);
-                let words = ["psql"].map(str::to_owned).into_iter().chain(connection);
-                let rest = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname=postgres", "--file"];
-                vec![typed(words.chain(rest.map(str::to_owned)).chain([file.clone()]).collect(), None)]
-            }
-            (PostgresMethod::Physical { .. }, _) => vec![
-                Hand::Type(line(["mkdir", "-m", "700", folder])),
-                Hand::Type(line(["tar", "-xf", file, "-C", folder])),
-                Hand::Know(format!(
-                    "give {folder} to the server's user, and start PostgreSQL of the same version on it"
-                )),
-            ],
-        },
-        Source::Sqlite { path } => {
-            let name = path.file_name().map_or("database.sqlite".into(), |name| name.to_string_lossy());
-            vec![made(folder), Hand::Type(line(["cp", "--no-clobber", file, &format!("{folder}/{name}")]))]
-        }
-        Source::Files(_) => vec![made(folder), Hand::Type(line(["tar", "-xpf", file, "-C", folder]))],
-        Source::Influxdb(influxdb) => {
-            let host = format!("{}:{}", influxdb.server.host, influxdb.rpc_port);
-            let mut all = vec![made(folder), Hand::Type(line(["tar", "-xf", file, "-C", folder]))];
-            all.extend(influxdb.server.databases.iter().map(|name| {
-                let from = format!("{folder}/{name}");
-                Hand::Type(line(["influxd", "restore", "-portable", "-host", &host, "-db", name, &from]))
-            }));
-            if influxdb.server.databases.is_empty() {
-                all.push(Hand::Know(format!(
-                    "influxd restore -portable -host {host} -db NAME {folder}/NAME, for each"
-                )));
-            }
-            all
-        }
-        Source::Mongodb(_) => vec![Hand::Type(line(["mongorestore", &format!("--archive={file}")]))],
-        Source::S3(s3) => vec![
-            made(folder),
-            Hand::Type(line(["tar", "-xf", file, "-C", folder])),
-            Hand::Know("a version's name ends in ?versionId=…, the newest of a name comes first".into()),
-            Hand::Type(line(["aws", "s3", "sync", folder, &format!("s3://{}", s3.bucket)])),
-        ],
-        Source::Redis(_) => {
-            vec![Hand::Know(format!("start Redis with --dir and --dbfilename of {file}: docs/redis.md"))]
-        }
-        Source::Etcd(_) => {
-            vec![Hand::Type(line(["etcdutl", "snapshot", "restore", file, "--data-dir", folder]))]
-        }
-        Source::Influxdb2(_) => vec![Hand::Know("see \"By hand\" in docs/influxdb2.md".into())],
-        Source::Dynamodb(_) => vec![Hand::Know("see \"By hand\" in docs/dynamodb.md".into())],
-        Source::Rds(_) => {
-            vec![Hand::Know("see docs/providers.md: its snapshots become new instances".into())]
-        }
-        Source::Atlas(_) => {
-            vec![Hand::Know("see docs/atlas.md: Atlas restores its snapshots into clusters".into())]
-        }
-    }
+/// What checks and decrypts an artifact, with those that it requires; and behind it its logs.
+pub fn bring(
+    place: &Place,
+    fleet: &FleetName,
+    backup: &FolderName,
+    artifact: ArtifactId,
+    logs: &[ArtifactId],
+) -> Line {
+    let head = ["sh", &place.script, "-s", &place.signers, "-i", &place.identity, &place.store];
+    let names = [fleet.as_str(), backup.as_str()];
+    let words = head.into_iter().chain(names).map(str::to_owned);
+    let artifacts = std::iter::once(&artifact).chain(logs).map(ToString::to_string);
+    Line::of(words.chain(artifacts).chain([place.out.clone()]))
 }
 
 fn made(folder: &str) -> Hand {
     Hand::Type(line(["mkdir", "-p", "-m", "700", folder]))
 }
 
-fn mysql_dump(server: &Server, file: &str) -> Vec<Hand> {
-    let client = |rest: Vec<String>| {
-        ["mariadb".to_owned()].into_iter().chain(mysql_connection(server)).chain(rest).collect()
-    };
-    match server.databases.as_slice() {
-        [one] => {
-            let create = format!("--execute=CREATE DATABASE `{}`", one.replace('`', "``"));
-            vec![typed(client(vec![create]), None), typed(client(vec![one.clone()]), Some(file))]
-        }
-        _ => vec![typed(client(Vec::new()), Some(file))],
-    }
+/// Makes a folder that must not be there: what it holds would be mixed with what comes.
+fn made_new(folder: &str) -> Hand {
+    Hand::Type(line(["mkdir", "-m", "700", folder]))
 }
 
-fn mysql_connection(server: &Server) -> Vec<String> {
-    let user = server.user.iter().map(|user| format!("--user={user}"));
-    // The client asks for it on the terminal.
-    let password = server.password.iter().map(|_| "--password".to_owned());
-    user.chain(address(server, "--socket")).chain(password).collect()
-}
-
-fn postgres_archive(postgres: &Postgres, database: &str, file: &str) -> Vec<Hand> {
-    let server = &postgres.server;
-    let connection = postgres_connection(server);
-    let program = |name: &str, rest: Vec<String>| {
-        typed([name.to_owned()].into_iter().chain(connection.clone()).chain(rest).collect(), None)
-    };
-    let into = format!("--dbname={database}");
-    let restore = |more: &[&str]| {
-        let words = ["--no-owner", "--no-privileges", "--exit-on-error", &into]
-            .into_iter()
-            .chain(more.iter().copied());
-        program("pg_restore", words.map(str::to_owned).collect())
-    };
-    let mut all = vec![
-        Hand::Know(
-            "an archive of one database holds no roles: it comes back without owners and grants".into(),
-        ),
-        program("createdb", vec!["--maintenance-db=postgres".to_owned(), database.to_owned()]),
-    ];
-    match file.strip_suffix(".tar") {
-        // What several jobs have made is a directory, which several can load.
-        Some(folder) => all.extend([
-            made(folder),
-            Hand::Type(line(["tar", "-xf", file, "-C", folder])),
-            restore(&[&format!("--jobs={}", postgres.jobs.count()), folder]),
-        ]),
-        None => all.push(restore(&[file])),
-    }
-    all
-}
-
-fn postgres_connection(server: &Server) -> Vec<String> {
-    let user = server.user.iter().map(|user| format!("--username={user}"));
-    let address = match &server.socket {
-        // Its clients take the folder of the socket for the host.
-        Some(socket) => {
-            let folder = socket.parent().map(|folder| format!("--host={}", folder.display()));
-            folder.into_iter().collect()
-        }
-        None => address(server, "--socket"),
-    };
-    user.chain(address).collect()
-}
-
-fn address(server: &Server, socket: &str) -> Vec<String> {
-    match &server.socket {
-        Some(path) => vec![format!("{socket}={}", path.display())],
-        None => {
-            let port = server.port.map(|port| format!("--port={port}"));
-            [format!("--host={}", server.host)].into_iter().chain(port).collect()
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::spec::{BinaryLogs, Mysql, MysqlMethod, SecretRef, Tls};
-
-    #[test]
-    fn words_are_quoted_as_a_shell_reads_them_back_and_no_password_is_printed() {
-        let server = Server {
-            host: "pavroto-2".into(),
-            port: Some(3306),
-            socket: None,
-            user: Some("backup".into()),
-            password: Some(SecretRef::File("/etc/backstay/secrets/agama".into())),
-            databases: vec!["a`b 'c".into()],
-            tls: Tls::Default,
-        };
-        let mysql = Mysql { server, method: MysqlMethod::Logical, binary_logs: BinaryLogs::Left };
-        let hands = load(&Source::Mysql(mysql), &["out/01-a b.sql".to_owned()], "out");
-        let lines: Vec<String> = hands.iter().map(ToString::to_string).collect();
-        let connection = "mariadb --user=backup --host=pavroto-2 --port=3306 --password";
-        assert_eq!(
-            lines,
-            [
-                format!(r"{connection} '--execute=CREATE DATABASE `a``b '\''c`'"),
-                format!(r"{connection} 'a`b '\''c' < 'out/01-a b.sql'"),
-            ]
-        );
-    }
+fn unpacked(archive: &str, folder: &str) -> Hand {
+    Hand::Type(line(["tar", "-xf", archive, "-C", folder]))
 }

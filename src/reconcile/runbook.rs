@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Controller, PassError, Survey, Terms, desired::Desired, lock};
 use crate::{
+    apply::drill,
     artifact::{
         ArtifactId,
-        manifest::Content,
         recovered::{self, RecoverySubject},
     },
     committed,
     inventory::{Inventory, Machine, Observed},
     plan::{
         Action, Plan,
-        by_hand::{MadeByHand, reach::Folders},
+        by_hand::{MadeByHand, Stored, reach::Folders},
         recovery::{self, Begin, Request},
     },
     provisioners::Provisioner,
@@ -53,11 +53,11 @@ impl Controller {
         let (mut runbooks, mut told, mut room) = (Vec::new(), Vec::new(), MOST_FILES);
         for (name, declared) in wanted {
             let plan = when_all_is_lost(survey, name);
-            let streams = match &plan {
-                Ok(plan) => self.streams(survey, plan).await,
+            let stored = match &plan {
+                Ok(plan) => self.stored(survey, plan).await,
                 Err(_) => BTreeMap::new(),
             };
-            told.extend(streams.keys().copied());
+            told.extend(stored.keys().copied());
             let machines = by_hand(&provisioners, &Folders::of(name), &mut room).await;
             let history = survey.inventory.recovery_history(&RecoverySubject::Recovery(name.clone()));
             let sources = Sources {
@@ -66,41 +66,39 @@ impl Controller {
                 status: &survey.pass.status,
                 plan: plan.as_ref().map_err(Clone::clone),
                 machines: &machines,
-                streams: &streams,
+                stored: &stored,
                 measured: history.last_whole().map(|(_, run)| run),
             };
             runbooks.push(Runbook::of(name, declared, &sources));
         }
         let told: BTreeSet<ArtifactId> = told.into_iter().collect();
-        lock(&self.streams).retain(|id, _| told.contains(id));
+        lock(&self.stored).retain(|id, _| told.contains(id));
         runbooks
     }
 
-    /// The names of the streams of what a plan restores, or of native ones what their providers call them, as far as they can be read.
-    async fn streams(&self, survey: &Survey, plan: &Plan) -> BTreeMap<ArtifactId, String> {
-        let mut streams = BTreeMap::new();
+    /// What is stored as the artifacts that a plan restores, as far as that can be read.
+    async fn stored(&self, survey: &Survey, plan: &Plan) -> BTreeMap<ArtifactId, Stored> {
+        let mut stored = BTreeMap::new();
         let looks = self.looks(&survey.spec).await;
         for step in &plan.steps {
             let Action::Recover(recover) = &step.action else { continue };
             let Some(restore) = recover.work.reads() else { continue };
             let Some(Ok(look)) = looks.get(&restore.store) else { continue };
             let folder = look.folder(&survey.spec.moved.folder(&restore.backup));
-            for id in &restore.artifacts {
-                if let Some(stream) = lock(&self.streams).get(id) {
-                    streams.insert(*id, stream.clone());
-                    continue;
-                }
-                if let Ok(read) = committed::read(&folder, *id, &self.keys).await {
-                    let name = match read.manifest.content {
-                        Content::Segments(segments) => segments.stream,
-                        Content::Native { reference, .. } => reference,
-                    };
-                    lock(&self.streams).insert(*id, name.clone());
-                    streams.insert(*id, name);
-                }
+            for id in restore.artifacts.iter().chain(&restore.logs) {
+                let known = lock(&self.stored).get(id).cloned();
+                let known = match known {
+                    Some(known) => known,
+                    None => match committed::read(&folder, *id, &self.keys).await {
+                        Ok(read) => drill::stored(&read.manifest, &self.keys),
+                        Err(_) => continue,
+                    },
+                };
+                lock(&self.stored).insert(*id, known.clone());
+                stored.insert(*id, known);
             }
         }
-        streams
+        stored
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
         Action, Plan, Step,
         action::Recover,
         by_hand::{
-            Hand, MadeByHand, Prepared,
+            Hand, MadeByHand, Prepared, Stored,
             reach::{self, Folders},
         },
     },
@@ -69,8 +69,8 @@ pub struct Sources<'a> {
     pub plan: Result<&'a Plan, String>,
     /// How each machine is made by hand, with files in its folder of [`Folders`]; or why that can't be told.
     pub machines: &'a BTreeMap<VmName, Result<MadeByHand, String>>,
-    /// The names of the streams of artifacts; of native ones what their providers call them.
-    pub streams: &'a BTreeMap<ArtifactId, String>,
+    /// What is stored as artifacts, as far as that can be read.
+    pub stored: &'a BTreeMap<ArtifactId, Stored>,
     /// The last time that the recovery came to its end.
     pub measured: Option<&'a RecoveryRun>,
 }

@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    IsolationMode, Sandbox, SandboxError,
+    ByHand, IsolationMode, Sandbox, SandboxError,
     confinement::{Confinement, Signal},
     home::Home,
     ports,
@@ -22,6 +22,7 @@ use crate::{
     artifact::drill::Isolation,
     process::{Process, Program},
     sources::{Place, Source},
+    spec,
 };
 
 /// How long the member may take to read what it holds.
@@ -73,24 +74,40 @@ pub struct EtcdSandbox {
     server: Option<Process>,
     loader: Box<dyn Source>,
     inspector: Box<dyn Source>,
+    stands_for: spec::Source,
     ports: Ports,
     mode: IsolationMode,
     confinement: Option<Confinement>,
     files: PathBuf,
+    /// The member's own.
+    data: PathBuf,
     home: Home,
 }
 
 impl EtcdSandbox {
-    /// A folder in `home` that `loader` restores the snapshot into. `inspector` reaches the member that is made of it at `ports`.
+    /// A folder in `home` that `loader`, the driver of what it stands for, restores the snapshot into. `inspector` reaches the member that
+    /// is made of it at `ports`.
     pub fn new(
         home: Home,
         loader: Box<dyn Source>,
         inspector: Box<dyn Source>,
+        stands_for: spec::Source,
         ports: Ports,
         mode: IsolationMode,
     ) -> Self {
-        let files = files(&home);
-        Self { server: None, loader, inspector, ports, mode, confinement: None, files, home }
+        let (files, data) = (files(&home), home.join("data"));
+        Self {
+            server: None,
+            loader,
+            inspector,
+            stands_for,
+            ports,
+            mode,
+            confinement: None,
+            files,
+            data,
+            home,
+        }
     }
 
     /// The member, or what makes its folder, with what both are told.
@@ -108,15 +125,14 @@ impl EtcdSandbox {
         let maker = self.program(confinement, maker).arguments(["snapshot", "restore"]).argument(snapshot);
         let maker = maker.arguments(["--name", NAME, "--initial-cluster"]).argument(format!("{NAME}={peer}"));
         let maker = maker.argument("--initial-advertise-peer-urls").argument(&peer);
-        let maker = maker.argument("--data-dir").argument(self.home.join("data")).timeout(MAKE);
+        let maker = maker.argument("--data-dir").argument(&self.data).timeout(MAKE);
         maker.output(b"", 1 << 20).await.map(drop).map_err(|error| SandboxError::Failed(error.to_string()))
     }
 
     fn member(&self, confinement: &Confinement, daemon: &Path) -> Program {
         let (client, peer) = (self.ports.url(), self.ports.peer_url());
         let daemon = self.program(confinement, daemon).arguments(["--name", NAME, "--data-dir"]);
-        let daemon =
-            daemon.argument(self.home.join("data")).argument("--listen-client-urls").argument(&client);
+        let daemon = daemon.argument(&self.data).argument("--listen-client-urls").argument(&client);
         let daemon = daemon.argument("--advertise-client-urls").argument(&client);
         let daemon = daemon.argument("--listen-peer-urls").argument(&peer);
         let daemon = daemon.argument("--initial-advertise-peer-urls").argument(&peer);
@@ -169,7 +185,10 @@ impl Sandbox for EtcdSandbox {
         }
         let confinement = Confinement::of(&OWNERS, self.mode).await?.with_network();
         confinement.take(&self.home).await?;
-        self.make(&confinement, &maker, &snapshot).await?;
+        // By hand it was made already.
+        if !self.data.exists() {
+            self.make(&confinement, &maker, &snapshot).await?;
+        }
         let mut running = self.member(&confinement, &daemon).start().map_err(SandboxError::cannot)?;
         self.confinement = Some(confinement);
         let answer = server::answers(&mut running, std::slice::from_ref(&self.inspector), START).await;
@@ -186,6 +205,16 @@ impl Sandbox for EtcdSandbox {
 
     fn files(&self) -> &Path {
         &self.files
+    }
+
+    fn by_hand(&self) -> Option<ByHand<'_>> {
+        Some(ByHand { stands_for: &self.stands_for, folder: Some(&self.data), login: None, home: &self.home })
+    }
+
+    fn loaded_by_hand(&mut self, file: &Path) -> Result<(), SandboxError> {
+        // What the member serves is compared with what the snapshot holds.
+        std::fs::create_dir(&self.files).map_err(SandboxError::cannot)?;
+        std::fs::rename(file, self.files.join(self.loader.stream_name())).map_err(SandboxError::cannot)
     }
 
     async fn visitor(&mut self, path: &Path) -> Result<Program, SandboxError> {

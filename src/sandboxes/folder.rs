@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 
 use super::{
-    IsolationMode, Sandbox, SandboxError,
+    ByHand, IsolationMode, Sandbox, SandboxError,
     confinement::{Confinement, Signal},
     home::Home,
     visited,
@@ -79,10 +79,15 @@ impl Sandbox for FolderSandbox {
         &self.files
     }
 
-    fn by_hand(&self) -> Option<&spec::Source> {
+    fn by_hand(&self) -> Option<ByHand<'_>> {
         // What is restored by a server of its own needs that server.
-        matches!(self.stands_for, spec::Source::Files(_) | spec::Source::Sqlite { .. })
-            .then_some(&self.stands_for)
+        let stands_for = &self.stands_for;
+        matches!(stands_for, spec::Source::Files(_) | spec::Source::Sqlite { .. }).then_some(ByHand {
+            stands_for,
+            folder: Some(&self.files),
+            login: None,
+            home: &self.home,
+        })
     }
 
     async fn visitor(&mut self, path: &Path) -> Result<Program, SandboxError> {

@@ -63,6 +63,14 @@ impl Home {
         Ok(Self { folder, _lock: lock })
     }
 
+    /// Makes another one where this one is.
+    ///
+    /// # Errors
+    /// As [`Home::make`].
+    pub(super) fn beside(&self) -> Result<Self, SandboxError> {
+        Self::make(self.path().parent().unwrap_or_else(|| Path::new("/")))
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.folder.path()

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    IsolationMode, Sandbox, SandboxError,
+    ByHand, IsolationMode, Sandbox, SandboxError,
     confinement::{Confinement, Signal},
     home::Home,
     ports, server, visited,
@@ -19,6 +19,7 @@ use crate::{
     process::{Process, ProcessError, Program},
     secrets::Secret,
     sources::{Place, Source},
+    spec,
 };
 
 /// How long an empty server may take to answer.
@@ -65,6 +66,7 @@ impl Doors {
 pub struct InfluxdbSandbox {
     server: Option<Process>,
     source: Box<dyn Source>,
+    stands_for: spec::Source,
     doors: Doors,
     mode: IsolationMode,
     confinement: Option<Confinement>,
@@ -72,9 +74,15 @@ pub struct InfluxdbSandbox {
 }
 
 impl InfluxdbSandbox {
-    /// A server in `home`, which `source`, the driver of what it stands for, reaches by `doors`.
-    pub fn new(home: Home, source: Box<dyn Source>, doors: Doors, mode: IsolationMode) -> Self {
-        Self { server: None, source, doors, mode, confinement: None, home }
+    /// A server in `home`, which `source` reaches by `doors`. `stands_for` is what `source` is the driver of.
+    pub fn new(
+        home: Home,
+        source: Box<dyn Source>,
+        stands_for: spec::Source,
+        doors: Doors,
+        mode: IsolationMode,
+    ) -> Self {
+        Self { server: None, source, stands_for, doors, mode, confinement: None, home }
     }
 
     /// Settings by which it sends nothing away, computes nothing of its own accord, and removes nothing that is old.
@@ -176,6 +184,10 @@ impl Sandbox for InfluxdbSandbox {
 
     fn files(&self) -> &Path {
         self.home.path()
+    }
+
+    fn by_hand(&self) -> Option<ByHand<'_>> {
+        Some(ByHand { stands_for: &self.stands_for, folder: None, login: None, home: &self.home })
     }
 
     async fn visitor(&mut self, path: &Path) -> Result<Program, SandboxError> {

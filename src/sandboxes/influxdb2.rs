@@ -10,9 +10,10 @@ use std::{
 
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
+use zeroize::Zeroizing;
 
 use super::{
-    IsolationMode, Sandbox, SandboxError,
+    ByHand, IsolationMode, Sandbox, SandboxError,
     confinement::{Confinement, Signal},
     home::Home,
     ports, server, visited,
@@ -22,6 +23,7 @@ use crate::{
     process::{Process, ProcessError, Program},
     secrets::Secret,
     sources::{Place, Source},
+    spec,
 };
 
 /// How long an empty server may take to answer.
@@ -59,6 +61,8 @@ pub struct Door {
     pub port: u16,
     /// Whoever has it may do everything.
     pub token: Secret,
+    /// The line of a request that shows it.
+    header: Secret,
 }
 
 impl Door {
@@ -69,7 +73,8 @@ impl Door {
     pub fn new() -> Result<Self, SandboxError> {
         let [port] = ports::free()?;
         let token = Secret::new(format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>()));
-        Ok(Self { port, token })
+        let header = Secret::new(format!("Authorization: Token {}\n", token.expose()));
+        Ok(Self { port, token, header })
     }
 
     /// Where clients ask.
@@ -82,6 +87,7 @@ impl Door {
 pub struct Influxdb2Sandbox {
     server: Option<Process>,
     source: Box<dyn Source>,
+    stands_for: spec::Source,
     organization: String,
     door: Door,
     mode: IsolationMode,
@@ -90,16 +96,17 @@ pub struct Influxdb2Sandbox {
 }
 
 impl Influxdb2Sandbox {
-    /// A server in `home`, which `source`, the driver of what it stands for, reaches by `door`, and sets up with `organization` when it
+    /// A server in `home`, which `source`, the driver of `stands_for`, reaches by `door`, and sets up with `organization` when it
     /// restores.
     pub fn new(
         home: Home,
         source: Box<dyn Source>,
+        stands_for: spec::Source,
         organization: String,
         door: Door,
         mode: IsolationMode,
     ) -> Self {
-        Self { server: None, source, organization, door, mode, confinement: None, home }
+        Self { server: None, source, stands_for, organization, door, mode, confinement: None, home }
     }
 
     async fn ready(&self) -> Result<(), String> {
@@ -110,6 +117,27 @@ impl Influxdb2Sandbox {
                 Err(why) if Instant::now() > deadline => return Err(why),
                 Err(_) => sleep(PACE).await,
             }
+        }
+    }
+
+    /// Makes the organization and the token, which is the first thing that a new server lets anybody do; and, for it must, a user whose
+    /// password nobody knows, and a bucket that no other is called like.
+    async fn set_up(&self) -> Result<(), String> {
+        let client = reqwest::Client::builder().no_proxy().timeout(LOOK).build();
+        let client = client.map_err(|error| error.to_string())?;
+        let (password, bucket) = (rand::random::<u128>(), rand::random::<u64>());
+        let wanted = serde_json::json!({
+            "username": "backstay", "password": format!("{password:032x}"), "bucket": format!("backstay_{bucket:016x}"),
+            "org": self.organization, "token": self.door.token.expose(),
+        });
+        let wanted = Zeroizing::new(wanted.to_string());
+        let asked = client.post(format!("{}/api/v2/setup", self.door.url()));
+        let asked = asked.header(reqwest::header::CONTENT_TYPE, "application/json");
+        let answer = asked.body(wanted.as_bytes().to_vec()).send().await;
+        match answer.map(|answer| answer.status()) {
+            Ok(status) if status.is_success() => Ok(()),
+            Ok(status) => Err(format!("the sandbox's server refuses to be set up: it answers {status}")),
+            Err(error) => Err(error.without_url().to_string()),
         }
     }
 
@@ -198,6 +226,15 @@ impl Sandbox for Influxdb2Sandbox {
 
     fn files(&self) -> &Path {
         self.home.path()
+    }
+
+    fn by_hand(&self) -> Option<ByHand<'_>> {
+        let login = Some(&self.door.header);
+        Some(ByHand { stands_for: &self.stands_for, folder: None, login, home: &self.home })
+    }
+
+    async fn prepare_by_hand(&mut self) -> Result<(), SandboxError> {
+        self.set_up().await.map_err(SandboxError::CouldNotRun)
     }
 
     async fn visitor(&mut self, path: &Path) -> Result<Program, SandboxError> {

@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    IsolationMode, Sandbox, SandboxError,
+    ByHand, IsolationMode, Sandbox, SandboxError,
     confinement::{Confinement, Signal},
     home::Home,
     server::{self, Answer, setting},
@@ -179,8 +179,8 @@ impl Sandbox for MysqlSandbox {
         self.home.path()
     }
 
-    fn by_hand(&self) -> Option<&spec::Source> {
-        Some(&self.stands_for)
+    fn by_hand(&self) -> Option<ByHand<'_>> {
+        Some(ByHand { stands_for: &self.stands_for, folder: None, login: None, home: &self.home })
     }
 
     async fn visitor(&mut self, path: &Path) -> Result<Program, SandboxError> {

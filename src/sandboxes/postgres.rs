@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    IsolationMode, Sandbox, SandboxError,
+    ByHand, IsolationMode, Sandbox, SandboxError,
     confinement::{Confinement, Signal},
     home::Home,
     server::{self, Answer},
@@ -85,6 +85,7 @@ pub struct ClusterSandbox {
     /// Their roles.
     roles: Vec<String>,
     asks: usize,
+    stands_for: spec::Source,
     data: PathBuf,
     mode: IsolationMode,
     confinement: Option<Confinement>,
@@ -106,17 +107,18 @@ impl PostgresSandbox {
 }
 
 impl ClusterSandbox {
-    /// A folder in `home` that `loader` restores the files into. The first of `asking`, each with its role, that the server on it lets
-    /// in asks it.
+    /// A folder in `home` that `loader`, the driver of what it stands for, restores the files into. The first of `asking`, each with its
+    /// role, that the server on it lets in asks it.
     pub fn new(
         home: Home,
         loader: Box<dyn Source>,
         asking: Vec<(String, Box<dyn Source>)>,
+        stands_for: spec::Source,
         mode: IsolationMode,
     ) -> Self {
         let (roles, asking) = asking.into_iter().unzip();
         let data = home.join("data");
-        Self { server: None, loader, asking, roles, asks: 0, data, mode, confinement: None, home }
+        Self { server: None, loader, asking, roles, asks: 0, stands_for, data, mode, confinement: None, home }
     }
 }
 
@@ -173,8 +175,8 @@ impl Sandbox for PostgresSandbox {
         self.home.path()
     }
 
-    fn by_hand(&self) -> Option<&spec::Source> {
-        Some(&self.stands_for)
+    fn by_hand(&self) -> Option<ByHand<'_>> {
+        Some(ByHand { stands_for: &self.stands_for, folder: None, login: None, home: &self.home })
     }
 
     async fn visitor(&mut self, path: &Path) -> Result<Program, SandboxError> {
@@ -272,6 +274,10 @@ impl Sandbox for ClusterSandbox {
 
     fn files(&self) -> &Path {
         &self.data
+    }
+
+    fn by_hand(&self) -> Option<ByHand<'_>> {
+        Some(ByHand { stands_for: &self.stands_for, folder: Some(&self.data), login: None, home: &self.home })
     }
 
     async fn visitor(&mut self, path: &Path) -> Result<Program, SandboxError> {

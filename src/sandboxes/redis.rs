@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 
 use super::{
-    IsolationMode, Sandbox, SandboxError,
+    ByHand, IsolationMode, Sandbox, SandboxError,
     confinement::{Confinement, Signal},
     home::Home,
     server::{self, Answer},
@@ -18,6 +18,7 @@ use crate::{
     artifact::drill::Isolation,
     process::{Process, Program},
     sources::{Place, Source},
+    spec,
 };
 
 /// How long the server may take to load the file.
@@ -35,6 +36,7 @@ pub struct RedisSandbox {
     server: Option<Process>,
     loader: Box<dyn Source>,
     inspector: Box<dyn Source>,
+    stands_for: spec::Source,
     files: PathBuf,
     mode: IsolationMode,
     confinement: Option<Confinement>,
@@ -42,10 +44,17 @@ pub struct RedisSandbox {
 }
 
 impl RedisSandbox {
-    /// A folder in `home` that `loader` restores the file into. `inspector` reaches the server that loads it at [`socket`].
-    pub fn new(home: Home, loader: Box<dyn Source>, inspector: Box<dyn Source>, mode: IsolationMode) -> Self {
+    /// A folder in `home` that `loader`, the driver of what it stands for, restores the file into. `inspector` reaches the server that
+    /// loads it at [`socket`].
+    pub fn new(
+        home: Home,
+        loader: Box<dyn Source>,
+        inspector: Box<dyn Source>,
+        stands_for: spec::Source,
+        mode: IsolationMode,
+    ) -> Self {
         let files = home.join("restored");
-        Self { server: None, loader, inspector, files, mode, confinement: None, home }
+        Self { server: None, loader, inspector, stands_for, files, mode, confinement: None, home }
     }
 }
 
@@ -111,6 +120,15 @@ impl Sandbox for RedisSandbox {
 
     fn files(&self) -> &Path {
         &self.files
+    }
+
+    fn by_hand(&self) -> Option<ByHand<'_>> {
+        Some(ByHand {
+            stands_for: &self.stands_for,
+            folder: Some(&self.files),
+            login: None,
+            home: &self.home,
+        })
     }
 
     async fn visitor(&mut self, path: &Path) -> Result<Program, SandboxError> {

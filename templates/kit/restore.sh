@@ -11,10 +11,11 @@ export LC_ALL
 
 usage() {
     cat >&2 <<'USAGE'
-usage: restore.sh -s SIGNERS -i IDENTITY STORE FLEET BACKUP ARTIFACT OUT
+usage: restore.sh -s SIGNERS -i IDENTITY STORE FLEET BACKUP ARTIFACT... OUT
        restore.sh -s SIGNERS STORE FLEET BACKUP
 
-The first form writes what the artifact holds into the new folder OUT. The second lists the artifacts.
+The first form writes what the artifacts hold into the new folder OUT: of several, such as a full and the logs behind it,
+one after the other. The second lists the artifacts.
 
   -s SIGNERS    allowed_signers of the recovery kit, never a file found in a store
   -i IDENTITY   age identity of one of the recipients
@@ -119,6 +120,40 @@ prove() {
     [ "${sum%% *}" = "$sha256" ] || fail "restore $2: its SHA-256 is not $sha256"
 }
 
+# newest: the name of the newest artifact that can be trusted and is no log.
+newest() {
+    list >"$work/list"
+    [ -s "$work/list" ] || fail "find an artifact that can be trusted in $folder"
+    # Names begin with the time of the capture. A log brings nothing back by itself.
+    found=''
+    while read -r listed kind _; do
+        [ "$kind" = log ] || found=$listed
+    done <"$work/list"
+    [ -n "$found" ] || fail "find anything but logs in $folder"
+    printf '%s\n' "$found"
+}
+
+# bring_whole ARTIFACT: writes what the artifact requires, and then itself, into the files that come next.
+bring_whole() {
+    artifact=$1
+    [ "$artifact" != latest ] || artifact=$(newest)
+    name "$artifact" || fail "use \`$artifact\`: it is not an artifact's name"
+    artifact=$(resolve "$artifact")
+    trust "$artifact"
+    jq -r '.requires[]?' "$work/$artifact.json" >"$work/chain"
+    printf '%s\n' "$artifact" >>"$work/chain"
+    while read -r link; do
+        number=$((number + 1))
+        link=$(resolve "$link")
+        trust "$link"
+        stream=$(jq -r '.content.segments.stream // "stream"' "$work/$link.json")
+        case $stream in '' | .* | */*) fail "use the name of the stream of $link: $stream" ;; esac
+        file=$out/$(printf '%02d' "$number")-$stream
+        bring "$link" "$file"
+        say "restored $file"
+    done <"$work/chain"
+}
+
 # list: the artifacts that can be trusted. Those that cannot are named on standard error, and remembered in $bad.
 list() {
     for found in "$folder"/artifacts/*.json; do
@@ -143,7 +178,7 @@ done
 shift $((OPTIND - 1))
 [ -n "$signers" ] || usage
 [ -f "$signers" ] || fail "read $signers: there is no such file"
-[ $# -eq 3 ] || [ $# -eq 5 ] || usage
+[ $# -eq 3 ] || [ $# -ge 5 ] || usage
 store=$1 fleet=$2 backup=$3
 name "$fleet" && name "$backup" || fail "use $fleet/$backup: these are no names of a fleet and a backup"
 folder=$store/$fleet/$backup
@@ -159,33 +194,13 @@ if [ $# -eq 3 ]; then
     exit "$bad"
 fi
 
-artifact=$4 out=$5
+shift 3
 [ -n "$identity" ] || usage
 [ -f "$identity" ] || fail "read $identity: there is no such file"
-if [ "$artifact" = latest ]; then
-    list >"$work/list"
-    [ -s "$work/list" ] || fail "find an artifact that can be trusted in $folder"
-    # Names begin with the time of the capture. A log brings nothing back by itself.
-    artifact=''
-    while read -r listed kind _; do
-        [ "$kind" = log ] || artifact=$listed
-    done <"$work/list"
-    [ -n "$artifact" ] || fail "find anything but logs in $folder"
-fi
-name "$artifact" || fail "use \`$artifact\`: it is not an artifact's name"
+for out; do :; done
 mkdir -- "$out" || fail "make the new folder $out"
-artifact=$(resolve "$artifact")
-trust "$artifact"
-jq -r '.requires[]?' "$work/$artifact.json" >"$work/chain"
-printf '%s\n' "$artifact" >>"$work/chain"
 number=0
-while read -r link; do
-    number=$((number + 1))
-    link=$(resolve "$link")
-    trust "$link"
-    stream=$(jq -r '.content.segments.stream // "stream"' "$work/$link.json")
-    case $stream in '' | .* | */*) fail "use the name of the stream of $link: $stream" ;; esac
-    file=$out/$(printf '%02d' "$number")-$stream
-    bring "$link" "$file"
-    say "restored $file"
-done <"$work/chain"
+while [ $# -gt 1 ]; do
+    bring_whole "$1"
+    shift
+done

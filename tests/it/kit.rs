@@ -176,6 +176,14 @@ async fn the_latest_is_never_a_log_for_that_brings_nothing_back_by_itself() {
     commit(folder, &scene.ring.keys, &log).await;
     assert_eq!(scene.machine.restores("latest", "latest"), [LATER.concat(), b"and then\n".to_vec()]);
     assert_eq!(scene.machine.restores(&name.to_string(), "log"), [b"what happened".to_vec()]);
+    // Data with what it requires, and the log behind it, into one folder.
+    let output = scene.machine.run(&["latest", &name.to_string(), "both"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let file = |name: &str| fs::read(scene.machine.path("both").join(name)).unwrap();
+    let all = ["01-agama.sql", "02-agama.sql", "03-agama.sql"].map(file);
+    assert_eq!(all, [LATER.concat(), b"and then\n".to_vec(), b"what happened".to_vec()]);
+    let absent = scene.machine.run(&["latest", &id(6, 6).to_string(), "more"]);
+    assert_eq!(absent.status.code(), Some(1), "one that is not there is a failure");
 }
 
 #[tokio::test(flavor = "multi_thread")]

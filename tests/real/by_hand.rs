@@ -148,7 +148,7 @@ impl Site {
 }
 
 /// The lines that are typed, out of a runbook in Markdown: what is indented and in no fence, below "By hand".
-fn lines_of(document: &str) -> Vec<String> {
+pub fn lines_of(document: &str) -> Vec<String> {
     let (_, by_hand) = document.split_once("\n## By hand\n").expect("it has that part");
     let mut fence: Option<&str> = None;
     let mut lines = Vec::new();

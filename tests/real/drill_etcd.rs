@@ -24,6 +24,13 @@ fn a_snapshot_is_drilled_by_a_new_member_that_serves_what_was_captured() {
         (&finding["check"], &finding["found"]),
         (&"etcd".into(), &"a new member serves 39 keys".into())
     );
+    // By the very lines that runbooks print.
+    let by_hand = told(&fleet.expect(&["drill", "trial", "--by-hand", "-o", "json"], 0));
+    assert_eq!(verdicts(&by_hand), ["passed"; 3], "{by_hand:#}");
+    assert!(
+        by_hand["drills"][0]["findings"][0]["found"].as_str().unwrap().contains("39 keys"),
+        "{by_hand:#}"
+    );
     assert_gone(place.path());
     assert!(processes_of(place.path()).is_empty());
 }
@@ -43,5 +50,7 @@ fn a_snapshot_with_users_is_drilled_by_a_member_that_asks_for_them() {
     let json = told(&fleet.expect(&["drill", "trial", "-o", "json"], 0));
     assert_eq!(verdicts(&json), ["passed"], "{json:#}");
     assert!(json["drills"][0]["findings"][0]["found"].as_str().unwrap().contains("4 keys"), "{json:#}");
+    let by_hand = told(&fleet.expect(&["drill", "trial", "--by-hand", "-o", "json"], 0));
+    assert!(by_hand["drills"][0]["findings"][0]["found"].as_str().unwrap().contains("4 keys"), "{by_hand:#}");
     assert_gone(place.path());
 }

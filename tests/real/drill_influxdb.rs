@@ -41,6 +41,14 @@ fn databases_are_drilled_in_a_server_of_their_own_and_a_question_reads_and_chang
     );
     assert_eq!(json["drills"][0]["findings"][2]["found"], "2000");
     assert_eq!(json["drills"][0]["isolation"], "files");
+    // By the very lines that runbooks print.
+    let by_hand = told(&fleet.expect(&["drill", "trial", "--by-hand", "-o", "json"], 7));
+    assert_eq!(verdicts(&by_hand), verdicts(&json), "{by_hand:#}");
+    // Which databases there are only the archive tells: no command can name them, and that is no pass.
+    let all = source.replace(", databases = [\"tele\"]", "").replace(" databases = [\"tele\"]", "");
+    fleet.declare("shop", &format!("{all}\n{}", drill("")));
+    let untold = fleet.expect(&["drill", "trial", "--by-hand"], 7);
+    assert!(untold.contains("could not run") && untold.contains("databases"), "{untold}");
     assert_gone(place.path());
     assert!(processes_of(place.path()).is_empty());
 }

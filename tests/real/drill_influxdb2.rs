@@ -31,6 +31,14 @@ fn buckets_are_drilled_in_a_server_of_their_own_and_a_question_reads_and_changes
     let json = told(&fleet.expect(&["drill", "trial", "-o", "json"], 7));
     assert_eq!(verdicts(&json), ["passed", "passed", "failed", "failed", "passed"], "{json:#}");
     assert_eq!(json["drills"][0]["isolation"], "files");
+    // By the very script that runbooks print.
+    let by_hand = told(&fleet.expect(&["drill", "trial", "--by-hand", "-o", "json"], 7));
+    assert_eq!(verdicts(&by_hand), verdicts(&json), "{by_hand:#}");
+    // Also without names of buckets: those that were captured.
+    let last = "{ influxql = \"select last(v) from cpu\", database = \"tele\", equals = \"1999\" }";
+    fleet.declare("shop", &format!("{}\n{}", source.replace(", buckets = [\"tele\"]", ""), drill(last)));
+    let all = told(&fleet.expect(&["drill", "trial", "--by-hand", "-o", "json"], 0));
+    assert_eq!(verdicts(&all), ["passed"], "{all:#}");
     assert_gone(place.path());
     assert!(processes_of(place.path()).is_empty());
 }

@@ -40,6 +40,9 @@ fn databases_of_mysql_are_drilled_in_a_server_of_mysql_to_the_second_that_is_ask
     let json = told(&run(&["drill", "trial", "-o", "json"]));
     assert_eq!(json["drills"][0]["outcome"], "passed", "{json:#}");
     assert_eq!(verdicts(&json), ["passed"; 3], "{json:#}");
+    // By the very lines that runbooks print.
+    let by_hand = told(&run(&["drill", "trial", "--by-hand", "-o", "json"]));
+    assert_eq!(verdicts(&by_hand), ["passed"; 3], "{by_hand:#}");
     assert_gone(place.path());
     assert!(run(&["probe"]).contains("MySQL 9."));
     let planned =

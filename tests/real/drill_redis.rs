@@ -24,6 +24,10 @@ fn a_file_is_drilled_by_a_server_that_loads_it_and_tells_how_many_keys_it_found(
     assert_eq!(verdicts(&json), ["passed"; 2], "{json:#}");
     let finding = &json["drills"][0]["findings"][0];
     assert_eq!((&finding["check"], &finding["found"]), (&"redis-server".into(), &"501 keys loaded".into()));
+    // By the very lines that runbooks print.
+    let by_hand = told(&fleet.expect(&["drill", "trial", "--by-hand", "-o", "json"], 0));
+    assert_eq!(verdicts(&by_hand), ["passed"; 2], "{by_hand:#}");
+    assert_eq!(by_hand["drills"][0]["findings"][0]["found"], "501 keys loaded", "{by_hand:#}");
     assert_gone(place.path());
     assert!(processes_of(place.path()).is_empty());
 }

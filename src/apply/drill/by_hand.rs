@@ -10,17 +10,28 @@ use std::{
 };
 
 use age::secrecy::ExposeSecret as _;
-use tokio::io::AsyncReadExt as _;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
 
-use super::{Halted, Means, Order};
+use super::{
+    super::{room, stream},
+    Halted, Means, Order,
+};
 use crate::{
     artifact::{ArtifactId, Manifest, layout::ObjectName, manifest::Content},
     committed::{BackupFolder, LONGEST_MANIFEST, LONGEST_SIGNATURE},
     keys::Keys,
     kit,
-    plan::by_hand::{self, Hand, Line, Place},
-    process::Program,
-    sandboxes::Sandbox,
+    plan::by_hand::{
+        self, Brought, Folders, Hand, Line, MadeByHand, Place, Stored,
+        load::load,
+        replay::{Restored, replay},
+    },
+    process::{Input, Process, ProcessError, Program},
+    sandboxes::{ByHand, Sandbox, home::Home},
+    spec,
 };
 
 use Length::{AtMost, Exactly};
@@ -31,47 +42,111 @@ const SILENCE: Duration = Duration::from_secs(1800);
 /// How much of a file a program is fed at once, bytes.
 const CHUNK: usize = 256 * 1024;
 
-/// How much of what a program prints is kept, bytes.
-const PRINTED: usize = 1 << 20;
-
 /// How much of an object is fetched at once, bytes.
 const FETCHED: u64 = 32 << 20;
 
-/// The folder in a sandbox that the kit and what is fetched lie in.
-const FOLDER: &str = "hand";
+/// How much longer than a binary log the statements are that it is printed as: rows are written in base64, and there are two files.
+const AS_STATEMENTS: u64 = 6;
 
-/// Fetches the objects of the artifacts, brings them out by the kit's script, and loads what comes out by the engine's programs.
-pub(super) async fn load(order: &Order<'_>, sandbox: &dyn Sandbox, means: &Means<'_>) -> Result<(), Halted> {
-    let Some(source) = sandbox.by_hand() else {
-        return Err(Halted::CouldNotRun("nothing tells how this source is restored by hand".to_owned()));
+/// How many bytes there must be free beside the sandbox for what is fetched, and for the streams, which are brought out whole before
+/// anything is loaded.
+pub(super) fn room(order: &Order<'_>, sandbox: &dyn Sandbox) -> u64 {
+    let all = || order.manifests.iter().chain(order.logs);
+    let logs = room::length(order.logs.iter());
+    let unpacked = match sandbox.by_hand().map(|by_hand| by_hand.stands_for) {
+        Some(spec::Source::Mysql(_)) => logs.saturating_mul(1 + AS_STATEMENTS),
+        _ => 0,
     };
-    let kit = sandbox.folder().join(FOLDER);
-    let place = lay_out(&kit, means.keys).map_err(cannot)?;
-    for manifest in order.manifests {
-        fetch(means.folder, manifest, Path::new(&place.store)).await?;
+    room::length(all()).saturating_add(room::stored(all())).saturating_add(unpacked)
+}
+
+/// What was brought out by hand, in a folder that nothing of it can come to once it runs.
+pub(super) struct Hands {
+    home: Home,
+    /// Files that are restored lie there.
+    files: PathBuf,
+    data: Vec<Brought>,
+    logs: Vec<Brought>,
+}
+
+impl Hands {
+    /// Fetches the objects of the artifacts, brings them out by the kit's script, and loads the data by the engine's programs.
+    pub(super) async fn load(
+        order: &Order<'_>,
+        sandbox: &mut dyn Sandbox,
+        means: &Means<'_>,
+    ) -> Result<Self, Halted> {
+        sandbox.prepare_by_hand().await?;
+        let ByHand { stands_for, login, .. } = by_hand(sandbox)?;
+        let hands = Self::bring(order, sandbox, means).await?;
+        let folders = hands.folders();
+        if let Some(login) = login {
+            write(&folders.login, login.expose().as_bytes()).map_err(cannot)?;
+        }
+        let loading = load(stands_for, &hands.data, &folders).map_err(cannot)?;
+        do_all(&loading).await?;
+        if let Some(newest) = hands.data.last() {
+            sandbox.loaded_by_hand(Path::new(&newest.file))?;
+        }
+        Ok(hands)
     }
-    let Some(point) = order.manifests.last() else {
-        return Err(Halted::CouldNotRun("no artifact was named".to_owned()));
-    };
-    let (fleet, backup) = (&means.folder.fleet, &means.folder.backup);
-    let brought_out = run(&by_hand::bring(&place, fleet, backup, point.artifact)).await;
-    // Nothing of what was restored may run, or be asked by a program, while what decrypts lies beside it.
-    fs::remove_file(&place.identity).map_err(cannot)?;
-    brought_out?;
-    let files = brought(Path::new(&place.out)).map_err(cannot)?;
-    fs::create_dir_all(sandbox.files()).map_err(cannot)?;
-    let mut is_loaded = false;
-    for hand in by_hand::load(source, &files, &sandbox.files().to_string_lossy()) {
-        if let Hand::Type(line) = hand {
-            run(&line).await?;
-            is_loaded = true;
+
+    /// Replays the logs over what was loaded, by the engine's programs.
+    pub(super) async fn replay(self, order: &Order<'_>, sandbox: &dyn Sandbox) -> Result<(), Halted> {
+        let ByHand { stands_for, .. } = by_hand(sandbox)?;
+        let restored = Restored { data: &self.data, logs: &self.logs, until: order.until };
+        do_all(&replay(stands_for, &restored, &self.folders()).map_err(cannot)?).await
+    }
+
+    async fn bring(order: &Order<'_>, sandbox: &dyn Sandbox, means: &Means<'_>) -> Result<Self, Halted> {
+        let Some(point) = order.manifests.last() else {
+            return Err(Halted::CouldNotRun("no artifact was named".to_owned()));
+        };
+        let by_hand = by_hand(sandbox)?;
+        let home = by_hand.beside()?;
+        let files = by_hand.folder.map_or_else(|| home.join("files"), Path::to_owned);
+        let place = lay_out(&home, means.keys).map_err(cannot)?;
+        for manifest in order.manifests.iter().chain(order.logs) {
+            fetch(means.folder, manifest, Path::new(&place.store)).await?;
+        }
+        let (fleet, backup) = (&means.folder.fleet, &means.folder.backup);
+        let logs: Vec<ArtifactId> = order.logs.iter().map(|log| log.artifact).collect();
+        let brought_out = run(&by_hand::bring(&place, fleet, backup, point.artifact, &logs)).await;
+        // Nothing of what was restored may run, or be asked by a program, while what decrypts lies beside it.
+        fs::remove_file(&place.identity).map_err(cannot)?;
+        brought_out?;
+        fs::remove_dir_all(&place.store).map_err(cannot)?;
+        let all = order.manifests.iter().chain(order.logs).map(|manifest| stored(manifest, means.keys));
+        let mut data = by_hand::brought(&place.out, all);
+        let logs = data.split_off(order.manifests.len());
+        Ok(Self { home, files, data, logs })
+    }
+
+    fn folders(&self) -> Folders {
+        let path = |name: &str| self.home.join(name).to_string_lossy().into_owned();
+        Folders {
+            data: self.files.to_string_lossy().into_owned(),
+            log: path("log"),
+            prepared: path("prepared"),
+            login: path("login"),
         }
     }
-    fs::remove_dir_all(&kit).map_err(cannot)?;
-    match is_loaded {
-        true => Ok(()),
-        false => Err(Halted::CouldNotRun("nothing tells how this source is restored by hand".to_owned())),
-    }
+}
+
+/// What a manifest tells of an artifact to who brings it out by hand; whose server it is of, where the keys can read that.
+pub fn stored(manifest: &Manifest, keys: &Keys) -> Stored {
+    let sealed = stream::sealed(manifest, keys).ok().flatten();
+    let server = sealed.and_then(|sealed| sealed.details.versions.get("server").cloned());
+    let stream = match &manifest.content {
+        Content::Segments(segments) => segments.stream.clone(),
+        Content::Native { reference, .. } => reference.clone(),
+    };
+    Stored { stream, moment: manifest.moment.clone(), server }
+}
+
+fn by_hand(sandbox: &dyn Sandbox) -> Result<ByHand<'_>, Halted> {
+    let untold = "nothing tells how this source is restored by hand";
+    sandbox.by_hand().ok_or_else(|| Halted::CouldNotRun(untold.to_owned()))
 }
 
 fn cannot(error: impl ToString) -> Halted {
@@ -79,9 +154,8 @@ fn cannot(error: impl ToString) -> Halted {
 }
 
 /// The kit, the identity, and a folder for what is fetched: all private.
-fn lay_out(kit: &Path, keys: &Keys) -> io::Result<Place> {
-    DirBuilder::new().mode(0o700).create(kit)?;
-    let path = |name: &str| kit.join(name).to_string_lossy().into_owned();
+fn lay_out(home: &Home, keys: &Keys) -> io::Result<Place> {
+    let path = |name: &str| home.join(name).to_string_lossy().into_owned();
     let place = Place {
         script: path("restore.sh"),
         signers: path("allowed_signers"),
@@ -89,6 +163,7 @@ fn lay_out(kit: &Path, keys: &Keys) -> io::Result<Place> {
         store: path("store"),
         out: path("out"),
     };
+    DirBuilder::new().mode(0o700).create(&place.store)?;
     write(&place.script, kit::RESTORE_SCRIPT.as_bytes())?;
     write(&place.signers, kit::allowed_signers(&keys.trusted_keys()).as_bytes())?;
     let identities = keys.identities().iter().map(|identity| identity.to_string());
@@ -168,35 +243,103 @@ async fn fetch_object(
     Ok(())
 }
 
-/// What came out, in the order in which it is applied.
-fn brought(out: &Path) -> io::Result<Vec<String>> {
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(out)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
-    files.sort();
-    Ok(files.into_iter().map(|path| path.to_string_lossy().into_owned()).collect())
+/// Puts the files there that are needed, and runs what is typed, in its order. Where nothing is typed, nothing comes back.
+async fn do_all(MadeByHand { files, hands }: &MadeByHand) -> Result<(), Halted> {
+    if !hands.iter().any(|hand| matches!(hand, Hand::Type(_))) {
+        return Err(Halted::CouldNotRun("no command tells how this source is restored by hand".to_owned()));
+    }
+    for file in files {
+        write(&file.path, file.content.as_bytes()).map_err(cannot)?;
+    }
+    for hand in hands {
+        if let Hand::Type(line) = hand {
+            run(line).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Runs a line to its successful end.
 async fn run(line: &Line) -> Result<(), Halted> {
     let Some((name, arguments)) = line.program.split_first() else { return Ok(()) };
     let program = Program::new(name).arguments(arguments).stall(SILENCE);
-    let ran = match &line.input {
-        None => program.output(&[], PRINTED).await.map(drop).map_err(|error| error.to_string()),
-        Some(file) => fed(program, Path::new(file)).await,
-    };
-    ran.map_err(|why| Halted::Failed("a command of the runbook failed", format!("{line}: {why}")))
+    match between_files(program, line).await {
+        Ok(()) => Ok(()),
+        // Nothing is known of the data then.
+        Err(Broken::Program(error @ ProcessError::Missing { .. })) => Err(cannot(error)),
+        Err(Broken::Program(error)) => {
+            Err(Halted::Failed("a command of the runbook failed", format!("{line}: {error}")))
+        }
+        Err(Broken::File(error)) => Err(Halted::CouldNotRun(format!("{line}: {error}"))),
+    }
 }
 
-async fn fed(program: Program, file: &Path) -> Result<(), String> {
-    let mut file = tokio::fs::File::open(file).await.map_err(|error| error.to_string())?;
-    let mut process = program.discard_output().start().map_err(|error| error.to_string())?;
+/// Why a line did not come to its successful end.
+enum Broken {
+    Program(ProcessError),
+    File(io::Error),
+}
+
+impl From<ProcessError> for Broken {
+    fn from(error: ProcessError) -> Self {
+        Broken::Program(error)
+    }
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Broken::File(error)
+    }
+}
+
+/// Runs a program that reads the file that its line names, and writes the other.
+async fn between_files(program: Program, line: &Line) -> Result<(), Broken> {
+    let mut process = match &line.output {
+        Some(_) => program,
+        None => program.discard_output(),
+    }
+    .start()?;
+    let input = process.take_input();
+    let fed = async {
+        match &line.input {
+            Some(file) => feed(input, Path::new(file)).await,
+            None => Ok(()),
+        }
+    };
+    let written = async {
+        match &line.output {
+            Some(file) => keep(&mut process, Path::new(file)).await,
+            None => Ok(()),
+        }
+    };
+    let (fed, written) = tokio::join!(fed, written);
+    written?;
+    // Why a program read no more its own end tells; one that ended well without all of it has not done what it should.
+    process.finish().await?;
+    fed
+}
+
+async fn feed(input: Option<Input>, path: &Path) -> Result<(), Broken> {
+    let Some(mut input) = input else { return Ok(()) };
+    let mut file = tokio::fs::File::open(path).await?;
     let mut piece = vec![0; CHUNK];
     loop {
-        match file.read(&mut piece).await.map_err(|error| error.to_string())? {
-            0 => break,
-            length => process.write(&piece[..length]).await.map_err(|error| error.to_string())?,
+        match file.read(&mut piece).await? {
+            0 => return Ok(()),
+            length => match timeout(SILENCE, input.write(&piece[..length])).await {
+                Ok(written) => written?,
+                Err(_) => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+            },
         }
     }
-    process.close_input();
-    process.finish().await.map_err(|error| error.to_string())
+}
+
+async fn keep(process: &mut Process, path: &Path) -> Result<(), Broken> {
+    let mut options = tokio::fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path).await?;
+    while let Some(bytes) = process.read().await? {
+        file.write_all(&bytes).await?;
+    }
+    file.flush().await?;
+    Ok(())
 }

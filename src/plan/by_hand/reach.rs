@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
-use super::{Hand, Line, Prepared, mysql_connection, postgres_connection};
+use super::{
+    Hand, Line, Prepared,
+    connection::{mysql_connection, postgres_connection},
+};
 use crate::spec::{
     Ansible, Etcd, Ready, SecretRef, Source, Spec, Ssh, Tls, Vm,
-    names::{BackupName, RecoveryName, TrafficName, VmName},
+    names::{BackupName, FolderName, RecoveryName, TrafficName, VmName},
     traffic::Side,
 };
 
@@ -38,6 +41,11 @@ impl Folders {
     /// What leads traffic to a side, `by` a program.
     pub fn switch(&self, by: &str, traffic: &TrafficName, to: Side) -> String {
         format!("{}.{by}/{traffic}-{to}", self.recovery)
+    }
+
+    /// What a backup is restored with.
+    pub fn restore(&self, backup: &FolderName) -> String {
+        format!("{}.restore/{backup}", self.recovery)
     }
 
     /// The key that a machine must prove itself with.

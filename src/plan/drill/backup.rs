@@ -55,7 +55,7 @@ impl<'a> OfBackup<'a> {
                     .to_owned(),
             );
         }
-        let replays = self.replays(how);
+        let replays = self.replays();
         let choice = Choice {
             backup: self.backup,
             at: self.drill.at,
@@ -86,9 +86,8 @@ impl<'a> OfBackup<'a> {
     }
 
     /// Whether logs can be replayed in the sandbox. The log of a server tells of all its databases.
-    fn replays(&self, how: DrillHow) -> bool {
+    fn replays(&self) -> bool {
         match &self.backup.source {
-            _ if how == DrillHow::ByHand => false,
             Source::Mysql(mysql) => mysql.method != MysqlMethod::Logical || mysql.server.databases.is_empty(),
             source => SandboxKind::of(source) == SandboxKind::PostgresCluster,
         }

@@ -2,13 +2,14 @@
 
 use super::Sources;
 use crate::{
-    artifact::ArtifactId,
     plan::{
         action::{KeptBy, Renew, Restore, Work},
         by_hand::{
-            self, Hand, Line, MadeByHand, Place,
+            self, Hand, Line, MadeByHand, Place, Stored,
             reach::{self, Folders},
-            renewal, switch,
+            renewal,
+            replay::{self, Restored},
+            switch,
         },
     },
     spec::names::VmName,
@@ -26,7 +27,7 @@ pub(super) fn of(work: &Work, sources: &Sources<'_>, folders: &Folders) -> MadeB
         Work::Run { command, on: Some(vm), .. } => vec![Hand::Type(reach::program(vm, command, folders))],
         Work::Wait { until, .. } => reach::wait(spec, until),
         Work::Switch { traffic, to, .. } => return switch::by_hand(spec, traffic, *to, folders),
-        Work::Restore { restore, .. } => restored(restore, sources),
+        Work::Restore { restore, .. } => return restored(restore, sources, folders),
         Work::Renew(renew) => renewal::by_hand(spec, renew, reference(renew, sources)),
     };
     MadeByHand { files: Vec::new(), hands }
@@ -36,7 +37,8 @@ pub(super) fn of(work: &Work, sources: &Sources<'_>, folders: &Folders) -> MadeB
 fn reference<'s>(renew: &Renew, sources: &Sources<'s>) -> Option<&'s str> {
     match &renew.from {
         KeptBy::Artifact(restore) => {
-            restore.artifacts.last().and_then(|id| sources.streams.get(id)).map(String::as_str)
+            let stored = restore.artifacts.last().and_then(|id| sources.stored.get(id));
+            stored.map(|stored| stored.stream.as_str())
         }
         KeptBy::Moment(_) => None,
     }
@@ -55,13 +57,13 @@ fn untold(vm: &VmName, why: &str) -> MadeByHand {
     MadeByHand { files: Vec::new(), hands }
 }
 
-fn restored(restore: &Restore, sources: &Sources<'_>) -> Vec<Hand> {
+fn restored(restore: &Restore, sources: &Sources<'_>, folders: &Folders) -> MadeByHand {
     let spec = sources.spec;
     let (Some(backup), Some(store)) = (spec.backups.get(&restore.backup), spec.stores.get(&restore.store))
     else {
-        return Vec::new();
+        return MadeByHand::default();
     };
-    let Some(point) = restore.artifacts.last() else { return Vec::new() };
+    let Some(point) = restore.artifacts.last() else { return MadeByHand::default() };
     let (fleet, folder) = (&spec.fleet.name, spec.moved.folder(&restore.backup));
     let out = format!("out-{folder}");
     let place = Place {
@@ -71,20 +73,25 @@ fn restored(restore: &Restore, sources: &Sources<'_>) -> Vec<Hand> {
         store: "STORE".to_owned(),
         out: out.clone(),
     };
-    let named = |(number, id): (usize, &ArtifactId)| {
-        let stream = sources.streams.get(id).map_or("FILE", String::as_str);
-        format!("{out}/{:02}-{stream}", number + 1)
-    };
-    let files: Vec<String> = restore.artifacts.iter().enumerate().map(named).collect();
     let mut hands = by_hand::fetch(&store.place, fleet, &folder, "STORE");
-    hands.push(Hand::Type(by_hand::bring(&place, fleet, &folder, *point)));
-    if !restore.logs.is_empty() {
-        hands.push(Hand::Know(format!(
-            "this brings back the data of {point}; its {} logs are brought out by the same command, and replayed as \
-             docs/any-second.md says",
-            restore.logs.len()
-        )));
-    }
-    hands.extend(by_hand::load(&backup.source, &files, &format!("{out}-restored")));
-    hands
+    hands.push(Hand::Type(by_hand::bring(&place, fleet, &folder, *point, &restore.logs)));
+    let all = restore.artifacts.iter().chain(&restore.logs);
+    let stored: Option<Vec<Stored>> = all.map(|id| sources.stored.get(id).cloned()).collect();
+    let Some(stored) = stored else {
+        let why = "what these artifacts hold could not be read when this was written: see the page of the engine for what loads it";
+        hands.push(Hand::Know(why.to_owned()));
+        return MadeByHand { files: Vec::new(), hands };
+    };
+    let mut data = by_hand::brought(&out, stored);
+    let logs = data.split_off(restore.artifacts.len());
+    let restored = Restored { data: &data, logs: &logs, until: restore.until.as_ref() };
+    let places = by_hand::Folders {
+        data: format!("{out}-restored"),
+        log: format!("{out}-log"),
+        prepared: folders.restore(&folder),
+        login: format!("login-of-{folder}"),
+    };
+    let made = replay::restored(&backup.source, &restored, &places);
+    hands.extend(made.hands);
+    MadeByHand { files: made.files, hands }
 }

@@ -15,13 +15,14 @@ use crate::{
     artifact::drill::Isolation,
     process::{Process, Program},
     sandboxes::{
-        IsolationMode, Sandbox, SandboxError,
+        ByHand, IsolationMode, Sandbox, SandboxError,
         confinement::{Confinement, Signal},
         home::Home,
         server::{self, Answer, setting},
         visited,
     },
     sources::{Place, Source},
+    spec,
 };
 
 /// How long the server may take to answer: what was under way in the files is undone first.
@@ -47,6 +48,7 @@ pub struct MariadbFilesSandbox {
     server: Option<Process>,
     loader: Box<dyn Source>,
     inspector: Box<dyn Source>,
+    stands_for: spec::Source,
     data: PathBuf,
     mode: IsolationMode,
     confinement: Option<Confinement>,
@@ -58,10 +60,16 @@ impl MariadbFilesSandbox {
     pub const USER: &'static str = "backstay_sandbox";
 
     /// A folder in `home` that `loader` restores the files into. `inspector` reaches the server on it as
-    /// [`MariadbFilesSandbox::USER`] at [`socket`](super::socket).
-    pub fn new(home: Home, loader: Box<dyn Source>, inspector: Box<dyn Source>, mode: IsolationMode) -> Self {
+    /// [`MariadbFilesSandbox::USER`] at [`socket`](super::socket), and so does `stands_for`, which its files are captured by.
+    pub fn new(
+        home: Home,
+        loader: Box<dyn Source>,
+        inspector: Box<dyn Source>,
+        stands_for: spec::Source,
+        mode: IsolationMode,
+    ) -> Self {
         let data = home.join("data");
-        Self { server: None, loader, inspector, data, mode, confinement: None, home }
+        Self { server: None, loader, inspector, stands_for, data, mode, confinement: None, home }
     }
 
     /// Writes what makes the user, one statement a line.
@@ -141,6 +149,10 @@ impl Sandbox for MariadbFilesSandbox {
 
     fn files(&self) -> &Path {
         &self.data
+    }
+
+    fn by_hand(&self) -> Option<ByHand<'_>> {
+        Some(ByHand { stands_for: &self.stands_for, folder: Some(&self.data), login: None, home: &self.home })
     }
 
     async fn visitor(&mut self, path: &Path) -> Result<Program, SandboxError> {

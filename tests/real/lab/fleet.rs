@@ -135,6 +135,11 @@ impl Fleet {
         self.write_config();
     }
 
+    /// The age identity that reads what is stored.
+    pub fn identity(&self) -> PathBuf {
+        self.folder().join("identity.txt")
+    }
+
     /// The controller's state directory.
     pub fn state(&self) -> PathBuf {
         self.folder().join("state")

@@ -1,5 +1,5 @@
 //! The way back of a log: segments beside a restored cluster, and the settings by which the server replays them when it is
-//! started there (PostgreSQL's documentation, "Archive Recovery" and "Recovery Target").
+//! started there.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -8,7 +8,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use jiff::tz::TimeZone;
 use tokio::io::AsyncRead;
 
 use super::{
@@ -16,7 +15,7 @@ use super::{
     segment::{HISTORY, is_file},
 };
 use crate::{
-    artifact::{position::LogPosition, until::Until},
+    artifact::recovery_settings::recovery_settings,
     sources::{
         Replay,
         entries::{Entry, skip},
@@ -58,8 +57,9 @@ pub(in crate::sources::postgres) async fn to_data_folder(
 pub(in crate::sources::postgres) fn recover(folder: &Path, replay: &Replay) -> Result<(), Failure> {
     let logs = LogFolder::in_data_folder(folder)?;
     let timeline = logs.youngest_timeline()?;
-    let target = replay.until.as_ref().map(Target::of).transpose()?;
-    logs.write(&folder.join(SETTINGS), &settings(timeline, target.as_ref()))?;
+    let settings = recovery_settings(LOGS, timeline, replay.until.as_ref());
+    let settings = settings.map_err(|error| Failure::Refused(error.to_string()))?;
+    logs.write(&folder.join(SETTINGS), &settings)?;
     logs.write(&folder.join(SIGNAL), "")?;
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(unwritable(folder))?;
     data_folder::release(folder)
@@ -137,96 +137,6 @@ impl LogFolder {
     }
 }
 
-/// The setting of where recovery ends, and its value.
-#[derive(Debug, PartialEq, Eq)]
-struct Target {
-    setting: &'static str,
-    value: String,
-}
-
-/// All settings of where recovery ends.
-const TARGETS: [&str; 5] = [
-    "recovery_target",
-    "recovery_target_name",
-    "recovery_target_xid",
-    "recovery_target_lsn",
-    "recovery_target_time",
-];
-
-impl Target {
-    fn of(until: &Until) -> Result<Self, Failure> {
-        let not_in_log = || Failure::Refused(format!("a write-ahead log has no {until}"));
-        let (setting, value) = match until {
-            Until::Moment(at) => {
-                let in_utc = at.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S%.6f+00").to_string();
-                ("recovery_target_time", in_utc)
-            }
-            Until::Named(name) => ("recovery_target_name", quoted(name.as_str())),
-            Until::Place(place) => match place.position() {
-                Some(LogPosition::Wal(place)) => ("recovery_target_lsn", place.lsn.to_string()),
-                _ => return Err(not_in_log()),
-            },
-            Until::Transaction(_) => return Err(not_in_log()),
-        };
-        Ok(Self { setting, value })
-    }
-}
-
-/// Text between the quotes of a settings file (PostgreSQL's documentation, "Parameter Interaction via the Configuration File").
-fn quoted(text: &str) -> String {
-    text.replace('\\', r"\\").replace('\'', "''")
-}
-
-/// The last lines count: what the data's own server was told of recovery, or of another server to follow, counts no more.
-fn settings(timeline: Option<u32>, target: Option<&Target>) -> String {
-    let timeline = timeline.map_or("current".to_owned(), |timeline| timeline.to_string());
-    // The target last: a server that has one takes no other setting of one, not even an empty one.
-    let others = TARGETS.iter().filter(|name| target.is_none_or(|target| target.setting != **name));
-    let others = others.map(|name| format!("{name} = ''\n"));
-    let target = target.map(|Target { setting, value }| format!("{setting} = '{value}'\n"));
-    let targets: String = others.chain(target).collect();
-    format!(
-        "\n# What Backstay restored is replayed up to here. These lines may go once the server is up.\n\
-         restore_command = 'cp \"{LOGS}/%f\" \"%p\"'\nprimary_conninfo = ''\n\
-         recovery_target_timeline = '{timeline}'\n{targets}\
-         recovery_target_inclusive = off\nrecovery_target_action = 'promote'\n"
-    )
-}
-
 fn unwritable(path: &Path) -> impl Fn(io::Error) -> Failure {
     move |error| Failure::Refused(format!("{}: {error}", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn recovery_ends_before_the_moment_whatever_the_server_was_told_before() {
-        let settings = |timeline, until: Option<Until>| {
-            let target = until.map(|until| Target::of(&until).unwrap());
-            settings(timeline, target.as_ref())
-        };
-        let at = Until::Moment("2026-11-20T10:35:50.25Z".parse().unwrap());
-        let text = settings(Some(10), Some(at));
-        assert!(text.contains("\nrecovery_target_time = '2026-11-20 10:35:50.250000+00'\n"), "{text}");
-        assert!(text.contains("\nrecovery_target_inclusive = off\n"), "{text}");
-        assert!(text.contains("\nrecovery_target_timeline = '10'\n"), "{text}");
-        let newest = settings(None, None);
-        assert!(newest.contains("\nrecovery_target_time = ''\n"), "the newest has no target: {newest}");
-        assert!(newest.contains("\nrecovery_target_timeline = 'current'\n"), "{newest}");
-        let place = settings(None, Some(Until::Place("16/B374D848, timeline 2".parse().unwrap())));
-        assert!(place.contains("\nrecovery_target_lsn = '16/B374D848'\n"), "{place}");
-        let named = settings(None, Some(Until::Named("o'clock".parse().unwrap())));
-        assert!(named.contains("\nrecovery_target_name = 'o''clock'\n"), "{named}");
-    }
-
-    #[test]
-    fn what_another_engine_names_is_no_target() {
-        for until in
-            [Until::Place("bin.000001:4".parse().unwrap()), Until::Transaction("0-1-2".parse().unwrap())]
-        {
-            assert!(Target::of(&until).is_err(), "{until}");
-        }
-    }
 }
