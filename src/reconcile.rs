@@ -75,6 +75,7 @@ use crate::{
     spec::Undeclared,
     state::{InForce, StateDir, StateError},
     status::{Contact, Status},
+    templates::Remembered,
 };
 pub use adopt::AdoptError;
 pub use approve::{ApproveError, ApprovePlanError, Approved, PlanApprovals, Word};
@@ -125,6 +126,8 @@ pub struct Controller {
     unpublished: Mutex<Option<String>>,
     /// The names of the streams of artifacts that runbooks tell of: they never change.
     streams: Mutex<BTreeMap<ArtifactId, String>>,
+    /// Templates that took more than they may, and would take it again at each pass.
+    unbounded: Remembered,
 }
 
 /// What an answer to which revision is in force rests on.
@@ -228,6 +231,7 @@ impl Controller {
             trust: Mutex::default(),
             unpublished: Mutex::default(),
             streams: Mutex::default(),
+            unbounded: Remembered::default(),
             config,
             state,
             kennel: None,
