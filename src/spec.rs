@@ -2,6 +2,7 @@
 //!
 //! A [`Spec`] holds references to secrets, never secrets.
 
+mod accounts;
 pub mod approvals;
 pub mod cron;
 mod declared;
@@ -45,6 +46,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::Kind;
+pub use accounts::Accounts;
 pub use cron::Cron;
 pub use declared::declared;
 pub use drill_check::{CommandCheck, DrillCheck, Expected, HttpCheck, TcpCheck, Unmakeable};
@@ -288,6 +290,8 @@ pub struct Backup {
     pub contact: Option<ContactName>,
     /// Whether what drifted of it is healed without being asked.
     pub self_heal: SelfHeal,
+    /// Who makes its server's accounts anew.
+    pub accounts: Accounts,
 }
 
 impl Backup {

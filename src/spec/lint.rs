@@ -1,5 +1,6 @@
 //! Rules across resources: what is written correctly, but can't do what it says, or is unwise.
 
+mod accounts;
 mod buckets;
 mod copies;
 mod machines;
@@ -33,6 +34,7 @@ pub fn lint(lowered: &Lowered, names: &Names, places: &Places) -> Vec<Diagnostic
     lint.buckets_hold_no_store();
     lint.copies_are_in_two_places();
     lint.copies_for_others_need_an_identity();
+    lint.accounts_come_back();
     lint.natives_are_not_alone();
     lint.natives_are_full();
     lint.natives_can_be_drilled();

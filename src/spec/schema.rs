@@ -23,8 +23,8 @@ use super::{
     values::{Length, Line, Name, Text, Word, Zone},
 };
 pub use backup::{
-    Atlas, Backup, Dynamodb, Etcd, EtcdTls, Files, Influxdb, Influxdb2, Infra, LogFrom, Method, Mongodb,
-    Mysql, Postgres, Rds, Redis, Server, Sqlite, TableMethod, Tls,
+    Accounts, Atlas, Backup, Dynamodb, Etcd, EtcdTls, Files, Influxdb, Influxdb2, Infra, LogFrom, Method,
+    Mongodb, Mysql, Postgres, Rds, Redis, Server, Sqlite, TableMethod, Tls,
 };
 pub use machines::{
     Ansible, Cloudformation, Configure, Libvirt, OnLoss, Ssh, Terraform, TerraformProgram, TerraformState, Vm,

@@ -122,6 +122,18 @@ impl Source {
         }
     }
 
+    /// Whether it is asked at the endpoint of `instance`.
+    pub fn is_on(&self, instance: &Rds) -> bool {
+        let (Source::Mysql(Mysql { server, .. }) | Source::Postgres(Postgres { server, .. })) = self else {
+            return false;
+        };
+        // As RDS names its endpoints: customers.c9akciq32.eu-north-1.rds.amazonaws.com
+        // in China customers.c9akciq32.rds.cn-north-1.amazonaws.com.cn
+        let regions = [format!(".{}.rds.", instance.region), format!(".rds.{}.", instance.region)];
+        server.host.starts_with(&format!("{}.", instance.instance))
+            && regions.iter().any(|region| server.host.contains(region))
+    }
+
     /// What users of the source notice while its provider goes from one setting to another, for people.
     pub fn outage(&self, from: PointInTime, to: PointInTime) -> Option<&'static str> {
         // "BackupRetentionPeriod" of `ModifyDBInstance`.

@@ -24,8 +24,8 @@ use backstay::{
         action::{self, Capture},
     },
     spec::{
-        Backup, Cadence, CatchUp, Files, Fleet, Infra, Policy, Retention, SelfHeal, Source, Spec, Store,
-        StorePlace, Verify, Window,
+        Accounts, Backup, Cadence, CatchUp, Files, Fleet, Infra, Policy, Retention, SelfHeal, Source, Spec,
+        Store, StorePlace, Verify, Window,
         names::{BackupName, FolderName, StoreName, VmName},
     },
 };
@@ -209,6 +209,7 @@ impl World {
             keep_in: BTreeMap::new(),
             contact: None,
             self_heal: SelfHeal::On,
+            accounts: Accounts::Undeclared,
         };
         self.spec.backups.insert(backup(name), declared);
         self

@@ -5,7 +5,7 @@ use crate::{
     artifact::Kind,
     diagnostic::Diagnostic,
     spec::{
-        Backup, DrillSubject, Mongodb, Mysql, Postgres, Source,
+        Backup, DrillSubject, Mongodb, Source,
         places::{Path, path},
     },
 };
@@ -116,16 +116,7 @@ fn is_kept_elsewhere(native: &Source, other: &Backup) -> bool {
                 == (&other.region, &other.table, &other.endpoint);
             same && !source.is_native()
         }
-        (
-            Source::Rds(native),
-            Source::Mysql(Mysql { server, .. }) | Source::Postgres(Postgres { server, .. }),
-        ) => {
-            // As RDS names its endpoints: customers.c9akciq32.eu-north-1.rds.amazonaws.com
-            // in China customers.c9akciq32.rds.cn-north-1.amazonaws.com.cn
-            let regions = [format!(".{}.rds.", native.region), format!(".rds.{}.", native.region)];
-            server.host.starts_with(&format!("{}.", native.instance))
-                && regions.iter().any(|region| server.host.contains(region))
-        }
+        (Source::Rds(instance), other) => other.is_on(instance),
         (Source::Atlas(native), Source::Mongodb(Mongodb { server, .. })) => {
             // As Atlas names the members of a cluster: courses-shard-00-00.ab1cd.mongodb.net
             let host = server.host.to_ascii_lowercase();

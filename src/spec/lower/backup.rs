@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 use super::{Lower, below, line, show, store::secret, word};
 use crate::artifact::Kind;
 use crate::spec::{
-    Backup, BinaryLogs, ClientCertificate, Dynamodb, Etcd, Files, Influxdb, Influxdb2, LogFrom, Login,
-    Mongodb, Mysql, MysqlMethod, Policy, Postgres, PostgresMethod, Protection, Rds, Redis, SelfHeal, Server,
-    SlotName, Source, TableMethod, Tls,
+    Accounts, Backup, BinaryLogs, ClientCertificate, Dynamodb, Etcd, Files, Influxdb, Influxdb2, LogFrom,
+    Login, Mongodb, Mysql, MysqlMethod, Policy, Postgres, PostgresMethod, Protection, Rds, Redis, SelfHeal,
+    Server, SlotName, Source, TableMethod, Tls,
     names::{BackupName, INFRA, PolicyName},
     places::{Path, path},
     schema,
@@ -45,12 +45,17 @@ impl Lower<'_> {
             .and_then(|Text(Name(policy))| self.reference("policy", &below(&at, ["policy"]), &policy));
         let description = line(backup.description.take());
         let self_heal = SelfHeal::declared(backup.self_heal);
+        let accounts = match backup.accounts {
+            Some(schema::Accounts::Elsewhere) => Accounts::Elsewhere,
+            None => Accounts::Undeclared,
+        };
         let source = self.source(&at, name, backup)?;
         let mut policy = policies.get(&policy?)?.clone();
         if source.leaves_its_log() {
             policy.schedules.remove(&Kind::Log);
         }
-        Some(Backup { name: name.clone(), description, source, policy, stores, keep_in, contact, self_heal })
+        let name = name.clone();
+        Some(Backup { name, description, source, policy, stores, keep_in, contact, self_heal, accounts })
     }
 
     fn source(&mut self, at: &Path, name: &BackupName, backup: schema::Backup) -> Option<Source> {

@@ -38,6 +38,9 @@ pub struct Backup {
     pub contact: Option<Text<Name>>,
     /// Whether what somebody changed of its artifacts and schedules is put back by itself. Default: true.
     pub self_heal: Option<bool>,
+    /// Who makes users, roles and grants anew where captures leave them out: `elsewhere`, such as a playbook. Default: nobody is
+    /// known to, and `validate` warns.
+    pub accounts: Option<Accounts>,
     /// Folders of the controller's host.
     pub files: Option<Files>,
     /// An SQLite database of the controller's host.
@@ -64,6 +67,14 @@ pub struct Backup {
     pub atlas: Option<Atlas>,
     /// Objects of a bucket.
     pub s3: Option<S3>,
+}
+
+/// Who makes users, roles and grants anew.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Accounts {
+    /// Something that is no part of the declaration.
+    Elsewhere,
 }
 
 /// Folders of the controller's host.
