@@ -120,6 +120,7 @@ async fn call(
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             return Ok(None);
         }
+        Err(e) if was_not_taken(&e) => return Ok(None),
         Err(e) => return Err(failed("connect to")(e)),
     };
     let (read, mut write) = stream.into_split();

@@ -300,9 +300,9 @@ mod tests {
         let left = disks("web").aside().unwrap().keep();
         fs::write(left.join("user-data"), "a key").unwrap();
         let others = disks("web-2").aside().unwrap();
-        assert_eq!(disks("web").remove().unwrap(), [left.clone()]);
+        assert_eq!(disks("web").remove().unwrap(), std::slice::from_ref(&left));
         assert!(!left.exists() && others.path().exists());
-        assert_eq!(disks("web").remove().unwrap(), [PathBuf::new(); 0]);
+        assert!(disks("web").remove().unwrap().is_empty());
 
         let disks = disks("web");
         disks.settle().await.unwrap();
