@@ -7,6 +7,7 @@ mod blocking;
 pub mod dynamodb;
 mod entries;
 pub mod etcd;
+mod existing;
 pub mod files;
 pub mod git;
 mod grouping;
@@ -126,6 +127,11 @@ pub trait Source: Send + Sync {
         stream: &mut (dyn AsyncRead + Send + Unpin),
         place: &Place,
     ) -> Result<Restored, SourceError>;
+
+    /// Has restores over the original refuse, and change nothing, where it holds data by the time that they would begin to write:
+    /// [`Source::holds`] is asked before the stream, which may take hours. A driver that reads the whole stream first must do so; with
+    /// the others nothing lies between.
+    fn refuse_to_replace(&mut self) {}
 
     /// Restores only what `selection` selects of a stream, as [`Source::restore`] does. Where it selects nothing that the
     /// stream holds, this fails and leaves nothing behind.

@@ -31,7 +31,7 @@ use tokio::io::AsyncRead;
 
 use super::{
     CaptureRequest, Captured, Condition, Examined, Holds, Lack, Place, Probe, Restored, Sink, Source,
-    SourceError,
+    SourceError, existing::Existing,
 };
 use crate::{
     artifact::{
@@ -59,12 +59,20 @@ pub struct EtcdSource {
     scratch: PathBuf,
     /// The file that the cluster was made of, where it is one of a sandbox.
     made_of: Option<PathBuf>,
+    existing: Existing,
 }
 
 impl EtcdSource {
     /// What `cluster` declares, reached with the password and the key that the declaration refers to.
     pub fn new(cluster: spec::Etcd, password: Option<Secret>, key: Option<Secret>) -> Self {
-        Self { cluster, password, key, scratch: std::env::temp_dir(), made_of: None }
+        Self {
+            cluster,
+            password,
+            key,
+            scratch: std::env::temp_dir(),
+            made_of: None,
+            existing: Existing::Replaced,
+        }
     }
 
     /// Keeps a snapshot that is put back into a running cluster in `scratch`, instead of where the system keeps such files.
@@ -168,6 +176,10 @@ impl Source for EtcdSource {
             needs::lacks(&self.member().await?, user).await
         };
         lacks.await.map_err(|failure| failure.explain("probe", self.subject()))
+    }
+
+    fn refuse_to_replace(&mut self) {
+        self.existing = Existing::Refused;
     }
 
     async fn holds(&self) -> Result<Holds, SourceError> {

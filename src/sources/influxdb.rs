@@ -31,7 +31,7 @@ use tokio::io::AsyncRead;
 
 use super::{
     CaptureRequest, Captured, Holds, Lack, Place, Probe, Restored, Sink, Source, SourceError,
-    blocking::Unwanted,
+    blocking::Unwanted, existing::Existing,
 };
 use crate::{
     artifact::Kind,
@@ -62,6 +62,7 @@ pub struct InfluxdbSource {
     scratch: PathBuf,
     search: OsString,
     settling: Duration,
+    existing: Existing,
 }
 
 impl InfluxdbSource {
@@ -87,6 +88,7 @@ impl InfluxdbSource {
             scratch,
             search: process::search_path(),
             settling: SETTLING,
+            existing: Existing::Replaced,
         })
     }
 
@@ -114,6 +116,17 @@ impl InfluxdbSource {
             several => format!("databases {}", several.join(", ")),
         };
         format!("{what} on {}", self.host)
+    }
+
+    async fn held(&self) -> Result<Holds, Failure> {
+        for name in self.api.databases().await? {
+            let is_declared =
+                self.databases.is_empty() || self.databases.iter().any(|it| it.as_str() == name);
+            if is_declared && self.api.has_measurements(&name).await? {
+                return Ok(Holds::Data(format!("measurements in {name}")));
+            }
+        }
+        Ok(Holds::Nothing)
     }
 
     /// The databases that are captured. What is declared must be there.
@@ -178,19 +191,12 @@ impl Source for InfluxdbSource {
         captured.map_err(|failure| failure.explain("back up", self.subject()))
     }
 
+    fn refuse_to_replace(&mut self) {
+        self.existing = Existing::Refused;
+    }
+
     async fn holds(&self) -> Result<Holds, SourceError> {
-        let asked = async {
-            let there = self.api.databases().await?;
-            for name in there {
-                let is_declared =
-                    self.databases.is_empty() || self.databases.iter().any(|it| it.as_str() == name);
-                if is_declared && self.api.has_series(&name).await? {
-                    return Ok(Holds::Data(format!("series in {name}")));
-                }
-            }
-            Ok(Holds::Nothing)
-        };
-        asked.await.map_err(|failure: Failure| failure.explain("look into", self.subject()))
+        self.held().await.map_err(|failure| failure.explain("look into", self.subject()))
     }
 
     async fn ask(&self, database: Option<&str>, influxql: &str) -> Result<String, SourceError> {

@@ -31,7 +31,7 @@ use tokio::io::AsyncRead;
 
 use super::{
     CaptureRequest, Captured, Holds, Lack, Place, Probe, Restored, Sink, Source, SourceError,
-    blocking::Unwanted,
+    blocking::Unwanted, existing::Existing,
 };
 use crate::{artifact::Kind, secrets::Secret, spec, stores::Class};
 use api::Api;
@@ -47,6 +47,7 @@ pub struct Influxdb2Source {
     /// As declared; empty means all but the engine's own.
     buckets: Vec<BucketName>,
     scratch: PathBuf,
+    existing: Existing,
 }
 
 impl Influxdb2Source {
@@ -62,6 +63,7 @@ impl Influxdb2Source {
             buckets: buckets.collect::<Result<_, _>>().map_err(explain)?,
             api: Api::new(&influxdb2, token).map_err(explain)?,
             scratch,
+            existing: Existing::Replaced,
         })
     }
 
@@ -114,8 +116,12 @@ impl Source for Influxdb2Source {
         captured.map_err(|failure| failure.explain("back up", self.subject()))
     }
 
+    fn refuse_to_replace(&mut self) {
+        self.existing = Existing::Refused;
+    }
+
     async fn holds(&self) -> Result<Holds, SourceError> {
-        inspect::holds(self).await.map_err(|failure| failure.explain("look into", self.subject()))
+        inspect::holds(self, &[]).await.map_err(|failure| failure.explain("look into", self.subject()))
     }
 
     async fn ask(&self, bucket: Option<&str>, influxql: &str) -> Result<String, SourceError> {

@@ -30,6 +30,7 @@ use tokio::{io::AsyncRead, time::timeout};
 
 use super::{
     CaptureRequest, Captured, Holds, Lack, Place, Probe, Replay, Restored, Sink, Source, SourceError,
+    existing::Existing,
 };
 use crate::{artifact::Kind, secrets::Secret, spec, stores::Class};
 use access::Access;
@@ -45,12 +46,13 @@ const COMMAND: Duration = Duration::from_secs(6 * 3600);
 pub struct MongodbSource {
     mongodb: spec::Mongodb,
     password: Option<Secret>,
+    existing: Existing,
 }
 
 impl MongodbSource {
     /// What `mongodb` declares, reached with `password`, the one that the declaration refers to.
     pub fn new(mongodb: spec::Mongodb, password: Option<Secret>) -> Self {
-        Self { mongodb, password }
+        Self { mongodb, password, existing: Existing::Replaced }
     }
 
     fn subject(&self) -> String {
@@ -94,7 +96,7 @@ impl MongodbSource {
                     .to_owned(),
             )),
             Place::Bucket { .. } => Err(Failure::Refused("only objects go into a bucket".to_owned())),
-            Place::Original => load::over_original(&self.access().await?, stream).await,
+            Place::Original => load::over_original(&self.access().await?, stream, self.existing).await,
         }
     }
 
@@ -162,8 +164,12 @@ impl Source for MongodbSource {
         restored.map(|place| Restored { place }).map_err(|failure| self.explained("restore", failure))
     }
 
+    fn refuse_to_replace(&mut self) {
+        self.existing = Existing::Refused;
+    }
+
     async fn holds(&self) -> Result<Holds, SourceError> {
-        let found = async { catalog::first_documents(&self.access().await?).await };
+        let found = async { catalog::first_documents(&self.access().await?, None).await };
         let found = found.await.map_err(|failure| self.explained("look into", failure))?;
         Ok(found.map_or(Holds::Nothing, |collection| Holds::Data(format!("documents in {collection}"))))
     }

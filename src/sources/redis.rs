@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! connection (TCP or TLS, log-in, answers) · identity (which server) · resync (the file as it is sent)
-//! rdb (proof that it is whole) · place (the way back, to a file) · items (what a file holds) -> load (into a running server)
+//! rdb (proof that it is whole) · place (the way back, to a file)
+//! items (what a file holds) -> staged (the commands that bring it back) -> load (into a running server)
 //! ```
 //!
 //! No program of the engine's is used: `redis-cli --rdb` shows neither that the server is alive while it saves for
@@ -16,6 +17,7 @@ mod needs;
 mod place;
 mod rdb;
 mod resync;
+mod staged;
 
 use std::{collections::BTreeSet, io, path::PathBuf, time::Duration};
 
@@ -25,7 +27,7 @@ use tokio::io::AsyncRead;
 
 use super::{
     CaptureRequest, Captured, Condition, Examined, Holds, Lack, Place, Probe, Restored, Sink, Source,
-    SourceError,
+    SourceError, existing::Existing,
 };
 use crate::{
     artifact::{
@@ -53,12 +55,13 @@ pub struct RedisSource {
     socket: Option<PathBuf>,
     /// Where a file is kept that is put back key by key, until it is proved whole.
     scratch: PathBuf,
+    existing: Existing,
 }
 
 impl RedisSource {
     /// What `server` declares, reached with `password`, the one that the declaration refers to.
     pub fn new(server: spec::Redis, password: Option<Secret>) -> Self {
-        Self { server, password, socket: None, scratch: std::env::temp_dir() }
+        Self { server, password, socket: None, scratch: std::env::temp_dir(), existing: Existing::Replaced }
     }
 
     /// Keeps a file that is put back into a running server in `scratch`, instead of where the system keeps such files.
@@ -156,6 +159,10 @@ impl Source for RedisSource {
 
     fn stream_name(&self) -> String {
         "dump.rdb".to_owned()
+    }
+
+    fn refuse_to_replace(&mut self) {
+        self.existing = Existing::Refused;
     }
 
     async fn holds(&self) -> Result<Holds, SourceError> {

@@ -28,6 +28,7 @@ use tokio::io::AsyncRead;
 use super::{
     CaptureRequest, Captured, Condition, Examined, Holds, Place, Probe, Restored, Sink, Source, SourceError,
     blocking::{Unwanted, consume, produce},
+    existing::Existing,
 };
 use crate::{
     artifact::{
@@ -45,13 +46,14 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 pub struct SqliteSource {
     path: PathBuf,
     scratch: PathBuf,
+    existing: Existing,
 }
 
 impl SqliteSource {
     /// The database file at `path`, an absolute path without symbolic links. Databases in rollback-journal mode are
     /// copied into an unnamed file of the folder `scratch` first.
     pub fn new(path: PathBuf, scratch: PathBuf) -> Self {
-        Self { path, scratch }
+        Self { path, scratch, existing: Existing::Replaced }
     }
 
     fn subject(&self) -> String {
@@ -85,7 +87,7 @@ impl Source for SqliteSource {
         if request.kind == Kind::Log {
             return Err(SourceError::unsupported(&self.subject(), request.kind));
         }
-        let Self { path, scratch } = self.clone();
+        let Self { path, scratch, .. } = self.clone();
         let asked = (request.now(), Instant::now());
         let (details, opened) = produce(sink, request.stall, move |feed| image::send(&path, &scratch, feed))
             .await
@@ -105,7 +107,7 @@ impl Source for SqliteSource {
         let destination = match place {
             Place::File(path) => place::Destination::New(path.clone()),
             Place::Folder(folder) => place::Destination::Inside(folder.join(self.stream_name())),
-            Place::Original => place::Destination::Original(self.path.clone()),
+            Place::Original => place::Destination::Original(self.path.clone(), self.existing),
             Place::Database(_) | Place::Bucket { .. } => {
                 return Err(SourceError::misplaced(
                     &self.subject(),
@@ -126,16 +128,15 @@ impl Source for SqliteSource {
         counted.map(Counts::Captured).map_err(|failure| failure.explain("count", self.subject()))
     }
 
+    fn refuse_to_replace(&mut self) {
+        self.existing = Existing::Refused;
+    }
+
     async fn holds(&self) -> Result<Holds, SourceError> {
         let path = self.path.clone();
-        let looked = tokio::task::spawn_blocking(move || match path.try_exists()? {
-            true => inspect::count(&path).map(Some),
-            false => Ok(None),
-        });
-        let looked = looked.await.unwrap_or_else(|died| Err(Failure::Io(io::Error::other(died))));
-        let counts = looked.map_err(|failure| failure.explain("look into", self.subject()))?;
-        let rows = counts.into_iter().flatten().find(|(_, rows)| *rows > 0);
-        Ok(rows.map_or(Holds::Nothing, |(table, rows)| Holds::Data(format!("{rows} rows in {table}"))))
+        let looked = tokio::task::spawn_blocking(move || inspect::holds(&path)).await;
+        let looked = looked.unwrap_or_else(|died| Err(Failure::Io(io::Error::other(died))));
+        looked.map_err(|failure| failure.explain("look into", self.subject()))
     }
 
     async fn ask(&self, _database: Option<&str>, sql: &str) -> Result<String, SourceError> {

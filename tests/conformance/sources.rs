@@ -89,6 +89,12 @@ pub async fn captured(source: &dyn Source) -> (Collected, Captured) {
     (sink, captured)
 }
 
+/// The same source, that refuses to replace what is there when it would begin to write.
+pub fn sparing<S: Source>(mut source: S) -> S {
+    source.refuse_to_replace();
+    source
+}
+
 /// Restores bytes as they are.
 pub async fn restored(source: &dyn Source, mut stream: &[u8], place: &Place) -> Result<String, SourceError> {
     source.restore(&mut stream, place).await.map(|restored| restored.place)

@@ -28,7 +28,7 @@ use super::lab::{
     held::Held,
     wait_until,
 };
-use super::source_conformance::{Collected, captured, conforms, request, restored};
+use super::source_conformance::{Collected, captured, conforms, request, restored, sparing};
 
 fn position(captured: &Captured) -> &str {
     match &captured.moment {
@@ -114,6 +114,47 @@ async fn a_running_cluster_takes_everything_back_in_place_of_what_it_holds() {
     server.run(&["put", "large1", "changed"]);
     restored(&server.source(), &sink.stream(), &Place::Original).await.unwrap();
     assert_eq!(held(&server), all);
+}
+
+#[tokio::test]
+async fn what_was_written_while_the_snapshot_came_is_not_replaced() {
+    let server = Etcd::start();
+    server.fill("key", 130, 100);
+    let all = held(&server);
+    let (sink, _) = captured(&server.source()).await;
+
+    let new = Etcd::start();
+    let sparing = sparing(new.source());
+    assert_eq!(sparing.holds().await.unwrap(), Holds::Nothing);
+    new.run(&["put", "key7", "new"]);
+    let why = restored(&sparing, &sink.stream(), &Place::Original).await.unwrap_err();
+    assert!(why.to_string().contains("holds 1 keys by now"), "{why}");
+    assert_eq!(held(&new).len(), 1);
+    new.run(&["del", "key7"]);
+    restored(&sparing, &sink.stream(), &Place::Original).await.unwrap();
+    assert_eq!(held(&new), all);
+}
+
+/// While keys are put somebody makes one of them: each transaction is held against that.
+#[tokio::test]
+async fn a_key_that_somebody_makes_while_others_are_put_is_not_replaced() {
+    let server = Etcd::start();
+    server.fill("key", 300, 20_000);
+    let (sink, _) = captured(&server.source()).await;
+    let new = Etcd::start();
+    let sparing = sparing(new.source());
+    // The last of the keys in their order.
+    let writer = async {
+        while new.source().count().await.unwrap()
+            == Counts::Captured(BTreeMap::from([("keys".to_owned(), 0)]))
+        {}
+        new.run(&["put", "key99", "somebody's"]);
+    };
+    let stream = sink.stream();
+    let (restored, ()) = tokio::join!(restored(&sparing, &stream, &Place::Original), writer);
+    let why = restored.unwrap_err().to_string();
+    assert!(why.contains("somebody else writes"), "{why}");
+    assert!(new.run(&["get", "key99"]).contains("somebody's"));
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ use super::lab::{
     },
     tmpfs::Tmpfs,
 };
-use super::source_conformance::{Collected, captured, conforms, request, restored};
+use super::source_conformance::{Collected, captured, conforms, request, restored, sparing};
 
 fn scratch() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -129,11 +129,15 @@ async fn everything_comes_back_beside_the_original_and_over_it() {
     server.query("DROP CONTINUOUS QUERY hourly ON tele");
     server.query("CREATE RETENTION POLICY newer ON tele DURATION 2h REPLICATION 1 DEFAULT");
     server.write("tele", "autogen", "cpu,host=h1 v=99 1700000000\nlater v=1 1700000000\n");
-    assert_ne!(server.points("tele"), before);
+    let changed = server.points("tele");
+    assert_ne!(changed, before);
+    let spared = restored(&sparing(source.clone()), &stream, &Place::Original).await.unwrap_err();
+    assert!(spared.to_string().contains("by now"), "{spared}");
+    assert_eq!(server.points("tele"), changed);
     restored(&source, &stream, &Place::Original).await.unwrap();
     assert_is_as_before(&server, &before);
     server.query("DROP DATABASE tele");
-    restored(&source, &stream, &Place::Original).await.unwrap();
+    restored(&sparing(source), &stream, &Place::Original).await.unwrap();
     assert_eq!(server.points("tele"), before);
     assert!(server.query("SHOW CONTINUOUS QUERIES").contains("CREATE CONTINUOUS QUERY hourly ON tele"));
     assert!(is_empty(scratch.path()), "what was staged is removed");

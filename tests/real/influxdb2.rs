@@ -28,7 +28,7 @@ use super::lab::{
     influxdb::{Influx, break_after, certificates},
     influxdb2::{Influx2, ORG, TOKEN, declared, source},
 };
-use super::source_conformance::{Collected, captured, conforms, request, restored};
+use super::source_conformance::{Collected, captured, conforms, request, restored, sparing};
 
 /// Points of every type, in many shards.
 fn tele(server: &Influx2) -> String {
@@ -146,6 +146,28 @@ async fn a_new_server_is_set_up_and_gets_everything_and_one_with_points_tells_of
     assert!(matches!(new.source(&[]).holds().await.unwrap(), Holds::Data(_)));
     let again = restored(&new.source(&[]), &sink.stream(), &Place::Original).await.unwrap();
     assert!(!again.contains("the server was new"), "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn points_that_were_written_while_the_stream_came_are_not_replaced() {
+    let server = Influx2::start();
+    tele(&server);
+    let points = server.points("tele");
+    let (sink, _) = captured(&server.source(&[])).await;
+
+    let new = Influx2::start_new();
+    restored(&new.source(&[]), &sink.stream(), &Place::Original).await.unwrap();
+    let (sink_of_new, _) = captured(&new.source(&["tele"])).await;
+    for buckets in [&[][..], &["tele"]] {
+        let sparing = sparing(new.source(buckets));
+        let why = restored(&sparing, &sink_of_new.stream(), &Place::Original).await.unwrap_err();
+        assert!(why.to_string().contains("holds points in bucket tele by now"), "{why}");
+        assert_eq!(new.buckets(), ["first", "tele"], "what was made beside it is gone again");
+        assert!(new.points("tele") == points);
+    }
+    let other = Influx2::start_new();
+    restored(&sparing(other.source(&[])), &sink.stream(), &Place::Original).await.unwrap();
+    assert!(other.points("tele") == points);
 }
 
 #[tokio::test(flavor = "multi_thread")]

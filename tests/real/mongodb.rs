@@ -19,7 +19,7 @@ use mongodb::{IndexModel, options::IndexOptions};
 
 use super::lab::moments::OfOld;
 use super::lab::mongodb::{Mongodb, PASSWORD};
-use super::source_conformance::{Collected, captured, conforms, request, restored};
+use super::source_conformance::{Collected, captured, conforms, request, restored, sparing};
 
 /// A shop with one of everything that the server knows.
 pub async fn shop(server: &Mongodb) {
@@ -100,6 +100,10 @@ async fn everything_comes_back_beside_the_original_and_over_it() {
     server.collection("shop", "log").drop().await.unwrap();
     let newer = RawDocumentBuf::try_from(&doc! { "_id": 1 }).unwrap();
     server.collection("shop", "newer").insert_one(newer).await.unwrap();
+    let changed = server.everything("shop").await;
+    let spared = restored(&sparing(source.clone()), &stream, &Place::Original).await.unwrap_err();
+    assert!(spared.to_string().contains("by now"), "{spared}");
+    assert!(server.everything("shop").await == changed, "nothing is left aside");
     restored(&source, &stream, &Place::Original).await.unwrap();
     server.collection("shop", "newer").delete_one(doc! { "_id": 1 }).await.unwrap();
     server.collection("shop", "newer").drop().await.unwrap();
@@ -108,7 +112,7 @@ async fn everything_comes_back_beside_the_original_and_over_it() {
         "what the archive holds is as it was, and nothing is left aside"
     );
     server.database("shop").drop().await.unwrap();
-    restored(&source, &stream, &Place::Original).await.unwrap();
+    restored(&sparing(source), &stream, &Place::Original).await.unwrap();
     assert!(server.everything("shop").await == before, "a database that is gone comes back");
 }
 

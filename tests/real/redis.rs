@@ -25,7 +25,7 @@ use super::lab::{
     redis::{PASSWORD, Redis, Sends, USER, at},
     wait_until,
 };
-use super::source_conformance::{Collected, captured, conforms, request, restored};
+use super::source_conformance::{Collected, captured, conforms, request, restored, sparing};
 
 const BOTH: [Sends; 2] = [Sends::AsMade, Sends::FromDisk];
 
@@ -183,6 +183,55 @@ async fn what_can_not_be_put_back_whole_leaves_a_server_as_it_is() {
     let why = restored(&replica.root(), &stream, &Place::Original).await.unwrap_err();
     assert!(why.to_string().contains("declare the master"), "{why}");
     assert_eq!(replica.digest(), server.digest());
+}
+
+#[tokio::test]
+async fn what_was_written_while_the_stream_came_is_not_replaced() {
+    let server = Redis::start(Sends::AsMade);
+    shop(&server);
+    let digest = server.digest();
+    let (sink, _) = captured(&server.source()).await;
+    server.run(&["FLUSHALL"]);
+    server.run(&["FUNCTION", "FLUSH"]);
+    let sparing = sparing(server.root());
+    assert_eq!(sparing.holds().await.unwrap(), Holds::Nothing);
+    server.run(&["SET", "session", "new"]);
+    let why = restored(&sparing, &sink.stream(), &Place::Original).await.unwrap_err();
+    assert!(why.to_string().contains("holds 1 keys by now"), "{why}");
+    assert_eq!(server.run(&["GET", "session"]), "new");
+    assert_eq!(server.run(&["DBSIZE"]), "1");
+    server.run(&["DEL", "session"]);
+    restored(&sparing, &sink.stream(), &Place::Original).await.unwrap();
+    assert_eq!(server.digest(), digest);
+}
+
+/// A file with two values of the type `MBbloom--` of a module, the second of which is longer than a piece.
+fn of_a_module() -> Vec<u8> {
+    let letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let number =
+        "MBbloom--".chars().fold(0, |number: u64, letter| number << 6 | letters.find(letter).unwrap() as u64);
+    let mut file = b"REDIS0010\xfe\0".to_vec();
+    for (name, length) in [(b'a', 8_u32), (b'b', 300_000)] {
+        // The kind of what modules write, a name, the module, a string, and the end.
+        file.extend_from_slice(&[7, 1, name, 0x81]);
+        file.extend_from_slice(&(number << 10 | 4).to_be_bytes());
+        file.extend_from_slice(&[5, 0x80]);
+        file.extend_from_slice(&length.to_be_bytes());
+        file.resize(file.len() + length as usize, b'x');
+        file.push(0);
+    }
+    file.extend_from_slice(&[0xff, 0, 0, 0, 0, 0, 0, 0, 0]);
+    file
+}
+
+#[tokio::test]
+async fn values_of_a_module_that_the_server_lacks_leave_it_as_it_is() {
+    let server = Redis::start(Sends::AsMade);
+    server.run(&["SET", "kept", "1"]);
+    let why = restored(&server.root(), &of_a_module(), &Place::Original).await.unwrap_err();
+    let said = why.to_string();
+    assert!(said.contains("type `MBbloom--` of a module") && said.contains("nothing was changed"), "{said}");
+    assert_eq!((server.run(&["DBSIZE"]), server.run(&["GET", "kept"])), ("1".to_owned(), "1".to_owned()));
 }
 
 /// The same file as another version would begin, with the checksum that it has then.

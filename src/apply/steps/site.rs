@@ -9,7 +9,7 @@ use std::{
 use reqwest::redirect::Policy;
 use tempfile::TempDir;
 
-use super::noted;
+use super::{noted, transfers::Onto};
 use crate::{
     apply::{
         executor::{Done, Failure},
@@ -81,9 +81,10 @@ impl Site<'_> {
                 Ok(noted(reached(&running)))
             }
             Work::Configure(vm) => self.configure(vm, &said).await,
-            Work::Restore { restore, .. } => {
+            Work::Restore { restore, existing } => {
                 let reader = reader.ok_or_else(|| stalled("no name was given"))?;
-                self.world.restore_in(step, restore, reader, self.spec).await
+                let onto = Onto { spec: self.spec, existing: *existing };
+                self.world.restore_in(step, restore, reader, onto).await
             }
             Work::Deploy(ansible) => Ok(noted(told(&self.play(ansible, &said).await?))),
             Work::Run { command, on, within } => {

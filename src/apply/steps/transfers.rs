@@ -24,7 +24,7 @@ use crate::{
     observe::seen::Change,
     plan::{
         Step,
-        action::{Capture, Destination, Restore, SandboxKind},
+        action::{Capture, Destination, Existing, Restore, SandboxKind},
     },
     sandboxes::Sandbox,
     sources::{
@@ -36,6 +36,15 @@ use crate::{
         names::{BackupName, FolderName, StoreName},
     },
 };
+
+/// What a restore is made onto.
+#[derive(Clone, Copy)]
+pub(super) struct Onto<'a> {
+    /// What declares where the original is.
+    pub spec: &'a Spec,
+    /// What becomes of data that is there.
+    pub existing: Existing,
+}
 
 impl World {
     pub(in crate::apply) async fn capture(
@@ -248,22 +257,22 @@ impl World {
         restore: &Restore,
         reader: ArtifactId,
     ) -> Result<Done, Failure> {
-        self.restore_in(step, restore, reader, &self.spec).await
+        self.restore_in(step, restore, reader, Onto { spec: &self.spec, existing: Existing::Replaced }).await
     }
 
-    /// The same, where `spec` declares what is restored to.
+    /// The same, onto what is declared elsewhere.
     pub(super) async fn restore_in(
         &self,
         step: &Step,
         restore: &Restore,
         reader: ArtifactId,
-        spec: &Spec,
+        onto: Onto<'_>,
     ) -> Result<Done, Failure> {
         let name = self.spec.moved.folder(&restore.backup);
         let (folder, clock) = (self.folder(&restore.store, &name)?, self.clock.as_ref());
         let read = restore.artifacts.iter().chain(&restore.logs).copied().collect();
         let reading = Reading::begin(&folder, reader, read, &self.keys, clock).await;
-        let restored = reading.during(clock, self.restore_from(&folder, step, restore, spec)).await;
+        let restored = reading.during(clock, self.restore_from(&folder, step, restore, onto)).await;
         let unseen = reading.end().await.map(|why| {
             format!("; warning: nothing kept others from deleting what was read meanwhile: {why}")
         });
@@ -275,9 +284,9 @@ impl World {
         folder: &BackupFolder,
         step: &Step,
         restore: &Restore,
-        spec: &Spec,
+        onto: Onto<'_>,
     ) -> Result<Restored, Failure> {
-        if let Some(declared) = spec.backups.get(&restore.backup)
+        if let Some(declared) = onto.spec.backups.get(&restore.backup)
             && !restore.paths.is_empty()
             && declared.source.has_databases()
         {
@@ -290,7 +299,7 @@ impl World {
             return Ok(restored);
         }
         let logs = self.manifests(folder, &restore.logs).await?;
-        let source = match spec.backups.get(&restore.backup) {
+        let mut source = match onto.spec.backups.get(&restore.backup) {
             _ if restore.backup.is_infra() => self.drivers.infra(&self.mirror, None),
             Some(declared) => self.drivers.source(&declared.source).await?,
             None => {
@@ -298,6 +307,9 @@ impl World {
                 self.drivers.undeclared()
             }
         };
+        if onto.existing != Existing::Replaced {
+            source.refuse_to_replace();
+        }
         let source = match Selection::of(&restore.paths) {
             Some(selection) => Box::new(Selective::new(source, selection)),
             None => source,

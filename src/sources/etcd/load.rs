@@ -14,7 +14,10 @@ use super::{
     keys::{Entry, Index},
     member::Member,
 };
-use crate::sources::aside::staged;
+use crate::sources::{
+    aside::staged,
+    existing::{self, Existing},
+};
 
 /// How many keys go in one transaction: a member takes 128 (`--max-txn-ops`).
 const MOST: usize = 100;
@@ -42,6 +45,9 @@ pub(super) async fn over_original(source: &EtcdSource, stream: Stream<'_>) -> Re
     let index = Arc::new(read_through(&file).await?);
     let member = source.member().await?;
     let held = member.keys().await?;
+    if source.existing == Existing::Refused && held > 0 {
+        return Err(Failure::Place(existing::by_now(&format!("{held} keys"))));
+    }
     let sending = Sending { source, member, index: &index, granted: Default::default(), kept: 0 };
     let kept = sending.all(&file, held).await.map_err(|why| Failure::Partly(Box::new(why)))?;
     Ok(told(&source.subject(), &index, kept))
@@ -155,18 +161,40 @@ impl Sending<'_> {
             return Ok(());
         }
         let puts: Vec<Value> = entries.iter().map(|entry| json!({ "request_put": put(entry) })).collect();
-        let question = json!({ "success": puts });
+        let unless = match self.source.existing {
+            Existing::Refused => entries,
+            Existing::Replaced => &[],
+        };
+        let compare: Vec<Value> = unless.iter().map(absent).collect();
+        let question = json!({ "compare": compare, "success": puts });
         self.grant(entries).await?;
-        match self.transact(&question).await {
+        let put = match self.holds_true(&question).await {
             // A short lease may have ended since its first key was put.
             Err(Failure::Answer(said)) if said.contains("lease not found") => {
                 for entry in entries {
                     self.granted.remove(&entry.lease);
                 }
                 self.grant(entries).await?;
-                self.transact(&question).await
+                self.holds_true(&question).await
             }
             put => put,
+        };
+        match put? {
+            true => Ok(()),
+            false => self.must_be_ours(unless).await,
+        }
+    }
+
+    /// Refuses keys that are there already, unless they are what was put: of a question that was asked again the first answer may
+    /// have been lost.
+    async fn must_be_ours(&mut self, entries: &[Entry]) -> Result<(), Failure> {
+        let compare: Vec<Value> = entries.iter().map(equal).collect();
+        match self.holds_true(&json!({ "compare": compare })).await? {
+            true => Ok(()),
+            false => Err(Failure::Place(
+                "somebody else writes to the cluster meanwhile; keep writers away until it is restored"
+                    .to_owned(),
+            )),
         }
     }
 
@@ -212,8 +240,18 @@ impl Sending<'_> {
     }
 
     async fn transact(&mut self, question: &Value) -> Result<(), Failure> {
-        match self.ask("kv/txn", question).await?["succeeded"].as_bool() {
-            Some(true) => Ok(()),
+        match self.holds_true(question).await? {
+            true => Ok(()),
+            false => Err(unexpected("kv/txn")),
+        }
+    }
+
+    /// Whether all that a transaction compares is so, and it was done. What is false the gateway leaves out.
+    async fn holds_true(&mut self, question: &Value) -> Result<bool, Failure> {
+        let answer = self.ask("kv/txn", question).await?;
+        match (answer["header"].is_object(), &answer["succeeded"]) {
+            (true, Value::Bool(succeeded)) => Ok(*succeeded),
+            (true, Value::Null) => Ok(false),
             _ => Err(unexpected("kv/txn")),
         }
     }
@@ -273,6 +311,18 @@ fn remedy(said: &str, tries: u32) -> Option<Remedy> {
         _ if passes.iter().any(|part| said.contains(part)) => Some(Remedy::Wait(PAUSE * (tries + 1))),
         _ => None,
     }
+}
+
+/// That nobody has made the key (etcd, `rpc.proto`, "Compare": a key that is not there was created at revision 0).
+fn absent(entry: &Entry) -> Value {
+    let key = STANDARD.encode(&entry.key);
+    json!({ "result": "EQUAL", "target": "CREATE", "key": key, "create_revision": "0" })
+}
+
+/// That the key has this value.
+fn equal(entry: &Entry) -> Value {
+    let (key, value) = (STANDARD.encode(&entry.key), STANDARD.encode(&entry.value));
+    json!({ "result": "EQUAL", "target": "VALUE", "key": key, "value": value })
 }
 
 fn put(entry: &Entry) -> Value {

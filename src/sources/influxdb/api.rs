@@ -194,9 +194,9 @@ impl Api {
         Ok(names.filter(|name| *name != OWN).map(str::to_owned).collect())
     }
 
-    /// Whether a database has any series.
-    pub(super) async fn has_series(&self, database: &str) -> Result<bool, Failure> {
-        let series = self.ask(&format!("SHOW SERIES ON {} LIMIT 1", identifier(database))).await?;
+    /// Whether a database has any measurement, of whichever retention policy: `SHOW SERIES` looks at the default one alone.
+    pub(super) async fn has_measurements(&self, database: &str) -> Result<bool, Failure> {
+        let series = self.ask(&format!("SHOW MEASUREMENTS ON {} LIMIT 1", identifier(database))).await?;
         Ok(!series.is_empty())
     }
 

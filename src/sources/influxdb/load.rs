@@ -21,8 +21,10 @@ use super::{
 use crate::{
     process::{ProcessError, Program},
     sources::{
+        Holds,
         aside::{Aside, new_folder},
         blocking::consume,
+        existing::{self, Existing},
     },
 };
 
@@ -89,6 +91,11 @@ pub(super) async fn over_originals(source: &InfluxdbSource, stream: Stream<'_>) 
     ready(source).await?;
     let stage = Stage::new(&source.scratch).map_err(Failure::Stage)?;
     let backups = extracted(stream, stage.path()).await?;
+    if source.existing == Existing::Refused
+        && let Holds::Data(what) = source.held().await?
+    {
+        return Err(Failure::Refused(existing::by_now(&what)));
+    }
     let mut existing = Vec::new();
     for backup in &backups {
         is_declared(source, &backup.database)?;

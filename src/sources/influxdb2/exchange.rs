@@ -1,19 +1,22 @@
 //! A bucket in the place of another: what was restored beside it gets its name, and what belongs to it, before it goes.
 
 use super::{
-    Failure,
+    Failure, Influxdb2Source,
     api::{Api, Made, Standing},
+    inspect,
     names::BucketName,
 };
+use crate::sources::existing::Existing;
 
 /// Gives `name` to the bucket that was made, and removes the one that has it. Returns descriptions of tokens that were made for
 /// the one that went, and do not reach the new one.
 pub(super) async fn exchange(
-    api: &Api,
+    source: &Influxdb2Source,
     organization: &str,
     name: &BucketName,
     made: &Made,
 ) -> Result<Vec<String>, Failure> {
+    let api = &source.api;
     let Some(original) = api.bucket(organization, name).await? else {
         return api.rename(&made.id, name).await.map(|()| Vec::new());
     };
@@ -34,6 +37,12 @@ pub(super) async fn exchange(
         api.move_dbrp(organization, dbrp, &made.id).await.map_err(unfinished(what))?;
     }
     let what = "to remove the other one".to_owned();
+    if source.existing == Existing::Refused
+        && inspect::has_points(source, &original.id).await.map_err(unfinished(what.clone()))?
+    {
+        let written = "somebody wrote points into it meanwhile".to_owned();
+        return Err(unfinished(what)(Failure::Refused(written)));
+    }
     api.remove(&original.id).await.map_err(unfinished(what))?;
     Ok(tokens)
 }

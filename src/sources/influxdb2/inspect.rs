@@ -4,7 +4,7 @@ use tokio::runtime::Handle;
 
 use super::{
     ANSWER, Failure, Influxdb2Source,
-    api::Series,
+    api::{Made, Series},
     body::Body,
     buckets::Bucket,
     metadata::{self, Wanted},
@@ -12,9 +12,9 @@ use super::{
 };
 use crate::sources::{Holds, influxql};
 
-/// Whether the declared buckets hold anything: a bucket has a shard from its first point on. A server that was not set up yet
-/// holds nothing.
-pub(super) async fn holds(source: &Influxdb2Source) -> Result<Holds, Failure> {
+/// Whether the declared buckets hold anything, but for those that a restore has `made`: a bucket has a shard from its first point on.
+/// A server that was not set up yet holds nothing.
+pub(super) async fn holds(source: &Influxdb2Source, made: &[Made]) -> Result<Holds, Failure> {
     if source.api.is_to_be_set_up().await? {
         return Ok(Holds::Nothing);
     }
@@ -27,6 +27,7 @@ pub(super) async fn holds(source: &Influxdb2Source) -> Result<Holds, Failure> {
     let is_declared = |bucket: &&Bucket| {
         let named = source.buckets.iter().any(|name| name.as_str() == bucket.name());
         bucket.organization() == organization
+            && made.iter().all(|made| made.id != bucket.id())
             && !is_own(bucket.name())
             && (source.buckets.is_empty() || named)
     };
@@ -35,6 +36,12 @@ pub(super) async fn holds(source: &Influxdb2Source) -> Result<Holds, Failure> {
         Some(bucket) => Holds::Data(format!("points in bucket {}", bucket.name().escape_debug())),
         None => Holds::Nothing,
     })
+}
+
+/// Whether the bucket of this ID has any points.
+pub(super) async fn has_points(source: &Influxdb2Source, id: &str) -> Result<bool, Failure> {
+    let buckets = buckets(source).await?;
+    Ok(buckets.iter().any(|bucket| bucket.id() == id && bucket.shards().next().is_some()))
 }
 
 /// All buckets of the server.

@@ -17,14 +17,17 @@ use super::{
     api::{Api, Made},
     buckets::Bucket,
     exchange::exchange,
+    inspect,
     layout::{self, CHUNK, Member, RECORD, Record},
     names::BucketName,
     setup::set_up,
     upload::Upload,
 };
 use crate::sources::{
+    Holds,
     aside::{Aside, new_folder},
     blocking::consume,
+    existing::{self, Existing},
     pax::{Reader, padding},
 };
 
@@ -96,10 +99,11 @@ pub(super) async fn over_originals(source: &Influxdb2Source, stream: Stream<'_>)
         }
     };
     let restored = load(source, organization.clone(), stream, plan).await?;
+    must_have_stayed_empty(source, &restored.made).await?;
     let mut places = Vec::new();
     let mut left = restored.made.iter().zip(&restored.names);
     while let Some((made, name)) = left.next() {
-        match exchange(&source.api, &organization, name, made).await {
+        match exchange(source, &organization, name, made).await {
             Ok(tokens) => places.push(place(name, &tokens)),
             Err(why) => {
                 // What went wrong is told; what is still beside its original is not needed any more.
@@ -111,6 +115,24 @@ pub(super) async fn over_originals(source: &Influxdb2Source, stream: Stream<'_>)
         }
     }
     Ok(format!("{}{}{set_up}", places.join(", "), restored.deletions()))
+}
+
+/// Removes what was made where somebody wrote into the originals meanwhile, which must not be replaced.
+async fn must_have_stayed_empty(source: &Influxdb2Source, made: &[Made]) -> Result<(), Failure> {
+    if source.existing == Existing::Replaced {
+        return Ok(());
+    }
+    let why = match inspect::holds(source, made).await {
+        Ok(Holds::Data(what)) => Failure::Refused(existing::by_now(&what)),
+        Ok(Holds::Nothing | Holds::Untold) => return Ok(()),
+        Err(why) => why,
+    };
+    for made in made {
+        if source.api.remove(&made.id).await.is_err() {
+            return Err(Failure::Remains { bucket: made.id.clone(), why: why.reason() });
+        }
+    }
+    Err(why)
 }
 
 fn place(name: &BucketName, tokens: &[String]) -> String {

@@ -53,8 +53,9 @@ pub(super) async fn databases(access: &Access) -> Result<Vec<(String, Vec<Listed
     Ok(databases)
 }
 
-/// The first collection that holds documents, of the databases that are captured: those that are missing hold none.
-pub(super) async fn first_documents(access: &Access) -> Result<Option<String>, Failure> {
+/// The first collection that holds documents, of the databases that are captured: those that are missing hold none. Collections whose
+/// names begin with `aside` do not count.
+pub(super) async fn first_documents(access: &Access, aside: Option<&str>) -> Result<Option<String>, Failure> {
     let names = match access.databases.as_slice() {
         [] => names(access).await?,
         declared => declared.to_vec(),
@@ -64,6 +65,9 @@ pub(super) async fn first_documents(access: &Access) -> Result<Option<String>, F
         for found in cursor(&database, doc! { "listCollections": 1 }).await? {
             let Ok(collection) = found.get_str("name") else { continue };
             if found.get_str("type").is_ok_and(|shape| shape == "view") || collection.starts_with("system.") {
+                continue;
+            }
+            if aside.is_some_and(|aside| collection.starts_with(aside)) {
                 continue;
             }
             let collected = database.collection::<bson::RawDocumentBuf>(collection);

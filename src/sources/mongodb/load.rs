@@ -13,7 +13,10 @@ use super::{
     reader::{Archive, Event, Stream, damaged},
     targets::{Home, Namespace, Targets, drop_collection, run},
 };
-use crate::sources::aside::{Aside, new_folder};
+use crate::sources::{
+    aside::{Aside, new_folder},
+    existing::{self, Existing},
+};
 
 /// How much is sent at once at most: bytes, unless one document is longer, and documents.
 const BATCH: (usize, usize) = (4 * 1024 * 1024, 1000);
@@ -68,12 +71,23 @@ pub(super) async fn to_new_database(
 
 /// Loads an archive over the collections that it holds: aside first, and in their place once it has been read to its end.
 /// Other collections stay.
-pub(super) async fn over_original(access: &Access, stream: Stream<'_>) -> Result<String, Failure> {
+pub(super) async fn over_original(
+    access: &Access,
+    stream: Stream<'_>,
+    existing: Existing,
+) -> Result<String, Failure> {
     let mut archive = Archive::open(stream).await?;
     as_declared(access, &archive.collections)?;
     views_replace_no_documents(access, &archive.collections).await?;
     let mut targets = Targets::new(Home::Original);
-    if let Err(failure) = load(access, &mut archive, &mut targets).await {
+    let loaded = async {
+        load(access, &mut archive, &mut targets).await?;
+        match existing {
+            Existing::Replaced => Ok(()),
+            Existing::Refused => must_have_stayed_empty(access, &targets.stem).await,
+        }
+    };
+    if let Err(failure) = loaded.await {
         targets.remove(access).await;
         return Err(failure);
     }
@@ -87,6 +101,13 @@ pub(super) async fn over_original(access: &Access, stream: Stream<'_>) -> Result
         ),
     })?;
     Ok("the collections of the archive".to_owned())
+}
+
+async fn must_have_stayed_empty(access: &Access, aside: &str) -> Result<(), Failure> {
+    match catalog::first_documents(access, Some(aside)).await? {
+        None => Ok(()),
+        Some(collection) => Err(Failure::Refused(existing::by_now(&format!("documents in {collection}")))),
+    }
 }
 
 /// Drops every database but the engine's own, before logs are replayed over what is restored. Nothing is dropped where the replay

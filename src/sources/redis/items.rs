@@ -2,7 +2,10 @@
 //! understood, only measured: a server takes each as it stands in the file. Source of the format: Redis, `src/rdb.h` and `src/rdb.c`
 //! (`rdbSaveObject`, `rdbLoadRioWithLoadingCtx`).
 
-use std::io::{self, Read};
+use std::{
+    fmt,
+    io::{self, Read},
+};
 
 /// The header: `REDIS`, and four digits.
 const HEADER: u64 = 9;
@@ -48,12 +51,31 @@ pub(super) struct Key {
     pub length: u64,
     /// When it expires, milliseconds of Unix time.
     pub expires: Option<u64>,
+    /// Which module's type it is of.
+    pub module: Option<Module>,
+}
+
+/// A module's type, by the number that files know it by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Module(pub u64);
+
+/// Its name (Redis, `src/module.c`, `moduleTypeNameByID`): nine characters of six bits each, above ten bits of a version.
+impl fmt::Display for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        (0..9).rev().try_for_each(|place| {
+            let letter = self.0 >> (10 + 6 * place) & 0x3f;
+            write!(f, "{}", char::from(LETTERS[letter as usize]))
+        })
+    }
 }
 
 /// Reads items off a file whose checksum was proved.
 pub(super) struct Items<R> {
     file: R,
     at: u64,
+    /// Which module's type the last value was of.
+    module: Option<Module>,
 }
 
 impl<R: Read> Items<R> {
@@ -62,7 +84,7 @@ impl<R: Read> Items<R> {
     /// # Errors
     /// As the file's.
     pub(super) fn of(file: R) -> io::Result<Self> {
-        let mut items = Self { file, at: 0 };
+        let mut items = Self { file, at: 0, module: None };
         items.skip(HEADER)?;
         Ok(items)
     }
@@ -100,7 +122,7 @@ impl<R: Read> Items<R> {
         let name = self.string()?;
         let at = self.at;
         self.value(kind)?;
-        Ok(Key { name, kind, at, length: self.at - at, expires })
+        Ok(Key { name, kind, at, length: self.at - at, expires, module: self.module.take() })
     }
 
     /// Passes by a value (`RDB_TYPE_…`).
@@ -120,7 +142,7 @@ impl<R: Read> Items<R> {
                 it.skip(8)
             }),
             7 => {
-                self.lengths(1)?;
+                self.module = Some(Module(self.length()?));
                 self.of_module()
             }
             15 => self.stream(Stream::First),
@@ -368,7 +390,7 @@ mod tests {
     }
 
     fn key(name: &str, kind: u8, at: u64, length: u64, expires: Option<u64>) -> Item {
-        Item::Key(Key { name: name.into(), kind, at, length, expires })
+        Item::Key(Key { name: name.into(), kind, at, length, expires, module: None })
     }
 
     #[test]
@@ -403,7 +425,22 @@ mod tests {
         let data = b"\xf5\x04code\xf7\x81\0\0\0\0\0\0\0\x09\x02\x01\x05\x01x\0\x07\x01m\x05\x01\x01\x03abcd\x04abcdefgh\x05\x02ab\0\xff";
         let all = items(data).unwrap();
         assert_eq!(all[..2], [Item::Library(b"code".to_vec()), Item::OfModule]);
-        assert_eq!(all[2], key("m", 7, 34, 22, None));
+        let Item::Key(of_module) = &all[2] else { panic!("{all:?}") };
+        assert_eq!(Item::Key(Key { module: None, ..of_module.clone() }), key("m", 7, 34, 22, None));
+        assert_eq!(of_module.module, Some(Module(5)));
+    }
+
+    #[test]
+    fn modules_are_called_as_their_types_are() {
+        // `MBbloom--`, version 4 of its format, as RedisBloom registers it.
+        let number = b"MBbloom--".iter().fold(0_u64, |number, letter| {
+            let place = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+                .iter()
+                .position(|it| it == letter);
+            number << 6 | place.unwrap() as u64
+        }) << 10
+            | 4;
+        assert_eq!(Module(number).to_string(), "MBbloom--");
     }
 
     #[test]

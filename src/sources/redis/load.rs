@@ -1,37 +1,18 @@
 //! The way back into a running server: each key as it stands in the file, by `RESTORE`. Nothing is sent before the file was proved
 //! whole, every item of it understood, and the server found able to take it.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::{self, BufReader, Read},
-    os::unix::fs::FileExt,
-    path::Path,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{io, time::Duration};
 
-use bytes::Bytes;
-use crc_fast::{CrcAlgorithm, Digest};
-use tokio::{io::AsyncRead, sync::mpsc};
+use tokio::io::AsyncRead;
 
 use super::{
     ANSWER, Failure, RedisSource,
     connection::{Connection, Line, unexpected},
     identity::Identity,
-    items::{Item, Items, Key},
     keys,
-    rdb::RdbCheck,
+    staged::{ABSOLUTE, AHEAD, Contents, FOOTER, PIECE, Piece, Staged, Value, footer, head, now},
 };
-use crate::sources::aside::staged;
-
-/// How many keys are sent before their answers are read.
-const AHEAD: usize = 256;
-
-/// How much of a value is handed on at once, bytes.
-const PIECE: usize = 128 * 1024;
-
-/// How many pieces may wait to be sent.
-const DEPTH: usize = 16;
+use crate::sources::existing::{self, Existing};
 
 /// The longest value that a server takes by default, bytes.
 const LARGEST_VALUE: u64 = 512 << 20;
@@ -40,7 +21,7 @@ const LARGEST_VALUE: u64 = 512 << 20;
 const OLDEST: u32 = 5;
 
 /// How long the server may take to forget what it holds, or to take in a value.
-const EMPTIED: std::time::Duration = std::time::Duration::from_secs(600);
+const EMPTIED: Duration = Duration::from_secs(600);
 
 type Stream<'a> = &'a mut (dyn AsyncRead + Send + Unpin);
 
@@ -50,9 +31,14 @@ pub(super) async fn over_original(source: &RedisSource, stream: Stream<'_>) -> R
     let contents = staged.contents().await?;
     let (mut server, identity) = source.identify(ANSWER).await?;
     let held = held(&mut server).await?;
+    if source.existing == Existing::Refused
+        && let Some(what) = held.told()
+    {
+        return Err(Failure::Place(existing::by_now(&what)));
+    }
     must_be_fit(&mut server, &identity, held.keys).await?;
     must_take(limit(&mut server).await?, contents.largest)?;
-    try_out(&mut server, &contents, staged.version).await?;
+    try_out(&mut server, &contents, &staged).await?;
     // A server may take its time over a large value.
     let mut server = server.patient(EMPTIED);
     let replaced = replace(&mut server, &held, &staged, &contents).await;
@@ -170,8 +156,10 @@ async fn must_be_fit(server: &mut Connection, identity: &Identity, held: u64) ->
     Ok(())
 }
 
-/// Proves that the server has the databases and takes values of this version, before anything that it holds is touched.
-async fn try_out(server: &mut Connection, contents: &Contents, version: u16) -> Result<(), Failure> {
+/// Proves that the server has the databases and takes values of the file's version and of its modules, before anything that it holds
+/// is touched.
+async fn try_out(server: &mut Connection, contents: &Contents, staged: &Staged) -> Result<(), Failure> {
+    let version = staged.version;
     for database in contents.databases.keys().chain([&0]) {
         server.done(&["SELECT", &database.to_string()]).await?;
     }
@@ -179,22 +167,58 @@ async fn try_out(server: &mut Connection, contents: &Contents, version: u16) -> 
     if contents.libraries > 0 {
         takes_functions(server).await?;
     }
+    let nothing = [0, 0];
+    let command = [nothing.as_slice(), &footer(version, |sum| sum.update(&nothing))].concat();
+    match tried(server, nothing.len() as u64, &mut [command].into_iter().map(Ok)).await? {
+        Tried::Taken => {}
+        Tried::Refused(said) if said.contains("DUMP payload") => {
+            return Err(Failure::Place(format!(
+                "the server is older than the one that was captured: it does not take values of version {version} of the format \
+                 ({said})"
+            )));
+        }
+        Tried::Refused(said) => return Err(Failure::Answer(said)),
+    }
+    for (module, sample) in &contents.samples {
+        let mut value = Value::of(&staged.file, version, sample);
+        match tried(server, 1 + sample.length, &mut value).await? {
+            Tried::Taken => {}
+            Tried::Refused(said) => {
+                return Err(Failure::Place(format!(
+                    "the server does not take values of the type `{module}` of a module, which the file holds ({said}); nothing was \
+                     changed: load the module that the captured server had"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a server takes a value.
+enum Tried {
+    Taken,
+    /// In its own words.
+    Refused(String),
+}
+
+/// Puts a value of so many bytes, its footer behind it, under a name that nobody has, and takes it away again.
+async fn tried(
+    server: &mut Connection,
+    length: u64,
+    value: &mut (dyn Iterator<Item = io::Result<Vec<u8>>> + Send),
+) -> Result<Tried, Failure> {
     let name = format!("backstay:probe:{:032x}", rand::random::<u128>());
-    let value = [0, 0];
-    let mut command =
-        head(name.as_bytes(), Some(&(now() + 60_000).to_string()), (value.len() + FOOTER) as u64);
-    command.extend_from_slice(&value);
-    command.extend_from_slice(&footer(version, |sum| sum.update(&value)));
-    command.extend_from_slice(ABSOLUTE);
-    server.write(&command).await?;
+    let expires = (now() + 60_000).to_string();
+    server.write(&head(name.as_bytes(), Some(&expires), length + FOOTER as u64)).await?;
+    for piece in value {
+        server.write(&piece.map_err(Failure::Stream)?).await?;
+    }
+    server.write(ABSOLUTE).await?;
     match server.line().await? {
-        Line::Fine(_) => server.done(&["DEL", &name]).await,
+        Line::Fine(_) => server.done(&["DEL", &name]).await.map(|()| Tried::Taken),
         // A node of a cluster tells so of what others serve, and has not looked at the value.
-        Line::Refused(said) if said.starts_with("MOVED") => Ok(()),
-        Line::Refused(said) if said.contains("DUMP payload") => Err(Failure::Place(format!(
-            "the server is older than the one that was captured: it does not take values of version {version} of the format ({said})"
-        ))),
-        Line::Refused(said) => Err(Failure::Answer(said)),
+        Line::Refused(said) if said.starts_with("MOVED") => Ok(Tried::Taken),
+        Line::Refused(said) => Ok(Tried::Refused(said)),
         Line::Counted(_) | Line::Number(_) => Err(unexpected("RESTORE")),
     }
 }
@@ -272,277 +296,9 @@ async fn taken(server: &mut Connection, open: &mut usize) -> Result<(), Failure>
     Ok(())
 }
 
-/// A file that was proved whole, in a place that goes with this.
-struct Staged {
-    file: File,
-    /// Of the format, which every value is sent with.
-    version: u16,
-}
-
-/// What a file holds.
-#[derive(Debug, Default)]
-struct Contents {
-    databases: BTreeMap<u64, Keys>,
-    expired: u64,
-    /// The longest value, bytes.
-    largest: u64,
-    libraries: u64,
-    of_modules: bool,
-}
-
-#[derive(Debug, Default)]
-struct Keys {
-    all: u64,
-    /// Those that never expire.
-    lasting: u64,
-}
-
-impl Contents {
-    fn told(&self, place: &str) -> String {
-        let keys: u64 = self.databases.values().map(|keys| keys.all).sum();
-        let mut told = format!("{place} ({keys} keys");
-        if self.libraries > 0 {
-            told.push_str(&format!(", {} libraries of functions", self.libraries));
-        }
-        told.push(')');
-        if self.expired > 0 {
-            told.push_str(&format!("; {} keys had expired meanwhile, and are left out", self.expired));
-        }
-        if self.of_modules {
-            told.push_str("; what modules keep beside their keys is left out: it comes back only where a server starts on the file");
-        }
-        told
-    }
-}
-
-/// A part of what is sent.
-enum Piece {
-    /// The keys that follow are in this database.
-    Database(u64),
-    /// Commands, of which so many end in it.
-    Commands { bytes: Bytes, ended: usize },
-}
-
-impl Staged {
-    async fn of(stream: Stream<'_>, scratch: &Path) -> Result<Self, Failure> {
-        let mut check = RdbCheck::default();
-        let file = staged(stream, scratch, |bytes| check.look(bytes)).await.map_err(Failure::Stream)?;
-        let rdb = check.finish().map_err(Failure::Incomplete)?;
-        let version = u16::try_from(rdb.version);
-        let version =
-            version.map_err(|_| Failure::Incomplete("the file is of no known version".to_owned()))?;
-        Ok(Self { file, version })
-    }
-
-    /// Looks through all of it.
-    async fn contents(&self) -> Result<Contents, Failure> {
-        let file = self.file.try_clone().map_err(Failure::Stream)?;
-        let looked = tokio::task::spawn_blocking(move || contents(Placed::of(file), now()));
-        looked.await.map_err(io::Error::other).and_then(|looked| looked).map_err(|why| match why.kind() {
-            io::ErrorKind::InvalidData => {
-                Failure::Refused { why: why.to_string(), hint: super::place::BY_HAND }
-            }
-            _ => Failure::Stream(why),
-        })
-    }
-
-    /// What is sent, read on a thread of its own, which ends when nobody takes it any more.
-    fn pieces(&self) -> Result<mpsc::Receiver<io::Result<Piece>>, Failure> {
-        let file = self.file.try_clone().map_err(Failure::Stream)?;
-        let items = self.file.try_clone().map_err(Failure::Stream)?;
-        let (sender, receiver) = mpsc::channel(DEPTH);
-        let commands =
-            Commands { file, version: self.version, sender: sender.clone(), ready: Vec::new(), ended: 0 };
-        tokio::task::spawn_blocking(move || {
-            if let Err(why) = commands.all(Placed::of(items)) {
-                // Nobody listens any more where this fails.
-                let _ = sender.blocking_send(Err(why));
-            }
-        });
-        Ok(receiver)
-    }
-}
-
-fn contents(file: impl Read, now: u64) -> io::Result<Contents> {
-    let mut contents = Contents::default();
-    let mut items = Items::of(file)?;
-    let mut database = 0;
-    while let Some(item) = items.next()? {
-        match item {
-            Item::Database(number) => database = number,
-            Item::Library(_) => contents.libraries += 1,
-            Item::OfModule => contents.of_modules = true,
-            Item::Key(key) if has_expired(&key, now) => contents.expired += 1,
-            Item::Key(key) => {
-                let keys = contents.databases.entry(database).or_default();
-                contents.largest = contents.largest.max(key.length);
-                keys.all += 1;
-                keys.lasting += u64::from(key.expires.is_none());
-            }
-        }
-    }
-    Ok(contents)
-}
-
-fn has_expired(key: &Key, now: u64) -> bool {
-    key.expires.is_some_and(|at| at <= now)
-}
-
-/// Milliseconds of Unix time.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The commands that bring a file's content back.
-struct Commands {
-    file: File,
-    version: u16,
-    sender: mpsc::Sender<io::Result<Piece>>,
-    /// What is not handed on yet, and how many commands end in it.
-    ready: Vec<u8>,
-    ended: usize,
-}
-
-impl Commands {
-    fn all(mut self, file: impl Read) -> io::Result<()> {
-        let mut items = Items::of(file)?;
-        let now = now();
-        while let Some(item) = items.next()? {
-            match item {
-                Item::Database(number) => {
-                    self.hand_on()?;
-                    self.give(Piece::Database(number))?;
-                }
-                Item::Library(code) => {
-                    self.ready.extend_from_slice(&library(&code));
-                    self.end()?;
-                }
-                Item::OfModule => {}
-                Item::Key(key) if has_expired(&key, now) => {}
-                Item::Key(key) => self.key(&key)?,
-            }
-        }
-        self.hand_on()
-    }
-
-    /// `RESTORE key ttl value [ABSTTL]`; the value is its kind, itself, the version, and a CRC-64 of all that.
-    fn key(&mut self, key: &Key) -> io::Result<()> {
-        let expires = key.expires.map(|at| at.to_string());
-        self.ready.extend_from_slice(&head(&key.name, expires.as_deref(), 1 + key.length + FOOTER as u64));
-        self.ready.push(key.kind);
-        let mut sum = Digest::new(CrcAlgorithm::Crc64Redis);
-        sum.update(&[key.kind]);
-        let (mut at, end) = (key.at, key.at + key.length);
-        while at < end {
-            let mut piece = vec![0; usize::try_from(end - at).unwrap_or(PIECE).min(PIECE)];
-            self.file.read_exact_at(&mut piece, at)?;
-            at += piece.len() as u64;
-            sum.update(&piece);
-            self.ready.extend_from_slice(&piece);
-            if self.ready.len() >= PIECE {
-                self.hand_on()?;
-            }
-        }
-        self.ready.extend_from_slice(&closed(self.version, sum));
-        self.ready.extend_from_slice(if key.expires.is_some() { ABSOLUTE } else { b"\r\n" });
-        self.end()
-    }
-
-    fn end(&mut self) -> io::Result<()> {
-        self.ended += 1;
-        if self.ended >= AHEAD || self.ready.len() >= PIECE { self.hand_on() } else { Ok(()) }
-    }
-
-    fn hand_on(&mut self) -> io::Result<()> {
-        let (bytes, ended) = (std::mem::take(&mut self.ready).into(), std::mem::take(&mut self.ended));
-        self.give(Piece::Commands { bytes, ended })
-    }
-
-    fn give(&self, piece: Piece) -> io::Result<()> {
-        self.sender.blocking_send(Ok(piece)).map_err(|_| io::Error::other("the restore was given up"))
-    }
-}
-
-/// Reads a file from its beginning, whatever place its other handles have in it.
-struct Placed {
-    file: File,
-    at: u64,
-}
-
-impl Placed {
-    fn of(file: File) -> impl Read {
-        BufReader::with_capacity(PIECE, Placed { file, at: 0 })
-    }
-}
-
-impl Read for Placed {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let length = self.file.read_at(into, self.at)?;
-        self.at += length as u64;
-        Ok(length)
-    }
-}
-
-/// The version and the checksum, bytes.
-const FOOTER: usize = 2 + 8;
-
-/// Ends a command whose key expires.
-const ABSOLUTE: &[u8] = b"\r\n$6\r\nABSTTL\r\n";
-
-/// A command up to its value, of so many bytes.
-fn head(name: &[u8], expires: Option<&str>, length: u64) -> Vec<u8> {
-    let (words, ttl) = (if expires.is_some() { 5 } else { 4 }, expires.unwrap_or("0"));
-    let mut command = format!("*{words}\r\n$7\r\nRESTORE\r\n${}\r\n", name.len()).into_bytes();
-    command.extend_from_slice(name);
-    command.extend_from_slice(format!("\r\n${}\r\n{ttl}\r\n${length}\r\n", ttl.len()).as_bytes());
-    command
-}
-
-fn footer(version: u16, content: impl FnOnce(&mut Digest)) -> Vec<u8> {
-    let mut sum = Digest::new(CrcAlgorithm::Crc64Redis);
-    content(&mut sum);
-    closed(version, sum)
-}
-
-fn closed(version: u16, mut sum: Digest) -> Vec<u8> {
-    let version = version.to_le_bytes();
-    sum.update(&version);
-    [version.as_slice(), &sum.finalize().to_le_bytes()].concat()
-}
-
-/// `FUNCTION LOAD REPLACE code`
-fn library(code: &[u8]) -> Bytes {
-    let head = format!("*4\r\n$8\r\nFUNCTION\r\n$4\r\nLOAD\r\n$7\r\nREPLACE\r\n${}\r\n", code.len());
-    [head.as_bytes(), code, b"\r\n"].concat().into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_value_is_sent_as_a_server_dumps_it() {
-        // What Redis 7.0.15 answers to `DUMP` of a key that holds `b`.
-        let dumped = b"\x00\x01b\n\x00\x16$\xb8\x91\xa6\xe3\x12\x83";
-        let value = [0, 1, b'b'];
-        let sent = [value.as_slice(), &footer(10, |sum| sum.update(&value))].concat();
-        assert_eq!(sent, dumped);
-        assert_eq!(head(b"k", None, 3), b"*4\r\n$7\r\nRESTORE\r\n$1\r\nk\r\n$1\r\n0\r\n$3\r\n");
-        assert_eq!(head(b"k", Some("12"), 3), b"*5\r\n$7\r\nRESTORE\r\n$1\r\nk\r\n$2\r\n12\r\n$3\r\n");
-    }
-
-    #[test]
-    fn what_has_expired_is_counted_and_left_out() {
-        let file = b"REDIS0010\xfe\x03\xfc\x05\0\0\0\0\0\0\0\0\x01a\x01x\0\x01b\x01x\xfc\x07\0\0\0\0\0\0\0\0\x01c\x01x\xf5\x01f\xff";
-        let contents = contents(file.as_slice(), 5).unwrap();
-        assert_eq!(
-            contents.told("Redis"),
-            "Redis (2 keys, 1 libraries of functions); 1 keys had expired meanwhile, and are left out"
-        );
-        assert_eq!((contents.databases[&3].all, contents.databases[&3].lasting), (2, 1));
-        assert_eq!(contents.largest, 2);
-    }
 
     #[test]
     fn a_value_that_no_command_can_bring_is_refused_before_anything_is_changed() {

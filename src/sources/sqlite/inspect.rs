@@ -9,6 +9,7 @@ use std::{
 use rusqlite::{Connection, OpenFlags, limits::Limit, types::ValueRef};
 
 use super::{Failure, image};
+use crate::sources::Holds;
 
 /// How long the answer to one question may take.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -29,6 +30,15 @@ pub(super) fn open(path: &Path) -> Result<Connection, Failure> {
 /// Counts the rows of each table.
 pub(super) fn count(path: &Path) -> Result<BTreeMap<String, u64>, Failure> {
     image::count_rows(&open(path)?, || Ok(()))
+}
+
+/// Whether there are rows in the database at `path`, if there is one.
+pub(super) fn holds(path: &Path) -> Result<Holds, Failure> {
+    if !path.try_exists()? {
+        return Ok(Holds::Nothing);
+    }
+    let rows = count(path)?.into_iter().find(|(_, rows)| *rows > 0);
+    Ok(rows.map_or(Holds::Nothing, |(table, rows)| Holds::Data(format!("{rows} rows in {table}"))))
 }
 
 /// The only value that `sql`, one statement, gives.

@@ -12,8 +12,14 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, backup::Backup, backup::StepRes
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tempfile::TempDir;
 
-use super::{Failure, LOCK_PATIENCE};
-use crate::scratch;
+use super::{Failure, LOCK_PATIENCE, inspect};
+use crate::{
+    scratch,
+    sources::{
+        Holds,
+        existing::{self, Existing},
+    },
+};
 
 /// Where an image goes.
 #[derive(Clone, Debug)]
@@ -22,8 +28,8 @@ pub(super) enum Destination {
     New(PathBuf),
     /// A file in a folder that does not exist yet, or is empty.
     Inside(PathBuf),
-    /// Over a database.
-    Original(PathBuf),
+    /// Over a database, or only where it has no rows.
+    Original(PathBuf, Existing),
 }
 
 /// What SQLite keeps beside a database and would replay into whatever stands there.
@@ -43,7 +49,7 @@ pub(super) fn receive(image: &mut impl Read, destination: &Destination) -> Resul
             }
             receive_new(image, path)
         }
-        Destination::Original(path) => receive_over(image, path),
+        Destination::Original(path, existing) => receive_over(image, path, *existing),
     }
 }
 
@@ -55,8 +61,13 @@ fn receive_new(image: &mut impl Read, path: &Path) -> Result<String, Failure> {
     Ok(path.display().to_string())
 }
 
-fn receive_over(image: &mut impl Read, path: &Path) -> Result<String, Failure> {
+fn receive_over(image: &mut impl Read, path: &Path, existing: Existing) -> Result<String, Failure> {
     let (_aside, copy) = receive_aside(image, path)?;
+    if existing == Existing::Refused
+        && let Holds::Data(what) = inspect::holds(path)?
+    {
+        return Err(Failure::Refused(existing::by_now(&what)));
+    }
     if path.symlink_metadata().is_ok() {
         match write_into(&copy, path) {
             Ok(()) => return Ok(path.display().to_string()),
