@@ -377,7 +377,7 @@ fn allow_of(allow: schema::Allow, folder: &Path) -> Option<Allow> {
         write: paths(allow.write),
         secrets: allow.secrets.unwrap_or_default().into_iter().map(allowance).collect::<Option<_>>()?,
         mirrors: words(allow.mirrors).map(|url| against(folder, &url)).collect(),
-        traffic: allow.traffic.unwrap_or_default().into_iter().map(|zone| zone.0.0).collect(),
+        traffic: allow.traffic.unwrap_or_default().into_iter().map(|listed| listed.0).collect(),
         machines: words(allow.machines).collect(),
         run: words(allow.run).collect(),
         delete_share: allow.delete_share.unwrap_or(DEFAULT_DELETE_SHARE),

@@ -210,6 +210,7 @@ impl Run {
                 Event::Published(unpublished) => self.board.published(unpublished),
                 Event::Told(Order::Reload) => self.reload(),
                 Event::Told(Order::Stop(ended)) => {
+                    events.close().await;
                     self.stop().await;
                     return ended;
                 }

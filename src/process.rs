@@ -3,6 +3,7 @@
 //! ```text
 //! Program::new(path).arguments(…).redact(…).stall(…).start()  ->  Process
 //! Process: read (standard output, as it comes) · write (standard input) · finish (proof of success) · stop
+//! Outliving: the same for a program that goes on to its end where this process is killed
 //! ```
 //!
 //! Secrets never go into an argument vector: they are handed over in a [`PrivateFile`] or on standard input, and
@@ -10,6 +11,7 @@
 
 mod error;
 mod group;
+mod outliving;
 mod private_file;
 mod ran;
 mod tail;
@@ -28,15 +30,16 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    process::{ChildStdin, ChildStdout, Command},
+    process::{Child, ChildStdin, ChildStdout, Command},
     time::Instant,
 };
 
 use crate::secrets::Secret;
 
 pub use error::{Exit, ProcessError, Said};
-pub use group::saved;
 use group::{Ending, Group};
+pub use group::{saved, saving};
+pub use outliving::{Asked, Files, Outliving};
 pub use private_file::PrivateFile;
 pub use ran::{Keep, Ran};
 use tail::Tail;
@@ -207,22 +210,35 @@ impl Program {
     /// # Errors
     /// [`ProcessError::Missing`] when there is no such program, [`ProcessError::Start`] when it can't be started.
     pub fn start(self) -> Result<Process, ProcessError> {
-        let name = self.name();
-        let mut child = self.command().spawn().map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => ProcessError::Missing { program: name.clone() },
-            _ => ProcessError::Start { program: name.clone(), error: error.into() },
-        })?;
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        Ok(Process {
-            stdin,
-            stdout,
-            tail: Tail::follow(stderr, self.secrets),
+        let mut command = self.command();
+        command.stdin(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(match self.output {
+            Output::Streamed => Stdio::piped(),
+            Output::Discarded => Stdio::null(),
+        });
+        let mut child = self.spawned(command)?;
+        let tail = Tail::follow(child.stderr.take(), self.secrets.clone());
+        Ok(self.followed(child, tail))
+    }
+
+    fn spawned(&self, mut command: Command) -> Result<Child, ProcessError> {
+        command.spawn().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => ProcessError::Missing { program: self.name() },
+            _ => ProcessError::Start { program: self.name(), error: error.into() },
+        })
+    }
+
+    fn followed(self, mut child: Child, tail: Tail) -> Process {
+        Process {
+            name: self.name(),
+            stdin: child.stdin.take(),
+            stdout: child.stdout.take(),
+            tail,
             deadline: self.timeout.map(|longest| (Instant::now() + longest, longest)),
             stall: self.stall,
             group: Group::new(child, self.grace, self.ending),
             buffer: BytesMut::new(),
-            name,
-        })
+        }
     }
 
     /// Runs the program to its successful end and returns what it printed.
@@ -256,11 +272,6 @@ impl Program {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
         command.args(&self.arguments).env_clear().envs(&self.environment).process_group(0);
-        command.stdin(Stdio::piped()).stderr(Stdio::piped());
-        command.stdout(match self.output {
-            Output::Streamed => Stdio::piped(),
-            Output::Discarded => Stdio::null(),
-        });
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }

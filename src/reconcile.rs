@@ -76,6 +76,7 @@ use crate::{
     spec::Undeclared,
     state::{InForce, StateDir, StateError},
     status::{Contact, Status},
+    templates::Remembered,
 };
 pub use adopt::AdoptError;
 pub use approve::{ApproveError, ApprovePlanError, Approved, PlanApprovals, Word};
@@ -126,6 +127,8 @@ pub struct Controller {
     unpublished: Mutex<Option<String>>,
     /// What is stored as the artifacts that runbooks tell of: it never changes.
     stored: Mutex<BTreeMap<ArtifactId, Stored>>,
+    /// Templates that took more than they may, and would take it again at each pass.
+    unbounded: Remembered,
 }
 
 /// What an answer to which revision is in force rests on.
@@ -229,6 +232,7 @@ impl Controller {
             trust: Mutex::default(),
             unpublished: Mutex::default(),
             stored: Mutex::default(),
+            unbounded: Remembered::default(),
             config,
             state,
             kennel: None,

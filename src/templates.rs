@@ -14,6 +14,7 @@ use std::{
 };
 
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use apart::{Bound, Request};
 
@@ -36,12 +37,36 @@ const PREFIX: &str = "built-in/";
 /// So many templates of a revision may break a bound; then no other one of it is rendered, for each costs its whole time.
 const MOST_UNBOUNDED: usize = 3;
 
+/// So many renderings are remembered at most; then it begins anew.
+const MOST_REMEMBERED: usize = 1024;
+
 /// The templates of one revision.
 #[derive(Clone, Debug, Default)]
 pub struct Templates {
     own: BTreeMap<String, String>,
     /// Those that broke a bound.
     unbounded: Arc<Mutex<BTreeMap<String, Bound>>>,
+    /// What broke one before, of whatever revision.
+    remembered: Remembered,
+}
+
+/// What broke a bound, by all that its rendering rests on: as long as none of that changes, it would break it again. For whoever renders
+/// the same again and again.
+#[derive(Clone, Debug, Default)]
+pub struct Remembered(Arc<Mutex<BTreeMap<[u8; 32], Bound>>>);
+
+impl Remembered {
+    fn bound(&self, digest: &[u8; 32]) -> Option<Bound> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(digest).copied()
+    }
+
+    fn remember(&self, digest: [u8; 32], bound: Bound) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST_REMEMBERED {
+            known.clear();
+        }
+        known.insert(digest, bound);
+    }
 }
 
 /// A template that can't be rendered.
@@ -101,7 +126,12 @@ pub fn built_in() -> impl Iterator<Item = &'static str> {
 impl Templates {
     /// The built-in ones, and over them those of an infra repo, by their paths in its folder.
     pub fn of(own: BTreeMap<String, String>) -> Self {
-        Self { own, unbounded: Arc::default() }
+        Self { own, ..Self::default() }
+    }
+
+    /// The same, which are not rendered again where `remembered` knows that they would break a bound.
+    pub fn remembering(self, remembered: Remembered) -> Self {
+        Self { remembered, ..self }
     }
 
     /// Renders a template with what `context` defines, in a process of its own.
@@ -111,10 +141,15 @@ impl Templates {
     /// would take more time, memory or text than a template may.
     pub async fn render(&self, name: &str, context: &impl Serialize) -> Result<String, TemplateError> {
         let request = self.request(name, context)?;
+        let digest = digest(&request);
+        if let Some(bound) = self.remembered.bound(&digest) {
+            return Err(TemplateError::Unbounded { name: name.to_owned(), bound });
+        }
         self.refuse_after_others(name)?;
         let rendered = apart::rendered(&request).await;
         if let Err(TemplateError::Unbounded { bound, .. }) = &rendered {
             self.unbounded().insert(name.to_owned(), *bound);
+            self.remembered.remember(digest, *bound);
         }
         rendered
     }
@@ -152,6 +187,18 @@ impl Templates {
         let prefixed = BUILT_IN.into_iter().map(|(name, text)| (format!("{PREFIX}{name}"), text.to_owned()));
         BUILT_IN.into_iter().map(text).chain(own).chain(prefixed).collect()
     }
+}
+
+/// Of all that a rendering rests on. Objects of JSON are in the order of their keys.
+fn digest(request: &Request) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    let context = request.context.to_string();
+    let texts = request.templates.iter().flat_map(|(name, text)| [name, text]);
+    for part in [&request.name, &context].into_iter().chain(texts) {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part.as_bytes());
+    }
+    digest.finalize().into()
 }
 
 #[cfg(test)]

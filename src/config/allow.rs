@@ -2,7 +2,13 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::{secrets::Allowance, spec::suggest::shown};
+use crate::{
+    secrets::Allowance,
+    spec::{
+        suggest::shown,
+        values::{Invalid, TextForm, Word},
+    },
+};
 
 /// What a commit may make this host do; everything else is refused.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,13 +23,56 @@ pub struct Allow {
     pub mirrors: Vec<String>,
     /// What machines may be made by: hypervisors by their URIs, and regions of clouds (`cloudformation:eu-north-1`).
     pub machines: Vec<String>,
-    /// What recoveries may switch: zones of DNS with all of their records, single records, and listeners and their rules by ARN. A name
-    /// stands for a record and for a zone of that name.
-    pub traffic: Vec<String>,
+    /// What recoveries may switch.
+    pub traffic: Vec<Switchable>,
     /// Programs that secrets, hooks and recovery steps may start.
     pub run: Vec<String>,
     /// The largest share of a backup's artifacts in a store that may go within 24 hours, in 0..=1.
     pub delete_share: f64,
+}
+
+/// What recoveries may switch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Switchable {
+    /// All records of the zone of this name: `zone:example.org`.
+    Zone(String),
+    /// The record of this name, in whatever zone, or the listener or rule of this ARN.
+    Single(String),
+}
+
+/// What a zone is written with, so that nobody takes it for the record of that name.
+const ZONE: &str = "zone:";
+
+impl Switchable {
+    /// Whether it is the record `what` of `zone`, or, without a zone, what has the ARN `what`.
+    fn covers(&self, what: &str, zone: Option<&str>) -> bool {
+        match (self, zone) {
+            (Self::Zone(listed), Some(zone)) => is_name(listed, zone),
+            (Self::Zone(_), None) => false,
+            (Self::Single(listed), Some(_)) => is_name(listed, what),
+            (Self::Single(listed), None) => listed == what,
+        }
+    }
+}
+
+impl TextForm for Switchable {
+    const FORMAT: &'static str = "switchable";
+    const NOUN: &'static str = "what recoveries may switch";
+    const EXAMPLE: &'static str = "www.example.org";
+
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        let Word(text) = Word::parse(text)?;
+        match text.strip_prefix(ZONE) {
+            Some("" | ".") => Err(Invalid::value("it names no zone")),
+            Some(zone) => Ok(Self::Zone(zone.to_owned())),
+            None => Ok(Self::Single(text)),
+        }
+    }
+}
+
+/// Names of DNS, however they are written.
+fn is_name(listed: &str, name: &str) -> bool {
+    listed.trim_end_matches('.').eq_ignore_ascii_case(name.trim_end_matches('.'))
 }
 
 /// Something that this host does not allow.
@@ -81,11 +130,7 @@ impl Allow {
     /// # Errors
     /// A refusal that names the line to add.
     pub fn check_traffic(&self, what: &str, zone: Option<&str>) -> Result<(), Refusal> {
-        let is_name = |allowed: &str, name: &str| allowed.trim_end_matches('.').eq_ignore_ascii_case(name);
-        let listed = self.traffic.iter().any(|allowed| match zone {
-            Some(zone) => is_name(allowed, what) || is_name(allowed, zone),
-            None => allowed == what,
-        });
+        let listed = self.traffic.iter().any(|listed| listed.covers(what, zone));
         listed.then_some(()).ok_or_else(|| Refusal::new("switch", what, "traffic"))
     }
 
@@ -147,15 +192,20 @@ mod tests {
     #[test]
     fn a_zone_allows_all_of_its_records_and_a_record_no_other_one_of_its_zone() {
         let listener = "arn:aws:elasticloadbalancing:eu-north-1:1:listener/app/web/1/2";
-        let traffic = ["Example.org.", "www.example.net", listener].map(str::to_owned).to_vec();
+        let traffic = ["zone:Example.org.", "www.example.net", listener];
+        let traffic = traffic.into_iter().map(|text| Switchable::parse(text).unwrap()).collect();
         let allow = Allow { traffic, ..allow() };
         let check = |what: &str, zone| allow.check_traffic(what, zone);
         assert_eq!(check("www.example.org", Some("example.org")), Ok(()));
         assert_eq!(check("www.example.net", Some("example.net")), Ok(()));
-        // A zone of that name is another one, and nothing in the list tells them apart.
-        assert_eq!(check("a.www.example.net", Some("www.example.net")), Ok(()));
+        // In a zone of its own it is the same record.
+        assert_eq!(check("www.example.net", Some("www.example.net")), Ok(()));
         assert_eq!(check(listener, None), Ok(()));
+        assert!(Switchable::parse("zone:").is_err() && Switchable::parse("").is_err());
         for (what, zone) in [
+            // The zone of a record's name is another matter, such as one that it was delegated to.
+            ("a.www.example.net", Some("www.example.net")),
+            ("zone:example.org", None),
             ("mail.example.net", Some("example.net")),
             ("example.net", Some("example.net")),
             ("www.example.org", Some("other.org")),

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::allow::Switchable;
 use crate::spec::{
     Recipient,
     schema::schema_of,
@@ -242,8 +243,9 @@ pub(super) struct Allow {
     /// What machines may be made by: hypervisors by their URIs (`qemu:///system`), regions of clouds
     /// (`cloudformation:eu-north-1`). Whoever may make machines there may read and change what is there.
     pub machines: Option<Vec<Text<Word>>>,
-    /// What recoveries may switch: zones of DNS with all of their records, single records, and listeners and their rules by ARN.
-    pub traffic: Option<Vec<Text<Word>>>,
+    /// What recoveries may switch: single records of DNS (`www.example.org`), zones with all of their records (`zone:example.org`), and
+    /// listeners and their rules by ARN.
+    pub traffic: Option<Vec<Text<Switchable>>>,
     /// Programs that secrets, hooks and recovery steps may start.
     pub run: Option<Vec<Text<Word>>>,
     /// The largest share of a backup's artifacts in a store that may go within 24 hours. Default: 0.5.

@@ -15,7 +15,7 @@ use super::{
     poll::Poll,
     publisher::Publisher,
     queue::Why,
-    requests::{self, Asked},
+    requests::{self, Answer, Asked, ENDING},
 };
 use crate::{
     git::watch::Watch,
@@ -52,6 +52,8 @@ pub(super) struct Events {
     awaits_answer: bool,
     orders: Orders,
     asked: mpsc::Receiver<Asked>,
+    /// What takes requests.
+    taking: JoinHandle<()>,
 }
 
 impl Events {
@@ -64,7 +66,7 @@ impl Events {
         let repo = &controller.config().repo;
         let ((send, asked), hooks) = (mpsc::channel(16), Arc::new(Notify::new()));
         let listener = requests::bind(&controller.state().socket())?;
-        tokio::spawn(requests::serve(listener, send, hooks.clone()));
+        let taking = tokio::spawn(requests::serve(listener, send, hooks.clone()));
         let watch = Watch::start(&repo.url).unwrap_or_else(|error| {
             tracing::warn!(%error, "commits are found by polling");
             None
@@ -80,7 +82,20 @@ impl Events {
             awaits_answer: false,
             orders,
             asked,
+            taking,
         })
+    }
+
+    /// Takes no more requests: returns once nobody listens, so that whoever asks from now on finds that no controller runs.
+    pub(super) async fn close(mut self) {
+        self.asked.close();
+        while let Some(asked) = self.asked.recv().await {
+            // A command that has gone away is not told.
+            let _ = asked.answers.send(Answer::Ended { faults: vec![ENDING.to_owned()] });
+        }
+        if let Err(error) = self.taking.await {
+            tracing::warn!(%error, "what takes requests ended badly");
+        }
     }
 
     /// Waits for the next event: until `due`, or for one of the `rounds`, the end of `pass` or of a lot of `publisher`, or for

@@ -26,6 +26,7 @@ use crate::{
         Config,
         fleets::{Fleets, FolderError},
     },
+    process,
     reconcile::Controller,
     spec::names::FleetName,
 };
@@ -345,7 +346,10 @@ fn on_threads_of_its_own(
         Ok(runtime) => runtime,
         Err(error) => return Some(format!("failed to start its threads: {error}")),
     };
-    match catch_unwind(AssertUnwindSafe(|| runtime.block_on(work))) {
+    let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
+    // With its threads all would end that saves what it has.
+    runtime.block_on(process::saved());
+    match ended {
         Ok(ended) => ended.err().map(|error| error.to_string()),
         Err(panic) => {
             Some(format!("it panicked: {}; report this fault with the log", words_of(panic.as_ref())))

@@ -23,6 +23,8 @@ use crate::{artifact::Kind, spec::names::BackupName};
 const LONGEST_LINE: u64 = 1 << 20;
 /// How long the other side may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What a command hears whose request comes too late to be taken.
+pub(super) const ENDING: &str = "the controller is ending, and has not begun what was asked; ask again";
 
 /// What a command says first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,7 +91,8 @@ pub struct Asked {
     pub answers: mpsc::UnboundedSender<Answer>,
 }
 
-/// Asks the controller behind `socket`, and shows its answers as they come. `None` when none runs.
+/// Asks the controller behind `socket`, and shows its answers as they come. `None` when none runs, or when it ended before it took what
+/// was asked.
 pub async fn ask(
     socket: &Path,
     request: &Request,
@@ -117,13 +120,22 @@ async fn call(
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             return Ok(None);
         }
+        Err(e) if was_not_taken(&e) => return Ok(None),
         Err(e) => return Err(failed("connect to")(e)),
     };
     let (read, mut write) = stream.into_split();
-    send(&mut write, call).await.map_err(failed("ask"))?;
-    let mut lines = BufReader::new(read);
+    match send(&mut write, call).await {
+        Err(e) if was_not_taken(&e) => return Ok(None),
+        sent => sent.map_err(failed("ask"))?,
+    }
+    let (mut lines, mut is_taken) = (BufReader::new(read), false);
     loop {
-        match receive(&mut lines).await.map_err(failed("hear"))? {
+        let answer = match receive(&mut lines).await {
+            Err(e) if !is_taken && was_not_taken(&e) => return Ok(None),
+            answer => answer.map_err(failed("hear"))?,
+        };
+        is_taken = true;
+        match answer {
             Some(Answer::Progress(text)) => show(&text),
             Some(Answer::Ended { faults }) => return Ok(Some(faults)),
             None => {
@@ -132,6 +144,11 @@ async fn call(
             }
         }
     }
+}
+
+/// Whether the other side was closed with what was sent to it unread: it was never accepted, or nobody listened to it (unix(7)).
+fn was_not_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
 
 /// Listens on `socket`. Whoever calls holds the controller's lock, so that a socket that is there is one left by a process
@@ -183,6 +200,7 @@ async fn attend(stream: UnixStream, asked: mpsc::Sender<Asked>, woken: Arc<Notif
     };
     let (answers, mut to_send) = mpsc::unbounded_channel();
     if asked.send(Asked { request, answers }).await.is_err() {
+        let _ = end(&mut write, vec![ENDING.to_owned()]).await;
         return;
     }
     while let Some(answer) = to_send.recv().await {
@@ -266,6 +284,20 @@ mod tests {
         };
         tokio::join!(server, command);
         assert_eq!(wake(&dir.path().join("none.sock")).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_of_one_that_is_ending_was_not_asked_of_anybody() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("controller.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let command = async { ask(&socket, &request(), |_| ()).await.unwrap() };
+        let ending = async {
+            // The command has connected by now, and is in the queue of those to be accepted.
+            tokio::task::yield_now().await;
+            drop(listener);
+        };
+        assert_eq!(tokio::join!(command, ending).0, None);
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::{io, process::ExitStatus, sync::LazyLock, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::{process::Child, runtime::Handle};
+use tokio::{process::Child, runtime::Handle, task::JoinHandle};
 use tokio_util::task::TaskTracker;
 
 /// Groups that were given up, and save what they have before they end.
@@ -15,18 +15,31 @@ pub async fn saved() {
     SAVING.wait().await;
 }
 
+/// Has [`saved`] wait for `work` as well, which goes on after whoever began it gave it up.
+pub fn saving<T: Send + 'static>(work: JoinHandle<T>) {
+    // Without a runtime nothing goes on.
+    let Ok(runtime) = Handle::try_current() else { return };
+    let ended = async move {
+        let _ = work.await;
+    };
+    drop(SAVING.spawn_on(ended, &runtime));
+}
+
 /// How a group is asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     Terminated,
     Interrupted,
+    /// Somebody has asked it already: it is given its grace.
+    Awaited,
 }
 
 impl Ending {
-    fn signal(self) -> Signal {
+    fn signal(self) -> Option<Signal> {
         match self {
-            Ending::Terminated => Signal::TERM,
-            Ending::Interrupted => Signal::INT,
+            Ending::Terminated => Some(Signal::TERM),
+            Ending::Interrupted => Some(Signal::INT),
+            Ending::Awaited => None,
         }
     }
 }
@@ -54,11 +67,15 @@ impl Leader {
         }
     }
 
-    async fn end(mut self, grace: Duration, ending: Ending) {
-        self.signal(ending.signal());
-        let _ = tokio::time::timeout(grace, self.child.wait()).await;
+    /// How it ended by itself; `None` where it had to be killed.
+    async fn end(mut self, grace: Duration, ending: Ending) -> Option<ExitStatus> {
+        if let Some(signal) = ending.signal() {
+            self.signal(signal);
+        }
+        let ended = tokio::time::timeout(grace, self.child.wait()).await;
         self.signal(Signal::KILL);
         let _ = self.child.wait().await;
+        ended.ok()?.ok()
     }
 }
 
@@ -88,11 +105,26 @@ impl Group {
         Ok(status)
     }
 
+    pub(super) fn ending(&self) -> Ending {
+        self.ending
+    }
+
+    /// Whether the leader has ended.
+    pub(super) fn has_ended(&mut self) -> io::Result<bool> {
+        match &mut self.leader {
+            Some(leader) => Ok(leader.child.try_wait()?.is_some()),
+            None => Ok(true),
+        }
+    }
+
     /// Asks the group to end, and kills it after the grace.
     pub(super) async fn stop(&mut self) {
-        if let Some(leader) = self.leader.take() {
-            leader.end(self.grace, self.ending).await;
-        }
+        self.stop_by(self.ending).await;
+    }
+
+    /// The same in another way; how the leader ended, where it did by itself.
+    pub(super) async fn stop_by(&mut self, ending: Ending) -> Option<ExitStatus> {
+        self.leader.take()?.end(self.grace, ending).await
     }
 }
 
@@ -104,11 +136,14 @@ impl Drop for Group {
         }
         // Without a runtime, or when the runtime goes before the grace has passed, dropping the leader kills at once.
         let Ok(runtime) = Handle::try_current() else { return };
-        let end = leader.end(self.grace, self.ending);
+        let (grace, ending) = (self.grace, self.ending);
+        let end = async move {
+            let _ = leader.end(grace, ending).await;
+        };
         match self.ending {
             Ending::Terminated => drop(runtime.spawn(end)),
             // What is interrupted has something to save.
-            Ending::Interrupted => drop(SAVING.spawn_on(end, &runtime)),
+            Ending::Interrupted | Ending::Awaited => drop(SAVING.spawn_on(end, &runtime)),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The end of a program's standard error: bounded, and without secrets.
 
 use std::{
+    fs::File,
+    os::unix::fs::FileExt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -11,7 +13,7 @@ use super::error::Said;
 use crate::secrets::Secret;
 
 /// How much is kept before secrets are struck out, bytes.
-const KEPT: usize = 64 * 1024;
+pub(super) const KEPT: usize = 64 * 1024;
 
 /// How much is shown, bytes.
 const SHOWN: usize = 4 * 1024;
@@ -22,36 +24,68 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Follows standard error.
 #[derive(Debug)]
 pub(super) struct Tail {
-    kept: Arc<Mutex<Vec<u8>>>,
-    reader: JoinHandle<()>,
+    place: Place,
     secrets: Vec<Secret>,
+}
+
+/// Where standard error goes.
+#[derive(Debug)]
+enum Place {
+    Pipe { kept: Arc<Mutex<Vec<u8>>>, reader: JoinHandle<()> },
+    File(File),
 }
 
 impl Tail {
     pub(super) fn follow(stderr: Option<ChildStderr>, secrets: Vec<Secret>) -> Self {
         let kept = Arc::new(Mutex::new(Vec::new()));
         let reader = tokio::spawn(keep(stderr, kept.clone()));
-        Self { kept, reader, secrets }
+        Self { place: Place::Pipe { kept, reader }, secrets }
+    }
+
+    /// Of a program whose standard error is this file.
+    pub(super) fn of(file: File, secrets: Vec<Secret>) -> Self {
+        Self { place: Place::File(file), secrets }
     }
 
     /// Waits until nobody can say anything any more, for `longest` at most.
     pub(super) async fn closed(&mut self, longest: Duration) {
-        if !self.reader.is_finished() {
-            let _ = tokio::time::timeout(longest, &mut self.reader).await;
+        match &mut self.place {
+            Place::Pipe { reader, .. } if !reader.is_finished() => {
+                let _ = tokio::time::timeout(longest, reader).await;
+            }
+            Place::Pipe { .. } | Place::File(_) => {}
         }
     }
 
     /// What the program said last, once it has ended.
     pub(super) async fn said(&mut self) -> Said {
-        let _ = tokio::time::timeout(PATIENCE, &mut self.reader).await;
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        Said(shown(&kept, &self.secrets))
+        match &mut self.place {
+            Place::Pipe { kept, reader } => {
+                let _ = tokio::time::timeout(PATIENCE, reader).await;
+                let kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                Said(shown(&kept, &self.secrets))
+            }
+            Place::File(file) => Said(shown(&end_of(file), &self.secrets)),
+        }
     }
 }
 
 impl Drop for Tail {
     fn drop(&mut self) {
-        self.reader.abort();
+        if let Place::Pipe { reader, .. } = &self.place {
+            reader.abort();
+        }
+    }
+}
+
+/// The end of a file; nothing of one that can't be read.
+fn end_of(file: &File) -> Vec<u8> {
+    let length = file.metadata().map_or(0, |about| about.len());
+    let mut end = vec![0; usize::try_from(length).map_or(KEPT, |length| length.min(KEPT))];
+    let from = length.saturating_sub(end.len() as u64);
+    match file.read_exact_at(&mut end, from) {
+        Ok(()) => end,
+        Err(_) => Vec::new(),
     }
 }
 

@@ -242,7 +242,8 @@ impl LibvirtProvisioner {
         let xml = PrivateFile::new(&rendered.domain).map_err(|error| {
             ProvisionError::retry(format!("failed to write a temporary file: {error}; make room"))
         })?;
-        self.virsh.define(xml.path()).await?;
+        let claim = self.disks.claim()?;
+        self.virsh.define(xml.path(), &claim).await?;
         left.push(format!("the domain {}", vm.name));
         let Found::Own(uuid, found) = self.find().await? else {
             return Err(ProvisionError::stalled("failed to find the domain that was defined just now"));
@@ -251,7 +252,7 @@ impl LibvirtProvisioner {
             return Err(ProvisionError::stalled("the domain that was defined just now is another one's"));
         }
         said("starting it");
-        self.virsh.boot(&uuid).await?;
+        self.virsh.boot(&uuid, &claim).await?;
         Ok(uuid)
     }
 
@@ -434,6 +435,7 @@ impl Provisioner for LibvirtProvisioner {
 
     async fn down(&self, said: Said<'_>) -> Result<(), ProvisionError> {
         let name = &self.options.vm.name;
+        self.disks.settle().await?;
         let own = match self.find().await? {
             Found::None => None,
             Found::Own(uuid, _) => Some(uuid),

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! workshop (a private folder with the module, one user at a time) · commands (how the program is run)
-//! plan (what its JSON means; pure) · by_hand (the same without Backstay; pure)
+//! run (one run of it, which no end of ours cuts off) · plan (what its JSON means; pure) · by_hand (the same without Backstay; pure)
 //! ```
 //!
 //! What knows of a machine is the module's state alone. Where that is lost with this host, a second machine would be made beside
@@ -12,6 +12,7 @@
 mod by_hand;
 mod commands;
 mod plan;
+mod run;
 mod workshop;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
@@ -100,7 +101,7 @@ impl TerraformProvisioner {
     async fn begin(&self) -> Result<(Workshop, Commands), Failure> {
         let workshop = Workshop::open(&self.module)?;
         let commands = Commands::new(self.module.declared.program, &workshop, self.bounds)?;
-        commands.init().await?;
+        commands.init(&workshop).await?;
         if self.module.stands_for.is_some() && !workshop.has_state_of_its_own()? {
             return Err(Failure::ForeignState);
         }
@@ -128,6 +129,9 @@ impl TerraformProvisioner {
             return Ok(Machine::Gone);
         }
         let (workshop, commands) = self.begin().await?;
+        if let Some(lost) = lost(&workshop, &commands).await? {
+            return Ok(Machine::Broken { why: lost.to_string() });
+        }
         let plan = commands.plan(&workshop, commands::Purpose::Look).await?;
         plan.machine().map_err(Failure::Wrong)
     }
@@ -149,6 +153,9 @@ impl TerraformProvisioner {
         let plan = commands.plan(&workshop, commands::Purpose::Make).await?;
         self.may_be_made(&plan)?;
         refuse_second(&plan)?;
+        if let Some(lost) = lost(&workshop, &commands).await? {
+            return Err(lost);
+        }
         if let Err(failure) = commands.apply(&workshop, commands::Purpose::Make, said).await {
             let left = commands.state().await.map(|state| state.there()).unwrap_or_default();
             return Err(Failure::Half(Box::new(failure), left));
@@ -165,28 +172,36 @@ impl TerraformProvisioner {
             return Ok(());
         }
         let (workshop, commands) = self.begin().await?;
-        // A run that was cut off may go on without us, and write its state later: to plan waits for it.
-        let open = workshop.open_plan();
-        if commands.state().await?.there().is_empty() && open.is_none() {
+        if commands.state().await?.there().is_empty() && workshop.open_plan().is_none() {
             return self.forget(&workshop);
         }
+        // A run of another host may write its state later: to plan waits for it.
         commands.plan(&workshop, commands::Purpose::Remove).await?;
-        let known = commands.state().await?.there();
-        if let Some(open) = open.clone().filter(|_| known.is_empty()) {
-            let lines = commands.planned(&open).await?.lines();
-            return Err(Failure::Lost(lines, open));
+        // Once it is removed, no state tells of it any more.
+        let lost = lost(&workshop, &commands).await?;
+        let left = self.cleared(&workshop, &commands, said).await?;
+        match (left.is_empty(), lost) {
+            (false, _) => Err(Failure::Left(left)),
+            (true, Some(lost)) => Err(lost),
+            (true, None) => self.forget(&workshop),
         }
-        let applied = commands.apply(&workshop, commands::Purpose::Remove, said).await;
+    }
+
+    /// Removes what the state tells of; what it tells of afterwards.
+    async fn cleared(
+        &self,
+        workshop: &Workshop,
+        commands: &Commands,
+        said: Said<'_>,
+    ) -> Result<Vec<String>, Failure> {
+        if commands.state().await?.there().is_empty() {
+            return Ok(Vec::new());
+        }
+        let applied = commands.apply(workshop, commands::Purpose::Remove, said).await;
         let left = commands.state().await?.there();
-        match (applied, left.is_empty()) {
-            (Ok(()), true) => {
-                if let Some(open) = open {
-                    std::fs::remove_file(&open).map_err(|error| Failure::Io(open, error))?;
-                }
-                self.forget(&workshop)
-            }
-            (Ok(()), false) => Err(Failure::Left(left)),
-            (Err(failure), _) => Err(Failure::Half(Box::new(failure), left)),
+        match applied {
+            Ok(()) => Ok(left),
+            Err(failure) => Err(Failure::Half(Box::new(failure), left)),
         }
     }
 
@@ -203,6 +218,24 @@ impl TerraformProvisioner {
         let message = format!("failed to {doing} vm.{vm} by {program}: {failure}");
         ProvisionError { class: failure.class(), message }
     }
+}
+
+/// What an earlier run was to make that did not come to its end as far as anybody saw, and that no state tells of: it may be there. Where
+/// a state tells of all of it, that run is done with.
+async fn lost(workshop: &Workshop, commands: &Commands) -> Result<Option<Failure>, Failure> {
+    let Some(open) = workshop.open_plan() else { return Ok(None) };
+    let made = match commands.planned(&open).await {
+        Ok(plan) => plan.made(),
+        Err(why) => return Ok(Some(Failure::Unreadable(open, Box::new(why)))),
+    };
+    let told = workshop.account(commands.state().await?.there().into_iter().collect())?;
+    let lost: Vec<String> =
+        made.into_iter().filter(|it| !told.contains(it)).map(|it| format!("create {it}")).collect();
+    if lost.is_empty() {
+        workshop.close_plan()?;
+        return Ok(None);
+    }
+    Ok(Some(Failure::Lost(lost, open)))
 }
 
 fn refuse_second(plan: &Plan) -> Result<(), Failure> {
@@ -240,7 +273,9 @@ enum Failure {
     Program(#[from] crate::process::ProcessError),
     #[error("{path}: {error}", path = .0.display(), error = .1)]
     Io(PathBuf, std::io::Error),
-    #[error("another run of this host is at it")]
+    #[error(
+        "another run of this host is at it, whose controller may be gone; it ends by itself, so try again later"
+    )]
     Busy,
     #[error(
         "its module keeps its state on this host, and with the state a machine would be lost that goes on running; give the \
@@ -264,11 +299,17 @@ enum Failure {
     #[error("{list} is there already, and nothing was changed; remove it first", list = .0.join(", "))]
     There(Vec<String>),
     #[error(
-        "an earlier run was cut off, or could not save its state, and no state tells of what it made; it was to do this: {list}; look \
+        "an earlier run was cut off, or could not save its state, and no state tells of this, which it was to do: {list}; look \
          for that at the provider, remove it there by hand, and then the file {path}",
         list = .0.join(", "), path = .1.display()
     )]
     Lost(Vec<String>, PathBuf),
+    #[error(
+        "an earlier run was cut off, or could not save its state, and what it was to make can't be read ({1}); look at the provider for \
+         what no state tells of, remove it there by hand, and then the file {path}",
+        path = .0.display()
+    )]
+    Unreadable(PathBuf, Box<Failure>),
     #[error("it went well, and left {list}", list = .0.join(", "))]
     Left(Vec<String>),
     #[error("{0}; {left}", left = left_of(.1))]

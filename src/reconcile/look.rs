@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use tokio::time::Instant;
+
 use super::{Ask, Controller, desired::Desired, lock};
 use crate::{
     git::{
@@ -26,10 +28,33 @@ use crate::{
     templates::Templates,
 };
 
-/// How long the look at one machine may take before it counts as not seen.
+/// How long the look at one machine may take before it counts as not seen; and all of the rendering that comes before.
 const LIMIT: Duration = Duration::from_secs(60);
 /// The same, where a person asked for a recovery.
 const PATIENT: Duration = Duration::from_secs(1200);
+
+/// The time for all of the rendering of one look: what is left of it is for the machines that come later.
+#[derive(Clone, Copy, Debug)]
+struct Rendering {
+    until: Instant,
+    limit: Duration,
+}
+
+impl Rendering {
+    fn within(limit: Duration) -> Self {
+        Self { until: Instant::now() + limit, limit }
+    }
+
+    /// What comes of `rendered`, or that there was no time for it.
+    async fn bound<T>(self, rendered: impl Future<Output = T>) -> Result<T, String> {
+        tokio::time::timeout_at(self.until, rendered).await.map_err(|_| {
+            format!(
+                "the templates of all machines take over {}s in all to render, and this one had no turn; make them smaller",
+                self.limit.as_secs()
+            )
+        })
+    }
+}
 
 impl Controller {
     /// What was seen counts only as long as no other process has changed anything since.
@@ -140,9 +165,12 @@ impl Controller {
         }
         // Backups do not wait for what a recovery would.
         let limit = if matches!(ask, Ask::Recover(_)) { PATIENT } else { LIMIT };
-        let machines = machines::look(&self.machines(desired).await, limit).await;
+        let rendering = Rendering::within(limit);
+        let declared = self.machines_within(desired, rendering).await;
+        let of_drills = self.stand_ins(desired, rendering).await;
+        let machines = machines::look(&declared, limit).await;
         let mut stand_ins: BTreeMap<DrillName, BTreeMap<VmName, _>> = BTreeMap::new();
-        for ((drill, vm), machine) in machines::look(&self.stand_ins(desired).await, limit).await {
+        for ((drill, vm), machine) in machines::look(&of_drills, limit).await {
             stand_ins.entry(drill).or_default().insert(vm, machine);
         }
         seen.saw_machines(machines, stand_ins, now);
@@ -152,6 +180,7 @@ impl Controller {
     async fn stand_ins(
         &self,
         desired: &Desired,
+        rendering: Rendering,
     ) -> BTreeMap<(DrillName, VmName), Result<Box<dyn Provisioner>, String>> {
         let mut vms = BTreeMap::new();
         for (name, drill) in &desired.spec.drills {
@@ -160,7 +189,7 @@ impl Controller {
             let Ok(stand_ins) = StandIns::of(&desired.spec, name, rehearsal) else { continue };
             vms.extend(stand_ins.vms().map(|(vm, made)| ((name.clone(), vm.clone()), made.clone())));
         }
-        self.provisioners(desired, vms).await
+        self.provisioners(desired, vms, rendering).await
     }
 
     /// What makes the declared machines; or why one can't even be asked.
@@ -168,14 +197,23 @@ impl Controller {
         &self,
         desired: &Desired,
     ) -> BTreeMap<VmName, Result<Box<dyn Provisioner>, String>> {
+        self.machines_within(desired, Rendering::within(LIMIT)).await
+    }
+
+    async fn machines_within(
+        &self,
+        desired: &Desired,
+        rendering: Rendering,
+    ) -> BTreeMap<VmName, Result<Box<dyn Provisioner>, String>> {
         let vms = desired.spec.vms.iter().map(|(name, vm)| (name.clone(), vm.clone()));
-        self.provisioners(desired, vms.collect()).await
+        self.provisioners(desired, vms.collect(), rendering).await
     }
 
     async fn provisioners<K: Ord>(
         &self,
         desired: &Desired,
         vms: BTreeMap<K, Vm>,
+        rendering: Rendering,
     ) -> BTreeMap<K, Result<Box<dyn Provisioner>, String>> {
         let mut provisioners = BTreeMap::new();
         if vms.is_empty() {
@@ -184,11 +222,11 @@ impl Controller {
         let (templates, fleet) = (self.templates(desired).await, &desired.spec.fleet.name);
         for (key, vm) in vms {
             let provisioner = match &templates {
-                Ok(templates) => self
-                    .drivers
-                    .provisioner(fleet, &vm, templates)
-                    .await
-                    .map_err(|refusal| refusal.to_string()),
+                Ok(templates) => {
+                    let made = self.drivers.provisioner(fleet, &vm, templates);
+                    let made = rendering.bound(made).await;
+                    made.and_then(|made| made.map_err(|refusal| refusal.to_string()))
+                }
                 Err(why) => Err(why.clone()),
             };
             provisioners.insert(key, provisioner);
@@ -200,7 +238,7 @@ impl Controller {
     pub(super) async fn templates(&self, desired: &Desired) -> Result<Templates, String> {
         let (repo, revision) = (self.mirror.path().to_owned(), desired.revision.id.clone());
         match tokio::task::spawn_blocking(move || revision::templates(&repo, &revision)).await {
-            Ok(Ok(own)) => Ok(Templates::of(own)),
+            Ok(Ok(own)) => Ok(Templates::of(own).remembering(self.unbounded.clone())),
             Ok(Err(error)) => Err(error.to_string()),
             Err(died) => Err(died.to_string()),
         }
@@ -223,5 +261,24 @@ impl Controller {
 
     pub(super) fn pushed(&self, url: &str) -> Result<PushMirror, PushError> {
         PushMirror::new(&self.mirror, url, &self.config.allow.mirrors)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_after_others_took_all_of_the_time_has_no_turn() {
+        let rendering = Rendering::within(Duration::from_secs(60));
+        let takes = |seconds: u64| rendering.bound(tokio::time::sleep(Duration::from_secs(seconds)));
+        assert_eq!(takes(50).await, Ok(()));
+        assert_eq!(takes(9).await, Ok(()));
+        let began = Instant::now();
+        for _ in 0..3 {
+            let why = takes(30).await.unwrap_err();
+            assert!(why.contains("take over 60s in all") && why.contains("no turn"), "{why}");
+        }
+        assert_eq!(began.elapsed().as_secs(), 1, "all of them together");
     }
 }

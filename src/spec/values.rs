@@ -23,7 +23,7 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    pub(super) fn value(reason: impl Into<String>) -> Self {
+    pub(crate) fn value(reason: impl Into<String>) -> Self {
         Self { code: "invalid-value", reason: reason.into() }
     }
 

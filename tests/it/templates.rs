@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use backstay::templates::{
-    TemplateError, Templates,
+    Remembered, TemplateError, Templates,
     apart::{Bound, by_program},
 };
 use serde_json::json;
@@ -86,6 +86,26 @@ async fn what_broke_a_bound_is_not_tried_again_and_after_some_nothing_else_is() 
     let began = Instant::now();
     assert!(all.render("a.tera", &json!({})).await.is_err());
     assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn what_broke_a_bound_is_not_rendered_again_until_it_is_another() {
+    let nested =
+        "{% for a in range(end=vars.n) %}{% for b in range(end=100000) %}{% endfor %}{% endfor %}done";
+    let remembered = Remembered::default();
+    // Each time as a pass reads them anew.
+    let read = |text: &str| templates(&[("a.tera", text)]).remembering(remembered.clone());
+    let many = json!({ "vars": { "n": 100_000 } });
+    let unbounded = TemplateError::Unbounded { name: "a.tera".to_owned(), bound: Bound::Time };
+    assert_eq!(read(nested).render("a.tera", &many).await, Err(unbounded.clone()));
+    let began = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(read(nested).render("a.tera", &many).await, Err(unbounded.clone()));
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "each would take its whole time");
+    let few = json!({ "vars": { "n": 1 } });
+    assert_eq!(read(nested).render("a.tera", &few).await.as_deref(), Ok("done"));
+    assert_eq!(read("good").render("a.tera", &many).await.as_deref(), Ok("good"));
 }
 
 #[tokio::test]

@@ -316,6 +316,42 @@ async fn resources_that_changed_past_their_stack_are_drift_and_a_lost_one_is_no_
     assert!(why.contains("vpc-1 was deleted past its stack"), "{why}");
 }
 
+/// Page by page: so many resources that are there, and then one that is not.
+fn resources(page: usize, pages: usize) -> String {
+    let member = |n: usize, status: &str| {
+        format!(
+            "<member><LogicalResourceId>Part{n}</LogicalResourceId><PhysicalResourceId>p-{n}</PhysicalResourceId>\
+             <ResourceType>T</ResourceType><LastUpdatedTimestamp>2026-01-01T00:00:00Z</LastUpdatedTimestamp>\
+             <ResourceStatus>{status}</ResourceStatus></member>"
+        )
+    };
+    let (all, next) = match page + 1 < pages {
+        true => (
+            (0..100).map(|n| member(100 * page + n, "CREATE_COMPLETE")).collect(),
+            format!("<NextToken>{page}</NextToken>"),
+        ),
+        false => (member(100 * page, "DELETE_FAILED"), String::new()),
+    };
+    answer("ListStackResources", &format!("<StackResourceSummaries>{all}</StackResourceSummaries>{next}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_resources_of_a_large_stack_are_seen_and_one_without_end_is_no_machine() {
+    let moto = Moto::start();
+    let (between, web) = Between::start(&moto).await;
+    made(&web).await.0.unwrap();
+    let asked = between.asked("ListStackResources");
+    between.held.lock().unwrap().push("ListStackResources");
+    between.play("ListStackResources", move |status, _, before| (status, resources(before - asked, 3)));
+    let Ok(Machine::Broken { why }) = web.observe().await else { panic!("one of them is not there") };
+    assert_eq!(why, "Part200 (T) is DELETE_FAILED");
+    assert_eq!(between.asked("ListStackResources"), asked + 3);
+
+    between.play("ListStackResources", move |status, _, before| (status, resources(before, usize::MAX)));
+    let unknown = web.observe().await.unwrap_err();
+    assert!(unknown.message.contains("resources on over 200 pages"), "{unknown}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_not_compare_resources_learns_that_their_drift_is_not_known() {
     let moto = Moto::start();

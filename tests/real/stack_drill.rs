@@ -178,7 +178,7 @@ async fn cut_off(moto: &Moto, fleet: &Fleet, running: &BTreeSet<String>) -> std:
 }
 
 /// The watchdogs of a fleet's drills.
-fn watchdogs(fleet: &Fleet) -> Vec<i32> {
+pub fn watchdogs(fleet: &Fleet) -> Vec<i32> {
     let config = fleet.config_file().display().to_string();
     let is_one = |pid: &i32| {
         let said = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -263,7 +263,7 @@ async fn machines_of_a_drill_go_when_its_controller_dies_and_when_its_watchdog_d
     assert!(!left());
 }
 
-fn kill(pid: i32) {
+pub fn kill(pid: i32) {
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }

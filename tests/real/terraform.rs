@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// The program that this machine has: `ci/test` installs one.
-fn program() -> TerraformProgram {
+pub fn program() -> TerraformProgram {
     let has = |program: TerraformProgram| find(&[program.as_str()], &search_path()).is_ok();
     let known = [TerraformProgram::Terraform, TerraformProgram::Tofu];
     known
@@ -38,37 +38,37 @@ fn program() -> TerraformProgram {
 }
 
 /// A place for machines that are files, with the state beside them.
-struct Ground {
-    root: tempfile::TempDir,
+pub struct Ground {
+    pub root: tempfile::TempDir,
 }
 
 impl Ground {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("things")).unwrap();
         Self { root }
     }
 
-    fn things_folder(&self) -> PathBuf {
+    pub fn things_folder(&self) -> PathBuf {
         self.root.path().join("things")
     }
 
-    fn things(&self) -> BTreeSet<String> {
+    pub fn things(&self) -> BTreeSet<String> {
         let entries = fs::read_dir(self.things_folder()).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
-    fn workshops(&self) -> PathBuf {
+    pub fn workshops(&self) -> PathBuf {
         self.root.path().join("terraform")
     }
 
-    fn backend(&self) -> String {
+    pub fn backend(&self) -> String {
         let state = self.root.path().join("states/web.tfstate");
         format!("terraform {{\n  backend \"local\" {{ path = \"{}\" }}\n}}\n", state.display())
     }
 
     /// A resource that is a file of this name, once `before` has been run.
-    fn thing(&self, name: &str, before: &str) -> String {
+    pub fn thing(&self, name: &str, before: &str) -> String {
         let file = self.things_folder().join(name);
         format!(
             "resource \"terraform_data\" \"{name}\" {{\n  input = \"{file}\"\n  \
@@ -93,7 +93,7 @@ impl Ground {
         }
     }
 
-    fn machine(&self, body: String) -> TerraformProvisioner {
+    pub fn machine(&self, body: String) -> TerraformProvisioner {
         TerraformProvisioner::new(self.module(body)).unwrap()
     }
 
@@ -103,7 +103,7 @@ impl Ground {
     }
 }
 
-const OUTPUTS: &str = r#"
+pub const OUTPUTS: &str = r#"
 output "address" { value = "192.0.2.1" }
 output "port" { value = 2222 }
 output "host_key" {
@@ -284,9 +284,16 @@ async fn a_run_that_is_given_up_ends_and_saves_its_state() {
 }
 
 /// Whether a process works in this folder.
-fn works_in(folder: &Path) -> bool {
+pub fn works_in(folder: &Path) -> bool {
+    !working_in(folder).is_empty()
+}
+
+/// The processes that work in this folder.
+pub fn working_in(folder: &Path) -> Vec<i32> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
-    processes.filter_map(|entry| fs::read_link(entry.path().join("cwd")).ok()).any(|cwd| cwd == folder)
+    let works = |process: &Path| fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == folder);
+    let working = processes.filter(|entry| works(&entry.path()));
+    working.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -340,7 +347,7 @@ async fn the_program_is_run_only_where_the_host_allows_it() {
 }
 
 /// The same module once more, which stands in for the machine that the first is.
-fn stand_in(ground: &Ground, body: String) -> TerraformProvisioner {
+pub fn stand_in(ground: &Ground, body: String) -> TerraformProvisioner {
     let module = Module {
         vm: "drill-site-web".parse().unwrap(),
         stands_for: Some("web".parse().unwrap()),

@@ -299,7 +299,8 @@ fn a_recovery_leads_users_away_and_another_one_back() {
 
 #[test]
 fn a_commit_switches_only_what_the_host_allows() {
-    let site = Site::new("\"example.net\"");
+    // The record of that name, and not the zone.
+    let site = Site::new("\"example.org\"");
     let (_, err) = site.rebuild(&["away"], 1);
     assert!(err.contains("add \"www.example.org\" to `traffic` in [allow]"), "{err}");
     assert_eq!(site.server.answer("www.example.org", "A").len(), 2);

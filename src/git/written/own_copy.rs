@@ -46,13 +46,12 @@ impl OwnCopy {
         format!("refs/heads/{}", self.branch)
     }
 
-    /// Whether a controller wrote `tip`, which the branch has. Waits for nobody where the copy holds it.
+    /// Whether a controller wrote `tip`, which the branch has. Waits for nobody who works in the copy: a push may take its time.
     pub(in crate::git) async fn is_written(&self, tip: Oid) -> Result<bool, WriteError> {
         if let Some(known) = self.known(tip).await? {
             return Ok(known);
         }
-        let _alone = self.alone().await?;
-        self.bring(tip).await?;
+        self.fetch(&self.reference(), ASK_LIMIT).await?;
         let gone = || self.unreachable(format!("it moved away from {tip} meanwhile"));
         self.known(tip).await?.ok_or_else(gone)
     }
@@ -103,12 +102,17 @@ impl OwnCopy {
         if blocking(look).await? {
             return Ok(());
         }
+        self.fetch(&format!("+{0}:{0}", self.reference()), MOVE_LIMIT).await
+    }
+
+    /// Has the copy hold what `refspec` names. One without a destination moves nothing, and so is in nobody's way.
+    async fn fetch(&self, refspec: &str, longest: Duration) -> Result<(), WriteError> {
         let fixed = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--"].map(OsString::from);
         let mut arguments: Vec<OsString> = vec![git_dir_argument(&self.path)];
         arguments.extend(fixed);
         arguments.push(self.url.argument().into());
-        arguments.push(format!("+{0}:{0}", self.reference()).into());
-        self.git.run(&arguments, MOVE_LIMIT).await.map(drop).map_err(|error| self.unreachable(error))
+        arguments.push(refspec.into());
+        self.git.run(&arguments, longest).await.map(drop).map_err(|error| self.unreachable(error))
     }
 
     /// Has the branch be at `commit`, which follows on what it holds.

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// What the access key's policy must allow.
-const ACTIONS: &str = "cloudformation:DescribeStacks, DescribeStackResources, DescribeStackEvents, CreateStack, DeleteStack, \
+const ACTIONS: &str = "cloudformation:DescribeStacks, ListStackResources, DescribeStackEvents, CreateStack, DeleteStack, \
                        CreateChangeSet, DescribeChangeSet, DeleteChangeSet, DetectStackDrift, \
                        DescribeStackDriftDetectionStatus and DescribeStackResourceDrifts, and what the template makes";
 

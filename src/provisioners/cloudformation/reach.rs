@@ -5,7 +5,9 @@ use aws_sdk_cloudformation::{
     config::{Builder, Config, retry::RetryConfig},
     error::ProvideErrorMetadata,
     operation::describe_change_set::DescribeChangeSetOutput,
-    types::{ChangeSetType, OnFailure, Stack, StackResource, StackResourceDrift, StackResourceDriftStatus},
+    types::{
+        ChangeSetType, OnFailure, Stack, StackResourceDrift, StackResourceDriftStatus, StackResourceSummary,
+    },
 };
 
 use super::{Pace, events::Event, failure::Failure, wanted::Wanted};
@@ -44,10 +46,19 @@ impl Reach {
         }
     }
 
-    /// The resources of a stack.
-    pub(super) async fn resources(&self, id: &str) -> Result<Vec<StackResource>, Failure> {
-        let answer = self.client.describe_stack_resources().stack_name(id).send().await?;
-        Ok(answer.stack_resources.unwrap_or_default())
+    /// The resources of a stack: all of them, or an error.
+    pub(super) async fn resources(&self, id: &str) -> Result<Vec<StackResourceSummary>, Failure> {
+        let mut found = Vec::new();
+        let mut token = None;
+        for _ in 0..PAGES {
+            let page = self.client.list_stack_resources().stack_name(id).set_next_token(token).send().await?;
+            found.extend(page.stack_resource_summaries.unwrap_or_default());
+            token = page.next_token;
+            if token.is_none() {
+                return Ok(found);
+            }
+        }
+        Err(endless("resources"))
     }
 
     /// The events of a stack, newest first, down to the page that holds `newest`; none of a stack that is no more.
@@ -162,11 +173,16 @@ impl Reach {
             found.extend(page.stack_resource_drifts.unwrap_or_default());
             token = page.next_token;
             if token.is_none() {
-                break;
+                return Ok(found);
             }
         }
-        Ok(found)
+        Err(endless("differences"))
     }
+}
+
+/// No stack has so much, and what was told so far is not all.
+fn endless(what: &str) -> Failure {
+    Failure::Wrong(format!("the server tells of the stack's {what} on over {PAGES} pages"))
 }
 
 fn once() -> Builder {

@@ -1,6 +1,6 @@
 //! What the answers about a stack mean.
 
-use aws_sdk_cloudformation::types::{Output, Stack, StackResource, StackStatus};
+use aws_sdk_cloudformation::types::{Output, Stack, StackResourceSummary, StackStatus};
 
 use super::failure::Failure;
 use crate::inventory::{MachineAddress, Running};
@@ -88,7 +88,7 @@ fn output<'a>(stack: &'a Stack, key: &str) -> Option<&'a str> {
 }
 
 /// What of a stack that says that it is whole is not there.
-pub(super) fn missing(resources: &[StackResource]) -> Option<String> {
+pub(super) fn missing(resources: &[StackResourceSummary]) -> Option<String> {
     if resources.is_empty() {
         return Some("the stack holds no resources".to_owned());
     }
@@ -108,11 +108,11 @@ fn is_whole(status: &str) -> bool {
 }
 
 /// What is left of a stack that was not made or not deleted.
-pub(super) fn left(resources: &[StackResource]) -> Vec<String> {
-    let there = |resource: &&StackResource| {
+pub(super) fn left(resources: &[StackResourceSummary]) -> Vec<String> {
+    let there = |resource: &&StackResourceSummary| {
         status_of(resource) != DELETED && resource.physical_resource_id().is_some_and(|id| !id.is_empty())
     };
-    let told = |resource: &StackResource| {
+    let told = |resource: &StackResourceSummary| {
         let id = resource.physical_resource_id().unwrap_or_default();
         let reason = resource.resource_status_reason().filter(|reason| !reason.is_empty());
         let reason = reason.map(|reason| format!(": {}", plain(reason))).unwrap_or_default();
@@ -121,11 +121,11 @@ pub(super) fn left(resources: &[StackResource]) -> Vec<String> {
     resources.iter().filter(there).map(told).collect()
 }
 
-fn status_of(resource: &StackResource) -> &str {
+fn status_of(resource: &StackResourceSummary) -> &str {
     resource.resource_status().map_or("without a status", |status| status.as_str())
 }
 
-fn named(resource: &StackResource) -> String {
+fn named(resource: &StackResourceSummary) -> String {
     let name = resource.logical_resource_id().unwrap_or("a resource without a name");
     let kind = resource.resource_type().map(|kind| format!(" ({})", plain(kind))).unwrap_or_default();
     format!("{}{kind}", plain(name))
@@ -200,8 +200,8 @@ mod tests {
         assert!(running(&bad).is_err());
     }
 
-    fn resource(name: &str, id: Option<&str>, status: &str) -> StackResource {
-        StackResource::builder()
+    fn resource(name: &str, id: Option<&str>, status: &str) -> StackResourceSummary {
+        StackResourceSummary::builder()
             .logical_resource_id(name)
             .resource_type("AWS::EC2::Instance")
             .set_physical_resource_id(id.map(str::to_owned))

@@ -2,16 +2,17 @@
 //! without ever taking another file's.
 
 use std::{
-    fs::{self, OpenOptions, Permissions},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use serde::Deserialize;
 use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     process::{self, ProcessError, Program},
@@ -31,12 +32,18 @@ const MOST: usize = 1 << 20;
 /// What writes the file system of a seed, the first that is there.
 const WRITERS: [&str; 3] = ["genisoimage", "xorrisofs", "mkisofs"];
 
+/// How long a call may take that a process left behind which was killed, and how often it is looked for.
+const LEFT_BEHIND: Duration = Duration::from_secs(150);
+const PACE: Duration = Duration::from_millis(200);
+
 /// Where the files of a machine are. The names hold the fleet and the machine, so that they are no other's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Disks {
     pub(super) disk: PathBuf,
     pub(super) seed: PathBuf,
     folder: PathBuf,
+    /// What the names of folders begin with in which they are made.
+    aside: String,
 }
 
 /// A base image, as `qemu-img info` tells of it.
@@ -51,7 +58,8 @@ impl Disks {
     pub(super) fn of(fleet: &FleetName, vm: &VmName, folder: &Path) -> Self {
         // No name holds an `@`.
         let file = |kind: &str| folder.join(format!("{fleet}@{vm}.backstay{kind}"));
-        Self { disk: file(".qcow2"), seed: file("-seed.iso"), folder: folder.to_owned() }
+        let aside = format!(".backstay-{fleet}@{vm}@");
+        Self { disk: file(".qcow2"), seed: file("-seed.iso"), folder: folder.to_owned(), aside }
     }
 
     /// Those that are there.
@@ -143,6 +151,40 @@ impl Disks {
         place(&made, &self.seed)
     }
 
+    /// Claims the machine for calls to its hypervisor, by a lock of its seed. Where it is the standard input of a program, it holds until
+    /// that has ended, also where this process is killed before.
+    pub(super) fn claim(&self) -> Result<File, ProvisionError> {
+        self.lock().map_err(|error| self.busy(&error))
+    }
+
+    fn lock(&self) -> io::Result<File> {
+        let seed = File::open(&self.seed)?;
+        flock(&seed, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(seed)
+    }
+
+    fn busy(&self, error: &io::Error) -> ProvisionError {
+        let seed = self.seed.display();
+        ProvisionError::retry(format!(
+            "failed to lock {seed}: {error}; another process makes or removes this machine"
+        ))
+    }
+
+    /// Waits until no call to the hypervisor is under way that a process left behind which was killed: it could define what was just
+    /// found not to be there.
+    pub(super) async fn settle(&self) -> Result<(), ProvisionError> {
+        let deadline = Instant::now() + LEFT_BEHIND;
+        loop {
+            match self.lock() {
+                // It is not there, or is QEMU's user's, as that of a domain that was started.
+                Err(busy) if busy.kind() != io::ErrorKind::WouldBlock => return Ok(()),
+                Err(busy) if Instant::now() >= deadline => return Err(self.busy(&busy)),
+                Err(_) => sleep(PACE).await,
+                Ok(_) => return Ok(()),
+            }
+        }
+    }
+
     /// Refuses a disk that a QEMU has open, also one that another hypervisor started: QEMU locks what it uses.
     pub(super) async fn must_be_unused(&self) -> Result<(), ProvisionError> {
         if !self.disk.exists() {
@@ -159,25 +201,47 @@ impl Disks {
         }
     }
 
-    /// Removes what is there of them.
-    pub(super) fn remove(&self) -> Result<Vec<&Path>, ProvisionError> {
-        let there = self.there()?;
-        for path in &there {
-            fs::remove_file(path).map_err(|error| {
-                let path = path.display();
-                ProvisionError::stalled(format!(
-                    "failed to remove {path}: {error}; let whoever runs Backstay write to its folder"
-                ))
-            })?;
+    /// Removes what is there of them, and what a process that was killed left of making them.
+    pub(super) fn remove(&self) -> Result<Vec<PathBuf>, ProvisionError> {
+        let failed = |path: &Path, error: io::Error| {
+            let path = path.display();
+            ProvisionError::stalled(format!(
+                "failed to remove {path}: {error}; let whoever runs Backstay write to its folder"
+            ))
+        };
+        let mut removed = Vec::new();
+        for path in self.there()? {
+            fs::remove_file(path).map_err(|error| failed(path, error))?;
+            removed.push(path.to_owned());
         }
-        Ok(there)
+        for path in self.left_aside().map_err(|error| failed(&self.folder, error))? {
+            fs::remove_dir_all(&path).map_err(|error| failed(&path, error))?;
+            removed.push(path);
+        }
+        Ok(removed)
+    }
+
+    /// Folders in which something of this machine was made.
+    fn left_aside(&self) -> io::Result<Vec<PathBuf>> {
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut left = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let is_ours = entry.file_name().to_string_lossy().starts_with(&self.aside);
+            if is_ours && entry.file_type()?.is_dir() {
+                left.push(entry.path());
+            }
+        }
+        Ok(left)
     }
 
     /// A private folder on the same file system.
     fn aside(&self) -> Result<TempDir, ProvisionError> {
         let private = Permissions::from_mode(0o700);
-        let made =
-            tempfile::Builder::new().prefix(".backstay-").permissions(private).tempdir_in(&self.folder);
+        let made = tempfile::Builder::new().prefix(&self.aside).permissions(private).tempdir_in(&self.folder);
         made.map_err(|error| unwritten(&self.folder, &error))
     }
 }
@@ -227,6 +291,29 @@ mod tests {
             |fleet: &str, vm: &str| Disks::of(&fleet.parse().unwrap(), &vm.parse().unwrap(), Path::new("/d"));
         assert_eq!(disks("a", "b").disk, Path::new("/d/a@b.backstay.qcow2"));
         assert_ne!(disks("a.b", "c").disk, disks("a", "b.c").disk);
+    }
+
+    #[tokio::test]
+    async fn what_was_being_made_goes_with_the_machine_and_nobody_else_s() {
+        let folder = tempfile::tempdir().unwrap();
+        let disks = |vm: &str| Disks::of(&"a".parse().unwrap(), &vm.parse().unwrap(), folder.path());
+        let left = disks("web").aside().unwrap().keep();
+        fs::write(left.join("user-data"), "a key").unwrap();
+        let others = disks("web-2").aside().unwrap();
+        assert_eq!(disks("web").remove().unwrap(), std::slice::from_ref(&left));
+        assert!(!left.exists() && others.path().exists());
+        assert!(disks("web").remove().unwrap().is_empty());
+
+        let disks = disks("web");
+        disks.settle().await.unwrap();
+        fs::write(&disks.seed, "").unwrap();
+        let claim = disks.claim().unwrap();
+        disks.claim().unwrap_err();
+        let settled = disks.settle();
+        tokio::pin!(settled);
+        assert!(tokio::time::timeout(3 * PACE, &mut settled).await.is_err(), "a call is under way");
+        drop(claim);
+        settled.await.unwrap();
     }
 
     #[test]

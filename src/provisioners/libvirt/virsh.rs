@@ -1,10 +1,10 @@
 //! The `virsh` program, a call at a time.
 
-use std::{path::Path, time::Duration};
+use std::{fs::File, io, path::Path, time::Duration};
 
 use super::{made::NAMESPACE, uri::Uri};
 use crate::{
-    process::{self, ProcessError, Program},
+    process::{self, Files, ProcessError, Program},
     provisioners::ProvisionError,
 };
 
@@ -78,13 +78,15 @@ impl Virsh {
         address_of(&listed)
     }
 
-    pub(super) async fn define(&self, xml: &Path) -> Result<(), ProvisionError> {
+    /// Defines a domain that was claimed. The call goes on where this process is killed, and keeps the claim until then.
+    pub(super) async fn define(&self, xml: &Path, claim: &File) -> Result<(), ProvisionError> {
         let path = xml.to_string_lossy();
-        self.call("define the domain", &["define", "--validate", "--file", &path]).await.map(drop)
+        self.make("define the domain", &["define", "--validate", "--file", &path], claim).await
     }
 
-    pub(super) async fn boot(&self, domain: &Uuid) -> Result<(), ProvisionError> {
-        self.call("start the domain", &["start", "--domain", &domain.0]).await.map(drop)
+    /// Starts one, likewise.
+    pub(super) async fn boot(&self, domain: &Uuid, claim: &File) -> Result<(), ProvisionError> {
+        self.make("start the domain", &["start", "--domain", &domain.0], claim).await
     }
 
     /// Ends it as a power cut would.
@@ -103,12 +105,31 @@ impl Virsh {
         self.start(arguments).await.map_err(|error| self.failed(doing, &error))
     }
 
+    async fn make(&self, doing: &str, arguments: &[&str], claim: &File) -> Result<(), ProvisionError> {
+        let files = || {
+            let (printed, said) = (tempfile::tempfile()?, tempfile::tempfile()?);
+            Ok(Files { input: claim.try_clone()?, printed, said })
+        };
+        let files = files().map_err(|error: io::Error| {
+            ProvisionError::retry(format!("failed to write a temporary file: {error}; make room"))
+        })?;
+        let made = async {
+            let mut call = self.virsh(arguments)?.start_outliving(files)?;
+            while call.read().await?.is_some() {}
+            call.finish().await
+        };
+        made.await.map_err(|error| self.failed(doing, &error))
+    }
+
     async fn start(&self, arguments: &[&str]) -> Result<String, ProcessError> {
+        let printed = self.virsh(arguments)?.output(&[], MOST).await?;
+        Ok(String::from_utf8_lossy(&printed).into_owned())
+    }
+
+    fn virsh(&self, arguments: &[&str]) -> Result<Program, ProcessError> {
         let virsh = process::find(&["virsh"], &process::search_path())?;
         let program = Program::new(virsh).arguments(["-q", "-c", self.uri.as_str()]).arguments(arguments);
-        let program = program.variable("LC_ALL", "C").inherit("XDG_RUNTIME_DIR").timeout(LONGEST);
-        let printed = program.output(&[], MOST).await?;
-        Ok(String::from_utf8_lossy(&printed).into_owned())
+        Ok(program.variable("LC_ALL", "C").inherit("XDG_RUNTIME_DIR").timeout(LONGEST))
     }
 
     fn failed(&self, doing: &str, error: &ProcessError) -> ProvisionError {

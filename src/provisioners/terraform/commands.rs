@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::sync::mpsc;
-
-use super::{Bounds, Failure, Plan, Said, State, Workshop, flat};
+use super::{Bounds, Failure, Plan, Said, State, Workshop, run};
 use crate::{
-    process::{self, Process, ProcessError, Program},
+    process::{self, Program},
     spec::TerraformProgram,
 };
 
@@ -29,9 +26,6 @@ const INHERITED: [&str; 12] = [
 
 /// The most of a plan or a state that is read, bytes.
 const LARGEST: usize = 64 << 20;
-
-/// The longest line that is handed on, characters.
-const LONGEST_LINE: usize = 300;
 
 /// How long a run waits for another host's that has locked the state.
 const LOCK: &str = "-lock-timeout=5m";
@@ -71,9 +65,8 @@ impl Commands {
     }
 
     /// Sets the module's folder up: its backend and its providers. A backend that changed is not taken over by itself.
-    pub(super) async fn init(&self) -> Result<(), Failure> {
-        let run = self.program("init").timeout(self.bounds.look).discard_output();
-        Ok(run.start()?.finish().await?)
+    pub(super) async fn init(&self, workshop: &Workshop) -> Result<(), Failure> {
+        run::quiet(self.program("init").timeout(self.bounds.look), workshop).await
     }
 
     /// Plans, into the file that [`Self::apply`] applies, and tells what is planned.
@@ -81,13 +74,13 @@ impl Commands {
         let file = workshop.planned(purpose);
         let mut out = std::ffi::OsString::from("-out=");
         out.push(&file);
-        let run = self.program("plan").argument(out);
-        let run = match purpose {
-            Purpose::Look => run.argument("-lock=false"),
-            Purpose::Make => run.argument(LOCK),
-            Purpose::Remove => run.arguments([LOCK, "-destroy"]),
+        let plan = self.program("plan").argument(out);
+        let plan = match purpose {
+            Purpose::Look => plan.argument("-lock=false"),
+            Purpose::Make => plan.argument(LOCK),
+            Purpose::Remove => plan.arguments([LOCK, "-destroy"]),
         };
-        run.timeout(self.bounds.look).discard_output().start()?.finish().await?;
+        run::quiet(plan.timeout(self.bounds.look), workshop).await?;
         let plan = self.planned(&file).await?;
         if purpose == Purpose::Look {
             // It holds what the state holds.
@@ -103,7 +96,7 @@ impl Commands {
     }
 
     /// Applies exactly what was planned last, and tells each line of it. Where nobody waits for it any more, the run is asked to
-    /// end, and keeps the workshop until it has saved the state.
+    /// end, and keeps the workshop until it has saved the state. Where this process is killed, it goes on.
     pub(super) async fn apply(
         &self,
         workshop: &Workshop,
@@ -111,30 +104,20 @@ impl Commands {
         said: Said<'_>,
     ) -> Result<(), Failure> {
         let file = workshop.begin(purpose)?;
-        let run = self.program("apply").argument(LOCK).argument(&file);
-        let run = run.stall(self.bounds.quiet).timeout(self.bounds.longest);
-        let process = run.grace(self.bounds.grace).interrupted().start()?;
-        let (sender, mut printed) = mpsc::channel(16);
-        let lock = workshop.lock();
-        let running = tokio::spawn(async move {
-            let ended = run_to_end(process, sender).await;
-            drop(lock);
-            ended
-        });
-        let mut line = Vec::new();
-        while let Some(bytes) = printed.recv().await {
-            tell(&bytes, &mut line, said);
-        }
-        say(&mut line, said);
-        let applied = running.await.map_err(|error| Failure::Wrong(error.to_string()))?;
+        let apply = self.program("apply").argument(LOCK).argument(&file);
+        let apply = apply.stall(self.bounds.quiet).timeout(self.bounds.longest);
+        let applied =
+            run::told(apply.grace(self.bounds.grace).interrupted(), (workshop, purpose), said).await?;
         // What a run made that was ended, or could not save its state, only its plan tells.
-        let is_told = match &applied {
-            Ok(()) => true,
-            Err(ProcessError::Failed { .. }) => workshop.has_saved(),
-            Err(_) => false,
-        };
-        if is_told || purpose != Purpose::Make {
-            std::fs::remove_file(&file).map_err(|error| Failure::Io(file, error))?;
+        match purpose {
+            Purpose::Make if run::has_saved(&applied, workshop) => workshop.close_plan()?,
+            Purpose::Make => {}
+            Purpose::Look | Purpose::Remove => {
+                std::fs::remove_file(&file).map_err(|error| Failure::Io(file, error))?;
+            }
+        }
+        if applied.is_ok() {
+            workshop.clear_files()?;
         }
         Ok(applied?)
     }
@@ -159,44 +142,5 @@ impl Commands {
             "show" => program.argument("-no-color"),
             _ => program.arguments(["-input=false", "-no-color"]),
         }
-    }
-}
-
-/// Hands on what a program prints until it has ended well. Once nobody listens any more it is asked to end, with its output still
-/// open: a program that can't print ends where it stands.
-async fn run_to_end(mut process: Process, printed: mpsc::Sender<Bytes>) -> Result<(), ProcessError> {
-    loop {
-        let read = tokio::select! {
-            biased;
-            () = printed.closed() => {
-                process.stop().await;
-                return Ok(());
-            }
-            read = process.read() => read?,
-        };
-        match read {
-            // Whether somebody listens is seen at the next turn.
-            Some(bytes) => drop(printed.send(bytes).await),
-            None => return process.finish().await,
-        }
-    }
-}
-
-/// Hands on each line that is complete.
-fn tell(bytes: &[u8], line: &mut Vec<u8>, said: Said<'_>) {
-    for byte in bytes {
-        match byte {
-            b'\n' => say(line, said),
-            byte if line.len() < 4 * LONGEST_LINE => line.push(*byte),
-            _ => {}
-        }
-    }
-}
-
-fn say(line: &mut Vec<u8>, said: Said<'_>) {
-    let text = flat(&String::from_utf8_lossy(line));
-    line.clear();
-    if !text.is_empty() {
-        said(&text.chars().take(LONGEST_LINE).collect::<String>());
     }
 }

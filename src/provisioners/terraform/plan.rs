@@ -101,6 +101,12 @@ impl Plan {
             .collect()
     }
 
+    /// The addresses of what would be made anew.
+    pub(super) fn made(&self) -> Vec<String> {
+        let makes = |change: &&Change| change.change.actions.iter().any(|action| action == "create");
+        self.planned().filter(makes).map(|change| flat(&change.address)).collect()
+    }
+
     /// Whether nothing is planned but to make what was not there.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //! that it fetched, and a state that it could not save elsewhere.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -13,6 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::Deserialize;
 
 use super::{Failure, Module, commands::Purpose, file_of, variables};
+use crate::{durable, process::Files};
 
 /// The file that the program leaves where it could not save a state.
 const UNSAVED: &str = "errored.tfstate";
@@ -25,6 +27,13 @@ const OVERRIDE: &str = "backstay_override.tf.json";
 /// The plan by which something is made, while it is made, or after a run of which no state tells all that it made.
 const PLAN: &str = "plan";
 
+/// What of that plan was found in a state already, as a list of addresses.
+const ACCOUNTED: &str = "accounted.json";
+
+/// What the run under way prints, and what it says of errors.
+const PRINTED: &str = "printed";
+const SAID: &str = "said";
+
 /// Plans that change nothing yet, and the one that removes.
 const LOOK: &str = "look";
 const PLANNED: &str = "planned";
@@ -34,7 +43,7 @@ const REMOVAL: &str = "removal";
 const LARGEST: u64 = 1 << 20;
 
 /// The folder, while it is ours.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Workshop {
     folder: PathBuf,
     lock: Arc<Lock>,
@@ -73,7 +82,8 @@ impl Workshop {
         let folder = folder_of(module);
         let failed = |error| Failure::Io(folder.clone(), error);
         DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed)?;
-        let lock = private().truncate(false).open(folder.join("lock")).map_err(failed)?;
+        // To be read as well: it is a program's standard input.
+        let lock = private().read(true).truncate(false).open(folder.join("lock")).map_err(failed)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(Failure::Busy),
@@ -109,9 +119,19 @@ impl Workshop {
         private().truncate(true).open(self.path(name))?.write_all(content.as_bytes())
     }
 
-    /// What keeps everybody else out as long as it lives.
-    pub(super) fn lock(&self) -> Arc<Lock> {
-        self.lock.clone()
+    /// The files of a run: what it prints, and the lock, which so holds as long as the run goes on, whatever becomes of us.
+    pub(super) fn files(&self) -> Result<Files, Failure> {
+        let empty = |name: &str| {
+            let path = self.path(name);
+            private().read(true).truncate(true).open(&path).map_err(|error| Failure::Io(path, error))
+        };
+        let input = self.lock.0.try_clone().map_err(|error| Failure::Io(self.path("lock"), error))?;
+        Ok(Files { input, printed: empty(PRINTED)?, said: empty(SAID)? })
+    }
+
+    /// Removes what a run printed that has ended: it may hold secrets.
+    pub(super) fn clear_files(&self) -> Result<(), Failure> {
+        self.remove(&[PRINTED, SAID])
     }
 
     /// Where it is.
@@ -143,6 +163,26 @@ impl Workshop {
         Some(self.path(PLAN)).filter(|plan| plan.exists())
     }
 
+    /// Of that plan nothing is left to be looked for.
+    pub(super) fn close_plan(&self) -> Result<(), Failure> {
+        self.remove(&[PLAN, ACCOUNTED])
+    }
+
+    /// What of that plan was found in a state, now or before.
+    pub(super) fn account(&self, found: BTreeSet<String>) -> Result<BTreeSet<String>, Failure> {
+        let path = self.path(ACCOUNTED);
+        let failed = |error| Failure::Io(path.clone(), error);
+        let known: BTreeSet<String> = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeSet::new(),
+            text => serde_json::from_slice(&text.map_err(failed)?).map_err(|error| failed(error.into()))?,
+        };
+        let all: BTreeSet<String> = known.iter().cloned().chain(found).collect();
+        if all != known {
+            durable::write_json(&path, &all).map_err(failed)?;
+        }
+        Ok(all)
+    }
+
     /// Where a plan is written: never over the one of a run that was cut off.
     pub(super) fn planned(&self, purpose: Purpose) -> PathBuf {
         self.path(match purpose {
@@ -158,6 +198,8 @@ impl Workshop {
         if purpose != Purpose::Make {
             return Ok(planned);
         }
+        // What was found of another one, which a person removed.
+        self.remove(&[ACCOUNTED])?;
         let open = self.path(PLAN);
         fs::rename(&planned, &open).map_err(|error| Failure::Io(planned, error))?;
         Ok(open)
@@ -178,7 +220,12 @@ impl Workshop {
     /// Removes the state of a stand-in of which nothing is left.
     pub(super) fn forget(&self) -> Result<(), Failure> {
         let backup = format!("{OWN_STATE}.backup");
-        for name in [OWN_STATE, backup.as_str(), LOOK, PLANNED, REMOVAL] {
+        self.remove(&[OWN_STATE, backup.as_str(), LOOK, PLANNED, REMOVAL, PRINTED, SAID])
+    }
+
+    /// Removes files of it that are there.
+    fn remove(&self, names: &[&str]) -> Result<(), Failure> {
+        for name in names {
             let path = self.path(name);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use backstay::git::{Mirror, RepoUrl, WriteError, Written, WrittenBranch, written::MARK};
 use jiff::Timestamp;
@@ -207,4 +207,37 @@ async fn what_commits_leave_in_the_copy_is_packed() {
     assert!(matches!(put(&branch, &pairs).await.unwrap(), Written::Commit(_)));
     assert_eq!(packs(), 1);
     assert_eq!(put(&branch, &pairs).await.unwrap(), Written::Unchanged);
+}
+
+#[tokio::test]
+async fn a_server_that_takes_its_time_with_a_push_holds_up_no_fetch() {
+    let bare = Bare::new();
+    let other = bare.branch("other", "pavroto");
+    let Written::Commit(first) = put(&other, &[("site.md", "one\n")]).await.unwrap() else { panic!() };
+    let Written::Commit(of_other) = put(&other, &[("site.md", "three\n")]).await.unwrap() else { panic!() };
+    bare.git(&["update-ref", "refs/heads/runbooks", &first]);
+    // The server waits for a lock that nobody gives back, before it takes what this host pushes.
+    bare.git(&["config", "core.filesRefLockTimeout", "-1"]);
+    let (tip, lock) = (bare.path.join("refs/heads/runbooks"), bare.path.join("refs/heads/runbooks.lock"));
+    std::fs::write(&lock, "").unwrap();
+    let (objects, branch) = (bare.git(&["count-objects"]), bare.branch("state", "pavroto"));
+    let pushing = tokio::spawn(async move { put(&branch, &[("site.md", "two\n")]).await });
+    while bare.git(&["count-objects"]) == objects {
+        assert!(!pushing.is_finished(), "{:?}", pushing.await);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
+    // Meanwhile another controller of the fleet has written the branch.
+    std::fs::write(&tip, format!("{of_other}\n")).unwrap();
+    let url = RepoUrl::parse(bare.path.to_str().unwrap()).unwrap();
+    let mirror = Mirror::open(&bare.repo.root.path().join("state"), url, "main").unwrap();
+    let mirror = mirror.leaving_out("runbooks").unwrap();
+    let fetched = tokio::time::timeout(Duration::from_secs(30), mirror.fetch()).await;
+    let fetched = fetched.expect("it waits for nobody").unwrap();
+    assert!(!pushing.is_finished(), "{:?}", pushing.await);
+    assert_eq!(fetched.tips.get("refs/heads/runbooks"), None, "it is left out all the same");
+    std::fs::remove_file(&lock).unwrap();
+    // What it was to follow on is not the tip any more.
+    let pushed = pushing.await.unwrap();
+    assert!(matches!(pushed, Err(WriteError::Rejected { .. })), "{pushed:?}");
 }
