@@ -95,7 +95,7 @@ fn mariadb_files_of(home: Home, declared: &spec::Mysql, mode: IsolationMode) -> 
 fn postgres_of(home: Home, declared: &spec::Postgres, mode: IsolationMode) -> Box<dyn Sandbox> {
     let server = in_sandbox(&declared.server, postgres::socket(&home), postgres::SUPERUSER);
     let first = logical(spec::Server { databases: Vec::new(), ..server.clone() });
-    let source = loaded_by(server.clone(), declared.jobs).without_owners();
+    let source = loaded_by(server.clone(), declared.jobs).staging_in(home.path().to_owned()).without_owners();
     let inner = spec::Postgres { server, method: spec::PostgresMethod::Logical, jobs: declared.jobs };
     let inner = spec::Source::Postgres(inner);
     Box::new(PostgresSandbox::new(home, Box::new(first), Box::new(source), inner, mode))

@@ -45,6 +45,7 @@ use super::{
     Restored, Sink, Source, SourceError,
     blocking::{Interrupted, Unwanted, consume},
     entries::EntryError,
+    existing::Existing,
 };
 use crate::{
     artifact::{
@@ -63,6 +64,9 @@ use load::Loader;
 use logical::Jobbed;
 use programs::Installed;
 use session::{MAINTENANCE, Session};
+
+/// What the names of the folders begin with that its programs work in.
+const STAGE: &str = "postgresql";
 
 /// How long the server may be silent on what it answers at once.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -87,6 +91,7 @@ pub struct PostgresSource {
     owners: load::Owners,
     /// What alone is captured and restored.
     part: Option<Part>,
+    existing: Existing,
 }
 
 impl PostgresSource {
@@ -104,6 +109,7 @@ impl PostgresSource {
             beside: Arc::default(),
             owners: load::Owners::AsCaptured,
             part: None,
+            existing: Existing::Replaced,
         }
     }
 
@@ -153,7 +159,8 @@ impl PostgresSource {
     }
 
     fn loader<'a>(&'a self, access: &'a Access) -> Loader<'a> {
-        Loader { access, owners: self.owners, jobs: self.jobs, scratch: &self.scratch }
+        let (owners, jobs, existing) = (self.owners, self.jobs, self.existing);
+        Loader { access, owners, jobs, scratch: &self.scratch, existing }
     }
 
     async fn access(&self) -> Result<Access, Failure> {
@@ -198,7 +205,10 @@ impl PostgresSource {
         match (place, self.shape()) {
             (Place::File(path), _) => load::to_file(stream, path).await,
             (Place::Folder(folder), Shape::Cluster) => to_data_folder(stream, folder.clone()).await,
-            (Place::Folder(folder), _) => load::to_folder(stream, folder, &self.stream_name()).await,
+            (Place::Folder(folder), shape) => {
+                let of = if let Shape::One(name) = shape { Some(name) } else { None };
+                load::to_folder(stream, folder, of, &self.stream_name()).await
+            }
             (Place::Database(name), Shape::One(_)) => {
                 let schemas = tables::schemas(self.part.as_ref());
                 load::to_new_database(&self.loader(&self.access().await?), stream, name, &schemas).await
@@ -272,10 +282,7 @@ impl Source for PostgresSource {
 
     fn stream_name(&self) -> String {
         match self.shape() {
-            Shape::One(name) => {
-                let ending = if self.jobs == Jobs::ONE { "dump" } else { "dump.tar" };
-                format!("{}.{ending}", name.replace('/', "_"))
-            }
+            Shape::One(name) => directory::name(name, self.jobs),
             Shape::Several => "databases.sql".to_owned(),
             Shape::Cluster => "base.tar".to_owned(),
         }
@@ -418,6 +425,10 @@ impl Source for PostgresSource {
     async fn count(&self) -> Result<Counts, SourceError> {
         let counted = async { inspect::count(&self.access().await?).await };
         counted.await.map_err(|failure| failure.explain("count", self.subject()))
+    }
+
+    fn refuse_to_replace(&mut self) {
+        self.existing = Existing::Refused;
     }
 
     async fn holds(&self) -> Result<Holds, SourceError> {

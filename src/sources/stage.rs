@@ -82,7 +82,8 @@ pub(super) async fn filled(mut process: Process, folder: &Path, stall: Duration)
             Ok(Err(error)) => return Err(error),
             Err(_) => {}
         }
-        let held = held(folder);
+        let looked = folder.to_owned();
+        let held = tokio::task::spawn_blocking(move || held(&looked)).await.unwrap_or(grown);
         if held != grown {
             (grown, since) = (held, Instant::now());
         } else if since.elapsed() >= stall {

@@ -237,6 +237,9 @@ impl Jobs {
     /// One after the other.
     pub const ONE: Self = Self(1);
 
+    /// As many as there may be.
+    pub const MOST: Self = Self(64);
+
     /// How many.
     pub fn count(self) -> u8 {
         self.0

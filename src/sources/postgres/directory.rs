@@ -13,9 +13,12 @@ use bytes::{Bytes, BytesMut};
 use tar::EntryType;
 
 use super::Failure;
-use crate::sources::{
-    blocking::Feed,
-    pax::{Head, Meta, Reader, TRAILER, padding, safe_name},
+use crate::{
+    sources::{
+        blocking::Feed,
+        pax::{Head, Meta, Reader, TRAILER, padding, safe_name},
+    },
+    spec::Jobs,
 };
 
 /// The file with the table of contents (PostgreSQL, `pg_backup_directory.c`).
@@ -23,6 +26,12 @@ const CONTENTS: &str = "toc.dat";
 
 /// What a stream of this kind begins with: the name of its first file.
 pub(super) const OPENING: &str = "toc.dat\0";
+
+/// What the dump of the database `of` is called where it was made by so many jobs.
+pub(super) fn name(of: &str, jobs: Jobs) -> String {
+    let ending = if jobs == Jobs::ONE { "dump" } else { "dump.tar" };
+    format!("{}.{ending}", of.replace('/', "_"))
+}
 
 /// From what size on a file begins a segment of its own, bytes.
 const LARGE: u64 = 1 << 20;

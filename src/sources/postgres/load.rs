@@ -1,13 +1,14 @@
 //! The way back of a logical capture: archives go through `pg_restore`, SQL through `psql`.
 
-use std::{io, path::Path};
+use std::{io, path::Path, time::Duration};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{
-    ANSWER, Failure, STATEMENT,
+    ANSWER, Failure, STAGE, STATEMENT,
     access::{Access, database},
     directory,
+    inspect::first_rows,
     logical::{CLOSING, Ending, OPENING},
     session::{MAINTENANCE, Session, identifier, literal},
 };
@@ -16,6 +17,7 @@ use crate::{
     sources::{
         aside::{Aside, new_folder},
         blocking::consume,
+        existing::{self, Existing},
         stage::Stage,
     },
     spec::Jobs,
@@ -26,6 +28,13 @@ const CHUNK: usize = 128 * 1024;
 
 /// The first bytes of a custom archive.
 const ARCHIVE: &str = "PGDMP";
+
+/// How often the server is asked whether it is there while it loads, and how many times in a row it may not answer.
+const LOOK: Duration = Duration::from_secs(60);
+const MISSED: u32 = 5;
+
+/// How long a directory may take to load.
+const LONGEST: Duration = Duration::from_secs(60 * 24 * 3600);
 
 /// What dumps of one database begin with.
 const OF_ONE: [&str; 2] = [ARCHIVE, directory::OPENING];
@@ -52,9 +61,53 @@ pub(super) struct Loader<'a> {
     pub jobs: Jobs,
     /// Where directories are extracted.
     pub scratch: &'a Path,
+    /// What becomes of rows that are there once a directory is.
+    pub existing: Existing,
+}
+
+/// What a dump is loaded over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Over {
+    /// A database that was made for it.
+    Nothing,
+    /// One that was there.
+    There,
 }
 
 impl Loader<'_> {
+    /// Runs a program that loads a directory. It says nothing for as long as that takes, and goes on while the server answers.
+    async fn run(&self, restore: Program) -> Result<(), Failure> {
+        let mut restore = restore.stall(LONGEST).start()?;
+        restore.close_input();
+        tokio::select! {
+            loaded = restore.finish() => Ok(loaded?),
+            gone = self.server_is_gone() => Err(gone),
+        }
+    }
+
+    /// Waits until the server does not answer any more, and tells why.
+    async fn server_is_gone(&self) -> Failure {
+        let mut missed = 0;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            missed = match Session::open(self.access, MAINTENANCE, ANSWER).await {
+                Ok(_) => 0,
+                Err(why) if missed + 1 == MISSED => return why,
+                Err(_) => missed + 1,
+            };
+        }
+    }
+
+    async fn must_have_stayed_empty(&self) -> Result<(), Failure> {
+        if self.existing == Existing::Replaced {
+            return Ok(());
+        }
+        match first_rows(self.access).await? {
+            None => Ok(()),
+            Some(table) => Err(Failure::Refused(existing::by_now(&format!("rows in {table}")))),
+        }
+    }
+
     fn program(&self, name: &str) -> Program {
         let restore = self.access.program(self.access.installed.newest(), "pg_restore", STATEMENT);
         let restore = match self.owners {
@@ -76,10 +129,25 @@ pub(super) async fn to_file(stream: Stream<'_>, path: &Path) -> Result<String, F
     Ok(path.display().to_string())
 }
 
-/// Writes the stream into a file of a new or empty folder.
-pub(super) async fn to_folder(stream: Stream<'_>, folder: &Path, name: &str) -> Result<String, Failure> {
+/// Writes the stream into a file of a new or empty folder: called `name`, or, where it is the dump of the database `of`, by how that was
+/// made.
+pub(super) async fn to_folder(
+    stream: Stream<'_>,
+    folder: &Path,
+    of: Option<&str>,
+    name: &str,
+) -> Result<String, Failure> {
+    let mut beginning = Vec::new();
+    let longest = OF_ONE.iter().map(|opening| opening.len()).max().unwrap_or_default() as u64;
+    (&mut *stream).take(longest).read_to_end(&mut beginning).await.map_err(Failure::Stream)?;
+    let begins = |opening: &str| beginning.starts_with(opening.as_bytes());
+    let name = match of {
+        Some(of) if begins(ARCHIVE) => directory::name(of, Jobs::ONE),
+        Some(of) if begins(directory::OPENING) => directory::name(of, Jobs::MOST),
+        _ => name.to_owned(),
+    };
     new_folder(folder).map_err(|error| Failure::Refused(format!("{}: {error}", folder.display())))?;
-    to_file(stream, &folder.join(name)).await
+    to_file(&mut beginning.as_slice().chain(stream), &folder.join(name)).await
 }
 
 /// Loads the archive of one database, or of tables in `schemas` of it, into a new one, which is removed again where that fails.
@@ -128,7 +196,7 @@ pub(super) async fn over_database(
     }
     // One transaction is one connection's.
     let restore = loader.program(name).arguments(["--clean", "--if-exists", "--single-transaction"]);
-    begun.load(restore, loader.scratch, stream).await?;
+    begun.load(restore, loader, stream, Over::There).await?;
     Ok(format!("database {name}"))
 }
 
@@ -158,7 +226,7 @@ async fn load_new(
     if begun.is_directory() {
         restore = restore.argument(format!("--jobs={}", loader.jobs.count()));
     }
-    match begun.load(restore, loader.scratch, stream).await {
+    match begun.load(restore, loader, stream, Over::Nothing).await {
         Ok(()) => Ok(format!("database {name}")),
         Err(failure) => {
             // It is ours, new and incomplete. The failure that made it so is the one to tell.
@@ -220,20 +288,27 @@ impl Begun {
     }
 
     /// Has `restore` load what was read and the rest.
-    async fn load(self, restore: Program, scratch: &Path, stream: Stream<'_>) -> Result<(), Failure> {
+    async fn load(
+        self,
+        restore: Program,
+        loader: &Loader<'_>,
+        stream: Stream<'_>,
+        over: Over,
+    ) -> Result<(), Failure> {
         if !self.is_directory() {
             let mut restore = restore.start()?;
             self.feed(&mut restore, stream).await?;
             return Ok(restore.finish().await?);
         }
-        let stage = Stage::new(scratch, "postgresql").map_err(Failure::Stage)?;
+        let stage = Stage::new(loader.scratch, STAGE).map_err(Failure::Stage)?;
         let folder = stage.path().to_owned();
         let mut whole = self.0.as_slice().chain(stream);
         let extracted = consume(&mut whole, move |tar| directory::extract(tar, &folder)).await;
         extracted.unwrap_or_else(|died| Err(Failure::Stream(io::Error::other(died))))?;
-        let mut restore = restore.argument(stage.path()).start()?;
-        restore.close_input();
-        Ok(restore.finish().await?)
+        if over == Over::There {
+            loader.must_have_stayed_empty().await?;
+        }
+        loader.run(restore.argument(stage.path())).await
     }
 
     /// Hands on what was read and the rest, to the end of the stream.

@@ -68,7 +68,8 @@ fn receive_over(image: &mut impl Read, path: &Path, existing: Existing) -> Resul
     {
         return Err(Failure::Refused(existing::by_now(&what)));
     }
-    if path.symlink_metadata().is_ok() {
+    // Where nothing may be lost what is there is put aside: between a look and the lock somebody may write.
+    if existing == Existing::Replaced && path.symlink_metadata().is_ok() {
         match write_into(&copy, path) {
             Ok(()) => return Ok(path.display().to_string()),
             Err(error) if is_beyond_writing(&error) => {}
