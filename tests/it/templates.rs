@@ -97,7 +97,15 @@ async fn what_broke_a_bound_is_not_rendered_again_until_it_is_another() {
     let read = |text: &str| templates(&[("a.tera", text)]).remembering(remembered.clone());
     let many = json!({ "vars": { "n": 100_000 } });
     let unbounded = TemplateError::Unbounded { name: "a.tera".to_owned(), bound: Bound::Time };
-    assert_eq!(read(nested).render("a.tera", &many).await, Err(unbounded.clone()));
+    let began = Instant::now();
+    let first = loop {
+        match read(nested).render("a.tera", &many).await {
+            // A host that has no time for it finds out nothing.
+            Err(TemplateError::CouldNotRun { .. }) if began.elapsed() < 3 * PATIENCE => {}
+            rendered => break rendered,
+        }
+    };
+    assert_eq!(first, Err(unbounded.clone()));
     let began = Instant::now();
     for _ in 0..3 {
         assert_eq!(read(nested).render("a.tera", &many).await, Err(unbounded.clone()));
