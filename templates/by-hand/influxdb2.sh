@@ -42,6 +42,11 @@ send() {
     call --request POST --upload-file "$1" "$url/api/v2/restore/$2"
 }
 
+# must_be_number WORD BUCKET: what stands in paths is the number of a shard.
+must_be_number() {
+    case $1 in '' | *[!0-9]*) fail "read which shards bucket $2 has" ;; esac
+}
+
 call --get --data-urlencode "org=$organization" "$url/api/v2/orgs" >"$work/organizations"
 id=$(jq -r --arg name "$organization" '.orgs[] | select(.name == $name) | .id' "$work/organizations")
 [ -n "$id" ] || fail "find the organization $organization"
@@ -57,12 +62,25 @@ while read -r name; do
     jq --argjson name "$name" --arg id "$id" \
         '.buckets[] | select(.bucketName == $name) | .organizationID = $id' "$folder/backstay.json" >"$work/bucket"
     [ -s "$work/bucket" ] || fail "find bucket $name in $folder/backstay.json"
+    # Shards that are about to be removed, or were empty, have no folder.
+    jq -r '.retentionPolicies[].shardGroups[] | select(.deletedAt == null) | .shards[].id' "$work/bucket" >"$work/named"
+    : >"$work/captured"
+    while read -r shard; do
+        must_be_number "$shard" "$name"
+        if [ -d "$folder/$shard" ]; then printf '%s\n' "$shard" >>"$work/captured"; fi
+    done <"$work/named"
     send "$work/bucket" bucketMetadata >"$work/made"
     jq -r '.shardMappings[]? | "\(.oldId) \(.newId)"' "$work/made" >"$work/shards"
+    : >"$work/sent"
     while read -r old new; do
-        case $old$new in '' | *[!0-9]*) fail "read which shards bucket $name has" ;; esac
+        must_be_number "$old" "$name"
+        must_be_number "$new" "$name"
+        if [ ! -d "$folder/$old" ]; then continue; fi
         tar -C "$folder/$old" -cf "$work/shard" .
         send "$work/shard" "shards/$new"
+        printf '%s\n' "$old" >>"$work/sent"
     done <"$work/shards"
+    [ "$(sort "$work/sent")" = "$(sort "$work/captured")" ] ||
+        fail "restore all shards of bucket $name, which is on the server in part now: remove it there before another attempt"
     printf 'restored bucket %s\n' "$name" >&2
 done <"$work/names"

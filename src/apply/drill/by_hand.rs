@@ -36,8 +36,9 @@ use crate::{
 
 use Length::{AtMost, Exactly};
 
-/// The longest silence of a program.
-const SILENCE: Duration = Duration::from_secs(1800);
+/// The longest silence of a program. Of one that neither reads nor writes a file nothing else is heard until its end, so that it must do
+/// for all of its work.
+const SILENCE: Duration = Duration::from_secs(6 * 3600);
 
 /// How much of a file a program is fed at once, bytes.
 const CHUNK: usize = 256 * 1024;
@@ -55,6 +56,8 @@ pub(super) fn room(order: &Order<'_>, sandbox: &dyn Sandbox) -> u64 {
     let logs = room::length(order.logs.iter());
     let unpacked = match sandbox.by_hand().map(|by_hand| by_hand.stands_for) {
         Some(spec::Source::Mysql(_)) => logs.saturating_mul(1 + AS_STATEMENTS),
+        // A shard is put together there, which may be all that there is.
+        Some(spec::Source::Influxdb2(_)) => room::length(order.manifests.iter()),
         _ => 0,
     };
     room::length(all()).saturating_add(room::stored(all())).saturating_add(unpacked)
@@ -84,7 +87,7 @@ impl Hands {
             write(&folders.login, login.expose().as_bytes()).map_err(cannot)?;
         }
         let loading = load(stands_for, &hands.data, &folders).map_err(cannot)?;
-        do_all(&loading).await?;
+        do_all(&loading, &hands.home).await?;
         if let Some(newest) = hands.data.last() {
             sandbox.loaded_by_hand(Path::new(&newest.file))?;
         }
@@ -95,7 +98,7 @@ impl Hands {
     pub(super) async fn replay(self, order: &Order<'_>, sandbox: &dyn Sandbox) -> Result<(), Halted> {
         let ByHand { stands_for, .. } = by_hand(sandbox)?;
         let restored = Restored { data: &self.data, logs: &self.logs, until: order.until };
-        do_all(&replay(stands_for, &restored, &self.folders()).map_err(cannot)?).await
+        do_all(&replay(stands_for, &restored, &self.folders()).map_err(cannot)?, &self.home).await
     }
 
     async fn bring(order: &Order<'_>, sandbox: &dyn Sandbox, means: &Means<'_>) -> Result<Self, Halted> {
@@ -111,7 +114,8 @@ impl Hands {
         }
         let (fleet, backup) = (&means.folder.fleet, &means.folder.backup);
         let logs: Vec<ArtifactId> = order.logs.iter().map(|log| log.artifact).collect();
-        let brought_out = run(&by_hand::bring(&place, fleet, backup, point.artifact, &logs)).await;
+        let bring = by_hand::bring(&place, fleet, backup, point.artifact, &logs);
+        let brought_out = run(&bring, &home).await;
         // Nothing of what was restored may run, or be asked by a program, while what decrypts lies beside it.
         fs::remove_file(&place.identity).map_err(cannot)?;
         brought_out?;
@@ -244,7 +248,7 @@ async fn fetch_object(
 }
 
 /// Puts the files there that are needed, and runs what is typed, in its order. Where nothing is typed, nothing comes back.
-async fn do_all(MadeByHand { files, hands }: &MadeByHand) -> Result<(), Halted> {
+async fn do_all(MadeByHand { files, hands }: &MadeByHand, home: &Home) -> Result<(), Halted> {
     if !hands.iter().any(|hand| matches!(hand, Hand::Type(_))) {
         return Err(Halted::CouldNotRun("no command tells how this source is restored by hand".to_owned()));
     }
@@ -253,20 +257,23 @@ async fn do_all(MadeByHand { files, hands }: &MadeByHand) -> Result<(), Halted> 
     }
     for hand in hands {
         if let Hand::Type(line) = hand {
-            run(line).await?;
+            run(line, home).await?;
         }
     }
     Ok(())
 }
 
-/// Runs a line to its successful end.
-async fn run(line: &Line) -> Result<(), Halted> {
+/// Runs a line to its successful end. What it puts aside goes with `home`, for which there is room: scripts put all of a stream there.
+async fn run(line: &Line, home: &Home) -> Result<(), Halted> {
     let Some((name, arguments)) = line.program.split_first() else { return Ok(()) };
-    let program = Program::new(name).arguments(arguments).stall(SILENCE);
+    let program = Program::new(name).arguments(arguments).variable("TMPDIR", home.path()).stall(SILENCE);
     match between_files(program, line).await {
         Ok(()) => Ok(()),
         // Nothing is known of the data then.
         Err(Broken::Program(error @ ProcessError::Missing { .. })) => Err(cannot(error)),
+        Err(Broken::Program(error @ (ProcessError::Stalled { .. } | ProcessError::TimedOut { .. }))) => {
+            Err(Halted::CouldNotRun(format!("{line}: {error}")))
+        }
         Err(Broken::Program(error)) => {
             Err(Halted::Failed("a command of the runbook failed", format!("{line}: {error}")))
         }
@@ -300,11 +307,12 @@ async fn between_files(program: Program, line: &Line) -> Result<(), Broken> {
     }
     .start()?;
     let input = process.take_input();
+    // What can't be fed ends nothing: why a program read no more its own end tells.
     let fed = async {
-        match &line.input {
+        Ok(match &line.input {
             Some(file) => feed(input, Path::new(file)).await,
             None => Ok(()),
-        }
+        })
     };
     let written = async {
         match &line.output {
@@ -312,11 +320,19 @@ async fn between_files(program: Program, line: &Line) -> Result<(), Broken> {
             None => Ok(()),
         }
     };
-    let (fed, written) = tokio::join!(fed, written);
-    written?;
-    // Why a program read no more its own end tells; one that ended well without all of it has not done what it should.
-    process.finish().await?;
-    fed
+    let ended = tokio::try_join!(fed, written);
+    match ended {
+        Ok((fed, ())) => {
+            process.finish().await?;
+            // One that ended well without all of it has not done what it should.
+            fed
+        }
+        // What nobody takes any more, as where the disk is full, a program would wait with for ever.
+        Err(broken) => {
+            process.stop().await;
+            Err(broken)
+        }
+    }
 }
 
 async fn feed(input: Option<Input>, path: &Path) -> Result<(), Broken> {
@@ -342,4 +358,25 @@ async fn keep(process: &mut Process, path: &Path) -> Result<(), Broken> {
     }
     file.flush().await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_program_whose_output_can_not_be_kept_is_ended() {
+        let line = Line::of(["cat"]).reading("/dev/zero").writing("/dev/full");
+        let ended = timeout(Duration::from_secs(60), between_files(Program::new("cat"), &line)).await;
+        assert!(matches!(ended.expect("it waits for nobody"), Err(Broken::File(_))));
+    }
+
+    #[tokio::test]
+    async fn why_a_program_reads_no_more_its_own_end_tells() {
+        let failing = Line::of(["false"]).reading("/dev/zero");
+        let ended = between_files(Program::new("false"), &failing).await;
+        assert!(matches!(ended, Err(Broken::Program(ProcessError::Failed { .. }))));
+        let content = Line::of(["true"]).reading("/dev/zero");
+        assert!(matches!(between_files(Program::new("true"), &content).await, Err(Broken::File(_))));
+    }
 }

@@ -3,7 +3,7 @@
 use super::{
     Brought, Folders, Hand, Line, MadeByHand, Prepared,
     connection::{AS_IT_IS, Flavour, mysql_client, postgres_connection},
-    line, made, made_new, typed, unpacked,
+    line, made_new, typed, unpacked,
 };
 use crate::spec::{Influxdb, Influxdb2, MysqlMethod, Postgres, PostgresMethod, Server, Source, Tls};
 
@@ -17,29 +17,29 @@ pub fn load(source: &Source, data: &[Brought], folders: &Folders) -> Result<Made
     let hands = match source {
         Source::Mysql(mysql) => match mysql.method {
             MysqlMethod::Logical => mysql_dump(&mysql.server, newest),
-            MysqlMethod::Physical { .. } => mariadb_files(data, folder),
+            MysqlMethod::Physical { .. } => return Ok(mariadb_files(data, folders)),
         },
         Source::Postgres(postgres) => match (&postgres.method, postgres.server.databases.as_slice()) {
             (PostgresMethod::Logical, [one]) => postgres_archive(postgres, one, file),
             (PostgresMethod::Logical, _) => postgres_script(&postgres.server, file),
-            (PostgresMethod::Physical { .. }, _) => vec![made_new(folder), unpacked(file, folder)],
+            (PostgresMethod::Physical { .. }, _) => postgres_cluster(file, folder),
         },
         Source::Sqlite { path } => {
             let name = path.file_name().map_or("database.sqlite".into(), |name| name.to_string_lossy());
-            vec![made(folder), copied(file, &format!("{folder}/{name}"))]
+            vec![made_new(folder), copied(file, &format!("{folder}/{name}"))]
         }
-        Source::Files(_) => vec![made(folder), Hand::Type(line(["tar", "-xpf", file, "-C", folder]))],
+        Source::Files(_) => vec![made_new(folder), Hand::Type(line(["tar", "-xpf", file, "-C", folder]))],
         Source::Influxdb(influxdb) => influxdb_databases(influxdb, file, folder)?,
         Source::Mongodb(_) => vec![Hand::Type(line(["mongorestore", &format!("--archive={file}")]))],
         Source::S3(s3) => vec![
-            made(folder),
+            made_new(folder),
             unpacked(file, folder),
             Hand::Know("a version's name ends in ?versionId=…, the newest of a name comes first".into()),
             Hand::Type(line(["aws", "s3", "sync", folder, &format!("s3://{}", s3.bucket)])),
         ],
         Source::Redis(_) => {
             let name = &newest.stored.stream;
-            vec![made(folder), copied(file, &format!("{folder}/{name}"))]
+            vec![made_new(folder), copied(file, &format!("{folder}/{name}"))]
         }
         Source::Etcd(_) => etcd_member(newest, folder),
         Source::Influxdb2(influxdb) => return Ok(influxdb2_buckets(influxdb, file, folders)),
@@ -79,8 +79,9 @@ pub fn started(source: &Source, data: &[Brought], folder: &str) -> Vec<Hand> {
     }
 }
 
+/// Into a folder that was just made: nothing is there that it could go over.
 fn copied(file: &str, to: &str) -> Hand {
-    Hand::Type(line(["cp", "--no-clobber", file, to]))
+    Hand::Type(line(["cp", file, to]))
 }
 
 fn mysql_dump(server: &Server, dump: &Brought) -> Vec<Hand> {
@@ -95,20 +96,44 @@ fn mysql_dump(server: &Server, dump: &Brought) -> Vec<Hand> {
     }
 }
 
-/// The full is unpacked and made whole; then each increment is laid over it. An increment that was prepared in part is of no use.
-fn mariadb_files(copies: &[Brought], folder: &str) -> Vec<Hand> {
+/// What looks at copies of MariaDB's files, and at how their preparation ends, by the rules of a restore by Backstay.
+const MARIADB_FILES: &str = include_str!("../../../templates/by-hand/mariadb-files.pl");
+
+/// What a person knows of copies of MariaDB's files who can't look at them that way.
+const ONLY_DESCRIBES: &str = "a copy's `backup-my.cnf` may hold no more than `[mysqld]`, `innodb_…` without folders of their own, and the \
+                              plugins that keep keys, out of /usr/; its stream names no file outside of its folder and none in `.isl`; \
+                              and each `--prepare` ends with `completed OK!`: where the script that is typed next says otherwise, go no \
+                              further, for a server could run code or write elsewhere by it";
+
+/// Each copy is looked at before anything is done with it. The full is unpacked and made whole; then each increment is laid over it. An
+/// increment that was prepared in part is of no use.
+fn mariadb_files(copies: &[Brought], folders: &Folders) -> MadeByHand {
+    let (folder, script) = (folders.data.as_str(), folders.prepared.as_str());
+    let looked = copies.iter().map(|copy| Hand::Type(line(["perl", script, "look", &copy.file])));
     let copy = |number: usize, from: &Brought| {
         let into = if number == 0 { folder.to_owned() } else { format!("{folder}-{:02}", number + 1) };
         let unpack = Line { input: Some(from.file.clone()), ..line(["mbstream", "-x", "-C", &into]) };
         // The first word by the program's own rule: settings of servers on this host are no affair of the copy's.
-        let mut prepare =
-            line(["mariadb-backup", "--no-defaults", "--prepare", &format!("--target-dir={folder}")]);
+        let program = ["mariadb-backup", "--no-defaults", "--prepare", &format!("--target-dir={folder}")];
+        let mut prepare = Line::of(["perl", script, "whole"].iter().chain(&program).copied());
         if number > 0 {
             prepare.program.push(format!("--incremental-dir={into}"));
         }
         [made_new(&into), Hand::Type(unpack), Hand::Type(prepare)]
     };
-    copies.iter().enumerate().flat_map(|(number, from)| copy(number, from)).collect()
+    let restored = copies.iter().enumerate().flat_map(|(number, from)| copy(number, from));
+    let known = [Hand::Know(ONLY_DESCRIBES.to_owned())].into_iter();
+    MadeByHand {
+        files: vec![Prepared { path: script.to_owned(), content: MARIADB_FILES.to_owned() }],
+        hands: known.chain(looked).chain(restored).collect(),
+    }
+}
+
+/// What a full of a standby brings along goes: the server would follow the one that it was of, past the moment to return to.
+fn postgres_cluster(file: &str, folder: &str) -> Vec<Hand> {
+    let [standby, recovery] = ["standby.signal", "recovery.signal"].map(|name| format!("{folder}/{name}"));
+    let unsignalled = Hand::Type(line(["rm", "-f", &standby, &recovery]));
+    vec![made_new(folder), unpacked(file, folder), unsignalled]
 }
 
 fn postgres_archive(postgres: &Postgres, database: &str, file: &str) -> Vec<Hand> {
@@ -158,7 +183,7 @@ fn influxdb_databases(influxdb: &Influxdb, file: &str, folder: &str) -> Result<V
         let from = format!("{folder}/{name}");
         Hand::Type(line(["influxd", "restore", "-portable", "-host", &host, "-db", name, &from]))
     });
-    Ok([made(folder), unpacked(file, folder)].into_iter().chain(restored).collect())
+    Ok([made_new(folder), unpacked(file, folder)].into_iter().chain(restored).collect())
 }
 
 /// What restores buckets over the server's API: which shards they are made with only its answers tell.
@@ -178,7 +203,7 @@ fn influxdb2_buckets(influxdb: &Influxdb2, file: &str, folders: &Folders) -> Mad
     );
     MadeByHand {
         files: vec![Prepared { path: folders.prepared.clone(), content: INFLUXDB2.to_owned() }],
-        hands: vec![Hand::Know(needs), made(folder), unpacked(file, folder), Hand::Type(restore)],
+        hands: vec![Hand::Know(needs), made_new(folder), unpacked(file, folder), Hand::Type(restore)],
     }
 }
 
@@ -204,7 +229,7 @@ mod tests {
     use crate::{
         artifact::manifest::Moment,
         plan::by_hand::{Stored, brought},
-        spec::{BinaryLogs, Etcd, Mysql, SecretRef, Tls},
+        spec::{BinaryLogs, Etcd, Jobs, LogFrom, Mysql, SecretRef, Tls},
     };
 
     fn stored(stream: &str, server: &str) -> Stored {
@@ -250,10 +275,13 @@ mod tests {
     fn copies_of_files_are_made_whole_in_their_order_each_increment_in_a_folder_of_its_own() {
         let physical = mysql(MysqlMethod::Physical { data_dir: "/var/lib/mysql".into() });
         let copies = brought("out", ["s", "s"].map(|stream| stored(stream, "10.11.6-MariaDB")));
-        let prepare = "mariadb-backup --no-defaults --prepare --target-dir=back";
+        let prepare = "perl prepared whole mariadb-backup --no-defaults --prepare --target-dir=back";
         assert_eq!(
             lines(&physical, &copies),
             [
+                ONLY_DESCRIBES,
+                "perl prepared look out/01-s",
+                "perl prepared look out/02-s",
                 "mkdir -m 700 back",
                 "mbstream -x -C back < out/01-s",
                 prepare,
@@ -261,6 +289,26 @@ mod tests {
                 "mbstream -x -C back-02 < out/02-s",
                 &format!("{prepare} --incremental-dir=back-02"),
             ]
+        );
+    }
+
+    #[test]
+    fn a_cluster_follows_no_other_server_and_what_is_restored_comes_into_a_new_folder() {
+        let Source::Mysql(Mysql { server, .. }) = mysql(MysqlMethod::Logical) else { panic!("it is one") };
+        let method = PostgresMethod::Physical { log: LogFrom::Archive, data_dir: None };
+        let cluster = Source::Postgres(Postgres { server, method, jobs: Jobs::ONE });
+        assert_eq!(
+            lines(&cluster, &brought("out", [stored("base.tar", "15.3")])),
+            [
+                "mkdir -m 700 back",
+                "tar -xf out/01-base.tar -C back",
+                "rm -f back/standby.signal back/recovery.signal",
+            ]
+        );
+        let sqlite = Source::Sqlite { path: "/srv/shop.db".into() };
+        assert_eq!(
+            lines(&sqlite, &brought("out", [stored("shop.db", "3")])),
+            ["mkdir -m 700 back", "cp out/01-shop.db back/shop.db"]
         );
     }
 

@@ -104,6 +104,9 @@ fn binary_log(
         hands.extend([made_new(&folder_of(number)), unpacked(&log.file, &folder_of(number))]);
     }
     let flavour = Flavour::of(newest);
+    if accounts == Accounts::InTheCopy {
+        hands.extend(must_be_on_the_copy(server, &folders.data));
+    }
     hands.push(Hand::Know(RIGHTS.to_owned()));
     hands.push(typed(mysql_client(flavour, server, &[LARGEST]), None));
     let spans = restored.logs.iter().map(Span::of).collect::<Result<Vec<Span>, String>>()?;
@@ -122,6 +125,24 @@ fn binary_log(
         hands.push(typed(mysql_client(flavour, server, &AS_IT_IS), Some(&told)));
     }
     Ok(hands)
+}
+
+/// What a person sees to before the log of a copy is replayed.
+const ON_THE_COPY: &str = "what follows is typed at the declared address: where the original still runs there, have all of it reach the \
+                           server on the copy instead (`--socket=…`), or the log changes the original. What is typed next fails at any \
+                           other server; where the copy was moved, name its new folder in it";
+
+/// Fails at any server but that on the copy in `folder`. That is one of MariaDB, the only one whose files are copied.
+fn must_be_on_the_copy(server: &Server, folder: &str) -> [Hand; 2] {
+    // A server tells the whole path, with a slash behind it.
+    let end = if folder.starts_with('/') { folder.to_owned() } else { format!("/{folder}") };
+    let end = end.replace('\\', r"\\").replace('\'', "''");
+    let check = format!(
+        "--execute=BEGIN NOT ATOMIC IF NOT (BINARY RIGHT(TRIM(TRAILING '/' FROM @@datadir), CHAR_LENGTH('{end}')) <=> '{end}') THEN \
+         SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'this is not the server on the copy'; END IF; END"
+    );
+    let asked = mysql_client(Flavour::MariaDb, server, &["--delimiter=//", &check]);
+    [Hand::Know(ON_THE_COPY.to_owned()), typed(asked, None)]
 }
 
 /// What prints what a run of files tells, up to its end. Files of their own between it and the client: a pipe would hide that the

@@ -300,7 +300,7 @@ async fn the_runbook_prints_every_command_and_the_drill_by_hand_runs_them() {
         "+372 5550100",
         "backstay rebuild --recovery site --resume",
         &format!("sh restore.sh -s allowed_signers -i identity.txt STORE pavroto shop {id} out-shop"),
-        "cp --no-clobber out-shop/01-shop.db out-shop-restored/shop.db",
+        "cp out-shop/01-shop.db out-shop-restored/shop.db",
         "ssh -F site.ssh_config counter 'systemctl start shop'",
         "\n    make-a-machine site.files/counter/form\n",
         "`site.files/counter/form`:\n\n````text\n```\na form\n````\n",

@@ -6,6 +6,12 @@ use crate::artifact::{manifest::Moment, position::LogPosition, until::Until};
 /// Where the first event of a file stands: behind its magic number (MariaDB's documentation, "Binlog File Format").
 const FIRST: u64 = 4;
 
+/// The most files that one log is taken to go over: how many a manifest tells of is the word of the server that was captured.
+const MOST_FILES: u64 = 10_000;
+
+/// The longest name of a file, bytes (Linux's `NAME_MAX`).
+const LONGEST_NAME: usize = 255;
+
 /// A place in a binary log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -22,7 +28,8 @@ impl Place {
             let LogPosition::Binlog { stem, number, offset, .. } = LogPosition::parse(position)? else {
                 return None;
             };
-            let digits = position.split(':').next()?.len().checked_sub(stem.len() + 1)?;
+            let name = position.split(':').next().filter(|name| name.len() <= LONGEST_NAME)?;
+            let digits = name.len().checked_sub(stem.len() + 1)?;
             Some(Self { stem: stem.to_owned(), digits, number, offset })
         })();
         place.ok_or_else(|| format!("{position:?} is no place in a binary log"))
@@ -101,7 +108,14 @@ pub(super) fn runs(base: Place, logs: &[Span], until: Option<&Until>) -> Result<
         if !at.comes_before(last) {
             continue;
         }
-        for file in at.number.max(log.from.number)..=last.last_file() {
+        let (first, last_file) = (at.number.max(log.from.number), last.last_file());
+        if last_file.saturating_sub(first) >= MOST_FILES {
+            return Err(format!(
+                "a log says that it goes over more than {MOST_FILES} files, {first} to {last_file}: restore by Backstay itself, which \
+                 goes by what the log holds"
+            ));
+        }
+        for file in first..=last_file {
             let begin = if file == at.number { at.offset } else { FIRST };
             let entry = (number, format!("{}.{file:0width$}", at.stem, width = digits));
             match runs.last_mut() {

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     artifact::manifest::Edge,
     plan::by_hand::{Stored, brought},
-    spec::{BinaryLogs, LogFrom, Mysql, Postgres, Tls},
+    spec::{BinaryLogs, Jobs, LogFrom, Mysql, Postgres, Tls},
 };
 
 fn data(position: &str, server: &str) -> Stored {
@@ -132,8 +132,23 @@ fn what_can_not_be_told_is_no_command() {
     assert!(refused(base(), log(("log.000002:4", "log.000003:4")), None).contains("not all called bin"));
     assert!(refused(base(), log(("0/1", "0/2")), None).contains("no place in a binary log"));
     assert!(refused(base(), base(), None).contains("is no log"));
+    for hostile in ["bin.18446744073709551615:4", "bin.18446744073709551615:5", "bin.012002:5"] {
+        assert!(refused(base(), log(("bin.000002:4", hostile)), None).contains("10000 files"), "{hostile}");
+    }
+    let long = format!("bin.{}3:4", "0".repeat(300));
+    assert!(refused(base(), log(("bin.000002:4", &long)), None).contains("no place in a binary log"));
     let nowhere = Stored { moment: Moment::At { time: Timestamp::UNIX_EPOCH, position: None }, ..base() };
     assert!(refused(nowhere, log(TWO[0]), None).contains("does not tell where"));
+}
+
+#[test]
+fn the_log_of_a_copy_is_replayed_on_the_server_that_runs_on_it_alone() {
+    let copy = mysql(MysqlMethod::Physical { data_dir: "/d".into() });
+    let lines = lines(&made(&copy, data("bin.000002:4711", "10.11.6-MariaDB"), &TWO[..1], None));
+    let at = |line: &str| lines.iter().position(|it| it.starts_with(line)).unwrap();
+    let (known, checked) = (at(ON_THE_COPY), at("mariadb --host=db --delimiter=// "));
+    assert!(lines[checked].contains("/back"), "{lines:?}");
+    assert!(known < checked && checked < at("mariadb --host=db '--execute=SET GLOBAL"), "{lines:?}");
 }
 
 #[test]
@@ -162,7 +177,7 @@ fn over_a_dump_accounts_may_be_there_and_mysql_gives_transactions_new_numbers() 
 #[test]
 fn a_cluster_replays_what_lies_in_it_over_to_the_timeline_that_the_log_ends_on() {
     let method = PostgresMethod::Physical { log: LogFrom::Archive, data_dir: None };
-    let source = Source::Postgres(Postgres { server: server(), method });
+    let source = Source::Postgres(Postgres { server: server(), method, jobs: Jobs::ONE });
     let first = ("0/300, timeline 1, system s", "0/500, timeline 1, system s");
     let second = ("0/500, timeline 1, system s", "0/900, timeline 2, after 1 until 0/600, system s");
     let base = || data("0/300, timeline 1, system s, begun at 0/200", "15.3");
