@@ -176,6 +176,21 @@ pub enum CannotRecover {
          at its beginning with `--anew`"
     )]
     OtherTerms(RecoverySubject),
+    /// Something was begun of an artifact that can't be taken now, and isn't known to be lost either.
+    #[error(
+        "failed to resume {subject}: {to} was begun of {artifact}, and nothing else is taken in its place: {why}; go on with `--resume` \
+         once it can be seen, or begin at its beginning with `--anew`"
+    )]
+    BegunOf {
+        /// What was asked for.
+        subject: RecoverySubject,
+        /// Of what it was begun.
+        artifact: ArtifactId,
+        /// What was begun.
+        to: NewPlace,
+        /// Why it can't be taken.
+        why: Box<CannotRestore>,
+    },
     /// Nothing was cut off.
     #[error("failed to resume {0}: no earlier time is known that was not ended; leave out `--resume`")]
     NothingToResume(RecoverySubject),
@@ -334,7 +349,8 @@ impl Laying<'_> {
         for number in &self.course.order {
             works.insert(*number, self.works(*number, &remade)?);
         }
-        let parts = works.values().map(Vec::len).sum();
+        let renewed = self.course.order.iter().filter(|number| self.is_renewed(**number)).count();
+        let parts = works.values().map(Vec::len).sum::<usize>() + renewed;
         let mut ends: BTreeMap<usize, BTreeSet<StepId>> = BTreeMap::new();
         for number in &self.course.order {
             let waits = self.course.steps[*number].waits.iter().filter_map(|before| ends.get(before));
@@ -403,11 +419,19 @@ impl Laying<'_> {
         self.outcome(number, part) == Some(RecoveredOutcome::Done)
     }
 
+    /// Whether a provider has made what a step names. It is on no machine, so that it is never made again, and of what it was made need not
+    /// be there any more.
+    fn is_renewed(&self, number: usize) -> bool {
+        matches!(self.course.steps[number].action, RecoveryAction::RestoreTo(_))
+            && self.has_done(number, Part::Restore)
+    }
+
     /// What a step comes to, in this order.
     fn works(&self, number: usize, remade: &BTreeSet<usize>) -> Result<Vec<Work>, CannotRecover> {
         Ok(match &self.course.steps[number].action {
             RecoveryAction::Rebuild(vm) => self.rebuilt(number, vm, remade.contains(&number)),
             RecoveryAction::Restore(backup) => vec![self.restored(number, backup, remade)?],
+            RecoveryAction::RestoreTo(_) if self.is_renewed(number) => Vec::new(),
             RecoveryAction::RestoreTo(restore) => vec![self.renewed(number, restore)?],
             RecoveryAction::Deploy(ansible, _) => vec![Work::Deploy(ansible.clone())],
             RecoveryAction::Run(run) => {
@@ -472,8 +496,6 @@ impl Laying<'_> {
     fn is_again(&self, number: usize, remade: &BTreeSet<usize>) -> bool {
         let is_named = match &self.course.steps[number].action {
             RecoveryAction::Restore(backup) => self.request.terms.restore.contains(backup),
-            // What a provider made is on no machine.
-            RecoveryAction::RestoreTo(_) => return false,
             _ => false,
         };
         is_named || remade.contains(&number) || !remade.is_disjoint(&self.course.awaited(number))

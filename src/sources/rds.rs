@@ -172,6 +172,8 @@ enum Failure {
     NotReady(String),
     /// What was asked would overwrite something, or can't be done.
     Refused(String),
+    /// An instance that was being made never will be whole, or is gone.
+    Ended(String),
     /// It is not known whether this instance is there.
     MayBeLeftBehind(Box<Failure>, String),
     /// This instance may be being made, and is taken up again by who asked for it.
@@ -211,6 +213,10 @@ impl Failure {
             Failure::Wrong(why) => error(Class::Retry, why),
             Failure::NotReady(why) => error(Class::Wait(Duration::from_secs(60)), why),
             Failure::Refused(why) => error(Class::Stalled, why),
+            Failure::Ended(why) => error(Class::Stalled, why).with_hint(
+                "nothing goes on by itself: look in RDS why, and delete it if it is still there; then `backstay rebuild … --resume` has it \
+                 made again, or `--anew` everything",
+            ),
             Failure::MayBeLeftBehind(why, instance) => why.explain(operation, subject).with_hint(format!(
                 "look whether instance {instance} is there, which costs money, and delete it before you restore again"
             )),

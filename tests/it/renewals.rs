@@ -7,7 +7,7 @@ use backstay::{
         ArtifactId, Kind,
         recovered::{MadeOf, RecoveredOutcome, RecoverySubject, Terms},
     },
-    inventory::{NativeState, Observed, Stretch},
+    inventory::{Machine, NativeState, Observed, Stretch},
     plan::{
         self, Action, Plan, Step,
         action::{KeptBy, Recover, Renew, Work},
@@ -17,7 +17,10 @@ use backstay::{
         restore::CannotRestore,
     },
     render,
-    spec::{Parsed, Ready, Recovery, RecoveryAction, RecoveryStep, RestoreTo, TableMethod, WaitStep, parse},
+    spec::{
+        Libvirt, OnLoss, Parsed, Provision, Ready, Recovery, RecoveryAction, RecoveryStep, RestoreTo,
+        TableMethod, Vm, WaitStep, names::VmName, parse,
+    },
 };
 
 use crate::{
@@ -144,11 +147,17 @@ fn what_was_begun_is_gone_on_with_of_the_same_though_there_is_something_newer() 
     assert_ne!(renews(&anew)[0].mark, first.mark);
     assert_eq!(renews(&anew)[0].begun, None);
     assert_eq!(renews(&anew)[0].from.made_of(), Some(MadeOf::Artifact(newer.id)));
-    // Of what is damaged by now nothing is made: what was is found by its mark.
-    for at in ["a", "b"] {
-        world.artifact_mut(at, "agama", id).condition = damaged();
-    }
+    // What is damaged where it was looked for may be whole where nobody could look.
+    world.artifact_mut("a", "agama", id).condition = damaged();
+    world.down.insert(store("b"));
+    let error = plan_of(&world, &site(Begin::Resume)).unwrap_err();
+    assert!(matches!(error, CannotRecover::BegunOf { artifact, .. } if artifact == id), "{error}");
+    assert!(error.to_string().contains("go on with `--resume` once it can be seen"), "{error}");
+    world.down.clear();
+    // Known to be damaged everywhere, another is taken, and what was begun of it is not taken up.
+    world.artifact_mut("b", "agama", id).condition = damaged();
     let rest = planned(&world, &site(Begin::Resume));
+    assert_eq!(renews(&rest)[0].from.made_of(), Some(MadeOf::Artifact(newer.id)));
     assert_ne!(renews(&rest)[0].mark, first.mark);
     // Declared otherwise it is another step.
     world.spec.recoveries.values_mut().for_each(|site| {
@@ -210,22 +219,71 @@ fn a_plan_by_which_a_provider_would_do_what_it_may_not_is_refused() {
     assert!(matches!(judge(&world), Err(Malformed::NotRestorable { .. })));
 }
 
+fn machine(name: &VmName) -> Vm {
+    let libvirt = Libvirt {
+        uri: "test:///default".into(),
+        image: "/srv/images/base.qcow2".into(),
+        disks: "/srv/images".into(),
+        disk: None,
+        memory: 1 << 30,
+        cpus: 1,
+        network: "default".into(),
+    };
+    Vm {
+        name: name.clone(),
+        stands_for: None,
+        template: "cloud-init.yaml.tera".into(),
+        vars: Default::default(),
+        provision: Provision::Libvirt(libvirt),
+        ssh: None,
+        ansible: None,
+        on_loss: OnLoss::Report,
+    }
+}
+
 #[test]
 fn a_machine_that_is_made_anew_has_nothing_made_again_that_is_on_none() {
     let (mut world, _) = world();
+    let web: VmName = "web".parse().unwrap();
+    world.spec.vms.insert(web.clone(), machine(&web));
+    world.machines.insert(web.clone(), Observed::Known(Machine::Gone));
+    let first = RecoveryStep {
+        name: Some("web".to_owned()),
+        action: RecoveryAction::Rebuild(web.clone()),
+        after: None,
+    };
     let action = RecoveryAction::Wait(WaitStep {
         until: Ready::Tcp("127.0.0.1:1".to_owned()),
         timeout: std::time::Duration::from_secs(1),
         stage: None,
     });
-    let last = RecoveryStep { name: None, action, after: None };
-    world.spec.recoveries.values_mut().for_each(|site| site.steps.push(last.clone()));
+    let last = RecoveryStep { name: None, action, after: Some(vec!["agama".to_owned()]) };
+    world.spec.recoveries.values_mut().for_each(|site| {
+        site.steps[0].after = Some(vec!["web".to_owned()]);
+        site.steps.insert(0, first.clone());
+        site.steps.push(last.clone());
+    });
     let plan = planned(&world, &site(Begin::First));
-    assert_eq!(recovers(&plan).len(), 2);
-    world.recovered(recovers(&plan)[0], RecoveredOutcome::Done);
-    world.recovered(recovers(&plan)[1], RecoveredOutcome::Failed);
-    let rest = planned(&world, &site(Begin::Resume));
-    assert!(renews(&rest).is_empty() && recovers(&rest).len() == 1, "{:?}", rest.steps);
+    let all: Vec<Recover> = recovers(&plan).into_iter().cloned().collect();
+    assert!(matches!(all[0].work, Work::Provision(_)), "{:?}", plan.steps);
+    assert_eq!(renews(&plan).len(), 1);
+    for recover in &all {
+        let outcome = match recover.work {
+            Work::Wait { .. } => RecoveredOutcome::Failed,
+            _ => RecoveredOutcome::Done,
+        };
+        world.recovered(recover, outcome);
+    }
+    // The machine is lost once more; and nobody can tell what became of that which the table was made of.
+    world.machines.insert(web, Observed::Known(Machine::Gone));
+    world.stored("a", "agama").artifacts.clear();
+    world.down.insert(store("b"));
+    let rest = plan_of(&world, &site(Begin::Resume)).unwrap();
+    let again = recovers(&rest);
+    assert!(again.iter().any(|recover| matches!(recover.work, Work::Provision(_))), "{:?}", rest.steps);
+    assert!(again.iter().any(|recover| matches!(recover.work, Work::Wait { .. })), "{:?}", rest.steps);
+    assert!(renews(&rest).is_empty(), "{:?}", rest.steps);
+    assert!(again.iter().all(|recover| recover.parts == all.len()), "what is done counts");
 }
 
 #[test]
@@ -340,7 +398,12 @@ fn what_a_recovery_waits_for_or_makes_in_vain_is_told() {
     assert!(codes(&format!("{elsewhere}, {twice}")).contains(&"restore-place-twice"));
     let other = "{ restore = \"customers\", to = \"instance:sessions-2\" }";
     assert!(!codes(&format!("{elsewhere}, {other}")).contains(&"restore-place-twice"));
-    let drilled =
-        format!("{elsewhere}]\n[drill.site]\nrecovery = \"site\"\nschedule = \"0 4 1 * *\"\ncheck = [");
-    assert!(codes(&drilled).contains(&"drill-leaves-out") || codes(&drilled).contains(&"drill-stand-in"));
+    let drilled = format!(
+        "{{ rebuild = \"web\" }}, {elsewhere}]\n[vm.web]\ntemplate = \"a\"\nlibvirt = {{ image = \"/i\" }}\n\
+         [drill.site]\nrecovery = \"site\"\nschedule = \"0 4 1 * *\"\n\
+         stand_in = {{ web = {{ network = \"drills\" }} }}\ncheck = ["
+    );
+    let mut of_drills = codes(&drilled);
+    of_drills.retain(|code| code.starts_with("drill-"));
+    assert_eq!(of_drills, ["drill-leaves-out"], "{:?}", codes(&drilled));
 }

@@ -203,8 +203,37 @@ async fn what_a_killed_drill_had_made_and_not_marked_is_told_by_its_name_until_i
     between.stop("DescribeTable");
     assert_eq!(told_of_copies(&table).len(), 1);
     table.client.delete_table().table_name(&made).send().await.unwrap();
+    // What is not listed may still come, for a while.
+    let said = table.fleet.expect(&["apply", "--yes"], 4);
+    assert!(said.contains("is listed yet"), "{said}");
+    assert_eq!(told_of_copies(&table).len(), 1);
+    began_long_ago(&table);
     table.fleet.expect(&["apply", "--yes"], 0);
     assert_eq!(told_of_copies(&table), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_drill_had_made_is_taken_for_gone_though_its_original_is_gone_too() {
+    let moto = Moto::start();
+    let (table, _, made) = killed_drill(&moto, true).await;
+    for gone in [made.as_str(), "sessions"] {
+        table.client.delete_table().table_name(gone).send().await.unwrap();
+    }
+    began_long_ago(&table);
+    let run = table.fleet.command(&["apply", "--yes"]).output().unwrap();
+    let said = String::from_utf8_lossy(&[run.stdout, run.stderr].concat()).into_owned();
+    assert!(said.contains("taken for gone"), "{said}");
+    assert_eq!(told_of_copies(&table), Vec::<String>::new(), "{said}");
+}
+
+/// Has the journal say that what drills left was begun years ago.
+fn began_long_ago(table: &Table) {
+    let journal = table.fleet.state().join("journal");
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let mut parts = text.split("my-fleet/way-back/");
+    let first = parts.next().unwrap_or_default().to_owned();
+    let aged = parts.fold(first, |text, part| format!("{text}my-fleet/way-back/20200101{}", &part[8..]));
+    std::fs::write(&journal, aged).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

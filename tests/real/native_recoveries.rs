@@ -244,6 +244,7 @@ async fn an_instance_that_a_killed_controller_began_is_taken_up_again_and_no_oth
     let line =
         "aws rds restore-db-instance-from-db-snapshot --db-snapshot-identifier backstay-my-fleet-customers-";
     assert!(page.contains(line) && page.contains("aws rds wait db-instance-available"), "{page}");
+    assert!(page.contains(" --no-publicly-accessible "), "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

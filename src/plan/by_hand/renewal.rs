@@ -12,6 +12,9 @@ const MOMENT: &str = "MOMENT";
 /// What stands for the provider's own name of a backup that is not known.
 const BACKUP: &str = "BACKUP";
 
+/// What keeps an instance out of reach of the internet: left to itself, RDS may put it there, by the subnets that it takes.
+const HIDDEN: &str = "--no-publicly-accessible";
+
 /// What is done for a step; `reference` is the provider's own name of the backup, where it is known.
 pub fn by_hand(spec: &Spec, renew: &Renew, reference: Option<&str>) -> Vec<Hand> {
     let Some(source) = spec.backups.get(&renew.backup).map(|backup| &backup.source) else {
@@ -30,7 +33,8 @@ pub fn by_hand(spec: &Spec, renew: &Renew, reference: Option<&str>) -> Vec<Hand>
             let made = |of: &KeptName<'_>| aws.call(&instance_of(of, &it.instance, to));
             let wait = ["wait", "db-instance-available", "--db-instance-identifier", to].map(str::to_owned);
             let place = "where the original had its own network, add --db-subnet-group-name, --vpc-security-group-ids and \
-                         --db-parameter-group-name as it had them; otherwise RDS takes its defaults";
+                         --db-parameter-group-name as it had them; otherwise RDS takes its defaults. Where it was reached from the \
+                         internet, and is to be again, --publicly-accessible in the place of --no-publicly-accessible";
             let mut hands = vec![Hand::Know(place.to_owned())];
             hands.extend(with_moment(&of, &it.protection, made, vec![Hand::Await(aws.call(&wait))]));
             hands
@@ -108,6 +112,7 @@ fn instance_of(of: &KeptName<'_>, original: &str, to: &str) -> Vec<String> {
             snapshot,
             "--db-instance-identifier",
             to,
+            HIDDEN,
         ],
         KeptName::Moment(at) => vec![
             "restore-db-instance-to-point-in-time",
@@ -117,6 +122,7 @@ fn instance_of(of: &KeptName<'_>, original: &str, to: &str) -> Vec<String> {
             to,
             "--restore-time",
             at,
+            HIDDEN,
         ],
     };
     words.into_iter().map(str::to_owned).collect()

@@ -1,9 +1,12 @@
 //! What a provider is to make of what it keeps of a backup: of the moment or the artifact that a restore would take; and, of what this very
-//! recovery began before it was cut off, of the same again.
+//! recovery began before it was cut off, of the same again, unless that is known to be gone or damaged.
 
 use super::{CannotRecover, Laying, id};
 use crate::{
-    artifact::recovered::{MadeOf, Part},
+    artifact::{
+        ArtifactId,
+        recovered::{MadeOf, Part},
+    },
     inventory::Renewal,
     plan::{
         action::{Destination, KeptBy, Renew, Work},
@@ -21,10 +24,15 @@ impl Laying<'_> {
         let (from, of) = match before {
             // Its provider may no longer be able to begin it, and goes on with what was begun.
             Some(of @ MadeOf::Moment(at)) => (KeptBy::Moment(at), of),
-            // A newer one would be another table. Where it is gone by now, what was made of it is found by its mark.
+            // A newer one bears another mark: what was begun of this one would pass for somebody else's.
             Some(MadeOf::Artifact(artifact)) => match self.artifact(step, Point::Artifact(artifact)) {
                 Ok(same) => same,
-                Err(_) => self.chosen(step)?,
+                // Nothing can be made of it any more, nor gone on with.
+                Err(CannotRecover::CannotRestore(why)) if self.is_lost(&why) => self.chosen(step)?,
+                Err(CannotRecover::CannotRestore(why)) => {
+                    return Err(self.begun_of(step, artifact, why));
+                }
+                Err(other) => return Err(other),
             },
             None => self.chosen(step)?,
         };
@@ -55,6 +63,30 @@ impl Laying<'_> {
                 let (subject, backup) = (self.request.subject.clone(), step.backup.clone());
                 Err(CannotRecover::NotNative { subject, backup, artifact, to: step.to.clone() })
             }
+        }
+    }
+
+    /// Whether an artifact is known to be gone or damaged wherever it may be taken from: what was not seen may have it.
+    fn is_lost(&self, why: &CannotRestore) -> bool {
+        let is_nowhere = matches!(
+            why,
+            CannotRestore::UnknownBackup(_)
+                | CannotRestore::Nothing { .. }
+                | CannotRestore::NoSuchArtifact { .. }
+                | CannotRestore::Broken { .. }
+        );
+        let stores = self.facts.spec.stores.keys().chain(self.facts.inventory.stores.keys());
+        let mut may_be_read =
+            stores.filter(|store| self.begun.terms.from.as_ref().is_none_or(|from| from == *store));
+        is_nowhere && may_be_read.all(|store| self.facts.store(store).is_ok())
+    }
+
+    fn begun_of(&self, step: &RestoreTo, artifact: ArtifactId, why: CannotRestore) -> CannotRecover {
+        CannotRecover::BegunOf {
+            subject: self.request.subject.clone(),
+            artifact,
+            to: step.to.clone(),
+            why: Box::new(why),
         }
     }
 

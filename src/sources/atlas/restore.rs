@@ -54,13 +54,28 @@ pub(super) async fn renewed(
         let asked = source.api.job_into(job.clone(), to);
         let jobs = source.api.jobs(&from).await?;
         if let Some(ours) = taken_up(&jobs, &asked, &target, to, begun) {
-            return followed(source, &from, &ours.id, to).await;
+            let restored = followed(source, &from, &ours.id, to).await?;
+            return Ok(told_of(ours, restored));
         }
     }
     begin_and_follow(source, kept, &from, job, to).await
 }
 
-/// The job that a recovery asked for since it began, where nothing else was restored into the cluster since.
+/// Where the data is, by a job that was taken up. Of one that was done before, Atlas tells no more than that: what was restored of other
+/// clusters since is in their lists, and what was written since is in none.
+fn told_of(job: &Job, restored: Restored) -> Restored {
+    match job.state() {
+        JobState::Done(at) => Restored {
+            place: format!(
+                "{} by restore job {}, which was done at {at:.0}; what came into it since was not looked at",
+                restored.place, job.id
+            ),
+        },
+        JobState::Running | JobState::Ended(_) => restored,
+    }
+}
+
+/// The job that a recovery asked for since it began, where nothing else of the same cluster was restored into it since.
 fn taken_up<'j>(
     jobs: &'j [Job],
     asked: &Value,
@@ -264,5 +279,23 @@ async fn wait_until_at_rest(source: &AtlasSource, to: &str) -> Result<(), Failur
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LOOKS.1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_restore_that_was_done_before_it_is_told_when_and_that_nobody_looked_into_it_since() {
+        let told = |job: &str| {
+            let job: Job = serde_json::from_str(job).unwrap();
+            told_of(&job, Restored { place: "cluster copy".to_owned() }).place
+        };
+        assert_eq!(told(r#"{"id":"j1"}"#), "cluster copy");
+        assert_eq!(
+            told(r#"{"id":"j1","finishedAt":"2026-11-20T01:00:00Z"}"#),
+            "cluster copy by restore job j1, which was done at 2026-11-20T01:00:00Z; what came into it since was not looked at"
+        );
     }
 }

@@ -18,6 +18,9 @@ const READY: Duration = Duration::from_secs(24 * 3600);
 /// Pauses between two looks at an instance that is being made: the first, and the longest.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
+/// How long what was begun may not be listed: until it was seen, and afterwards.
+const UNLISTED: (Duration, Duration) = (Duration::from_secs(10 * 60), Duration::from_secs(60));
+
 /// How long an instance may take to go.
 const GONE: Duration = Duration::from_secs(2 * 3600);
 
@@ -77,7 +80,11 @@ pub(super) async fn renewed(
     renewal: &Renewal,
 ) -> Result<Restored, Failure> {
     let name = renewal.name.as_str();
-    let going_on = |failure| Failure::GoesOn(Box::new(failure), name.to_owned());
+    let going_on = |failure| match failure {
+        // Nothing goes on by itself from here.
+        ended @ Failure::Ended(_) => ended,
+        failure => Failure::GoesOn(Box::new(failure), name.to_owned()),
+    };
     if !is_ours(source, renewal).await? {
         let tag = Tag::builder().key(RECOVERY_TAG).value(&renewal.mark).build();
         match begin(source, kept, name, Some(tag)).await {
@@ -227,20 +234,70 @@ async fn made(source: &RdsSource, to: &str, begun: Result<(), Failure>) -> Resul
 
 async fn wait_until_available(source: &RdsSource, name: &str) -> Result<(), Failure> {
     let (deadline, mut pause) = (Instant::now() + READY, LOOKS.0);
+    let mut gone_by = Instant::now() + UNLISTED.0;
     loop {
-        let instance = existing(&source.client, name).await?;
-        match instance.as_ref().and_then(DbInstance::db_instance_status) {
-            Some("available") => return Ok(()),
-            // The states from which nothing leads on without a person ("Viewing DB instance status" of the guide).
-            Some(status) if status == "failed" || status.starts_with("incompatible-") => {
-                return Err(Failure::Wrong(format!("instance {name} is {status}")));
+        match existing(&source.client, name).await? {
+            Some(instance) => {
+                gone_by = Instant::now() + UNLISTED.1;
+                match Making::of(instance.db_instance_status()) {
+                    Making::Done => return Ok(()),
+                    Making::GoesOn => {}
+                    Making::Ended(status) => {
+                        return Err(Failure::Ended(format!("instance {name} is {status}")));
+                    }
+                }
             }
-            _ if Instant::now() >= deadline => {
-                return Err(Failure::NotReady(format!("instance {name} is still being made after a day")));
+            None if Instant::now() >= gone_by => {
+                return Err(Failure::Ended(format!(
+                    "instance {name} is not there: somebody deleted it, or RDS gave it up"
+                )));
             }
-            _ => {}
+            None => {}
+        }
+        if Instant::now() >= deadline {
+            return Err(Failure::NotReady(format!("instance {name} is still being made after a day")));
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LOOKS.1);
+    }
+}
+
+/// How far an instance is that is being made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Making<'s> {
+    Done,
+    GoesOn,
+    /// Nothing leads on from here without a person.
+    Ended(&'s str),
+}
+
+impl<'s> Making<'s> {
+    /// By its status ("Viewing DB instance status" of the guide).
+    fn of(status: Option<&'s str>) -> Self {
+        match status {
+            Some("available") => Making::Done,
+            Some(status)
+                if ["failed", "deleting"].contains(&status) || status.starts_with("incompatible-") =>
+            {
+                Making::Ended(status)
+            }
+            _ => Making::GoesOn,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_or_is_being_deleted_does_not_go_on() {
+        assert_eq!(Making::of(Some("available")), Making::Done);
+        for goes_on in [None, Some("creating"), Some("backing-up"), Some("modifying")] {
+            assert_eq!(Making::of(goes_on), Making::GoesOn, "{goes_on:?}");
+        }
+        for ended in ["failed", "deleting", "incompatible-network", "incompatible-restore"] {
+            assert_eq!(Making::of(Some(ended)), Making::Ended(ended));
+        }
     }
 }
