@@ -39,7 +39,7 @@ use crate::secrets::Secret;
 pub use error::{Exit, ProcessError, Said};
 use group::{Ending, Group};
 pub use group::{saved, saving};
-pub use outliving::{Asked, Files, Outliving};
+pub use outliving::{Files, Outliving};
 pub use private_file::PrivateFile;
 pub use ran::{Keep, Ran};
 use tail::Tail;

@@ -67,11 +67,14 @@ impl Leader {
         }
     }
 
-    /// How it ended by itself; `None` where it had to be killed.
-    async fn end(mut self, grace: Duration, ending: Ending) -> Option<ExitStatus> {
+    fn ask(&self, ending: Ending) {
         if let Some(signal) = ending.signal() {
             self.signal(signal);
         }
+    }
+
+    /// How it ended by itself; `None` where it had to be killed.
+    async fn ended(&mut self, grace: Duration) -> Option<ExitStatus> {
         let ended = tokio::time::timeout(grace, self.child.wait()).await;
         self.signal(Signal::KILL);
         let _ = self.child.wait().await;
@@ -105,8 +108,9 @@ impl Group {
         Ok(status)
     }
 
-    pub(super) fn ending(&self) -> Ending {
-        self.ending
+    /// Somebody has asked it to end: from now on it is only waited for.
+    pub(super) fn was_asked(&mut self) {
+        self.ending = Ending::Awaited;
     }
 
     /// Whether the leader has ended.
@@ -117,20 +121,24 @@ impl Group {
         }
     }
 
-    /// Asks the group to end, and kills it after the grace.
-    pub(super) async fn stop(&mut self) {
-        self.stop_by(self.ending).await;
-    }
-
-    /// The same in another way; how the leader ended, where it did by itself.
-    pub(super) async fn stop_by(&mut self, ending: Ending) -> Option<ExitStatus> {
-        self.leader.take()?.end(self.grace, ending).await
+    /// Asks the group to end, and kills it after the grace; how the leader ended, where it did by itself. Given up half-way, it leaves
+    /// the group as one that is to end.
+    pub(super) async fn stop(&mut self) -> Option<ExitStatus> {
+        let leader = self.leader.as_mut()?;
+        leader.ask(self.ending);
+        if self.ending == Ending::Interrupted {
+            // What saves something is not asked again: many programs end at once then.
+            self.ending = Ending::Awaited;
+        }
+        let ended = leader.ended(self.grace).await;
+        self.leader = None;
+        ended
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let Some(leader) = self.leader.take() else { return };
+        let Some(mut leader) = self.leader.take() else { return };
         if leader.group.is_none() {
             return;
         }
@@ -138,7 +146,8 @@ impl Drop for Group {
         let Ok(runtime) = Handle::try_current() else { return };
         let (grace, ending) = (self.grace, self.ending);
         let end = async move {
-            let _ = leader.end(grace, ending).await;
+            leader.ask(ending);
+            let _ = leader.ended(grace).await;
         };
         match self.ending {
             Ending::Terminated => drop(runtime.spawn(end)),

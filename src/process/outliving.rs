@@ -8,7 +8,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 
 use super::{
     CHUNK, Exit, Process, ProcessError, Program,
-    group::{Ending, Group},
+    group::Group,
     limited,
     tail::{KEPT, Tail},
 };
@@ -29,15 +29,6 @@ pub struct Files {
     pub printed: File,
     /// Its standard error: likewise.
     pub said: File,
-}
-
-/// Whether a program that is to end was asked to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// By nobody yet.
-    NotYet,
-    /// By somebody else, and once more would be too often.
-    Already,
 }
 
 /// A running program that goes on where this process is killed. Dropped, it is ended as a [`Process`] is.
@@ -90,15 +81,19 @@ impl Outliving {
         self.process.finish().await
     }
 
+    /// Says that somebody else has asked it to end, and that once more would be too often: whatever ends it from now on, a limit, its
+    /// drop or [`Self::stop`], waits for it, and kills it after the grace.
+    pub fn was_asked(&mut self) {
+        self.process.group.was_asked();
+    }
+
     /// Waits until it has ended by itself, after it was asked to where nobody did so yet, and kills it after the grace; how it ended,
     /// with what it said last, and `None` where it had to be killed.
-    pub async fn stop(mut self, asked: Asked) -> Option<(Exit, super::Said)> {
-        let has_ended = self.process.group.has_ended().unwrap_or(false);
-        let ending = match asked {
-            Asked::NotYet if !has_ended => self.process.group.ending(),
-            Asked::NotYet | Asked::Already => Ending::Awaited,
-        };
-        let exit = self.process.group.stop_by(ending).await?;
+    pub async fn stop(mut self) -> Option<(Exit, super::Said)> {
+        if self.process.group.has_ended().unwrap_or(false) {
+            self.was_asked();
+        }
+        let exit = self.process.group.stop().await?;
         Some((exit.into(), self.process.tail.said().await))
     }
 }
@@ -211,13 +206,29 @@ mod tests {
 
         let counts =
             "trap 'n=$((n+1)); [ $n -gt 0 ] && exit 7' INT; echo ready; while :; do sleep 0.05; done";
-        for (asked, expect) in [(Asked::NotYet, Some(Exit::Code(7))), (Asked::Already, None)] {
+        let started = async || {
             let run = sh(counts).interrupted().grace(Duration::from_secs(1)).start_outliving(files());
             let mut run = run.unwrap();
             assert_eq!(run.read().await.unwrap().unwrap(), "ready\n");
-            let began = Instant::now();
-            assert_eq!(run.stop(asked).await.map(|(exit, _)| exit), expect);
-            assert!(began.elapsed() < Duration::from_secs(5));
-        }
+            run
+        };
+        let began = Instant::now();
+        assert_eq!(started().await.stop().await.map(|(exit, _)| exit), Some(Exit::Code(7)));
+        let mut run = started().await;
+        run.was_asked();
+        assert_eq!(run.stop().await, None);
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
+
+    #[tokio::test]
+    async fn one_that_a_limit_ends_is_neither_killed_nor_asked_again_when_it_is_given_up() {
+        let counts = "n=0; trap 'n=$((n+1))' INT; echo ready; while [ $n = 0 ]; do sleep 0.05; done; \
+                      i=0; while [ $i -lt 30 ]; do sleep 0.05; i=$((i+1)); done; exit $((6+n))";
+        let run = sh(counts).interrupted().stall(Duration::from_millis(500)).grace(Duration::from_secs(30));
+        let mut run = run.start_outliving(files()).unwrap();
+        assert_eq!(run.read().await.unwrap().unwrap(), "ready\n");
+        let limited = tokio::time::timeout(Duration::from_secs(1), run.read()).await;
+        assert!(limited.is_err(), "it takes its time to end");
+        assert_eq!(run.stop().await.map(|(exit, _)| exit), Some(Exit::Code(7)));
     }
 }

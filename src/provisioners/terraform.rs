@@ -4,6 +4,7 @@
 //! ```text
 //! workshop (a private folder with the module, one user at a time) · commands (how the program is run)
 //! run (one run of it, which no end of ours cuts off) · plan (what its JSON means; pure) · by_hand (the same without Backstay; pure)
+//! holders (who works in a workshop that is not ours)
 //! ```
 //!
 //! What knows of a machine is the module's state alone. Where that is lost with this host, a second machine would be made beside
@@ -11,11 +12,16 @@
 
 mod by_hand;
 mod commands;
+mod holders;
 mod plan;
 mod run;
 mod workshop;
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 
@@ -273,10 +279,8 @@ enum Failure {
     Program(#[from] crate::process::ProcessError),
     #[error("{path}: {error}", path = .0.display(), error = .1)]
     Io(PathBuf, std::io::Error),
-    #[error(
-        "another run of this host is at it, whose controller may be gone; it ends by itself, so try again later"
-    )]
-    Busy,
+    #[error("another run of this host is at it, whose controller may be gone: {}", busy(.lock, .holders))]
+    Busy { lock: PathBuf, holders: Vec<String> },
     #[error(
         "its module keeps its state on this host, and with the state a machine would be lost that goes on running; give the \
          module a backend, or declare `state = \"local\"` to take that"
@@ -320,7 +324,7 @@ impl Failure {
     fn class(&self) -> crate::stores::Class {
         use crate::{process::ProcessError, stores::Class};
         match self {
-            Failure::Busy => Class::Retry,
+            Failure::Busy { .. } => Class::Retry,
             // The program itself tells no outage from a fault of the module.
             Failure::Program(ProcessError::Missing { .. } | ProcessError::TooMuch { .. }) => Class::Stalled,
             Failure::Program(_) => Class::Retry,
@@ -328,6 +332,21 @@ impl Failure {
             _ => Class::Stalled,
         }
     }
+}
+
+/// What is known of whoever has the lock, and what to do about it.
+fn busy(lock: &Path, holders: &[String]) -> String {
+    if holders.is_empty() {
+        let lock = lock.display();
+        return format!(
+            "try again later, and where it is at it still, look for what has {lock} open (`fuser -v {lock}`, as root)"
+        );
+    }
+    format!(
+        "{list}; try again later, and where that hangs, have it end: the program by one SIGINT (`kill -INT`), so that it saves its \
+         state",
+        list = holders.join(", ")
+    )
 }
 
 fn left_of(left: &[String]) -> String {

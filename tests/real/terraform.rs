@@ -263,7 +263,10 @@ async fn a_run_that_is_given_up_ends_and_saves_its_state() {
     });
     let busy = web.observe().await.unwrap_err();
     assert_eq!(busy.class, Class::Retry);
-    assert!(busy.message.contains("another run of this host is at it"), "{busy}");
+    let named = format!("{} (process ", program().as_str());
+    for part in ["another run of this host is at it", named.as_str()] {
+        assert!(busy.message.contains(part), "{part}: {busy}");
+    }
     making.abort();
     assert!(making.await.unwrap_err().is_cancelled());
     let deadline = Instant::now() + Duration::from_secs(60);

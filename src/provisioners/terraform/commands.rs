@@ -77,8 +77,8 @@ impl Commands {
         let plan = self.program("plan").argument(out);
         let plan = match purpose {
             Purpose::Look => plan.argument("-lock=false"),
-            Purpose::Make => plan.argument(LOCK),
-            Purpose::Remove => plan.arguments([LOCK, "-destroy"]),
+            Purpose::Make => self.locking(plan),
+            Purpose::Remove => self.locking(plan).argument("-destroy"),
         };
         run::quiet(plan.timeout(self.bounds.look), workshop).await?;
         let plan = self.planned(&file).await?;
@@ -104,10 +104,9 @@ impl Commands {
         said: Said<'_>,
     ) -> Result<(), Failure> {
         let file = workshop.begin(purpose)?;
-        let apply = self.program("apply").argument(LOCK).argument(&file);
+        let apply = self.locking(self.program("apply")).argument(&file);
         let apply = apply.stall(self.bounds.quiet).timeout(self.bounds.longest);
-        let applied =
-            run::told(apply.grace(self.bounds.grace).interrupted(), (workshop, purpose), said).await?;
+        let applied = run::told(apply, (workshop, purpose), said).await?;
         // What a run made that was ended, or could not save its state, only its plan tells.
         match purpose {
             Purpose::Make if run::has_saved(&applied, workshop) => workshop.close_plan()?,
@@ -127,6 +126,11 @@ impl Commands {
         let json =
             self.program("show").argument("-json").timeout(self.bounds.look).output(b"", LARGEST).await?;
         State::read(&json).map_err(Failure::Wrong)
+    }
+
+    /// One that locks the state in its backend: killed, it would leave it locked.
+    fn locking(&self, program: Program) -> Program {
+        program.argument(LOCK).grace(self.bounds.grace).interrupted()
     }
 
     fn program(&self, command: &str) -> Program {

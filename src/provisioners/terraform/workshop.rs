@@ -13,7 +13,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use serde::Deserialize;
 
-use super::{Failure, Module, commands::Purpose, file_of, variables};
+use super::{Failure, Module, commands::Purpose, file_of, holders, variables};
 use crate::{durable, process::Files};
 
 /// The file that the program leaves where it could not save a state.
@@ -86,7 +86,10 @@ impl Workshop {
         let lock = private().read(true).truncate(false).open(folder.join("lock")).map_err(failed)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(Failure::Busy),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let lock = folder.join("lock");
+                return Err(Failure::Busy { holders: holders::of(&lock), lock });
+            }
             Err(errno) => return Err(failed(errno.into())),
         }
         let unsaved = folder.join(UNSAVED);
@@ -192,7 +195,7 @@ impl Workshop {
         })
     }
 
-    /// The plan that is applied from now on.
+    /// The plan that is applied from now on: it is there also when the host fails before the run has saved anything.
     pub(super) fn begin(&self, purpose: Purpose) -> Result<PathBuf, Failure> {
         let planned = self.planned(purpose);
         if purpose != Purpose::Make {
@@ -201,8 +204,16 @@ impl Workshop {
         // What was found of another one, which a person removed.
         self.remove(&[ACCOUNTED])?;
         let open = self.path(PLAN);
-        fs::rename(&planned, &open).map_err(|error| Failure::Io(planned, error))?;
+        self.open_durably(&planned, &open).map_err(|error| Failure::Io(planned, error))?;
         Ok(open)
+    }
+
+    fn open_durably(&self, planned: &Path, open: &Path) -> io::Result<()> {
+        File::open(planned)?.sync_all()?;
+        fs::rename(planned, open)?;
+        // The folder may be as new as the plan, and so may those be that it is in: the fleet's, the modules', and the state's.
+        let mut above = self.folder.ancestors().take(4).filter(|folder| !folder.as_os_str().is_empty());
+        above.try_for_each(|folder| File::open(folder)?.sync_all())
     }
 
     /// Whether a run that ended by itself, and badly, is known to have saved what it made: a full disk cuts the state of a stand-in
@@ -284,10 +295,10 @@ fn private() -> OpenOptions {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn stand_in(folder: &Path) -> Module {
+    pub(in crate::provisioners::terraform) fn stand_in(folder: &Path) -> Module {
         Module {
             fleet: "pavroto".parse().unwrap(),
             vm: "drill-site-web".parse().unwrap(),
@@ -320,6 +331,27 @@ mod tests {
         workshop.forget().unwrap();
         assert_eq!(workshop.open_plan(), Some(open), "a look and a removal leave it");
         assert!(!workshop.planned(Purpose::Remove).exists());
+    }
+
+    #[test]
+    fn whoever_has_it_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let module = stand_in(folder.path());
+        let workshop = Workshop::open(&module).unwrap();
+        let busy = Workshop::open(&module).unwrap_err().to_string();
+        assert!(busy.contains(&format!("(process {})", std::process::id())), "{busy}");
+
+        // A program that has the lock for its standard input, and whose controller is gone.
+        let input = workshop.files().unwrap().input;
+        let mut program = std::process::Command::new("sleep").arg("60").stdin(input).spawn().unwrap();
+        let lock = workshop.path("lock");
+        let named = format!("sleep (process {})", program.id());
+        let holders = holders::of(&lock);
+        program.kill().unwrap();
+        program.wait().unwrap();
+        assert!(holders.contains(&named), "{holders:?}");
+        drop(workshop);
+        assert_eq!(holders::of(&lock), Vec::<String>::new());
     }
 
     #[test]
