@@ -8,7 +8,9 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// Worth knowing; the revision comes into force.
+    /// Worth knowing once; nothing has to be done.
+    Note,
+    /// Worth mending; the revision comes into force.
     Warning,
     /// The revision can't come into force.
     Error,
@@ -55,9 +57,14 @@ impl Diagnostic {
         Self::new(Severity::Error, code, message.into())
     }
 
-    /// Something worth knowing.
+    /// Something worth mending.
     pub fn warning(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(Severity::Warning, code, message.into())
+    }
+
+    /// Something worth knowing, about which nothing has to be done.
+    pub fn note(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(Severity::Note, code, message.into())
     }
 
     fn new(severity: Severity, code: &'static str, message: String) -> Self {

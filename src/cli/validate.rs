@@ -146,7 +146,7 @@ impl Validate {
         match found.iter().map(|diagnostic| diagnostic.severity).max() {
             Some(Severity::Error) => Exit::Errors,
             Some(Severity::Warning) if self.fail_on == FailOn::Warning => Exit::Warnings,
-            Some(Severity::Warning) | None => Exit::Done,
+            Some(Severity::Warning | Severity::Note) | None => Exit::Done,
         }
     }
 }

@@ -59,11 +59,15 @@ pub fn text(diagnostics: &[Diagnostic], files: &BTreeMap<String, Vec<u8>>, palet
 pub fn summary(diagnostics: &[Diagnostic]) -> String {
     let (errors, warnings) = (of(diagnostics, Severity::Error), of(diagnostics, Severity::Warning));
     let (error, warning) = (count(errors, "error", "errors"), count(warnings, "warning", "warnings"));
-    match (errors, warnings) {
+    let mended = match (errors, warnings) {
         (0, 0) => "no errors, no warnings".to_owned(),
         (_, 0) => error,
         (0, _) => warning,
         _ => format!("{error}, {warning}"),
+    };
+    match of(diagnostics, Severity::Note) {
+        0 => mended,
+        notes => format!("{mended}, {}", count(notes, "note", "notes")),
     }
 }
 
@@ -94,6 +98,7 @@ pub fn json(diagnostics: &[Diagnostic], files: &BTreeMap<String, Vec<u8>>) -> Va
         "format": FORMAT,
         "errors": of(diagnostics, Severity::Error),
         "warnings": of(diagnostics, Severity::Warning),
+        "notes": of(diagnostics, Severity::Note),
         "diagnostics": all.collect::<Vec<_>>(),
     })
 }
@@ -108,6 +113,7 @@ fn group<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Group<'a> {
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
+        Severity::Note => Level::NOTE,
     };
     let title = normalize_untrusted_str(&diagnostic.message);
     let mut group = Group::with_title(level.primary_title(title).id(diagnostic.code));

@@ -29,6 +29,7 @@ pub fn text(probes: &[Probed], palette: Palette) -> String {
             let mark = match lack.severity {
                 Severity::Error => palette.bad("error"),
                 Severity::Warning => palette.warn("warning"),
+                Severity::Note => palette.faint("note"),
             };
             let _ = writeln!(out, "  {mark}: {}\n    {}", lack.what, palette.strong(&lack.remedy));
         }

@@ -141,6 +141,7 @@ fn findings(out: &mut String, which: &str, findings: &[Finding], palette: Palett
         let severity = match finding.severity {
             Severity::Error => palette.bad("error"),
             Severity::Warning => palette.warn("warning"),
+            Severity::Note => palette.faint("note"),
         };
         let file = finding.file.as_deref().map(|file| format!(" ({file})")).unwrap_or_default();
         let _ = writeln!(out, "  {which} {severity}[{}]: {}{file}", finding.code, finding.message);

@@ -3,6 +3,7 @@
 mod accounts;
 mod buckets;
 mod copies;
+mod increments;
 mod machines;
 mod natives;
 mod objective;
@@ -24,6 +25,7 @@ pub fn lint(lowered: &Lowered, names: &Names, places: &Places) -> Vec<Diagnostic
     lint.names_are_used(names);
     lint.kinds_have_a_base();
     lint.sources_have_logs();
+    lint.dumps_have_no_increments();
     lint.logs_can_be_replayed();
     lint.purged_logs_are_captured();
     lint.purged_logs_are_not_shared();
@@ -63,6 +65,10 @@ impl Lint<'_> {
 
     fn warning(&mut self, code: &'static str, at: &Path, message: String, hint: impl Into<String>) {
         self.push(Diagnostic::warning(code, message), at, hint);
+    }
+
+    fn note(&mut self, code: &'static str, at: &Path, message: String, hint: impl Into<String>) {
+        self.push(Diagnostic::note(code, message), at, hint);
     }
 
     fn push(&mut self, diagnostic: Diagnostic, at: &Path, hint: impl Into<String>) {

@@ -3,6 +3,7 @@
 mod accounts;
 mod approvals;
 mod drills;
+mod increments;
 mod providers;
 mod traffic;
 
@@ -60,7 +61,8 @@ fn found(text: &str) -> Vec<Diagnostic> {
 }
 
 fn found_codes(text: &str) -> Vec<&'static str> {
-    codes(&with(text))
+    let found = found(text).into_iter().filter(|diagnostic| diagnostic.severity > Severity::Note);
+    found.map(|diagnostic| diagnostic.code).collect()
 }
 
 #[test]

@@ -9,13 +9,14 @@ use crate::diagnostic::Severity;
 /// Annotations of one type that a step may make; further ones are dropped without a word.
 const MOST_OF_A_TYPE: usize = 10;
 
-/// At most ten errors and ten warnings, the last of them telling how many more there are.
+/// At most ten errors, ten warnings and ten notes, the last of them telling how many more there are.
 pub fn github(report: Report<'_>) -> String {
     let entries = report.entries();
     let mut out = String::new();
     for (severity, command, one, many) in [
         (Severity::Error, "error", "more error", "more errors"),
         (Severity::Warning, "warning", "more warning", "more warnings"),
+        (Severity::Note, "notice", "more note", "more notes"),
     ] {
         let all: Vec<&Entry<'_>> = entries.iter().filter(|e| e.diagnostic.severity == severity).collect();
         let shown = if all.len() > MOST_OF_A_TYPE { MOST_OF_A_TYPE - 1 } else { all.len() };

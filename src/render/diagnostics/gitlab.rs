@@ -16,6 +16,7 @@ pub fn gitlab(report: Report<'_>) -> Value {
             "severity": match entry.diagnostic.severity {
                 Severity::Error => "critical",
                 Severity::Warning => "minor",
+                Severity::Note => "info",
             },
             "location": {
                 "path": entry.path.as_ref().unwrap_or(&first),

@@ -44,6 +44,7 @@ fn result(entry: &Entry<'_>, codes: &[&str]) -> Value {
         "level": match diagnostic.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
+            Severity::Note => "note",
         },
         "message": { "text": entry.text() },
         "partialFingerprints": { "backstay/v1": entry.fingerprint },

@@ -107,6 +107,7 @@ fn finding_line(finding: &Finding) -> String {
     let severity = match finding.severity {
         Severity::Error => "**Error**",
         Severity::Warning => "**Warning**",
+        Severity::Note => "Note",
     };
     let file = finding.file.as_deref().map(|file| format!(" in {}", code(file))).unwrap_or_default();
     format!("- {severity} {}: {}{file}\n", code(finding.code), code(&finding.message))
