@@ -56,8 +56,8 @@ pub(super) fn room(order: &Order<'_>, sandbox: &dyn Sandbox) -> u64 {
     let logs = room::length(order.logs.iter());
     let unpacked = match sandbox.by_hand().map(|by_hand| by_hand.stands_for) {
         Some(spec::Source::Mysql(_)) => logs.saturating_mul(1 + AS_STATEMENTS),
-        // A shard is put together there, which may be all that there is.
-        Some(spec::Source::Influxdb2(_)) => room::length(order.manifests.iter()),
+        // What was brought out is unpacked, or a shard put together, which may be all that there is.
+        Some(spec::Source::Influxdb(_) | spec::Source::Influxdb2(_)) => room::length(order.manifests.iter()),
         _ => 0,
     };
     room::length(all()).saturating_add(room::stored(all())).saturating_add(unpacked)

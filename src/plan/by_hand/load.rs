@@ -84,7 +84,16 @@ fn copied(file: &str, to: &str) -> Hand {
     Hand::Type(line(["cp", file, to]))
 }
 
+/// What is said where nobody could read of which engine a dump is.
+const WHOSE_DUMP: &str = "whose dump this is could not be read here, for want of an identity: where MySQL made it, type its own programs, \
+                          `mysql` for `mariadb` and `mysqlbinlog --skip-gtids` for `mariadb-binlog`";
+
 fn mysql_dump(server: &Server, dump: &Brought) -> Vec<Hand> {
+    let known = dump.stored.server.is_none().then(|| Hand::Know(WHOSE_DUMP.to_owned()));
+    known.into_iter().chain(mysql_loaded(server, dump)).collect()
+}
+
+fn mysql_loaded(server: &Server, dump: &Brought) -> Vec<Hand> {
     let client = |rest: &[&str]| mysql_client(Flavour::of(dump), server, rest);
     let with_dump = |rest: &[&str]| typed(client(&[&AS_IT_IS, rest].concat()), Some(&dump.file));
     match server.databases.as_slice() {
@@ -210,17 +219,22 @@ fn influxdb2_buckets(influxdb: &Influxdb2, file: &str, folders: &Folders) -> Mad
 /// The first release of etcd whose `etcdctl` makes no folders of members any more (its changelog, 3.6).
 const ETCDUTL: (u32, u32) = (3, 6);
 
+/// What is said where nobody could read of which release a snapshot is.
+const WHICH_ETCD: &str = "of which etcd this snapshot is could not be read here, for want of an identity: before 3.6 type \
+                          `env ETCDCTL_API=3 etcdctl` for `etcdutl`";
+
 fn etcd_member(snapshot: &Brought, folder: &str) -> Vec<Hand> {
     let release = snapshot.stored.server.as_deref().and_then(|version| {
         let mut numbers = version.trim_start_matches('v').split('.').map(str::parse);
         Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
     });
+    let unknown = release.is_none().then(|| Hand::Know(WHICH_ETCD.to_owned()));
     let program: &[&str] = match release {
         Some(release) if release < ETCDUTL => &["env", "ETCDCTL_API=3", "etcdctl"],
         _ => &["etcdutl"],
     };
     let restore = ["snapshot", "restore", &snapshot.file, "--data-dir", folder];
-    vec![Hand::Type(Line::of(program.iter().copied().chain(restore)))]
+    unknown.into_iter().chain([Hand::Type(Line::of(program.iter().copied().chain(restore)))]).collect()
 }
 
 #[cfg(test)]
@@ -317,11 +331,18 @@ mod tests {
     fn a_member_of_etcd_is_made_by_the_program_of_its_release() {
         let etcd = Etcd { endpoints: Vec::new(), login: None, ca: None, certificate: None };
         let etcd = Source::Etcd(etcd);
-        for (version, program) in
-            [("3.4.23", "env ETCDCTL_API=3 etcdctl"), ("3.6.1", "etcdutl"), ("unknown", "etcdutl")]
-        {
-            let made = lines(&etcd, &brought("out", [stored("snapshot.db", version)]));
-            assert_eq!(made, [format!("{program} snapshot restore out/01-snapshot.db --data-dir back")]);
-        }
+        let made = |version| lines(&etcd, &brought("out", [stored("snapshot.db", version)]));
+        let line = |program| format!("{program} snapshot restore out/01-snapshot.db --data-dir back");
+        assert_eq!(made("3.4.23"), [line("env ETCDCTL_API=3 etcdctl")]);
+        assert_eq!(made("3.6.1"), [line("etcdutl")]);
+        assert_eq!(made("unknown"), [WHICH_ETCD.to_owned(), line("etcdutl")]);
+    }
+
+    #[test]
+    fn where_nobody_can_read_whose_a_dump_is_that_is_said() {
+        let unknown = Stored { server: None, ..stored("shop.sql", "") };
+        let made = lines(&mysql(MysqlMethod::Logical), &brought("out", [unknown]));
+        assert_eq!(made[0], WHOSE_DUMP);
+        assert!(made[1].starts_with("mariadb "), "{made:?}");
     }
 }
