@@ -317,11 +317,6 @@ impl Rows {
         let why = why.into();
         Self { counts: Counts::NotCaptured(why.clone()), checksums: Some(Checksums::NotCaptured(why)) }
     }
-
-    /// Of which checksums could have been taken, and why they were not.
-    pub fn without_checksums(counts: Counts, why: impl Into<String>) -> Self {
-        Self { counts, checksums: Some(Checksums::NotCaptured(why.into())) }
-    }
 }
 
 impl From<Counts> for Rows {

@@ -8,17 +8,22 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     ANSWER, Failure,
     access::Access,
+    checksum::Side,
     marks::{Marks, prologue},
     needs::Edition,
     programs::Flavour,
     rows,
     session::{Session, literal},
-    view::{View, all_databases, tables},
+    view::{Counted, View, all_databases, tables},
 };
 use crate::{
     artifact::manifest::{Counting, Details, Moment, Rows},
     process::{Process, Program},
-    sources::{CaptureRequest, Captured, Sink, counting::beside, two_clocks::TwoClocks},
+    sources::{
+        CaptureRequest, Captured, Sink,
+        counting::{PATIENCE, beside, unread},
+        two_clocks::TwoClocks,
+    },
     spec::Part,
 };
 
@@ -43,6 +48,10 @@ pub(super) struct Scope<'a> {
 }
 
 impl Scope<'_> {
+    fn counted(&self) -> Counted {
+        Counted { counting: self.counting, side: Side::Dumped, patience: PATIENCE }
+    }
+
     fn tables(&self) -> &[String] {
         self.part.map_or(&[], |part| &part.tables)
     }
@@ -65,14 +74,15 @@ pub(super) async fn capture(
     let mut text = Text::default();
     let clocks = Clocks { access, request };
     let opened = begin(&mut dump, &mut view, &mut text, clocks, sink).await?;
+    let mut rows = unread(request.stall);
     let count = async {
         match scope.part {
-            Some(part) => Rows::not_captured(format!("only {part} is dumped")),
-            None => view.count(&asked.databases, scope.counting).await,
+            Some(part) => rows = Rows::not_captured(format!("only {part} is dumped")),
+            None => view.count(&asked.databases, scope.counted(), &mut rows).await,
         }
     };
     let dumped = stream(dump, &mut text, opened, clocks, sink);
-    let (opened, rows) = beside(dumped, count, request.stall).await?;
+    let opened = beside(dumped, count, request.stall).await?;
     if !text.marks.completed() {
         return Err(Failure::Incomplete(
             "the dump ends without its closing line `-- Dump completed`".to_owned(),

@@ -3,8 +3,9 @@
 use super::{
     Failure, STATEMENT,
     access::Access,
+    checksum::Side,
     session::{Session, literal},
-    view::{View, all_databases, tables},
+    view::{Counted, View, all_databases, tables},
 };
 use crate::artifact::manifest::{Counting, Rows};
 
@@ -17,7 +18,10 @@ pub(super) async fn count(access: &Access, what: Counting) -> Result<Rows, Failu
         [] => all_databases(&mut Session::open(access, None, STATEMENT)?).await?,
         declared => declared.to_vec(),
     };
-    Ok(View::open(access, STATEMENT).await?.count(&databases, what).await)
+    let what = Counted { counting: what, side: Side::Loaded, patience: STATEMENT };
+    let mut rows = Rows::default();
+    View::open(access, STATEMENT).await?.count(&databases, what, &mut rows).await;
+    Ok(rows)
 }
 
 /// The first table that has a row.

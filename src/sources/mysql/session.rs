@@ -29,7 +29,8 @@ impl Session {
     /// Starts a session in `database`, whose answers may take `stall`. The server is reached by the first statement.
     pub(super) fn open(access: &Access, database: Option<&str>, stall: Duration) -> Result<Self, Failure> {
         let client = access.client(stall).arguments(["--batch", "--skip-column-names", "--unbuffered"]);
-        let client = client.arguments(["--skip-reconnect", "--no-auto-rehash"]);
+        // As at a keyboard: what is given up is killed on the server (documentation of `mariadb`, `--sigint-ignore`).
+        let client = client.arguments(["--skip-reconnect", "--no-auto-rehash"]).interrupted();
         let client =
             database.into_iter().fold(client, |client, name| client.argument(format!("--database={name}")));
         Ok(Self { client: client.start()?, asked: 0 })

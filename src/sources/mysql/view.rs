@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     Failure,
     access::Access,
-    checksum, gtids,
+    checksum::{self, Side},
+    gtids,
     marks::Position,
     programs::Flavour,
     session::{Session, identifier, literal},
 };
 use crate::{
     artifact::manifest::{Checksums, Counting, Counts, NOT_ASKED_FOR, Rows},
-    sources::counting::PATIENCE,
     spec::Part,
 };
 
@@ -21,6 +21,15 @@ const ENGINES_OWN: &str = "'information_schema', 'performance_schema', 'mysql', 
 
 /// How long the server may be kept from answering others while the lock is waited for, seconds.
 const LOCK_PATIENCE: u32 = 5;
+
+/// What is found out about rows, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counted {
+    pub counting: Counting,
+    pub side: Side,
+    /// How long an answer may take.
+    pub patience: Duration,
+}
 
 /// A transaction that was opened just before the dump's own.
 #[derive(Debug)]
@@ -57,6 +66,7 @@ impl View {
             }
             Err(other) => return Err(other),
         };
+        session.rows(without_limit(access.programs.flavour)).await?;
         session
             .rows(
                 "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ; \
@@ -94,64 +104,78 @@ impl View {
         Ok(())
     }
 
-    /// Counts the rows of each table of `databases` as the view shows them, and sums them up where `what` says so.
-    pub(super) async fn count(&mut self, databases: &[String], what: Counting) -> Rows {
-        let counted = self.try_count(databases, what).await;
-        counted.unwrap_or_else(|failure| {
-            Rows::not_captured(format!("they could not be read: {}", failure.reason()))
-        })
+    /// Notes in `rows` how many rows each table of `databases` has as the view shows them, and then what they sum up to where `what`
+    /// says so. An answer may take `patience`.
+    pub(super) async fn count(&mut self, databases: &[String], what: Counted, rows: &mut Rows) {
+        self.session.wait_up_to(what.patience);
+        let tables = match self.counts(databases).await {
+            Ok((tables, counts)) => {
+                rows.counts = counts;
+                tables
+            }
+            Err(failure) => return *rows = Rows::not_captured(unread(failure)),
+        };
+        if let Counts::NotCaptured(why) = &rows.counts {
+            rows.checksums = Some(Checksums::NotCaptured(why.clone()));
+            return;
+        }
+        rows.checksums = Some(match what.counting {
+            Counting::Rows => Checksums::NotCaptured(NOT_ASKED_FOR.to_owned()),
+            Counting::RowsAndChecksums => match self.checksums(&tables, databases, what.side).await {
+                Ok(checksums) => checksums,
+                Err(failure) => Checksums::NotCaptured(unread(failure)),
+            },
+        });
     }
 
-    async fn try_count(&mut self, databases: &[String], what: Counting) -> Result<Rows, Failure> {
-        self.session.wait_up_to(PATIENCE);
+    async fn counts(&mut self, databases: &[String]) -> Result<(Vec<Table>, Counts), Failure> {
         let tables = tables(&mut self.session, databases).await?;
         if let Some(table) = tables.iter().find(|table| !table.transactional) {
             let (name, engine) = (table.name(), &table.engine);
-            return Ok(Rows::not_captured(format!("{name} is kept by {engine}, which has no views")));
+            return Ok((
+                Vec::new(),
+                Counts::NotCaptured(format!("{name} is kept by {engine}, which has no views")),
+            ));
         }
-        match what {
-            Counting::Rows => Ok(Rows::without_checksums(self.counts(&tables).await?, NOT_ASKED_FOR)),
-            Counting::RowsAndChecksums => self.counts_and_checksums(&tables, databases).await,
-        }
-    }
-
-    async fn counts(&mut self, tables: &[Table]) -> Result<Counts, Failure> {
         let mut counts = BTreeMap::new();
-        for table in tables {
-            let rows = self.session.one(&format!("SELECT COUNT(*) FROM {}", table.quoted())).await?;
-            counts.insert(table.name(), number(&rows)?);
+        for table in &tables {
+            let rows = self.of_table(table, "COUNT(*)").await?;
+            let rows = rows.parse().map_err(|_| Failure::Answer(format!("a count is no number: {rows}")))?;
+            counts.insert(table.name(), rows);
         }
-        Ok(Counts::Captured(counts))
+        Ok((tables, Counts::Captured(counts)))
     }
 
-    async fn counts_and_checksums(
+    async fn checksums(
         &mut self,
         tables: &[Table],
         databases: &[String],
-    ) -> Result<Rows, Failure> {
+        side: Side,
+    ) -> Result<Checksums, Failure> {
         self.session.rows(checksum::SETTINGS).await?;
         let columns = checksum::columns(&mut self.session, &among(databases)).await?;
-        let (mut counts, mut sums) = (BTreeMap::new(), BTreeMap::new());
+        let mut sums = BTreeMap::new();
         for table in tables {
             let [database, name] = [table.database.clone(), table.table.clone()];
-            let sum = checksum::of(columns.get(&[database, name]).map_or(&[], Vec::as_slice));
-            let rows = self.session.rows(&format!("SELECT COUNT(*), {sum} FROM {}", table.quoted())).await?;
-            let [Some(rows), Some(sum)] = [0, 1].map(|column| rows.first()?.get(column)) else {
-                return Err(Failure::Answer(format!(
-                    "the server did not count the rows of {}",
-                    table.name()
-                )));
+            let columns = columns.get(&[database, name]).map_or(&[][..], Vec::as_slice);
+            match checksum::sum(&self.of_table(table, &checksum::of(columns, side)).await?) {
+                Ok(sum) => sums.insert(table.name(), sum),
+                Err(why) => {
+                    let why = format!("the server could not hash the rows of {}: {why}", table.name());
+                    return Ok(Checksums::NotCaptured(why));
+                }
             };
-            counts.insert(table.name(), number(rows)?);
-            sums.insert(table.name(), sum.clone());
         }
-        let checksums = match sums.iter().find(|(_, sum)| checksum::is_partial(sum)) {
-            Some((table, _)) => {
-                Checksums::NotCaptured(format!("the server could not hash the rows of {table}"))
-            }
-            None => Checksums::Captured { method: checksum::METHOD.to_owned(), sums },
-        };
-        Ok(Rows { counts: Counts::Captured(counts), checksums: Some(checksums) })
+        Ok(Checksums::Captured { method: checksum::METHOD.to_owned(), sums })
+    }
+
+    /// The value of an aggregate over a table, which may be altered again afterwards: going back to a savepoint gives back what
+    /// statements since then have locked (MySQL's manual, "Metadata Locking"), and keeps the view.
+    async fn of_table(&mut self, table: &Table, aggregate: &str) -> Result<String, Failure> {
+        let asked = format!("SAVEPOINT backstay; SELECT {aggregate} FROM {}", table.quoted());
+        let value = self.session.one(&asked).await?;
+        self.session.rows("ROLLBACK TO SAVEPOINT backstay").await?;
+        Ok(value)
     }
 
     /// The rows, if it is proved that the dump, which stands at `dumped`, shows the same as this view.
@@ -168,8 +192,17 @@ impl View {
     }
 }
 
-fn number(rows: &str) -> Result<u64, Failure> {
-    rows.parse().map_err(|_| Failure::Answer(format!("a count is no number: {rows}")))
+/// Lifts the limit that a server may have set to how long a statement reads.
+fn without_limit(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::MariaDb => "SET SESSION max_statement_time = 0",
+        // Servers before that version have none, and read a comment.
+        Flavour::MySql => "/*!50708 SET SESSION max_execution_time = 0 */",
+    }
+}
+
+fn unread(failure: Failure) -> String {
+    format!("they could not be read: {}", failure.reason())
 }
 
 fn position(status: &[Vec<String>]) -> Option<Position> {

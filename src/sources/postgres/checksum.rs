@@ -1,7 +1,13 @@
 //! Checksums of tables: the sum of a hash of each row, made by the server in one view. The order of rows does not change it, and
 //! neither does that of columns, which a restore may change.
+//!
+//! A row is hashed as one text, which the output functions of its values write, as they do for a dump: no cast of a type's owner is
+//! run by it, and two rows that differ give two texts.
 
-use super::{Failure, session::Session};
+use super::{
+    Failure,
+    session::{Session, literal},
+};
 
 /// How checksums are made. Who changes what is hashed calls it otherwise.
 pub(super) const METHOD: &str = "postgresql sum of hash_record_extended, 1";
@@ -9,41 +15,29 @@ pub(super) const METHOD: &str = "postgresql sum of hash_record_extended, 1";
 /// The first version that hashes rows (release notes of PostgreSQL 14, "hash functions").
 const FIRST: u32 = 14;
 
+/// The most digits of a sum: that of 64 bits of more rows than a table can have.
+const MOST_DIGITS: usize = 40;
+
 /// What a role or a database may have set to its own taste, and what texts of values depend on.
 const SETTINGS: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; \
                         SET extra_float_digits = 3; SET bytea_output = 'hex'; SET xmlbinary = 'base64'; \
                         SET lc_monetary = 'C'; SET quote_all_identifiers = off";
 
-/// Types whose hash is that of the value, whatever the server's settings: equal are only those that are the same. The others, such
-/// as a number whose scale would be lost or a label that is known by its OID, are hashed as text.
-const EXACT: &[&str] = &[
-    "bool",
-    "\"char\"",
-    "int2",
-    "int4",
-    "int8",
-    "oid",
-    "bytea",
-    "uuid",
-    "date",
-    "time",
-    "timestamp",
-    "timestamptz",
-];
+/// Has the server end what it does for nobody any more, where its system lets it see that (since 14).
+const END_WITH_CLIENT: &str = "DO $backstay$ BEGIN SET client_connection_check_interval = '10s'; \
+                               EXCEPTION WHEN OTHERS THEN NULL; END $backstay$";
 
 /// Encodings whose texts are hashed as they are: that of most databases, and the one that none can be turned into.
 const AS_THEY_ARE: [&str; 2] = ["UTF8", "SQL_ASCII"];
 
 /// How the rows of one database are summed up.
 pub(super) struct Checksum {
-    /// How a column becomes what is hashed, as `format()` takes it.
-    text: &'static str,
+    encoding: String,
 }
 
 impl Checksum {
     /// Has `session` show values alike from here on; `Err` with why no checksums can be made there.
     pub(super) async fn prepare(session: &mut Session) -> Result<Result<Self, String>, Failure> {
-        session.run(SETTINGS).await?;
         let asked =
             "SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.getdatabaseencoding()";
         let [version, encoding] = session.row(asked).await?;
@@ -53,33 +47,42 @@ impl Checksum {
         if major < FIRST {
             return Ok(Err(format!("PostgreSQL {major} hashes no rows; {FIRST} and later do")));
         }
-        Ok(Ok(Self { text: text(&encoding) }))
+        session.run(&format!("{SETTINGS}; {END_WITH_CLIENT}")).await?;
+        Ok(Ok(Self { encoding }))
     }
 
-    /// Gives the columns of the table `oid` as [`Checksum::of`] takes them.
-    pub(super) fn columns(&self, oid: &str) -> String {
-        let exact: Vec<String> =
-            EXACT.iter().map(|name| format!("'pg_catalog.{name}'::pg_catalog.regtype")).collect();
-        format!(
-            "SELECT COALESCE(pg_catalog.string_agg(pg_catalog.format(\
-             CASE WHEN a.atttypid IN ({}) THEN 't.%1$I' ELSE {} END, a.attname), ', ' ORDER BY a.attname), '') \
-             FROM pg_catalog.pg_attribute a WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped",
-            exact.join(", "),
-            super::session::literal(self.text),
-        )
-    }
-
-    /// Gives the sum for a table that is called `t`.
-    pub(super) fn of(columns: &str) -> String {
-        format!("COALESCE(pg_catalog.sum(pg_catalog.hash_record_extended(ROW({columns}), 0)), 0)")
+    /// The sum of the rows of `table`, a name for SQL, whose OID is `oid`.
+    pub(super) async fn of(&self, session: &mut Session, table: &str, oid: &str) -> Result<String, Failure> {
+        let [columns] = session.row(&columns(oid)).await?;
+        let hash = hash(&columns, &self.encoding);
+        let sql = format!("SELECT COALESCE(pg_catalog.sum({hash}), 0) FROM ONLY {table} t");
+        let [sum] = session.row(&sql).await?;
+        let digits = sum.strip_prefix('-').unwrap_or(&sum);
+        if digits.len() > MOST_DIGITS || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Failure::Answer(format!("a sum of {table} is no number")));
+        }
+        Ok(sum)
     }
 }
 
-/// A text by its bytes in UTF-8, so that neither collations nor the encoding of another database change its hash.
-fn text(encoding: &str) -> &'static str {
-    if AS_THEY_ARE.contains(&encoding) {
-        r#"t.%1$I::pg_catalog.text COLLATE "C""#
+/// Gives the columns of a table that a dump holds, as [`hash`] takes them.
+fn columns(oid: &str) -> String {
+    format!(
+        "SELECT COALESCE(pg_catalog.string_agg(pg_catalog.format({}, a.attname), ', ' ORDER BY a.attname), '') \
+         FROM pg_catalog.pg_attribute a \
+         WHERE a.attrelid = {oid} AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''",
+        literal("t.%I")
+    )
+}
+
+/// The hash of a row of the table `t`: of the bytes of its text in UTF-8, so that neither collations nor the encoding of another
+/// database change it. A record of one value has all bits of the value's own hash.
+fn hash(columns: &str, encoding: &str) -> String {
+    let row = format!("ROW({columns})::pg_catalog.text");
+    let text = if AS_THEY_ARE.contains(&encoding) {
+        format!(r#"{row} COLLATE "C""#)
     } else {
-        "pg_catalog.convert_to(t.%1$I::pg_catalog.text, 'UTF8')"
-    }
+        format!("pg_catalog.convert_to({row}, 'UTF8')")
+    };
+    format!("pg_catalog.hash_record_extended(ROW({text}), 0)")
 }

@@ -24,7 +24,9 @@ pub(super) async fn count(access: &Access, what: Counting) -> Result<Rows, Failu
     };
     let mut rows = Vec::new();
     for name in &databases {
-        rows.push(View::open(access, name, STATEMENT).await?.count(what).await);
+        let mut counted = Rows::default();
+        View::open(access, name, STATEMENT).await?.count(what, STATEMENT, &mut counted).await;
+        rows.push(counted);
     }
     Ok(together(rows))
 }

@@ -21,7 +21,7 @@ use crate::{
     sources::{
         CaptureRequest, Captured, Sink,
         blocking::produce,
-        counting::beside,
+        counting::{PATIENCE, beside, unread},
         stage::{self, Stage},
     },
     spec::{Jobs, Part},
@@ -71,13 +71,14 @@ pub(super) async fn capture_one(
     let (mut dump, reader) = (dump.start()?, reader.stall(request.stall).start()?);
     dump.close_input();
     let (time, position) = (request.now(), view.position.clone());
+    let mut rows = unread(request.stall);
     let count = async {
         match part {
-            Some(part) => Rows::not_captured(format!("only {part} is dumped")),
-            None => view.count(counting).await,
+            Some(part) => rows = Rows::not_captured(format!("only {part} is dumped")),
+            None => view.count(counting, PATIENCE, &mut rows).await,
         }
     };
-    let ((), rows) = beside(archive(dump, reader, sink), count, request.stall).await?;
+    beside(archive(dump, reader, sink), count, request.stall).await?;
     let details = Details { omitted: vec![NO_ROLES.to_owned()], ..details(server, programs, rows) };
     Ok(Captured { moment: Moment::At { time, position: Some(position) }, details })
 }
@@ -110,7 +111,8 @@ pub(super) async fn capture_by_jobs(
         .argument(format!("--file={}", folder.display()));
     let (time, position) = (request.now(), view.position.clone());
     let dumped = async { Ok::<_, Failure>(stage::filled(dump.start()?, &folder, request.stall).await?) };
-    let ((), rows) = beside(dumped, view.count(counting), request.stall).await?;
+    let mut rows = unread(request.stall);
+    beside(dumped, view.count(counting, PATIENCE, &mut rows), request.stall).await?;
     let reader = Program::new(programs.path("pg_restore")).argument("--file=/dev/null").argument(&folder);
     // It reads the disk of this host, and nothing else.
     let mut reader = reader.discard_output().start()?;
@@ -146,8 +148,9 @@ pub(super) async fn capture_several(
         sink.write(Bytes::from(format!("\\connect {MAINTENANCE}\n"))).await?;
         let mut dump = plain(access, programs, name, &view, request.stall).start()?;
         dump.close_input();
-        let count = view.count(counting);
-        let ((), counted) = beside(text(dump, name, sink), count, request.stall).await?;
+        let mut counted = unread(request.stall);
+        let count = view.count(counting, PATIENCE, &mut counted);
+        beside(text(dump, name, sink), count, request.stall).await?;
         rows.push(counted);
     }
     sink.write(Bytes::from_static(CLOSING.as_bytes())).await?;

@@ -44,7 +44,8 @@ impl Session {
         let client = access.program(access.installed.newest(), "psql", stall);
         let client = client.arguments(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only"]);
         let client = client.arguments(["--field-separator-zero", "--record-separator-zero"]);
-        let client = client.arguments(["--set=ON_ERROR_STOP=1"]).argument(to);
+        // As at a keyboard: what is given up is cancelled on the server (documentation of `psql`, "Ctrl-C").
+        let client = client.arguments(["--set=ON_ERROR_STOP=1"]).argument(to).interrupted();
         let mut session = Self { client: client.start()?, asked: 0 };
         session.run(SETTINGS).await?;
         Ok(session)

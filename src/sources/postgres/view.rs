@@ -8,10 +8,7 @@ use super::{
     checksum::{Checksum, METHOD},
     session::Session,
 };
-use crate::{
-    artifact::manifest::{Checksums, Counting, Counts, NOT_ASKED_FOR, Rows},
-    sources::counting::PATIENCE,
-};
+use crate::artifact::manifest::{Checksums, Counting, Counts, NOT_ASKED_FOR, Rows};
 
 /// Tables that a dump carries rows of: neither the engine's own, nor those that an extension makes again by itself.
 pub(super) const TABLES: &str = "SELECT n.nspname || '.' || c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid \
@@ -97,48 +94,44 @@ impl View {
         Ok(Self { _exporting: exporting, counting, database: database.to_owned(), snapshot, position })
     }
 
-    /// Counts the rows of each table as the view shows them, and sums them up where `what` says so.
-    pub(super) async fn count(&mut self, what: Counting) -> Rows {
-        let counted = match what {
-            Counting::Rows => {
-                self.counts().await.map(|counts| Rows::without_checksums(counts, NOT_ASKED_FOR))
-            }
-            Counting::RowsAndChecksums => self.counts_and_checksums().await,
-        };
-        counted.unwrap_or_else(|failure| {
-            Rows::not_captured(format!("they could not be read: {}", failure.reason()))
-        })
+    /// Notes in `rows` how many rows each table has as the view shows them, and then what they sum up to where `what` says so. An answer
+    /// may take `patience`.
+    pub(super) async fn count(&mut self, what: Counting, patience: Duration, rows: &mut Rows) {
+        self.counting.wait_up_to(patience);
+        match self.counts().await {
+            Ok(counts) => rows.counts = Counts::Captured(counts),
+            Err(failure) => return *rows = Rows::not_captured(unread(failure)),
+        }
+        rows.checksums = Some(match what {
+            Counting::Rows => Checksums::NotCaptured(NOT_ASKED_FOR.to_owned()),
+            Counting::RowsAndChecksums => match self.checksums().await {
+                Ok(checksums) => checksums,
+                Err(failure) => Checksums::NotCaptured(unread(failure)),
+            },
+        });
     }
 
-    async fn counts(&mut self) -> Result<Counts, Failure> {
-        self.counting.wait_up_to(PATIENCE);
+    async fn counts(&mut self) -> Result<BTreeMap<String, u64>, Failure> {
         let mut counts = BTreeMap::new();
         for [name, table, _] in self.counting.rows(TABLES).await? {
             let [rows] = self.counting.row(&format!("SELECT pg_catalog.count(*) FROM ONLY {table}")).await?;
-            counts.insert(self.full(&name), number(&rows)?);
+            let rows = rows.parse().map_err(|_| Failure::Answer(format!("a count is no number: {rows}")))?;
+            counts.insert(self.full(&name), rows);
         }
-        Ok(Counts::Captured(counts))
+        Ok(counts)
     }
 
-    async fn counts_and_checksums(&mut self) -> Result<Rows, Failure> {
-        self.counting.wait_up_to(PATIENCE);
+    async fn checksums(&mut self) -> Result<Checksums, Failure> {
         let checksum = match Checksum::prepare(&mut self.counting).await? {
             Ok(checksum) => checksum,
-            Err(why) => {
-                return Ok(Rows::without_checksums(self.counts().await?, why));
-            }
+            Err(why) => return Ok(Checksums::NotCaptured(why)),
         };
-        let (mut counts, mut sums) = (BTreeMap::new(), BTreeMap::new());
+        let mut sums = BTreeMap::new();
         for [name, table, oid] in self.counting.rows(TABLES).await? {
-            let [columns] = self.counting.row(&checksum.columns(&oid)).await?;
-            let sum = Checksum::of(&columns);
-            let sql = format!("SELECT pg_catalog.count(*), {sum} FROM ONLY {table} t");
-            let [rows, sum] = self.counting.row(&sql).await?;
-            counts.insert(self.full(&name), number(&rows)?);
+            let sum = checksum.of(&mut self.counting, &table, &oid).await?;
             sums.insert(self.full(&name), sum);
         }
-        let checksums = Checksums::Captured { method: METHOD.to_owned(), sums };
-        Ok(Rows { counts: Counts::Captured(counts), checksums: Some(checksums) })
+        Ok(Checksums::Captured { method: METHOD.to_owned(), sums })
     }
 
     /// The name of a table among those of all databases.
@@ -147,8 +140,8 @@ impl View {
     }
 }
 
-fn number(rows: &str) -> Result<u64, Failure> {
-    rows.parse().map_err(|_| Failure::Answer(format!("a count is no number: {rows}")))
+fn unread(failure: Failure) -> String {
+    format!("they could not be read: {}", failure.reason())
 }
 
 /// The rows of several databases as those of one; unknown where those of one are.
