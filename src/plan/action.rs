@@ -104,6 +104,17 @@ pub enum Action {
         /// The name under which it wrote.
         artifact: ArtifactId,
     },
+    /// Has a provider delete what a drill had it make that was cut off, and leaves the store alone from which the drill read.
+    DeleteDrillCopy {
+        /// The drill.
+        drill: DrillName,
+        /// The backup that it tried.
+        backup: BackupName,
+        /// Where it read: its lease there lapses by itself.
+        store: StoreName,
+        /// The name under which it read.
+        artifact: ArtifactId,
+    },
     /// Ends what was interrupted after its commit: gives back the lease, and closes the entry in the journal.
     Settle {
         /// The backup.
@@ -165,6 +176,7 @@ impl Action {
             | Action::RecordUnreferenced { backup, .. }
             | Action::Sweep { backup, .. }
             | Action::CleanUp { backup, .. }
+            | Action::DeleteDrillCopy { backup, .. }
             | Action::Settle { backup, .. } => Some(backup),
             Action::Recover(recover) => recover.work.restores(),
             Action::Arm(_)
@@ -198,6 +210,7 @@ impl Action {
             | Action::Push { .. }
             | Action::Protect(_)
             | Action::Rewind { .. }
+            | Action::DeleteDrillCopy { .. }
             | Action::ClearAway { .. } => Vec::new(),
         }
     }
@@ -436,6 +449,9 @@ impl fmt::Display for Action {
             }
             Action::CleanUp { backup, store, artifact } => {
                 write!(f, "clean up after {backup} {artifact} in {store}")
+            }
+            Action::DeleteDrillCopy { drill, backup, .. } => {
+                write!(f, "delete what drill {drill} had the provider of {backup} make")
             }
             Action::Settle { backup, store, artifact } => write!(f, "settle {backup} {artifact} in {store}"),
             Action::Push { mirror } => write!(f, "push to {mirror}"),

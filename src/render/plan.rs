@@ -171,6 +171,7 @@ fn sign(action: &Action, palette: Palette) -> String {
         | Action::ClearAway { .. }
         | Action::RecordUnreferenced { .. }
         | Action::CleanUp { .. }
+        | Action::DeleteDrillCopy { .. }
         | Action::Settle { .. } => palette.faint("·"),
     }
 }

@@ -371,6 +371,9 @@ impl World {
                 stored.leases.remove(artifact);
                 self.interrupted.retain(|i| i.artifact != *artifact || i.store != *store);
             }
+            Action::DeleteDrillCopy { store, artifact, .. } => {
+                self.interrupted.retain(|i| i.artifact != *artifact || i.store != *store);
+            }
             Action::Settle { backup, store, artifact } => {
                 self.stored(store.as_str(), backup.as_str()).leases.remove(artifact);
                 self.interrupted.retain(|i| i.artifact != *artifact || i.store != *store);
@@ -530,6 +533,7 @@ pub fn brief(action: &Action) -> String {
         Action::RecordUnreferenced { backup, store, .. } => format!("record {backup} {store}"),
         Action::Sweep { backup, store, .. } => format!("sweep {backup} {store}"),
         Action::CleanUp { backup, store, .. } => format!("clean-up {backup} {store}"),
+        Action::DeleteDrillCopy { drill, store, .. } => format!("delete-copy {drill} {store}"),
         Action::Settle { backup, store, .. } => format!("settle {backup} {store}"),
         Action::Push { mirror } => format!("push {mirror}"),
         Action::Protect(p) => format!("protect {}", p.backup),

@@ -176,6 +176,8 @@ fn names(step: &Step, spec: &Spec, inventory: &Inventory) -> Result<(), Malforme
             known.store(store)
         }
         Action::CleanUp { store, .. } | Action::Settle { store, .. } => known.store(store),
+        // It touches no store, so that this may be withdrawn by now, like the backup and the drill.
+        Action::DeleteDrillCopy { .. } => Ok(()),
         Action::RecordUnreferenced { backup, store, captures }
         | Action::Sweep { backup, store, captures } => {
             known.backup(backup)?;
