@@ -112,6 +112,7 @@ impl Effects for World {
             Action::ClearAway { drill, vms, revision } => {
                 self.clear_away(step, drill, vms, revision.as_deref()).await
             }
+            Action::ClearPreviews { mark, .. } => self.clear_previews(step, mark).await,
             Action::Recover(recover) => {
                 self.recover(step, recover, writes.map(|writes| writes.artifact)).await
             }

@@ -4,6 +4,7 @@ mod copies_left;
 mod drills;
 mod native_drill;
 mod natives;
+mod previews;
 mod recovery;
 mod rehearsal;
 mod renewals;

@@ -14,7 +14,7 @@ use crate::{
         manifest::{Edge, Manual},
         until::Until,
     },
-    inventory::ArmedSchedule,
+    inventory::{ArmedSchedule, PreviewMark},
     spec::{
         DrillCheck, DrillHow, MysqlMethod, PointInTime, PostgresMethod, Protection, SnapshotRule, Source,
         lost_snapshots,
@@ -156,6 +156,15 @@ pub enum Action {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         revision: Option<String>,
     },
+    /// Removes what previews of machines left that were cut off.
+    ClearPreviews {
+        /// What that is known by.
+        mark: PreviewMark,
+        /// The machines.
+        vms: Vec<VmName>,
+        /// The commit that declares them.
+        revision: String,
+    },
     /// Brings back a part of what a recovery declares.
     Recover(Box<Recover>),
 }
@@ -183,7 +192,8 @@ impl Action {
             | Action::Disarm(_)
             | Action::Push { .. }
             | Action::Rehearse(_)
-            | Action::ClearAway { .. } => None,
+            | Action::ClearAway { .. }
+            | Action::ClearPreviews { .. } => None,
         }
     }
 
@@ -211,7 +221,8 @@ impl Action {
             | Action::Protect(_)
             | Action::Rewind { .. }
             | Action::DeleteDrillCopy { .. }
-            | Action::ClearAway { .. } => Vec::new(),
+            | Action::ClearAway { .. }
+            | Action::ClearPreviews { .. } => Vec::new(),
         }
     }
 }
@@ -465,6 +476,10 @@ impl fmt::Display for Action {
             Action::ClearAway { drill, vms, .. } => {
                 let vms: Vec<&str> = vms.iter().map(VmName::as_str).collect();
                 write!(f, "remove what drill {drill} left of {}", vms.join(", "))
+            }
+            Action::ClearPreviews { vms, .. } => {
+                let vms: Vec<&str> = vms.iter().map(VmName::as_str).collect();
+                write!(f, "remove what a preview left of {}", vms.join(", "))
             }
             Action::Drill(drill) => {
                 write!(f, "drill {}: {} ", drill.drill, drill.backup)?;

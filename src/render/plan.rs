@@ -169,6 +169,7 @@ fn sign(action: &Action, palette: Palette) -> String {
         | Action::Drill(_)
         | Action::Rehearse(_)
         | Action::ClearAway { .. }
+        | Action::ClearPreviews { .. }
         | Action::RecordUnreferenced { .. }
         | Action::CleanUp { .. }
         | Action::DeleteDrillCopy { .. }

@@ -269,6 +269,7 @@ impl World {
             readers: BTreeMap::new(),
             machines: self.machines.clone(),
             left_behind: Vec::new(),
+            previews_left: Vec::new(),
             stand_ins: BTreeMap::new(),
         }
     }
@@ -400,7 +401,7 @@ impl World {
             }
             Action::Rewind { .. } | Action::Restore(_) => {}
             Action::Recover(recover) => self.recovered(recover, RecoveredOutcome::Done),
-            Action::Rehearse(_) | Action::ClearAway { .. } => {
+            Action::Rehearse(_) | Action::ClearAway { .. } | Action::ClearPreviews { .. } => {
                 panic!("no drill of a recovery is planned here")
             }
             Action::Drill(drill) => {
@@ -540,7 +541,7 @@ pub fn brief(action: &Action) -> String {
         Action::Rewind { backup, .. } => format!("rewind {backup}"),
         Action::Restore(r) => format!("restore {} {}", r.backup, r.store),
         Action::Drill(d) => format!("drill {} {}", d.drill, d.store),
-        Action::Rehearse(_) | Action::ClearAway { .. } => action.to_string(),
+        Action::Rehearse(_) | Action::ClearAway { .. } | Action::ClearPreviews { .. } => action.to_string(),
         Action::Recover(recover) => match &recover.work {
             action::Work::Restore { restore, .. } => format!("restore {}", restore.backup),
             work => work.to_string(),

@@ -133,7 +133,8 @@ fn deeds(action: &Action) -> Vec<(Option<&BackupName>, &StoreName, Deed)> {
         | Action::Rewind { .. }
         | Action::Rehearse(_)
         | Action::DeleteDrillCopy { .. }
-        | Action::ClearAway { .. } => (None, None),
+        | Action::ClearAway { .. }
+        | Action::ClearPreviews { .. } => (None, None),
         Action::Capture(capture) => (Some((&capture.store, Deed::Adds)), None),
         Action::Copy { from, to, .. } => (Some((from, Deed::Reads)), Some((to, Deed::Adds))),
         Action::Repair { store, from, .. } => (Some((from, Deed::Reads)), Some((store, Deed::Changes))),

@@ -229,6 +229,7 @@ mod tests {
         assert!(early.message.contains("until 2026-11-20T01:10:00Z"), "{}", early.message);
         assert!(at("2026-11-20T01:10:00Z").is_ok());
     }
+
     #[test]
     fn nobody_else_can_have_made_it_only_where_all_stores_were_seen_and_nobody_reads() {
         let at = |second| Timestamp::from_second(second).unwrap();
