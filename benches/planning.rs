@@ -108,6 +108,7 @@ fn stored(world: &mut World) -> Inventory {
         machines: Default::default(),
         stand_ins: Default::default(),
         left_behind: Vec::new(),
+        previews_left: Vec::new(),
     }
 }
 

@@ -99,6 +99,9 @@ impl Effects for World {
             Action::CleanUp { backup, store, artifact } => {
                 self.clean_up_after(&self.interrupted(&of(backup), store, *artifact)).await
             }
+            Action::DeleteDrillCopy { backup, store, artifact, .. } => {
+                self.delete_drill_copy(&self.interrupted(&of(backup), store, *artifact)).await
+            }
             Action::Settle { backup, store, artifact } => self.settle(&of(backup), store, *artifact).await,
             Action::Push { mirror } => self.push(mirror).await,
             Action::Protect(protect) => self.protect(protect).await,
@@ -109,6 +112,7 @@ impl Effects for World {
             Action::ClearAway { drill, vms, revision } => {
                 self.clear_away(step, drill, vms, revision.as_deref()).await
             }
+            Action::ClearPreviews { mark, .. } => self.clear_previews(step, mark).await,
             Action::Recover(recover) => {
                 self.recover(step, recover, writes.map(|writes| writes.artifact)).await
             }

@@ -7,6 +7,7 @@ mod lineage;
 mod log_reader;
 mod machines;
 mod made;
+mod previews;
 mod provided;
 mod recoveries;
 mod rehearsals;
@@ -41,6 +42,7 @@ pub use lineage::lineage;
 pub use log_reader::{LogReader, ReaderState};
 pub use machines::{Machine, MachineAddress, Running};
 pub use made::{Made, MirrorMade, StoreMade};
+pub use previews::{NoMark, PreviewLeft, PreviewMark};
 pub use provided::{
     Inferred, Named, Native, NativeName, NativePrefix, NativeReference, NativeState, Provided, ProvidedSeen,
     ProviderSettings,
@@ -120,6 +122,8 @@ pub struct Inventory {
     pub stand_ins: BTreeMap<DrillName, BTreeMap<VmName, Observed<Machine>>>,
     /// What drills left behind, as this host remembers.
     pub left_behind: Vec<LeftBehind>,
+    /// Previews that were cut off, as this host remembers.
+    pub previews_left: Vec<PreviewLeft>,
 }
 
 /// Machines that a drill made and did not remove, whatever is declared by now.

@@ -19,7 +19,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use async_trait::async_trait;
 
 use crate::{
-    inventory::{Machine, Running},
+    inventory::{Machine, PreviewMark, Running},
     plan::by_hand::MadeByHand,
     spec::{
         Vm,
@@ -36,7 +36,9 @@ pub type Said<'a> = &'a (dyn Fn(&str) + Send + Sync);
 /// What drivers must meet:
 /// - [`Provisioner::observe`] changes nothing. It answers [`Machine::Gone`] only where whoever would know says so: an answer that
 ///   can't be had is an error, never a machine that is gone.
-/// - [`Provisioner::preview`] changes nothing that lasts, and tells everything that [`Provisioner::up`] would do.
+/// - [`Provisioner::preview`] changes nothing that lasts, and tells everything that [`Provisioner::up`] would do. What it has others make
+///   for that bears the mark in its name, so that [`Provisioner::clear_preview`] finds what is left of one that was cut off; that
+///   removes nothing else, and is done when nothing is left.
 /// - [`Provisioner::by_hand`] asks nobody: what it tells rests on what is declared alone. It holds no secret, and whoever types it
 ///   gets a machine that this provisioner knows for its own, as far as its state is anywhere but on this host.
 /// - [`Provisioner::up`] makes a machine where there is none; where something of it is there already it is an error, and nothing is
@@ -50,7 +52,12 @@ pub trait Provisioner: Send + Sync {
     async fn observe(&self) -> Result<Machine, ProvisionError>;
 
     /// What making it would do, a line for each part.
-    async fn preview(&self) -> Result<Vec<String>, ProvisionError>;
+    async fn preview(&self, mark: &PreviewMark) -> Result<Vec<String>, ProvisionError>;
+
+    /// Removes what a preview under this mark left, which nobody is at any more.
+    async fn clear_preview(&self, _mark: &PreviewMark, _said: Said<'_>) -> Result<(), ProvisionError> {
+        Ok(())
+    }
 
     /// How a person makes it without Backstay, with files that lie in `folder`.
     async fn by_hand(&self, folder: &str) -> Result<MadeByHand, ProvisionError>;

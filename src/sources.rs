@@ -54,7 +54,7 @@ use crate::{
     stores::Class,
 };
 pub use entries::log_file;
-pub use provider::{Kept, MadeNative, Provider};
+pub use provider::{Announced, Claim, Kept, MadeNative, Provider};
 use selection::Selection;
 pub use spool::{ARCHIVE, Progress, Read, Reading, Witness, close_archive, open_archive};
 

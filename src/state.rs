@@ -126,6 +126,11 @@ impl StateDir {
         Self::readers_in(&self.root)
     }
 
+    /// What is remembered of previews.
+    pub fn previews(&self) -> PathBuf {
+        self.root.join("previews")
+    }
+
     /// What is remembered of the machines that drills make.
     pub fn stand_ins(&self) -> PathBuf {
         self.root.join("stand-ins")

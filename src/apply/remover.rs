@@ -1,11 +1,16 @@
-//! Removes the machines of a drill by what is remembered of them: as the revision declares them that they were made by.
+//! Removes the machines of a drill, and what previews left, by what is remembered of them: as the revision declares them that they were
+//! made by.
 
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use super::{executor::Failure, ledger::Entry, world::stalled};
+use super::{
+    executor::Failure,
+    ledger::{Entry, Previewed},
+    world::stalled,
+};
 use crate::{
     drivers::Registry,
     git::revision,
@@ -28,7 +33,7 @@ impl Remover {
     /// # Errors
     /// What is left, and why.
     pub async fn remove(&self, entry: &Entry, said: Said<'_>) -> Result<(), Failure> {
-        let (spec, templates) = self.declared(entry).await?;
+        let (spec, templates) = self.declared(&entry.revision, &entry.folder).await?;
         let Entry { drill, revision, .. } = entry;
         let rehearsal = match spec.drills.get_key_value(drill).map(|(name, drill)| (name, &drill.subject)) {
             Some((name, DrillSubject::Recovery(rehearsal))) => StandIns::of(&spec, name, rehearsal),
@@ -40,26 +45,58 @@ impl Remover {
         for (_, vm) in stand_ins.vms().filter(|(declared, _)| entry.vms.contains(declared)) {
             let removed = async {
                 let provisioner = self.drivers.provisioner(&entry.fleet, vm, &templates).await;
-                provisioner.map_err(stalled)?.down(said).await?;
+                let provisioner = provisioner.map_err(stalled)?;
+                provisioner.down(said).await?;
+                if let Some(mark) = &entry.preview {
+                    provisioner.clear_preview(mark, said).await?;
+                }
                 Ok::<_, Failure>(())
             };
             if let Err(why) = removed.await {
                 left.push(why);
             }
         }
-        let all = left.iter().map(|failure| failure.message.as_str()).collect::<Vec<_>>().join("; ");
-        match left.into_iter().next() {
-            None => Ok(()),
-            Some(first) => Err(Failure { message: all, ..first }),
-        }
+        all_or_nothing(left)
     }
 
-    async fn declared(&self, entry: &Entry) -> Result<(Spec, Templates), Failure> {
-        let spec = spec_of(&self.mirror, &entry.revision, &entry.folder).await?;
-        let (mirror, revision) = (self.mirror.clone(), entry.revision.clone());
+    /// Removes what the preview of an entry left of any of its machines. What can't be removed of one keeps none of the others.
+    ///
+    /// # Errors
+    /// What is left, and why.
+    pub async fn clear_previews(&self, entry: &Previewed, said: Said<'_>) -> Result<(), Failure> {
+        let (spec, templates) = self.declared(&entry.revision, &entry.folder).await?;
+        let mut left: Vec<Failure> = Vec::new();
+        for name in &entry.vms {
+            let cleared = async {
+                let undeclared =
+                    || stalled(format!("revision {} declares no machine {name}", entry.revision));
+                let vm = spec.vms.get(name).ok_or_else(undeclared)?;
+                let provisioner = self.drivers.provisioner(&entry.fleet, vm, &templates).await;
+                provisioner.map_err(stalled)?.clear_preview(&entry.mark, said).await?;
+                Ok::<_, Failure>(())
+            };
+            if let Err(why) = cleared.await {
+                left.push(why);
+            }
+        }
+        all_or_nothing(left)
+    }
+
+    async fn declared(&self, revision: &str, folder: &str) -> Result<(Spec, Templates), Failure> {
+        let spec = spec_of(&self.mirror, revision, folder).await?;
+        let (mirror, revision) = (self.mirror.clone(), revision.to_owned());
         let read = tokio::task::spawn_blocking(move || revision::templates(&mirror, &revision));
         let templates = read.await.map_err(stalled)?.map_err(stalled)?;
         Ok((spec, Templates::of(templates)))
+    }
+}
+
+/// All that is left as one failure, if anything is.
+fn all_or_nothing(left: Vec<Failure>) -> Result<(), Failure> {
+    let all = left.iter().map(|failure| failure.message.as_str()).collect::<Vec<_>>().join("; ");
+    match left.into_iter().next() {
+        None => Ok(()),
+        Some(first) => Err(Failure { message: all, ..first }),
     }
 }
 

@@ -1,8 +1,10 @@
 //! The steps of each family, from the names in a plan to what the families' modules work with.
 
+mod copies_left;
 mod drills;
 mod native_drill;
 mod natives;
+mod previews;
 mod recovery;
 mod rehearsal;
 mod renewals;

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     executor::{Failure, Listener},
-    ledger::Ledger,
+    ledger::{Ledger, Previewed},
     watchdog::Kennel,
 };
 use crate::{
@@ -54,6 +54,8 @@ pub struct World {
     pub spools: PathBuf,
     /// What is remembered of the machines of drills.
     pub ledger: Ledger,
+    /// What this host remembers of previews.
+    pub previews: Ledger<Previewed>,
     /// What watches over them; `None` where nobody does.
     pub kennel: Option<Kennel>,
     /// The folder of the infra repo that is read.

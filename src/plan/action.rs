@@ -14,7 +14,7 @@ use crate::{
         manifest::{Edge, Manual},
         until::Until,
     },
-    inventory::ArmedSchedule,
+    inventory::{ArmedSchedule, PreviewMark},
     spec::{
         DrillCheck, DrillHow, MysqlMethod, PointInTime, PostgresMethod, Protection, SnapshotRule, Source,
         lost_snapshots,
@@ -104,6 +104,17 @@ pub enum Action {
         /// The name under which it wrote.
         artifact: ArtifactId,
     },
+    /// Has a provider delete what a drill had it make that was cut off, and leaves the store alone from which the drill read.
+    DeleteDrillCopy {
+        /// The drill.
+        drill: DrillName,
+        /// The backup that it tried.
+        backup: BackupName,
+        /// Where it read: its lease there lapses by itself.
+        store: StoreName,
+        /// The name under which it read.
+        artifact: ArtifactId,
+    },
     /// Ends what was interrupted after its commit: gives back the lease, and closes the entry in the journal.
     Settle {
         /// The backup.
@@ -145,6 +156,15 @@ pub enum Action {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         revision: Option<String>,
     },
+    /// Removes what previews of machines left that were cut off.
+    ClearPreviews {
+        /// What that is known by.
+        mark: PreviewMark,
+        /// The machines.
+        vms: Vec<VmName>,
+        /// The commit that declares them.
+        revision: String,
+    },
     /// Brings back a part of what a recovery declares.
     Recover(Box<Recover>),
 }
@@ -165,13 +185,15 @@ impl Action {
             | Action::RecordUnreferenced { backup, .. }
             | Action::Sweep { backup, .. }
             | Action::CleanUp { backup, .. }
+            | Action::DeleteDrillCopy { backup, .. }
             | Action::Settle { backup, .. } => Some(backup),
             Action::Recover(recover) => recover.work.restores(),
             Action::Arm(_)
             | Action::Disarm(_)
             | Action::Push { .. }
             | Action::Rehearse(_)
-            | Action::ClearAway { .. } => None,
+            | Action::ClearAway { .. }
+            | Action::ClearPreviews { .. } => None,
         }
     }
 
@@ -198,7 +220,9 @@ impl Action {
             | Action::Push { .. }
             | Action::Protect(_)
             | Action::Rewind { .. }
-            | Action::ClearAway { .. } => Vec::new(),
+            | Action::DeleteDrillCopy { .. }
+            | Action::ClearAway { .. }
+            | Action::ClearPreviews { .. } => Vec::new(),
         }
     }
 }
@@ -437,6 +461,9 @@ impl fmt::Display for Action {
             Action::CleanUp { backup, store, artifact } => {
                 write!(f, "clean up after {backup} {artifact} in {store}")
             }
+            Action::DeleteDrillCopy { drill, backup, .. } => {
+                write!(f, "delete what drill {drill} had the provider of {backup} make")
+            }
             Action::Settle { backup, store, artifact } => write!(f, "settle {backup} {artifact} in {store}"),
             Action::Push { mirror } => write!(f, "push to {mirror}"),
             Action::Protect(Protect { backup, to, .. }) => write!(f, "set the provider of {backup}: {to}"),
@@ -449,6 +476,10 @@ impl fmt::Display for Action {
             Action::ClearAway { drill, vms, .. } => {
                 let vms: Vec<&str> = vms.iter().map(VmName::as_str).collect();
                 write!(f, "remove what drill {drill} left of {}", vms.join(", "))
+            }
+            Action::ClearPreviews { vms, .. } => {
+                let vms: Vec<&str> = vms.iter().map(VmName::as_str).collect();
+                write!(f, "remove what a preview left of {}", vms.join(", "))
             }
             Action::Drill(drill) => {
                 write!(f, "drill {}: {} ", drill.drill, drill.backup)?;

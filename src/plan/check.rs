@@ -113,7 +113,7 @@ struct Broken {
 enum Reach {
     /// Every deletion of an artifact of the backup in the store; these, where they can be told.
     Deletions(Option<Kept>),
-    /// One sweep or clean-up.
+    /// One sweep, or one clean-up, in a store or with a provider.
     Step(StepId),
     /// One change of a provider, which a person may approve under this name.
     Provider(StepId, PlanHash),

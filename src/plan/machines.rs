@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Action, draft::Draft, facts::Facts, recovery};
 use crate::{
     artifact::recovered::RecoverySubject,
-    inventory::{Machine, Observed},
+    inventory::{Machine, Observed, PreviewLeft},
     spec::{OnLoss, Vm},
 };
 
@@ -18,6 +18,9 @@ const PAUSE: Duration = Duration::from_secs(900);
 const A_MOMENT: Duration = Duration::from_secs(1);
 
 pub(super) fn plan(facts: &Facts<'_>, draft: &mut Draft) {
+    for PreviewLeft { mark, revision, vms } in facts.inventory.previews_left.iter().cloned() {
+        draft.step(Action::ClearPreviews { mark, vms, revision }, "a preview was cut off");
+    }
     for (name, vm) in &facts.spec.vms {
         if facts.cannot_run(&format!("vm.{name}")).is_some() {
             continue;

@@ -125,6 +125,7 @@ impl Part {
             machines: BTreeMap::new(),
             stand_ins: BTreeMap::new(),
             left_behind: Vec::new(),
+            previews_left: Vec::new(),
         }
     }
 

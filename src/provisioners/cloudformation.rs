@@ -25,7 +25,7 @@ use aws_sdk_cloudformation::types::Stack;
 use super::{ProvisionError, Provisioner, Said};
 use crate::{
     aws::{self, CloudformationOptions},
-    inventory::{Machine, Running},
+    inventory::{Machine, PreviewMark, Running},
     plan::by_hand::MadeByHand,
 };
 use events::Trail;
@@ -115,7 +115,7 @@ impl CloudformationProvisioner {
         Ok(Machine::Running(Running { drift, ..status::running(stack)? }))
     }
 
-    async fn previewed(&self) -> Result<Vec<String>, Failure> {
+    async fn previewed(&self, mark: &PreviewMark) -> Result<Vec<String>, Failure> {
         let found = self.found().await?;
         if let Some(stack) = &found {
             self.wanted.owns(stack).map_err(Failure::Foreign)?;
@@ -123,8 +123,25 @@ impl CloudformationProvisioner {
         let there = found
             .iter()
             .map(|stack| format!("{} is there already ({}), and goes first", self.wanted, status::of(stack)));
-        let changes = preview::changes(&self.reach, &self.wanted, self.pace).await?;
+        let changes = preview::changes(&self.reach, &self.wanted, mark, self.pace).await?;
         Ok(there.chain(changes).collect())
+    }
+
+    async fn preview_cleared(&self, mark: &PreviewMark, said: Said<'_>) -> Result<(), Failure> {
+        let name = preview::name(&self.wanted, mark);
+        let Some(stack) = preview::left(&self.reach, &name).await? else { return Ok(()) };
+        let id = status::id_of(&stack)?;
+        let change_sets = preview::must_be_ours(&self.reach, &self.wanted, &stack).await?;
+        said(&format!("removing stack {name}, which a preview left that was cut off"));
+        let mut trail = Trail::after(self.reach.events(id, None).await?);
+        if status::of(&stack) != status::DELETING {
+            self.reach.delete(id).await?;
+        }
+        self.deleted(id, &mut trail, said).await?;
+        for change_set in change_sets {
+            self.reach.drop_change_set(&change_set).await;
+        }
+        Ok(())
     }
 
     async fn made(&self, said: Said<'_>) -> Result<Running, Failure> {
@@ -214,8 +231,13 @@ impl Provisioner for CloudformationProvisioner {
         self.observed().await.map_err(|failure| failure.explain("look at", &self.wanted))
     }
 
-    async fn preview(&self) -> Result<Vec<String>, ProvisionError> {
-        self.previewed().await.map_err(|failure| failure.explain("preview", &self.wanted))
+    async fn preview(&self, mark: &PreviewMark) -> Result<Vec<String>, ProvisionError> {
+        self.previewed(mark).await.map_err(|failure| failure.explain("preview", &self.wanted))
+    }
+
+    async fn clear_preview(&self, mark: &PreviewMark, said: Said<'_>) -> Result<(), ProvisionError> {
+        let cleared = self.preview_cleared(mark, said).await;
+        cleared.map_err(|failure| failure.explain("remove what a preview left of", &self.wanted))
     }
 
     async fn by_hand(&self, folder: &str) -> Result<MadeByHand, ProvisionError> {

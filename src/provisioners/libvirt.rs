@@ -34,7 +34,7 @@ use self::{
 };
 use super::{ProvisionError, Provisioner, Said};
 use crate::{
-    inventory::{Machine, MachineAddress, Running},
+    inventory::{Machine, MachineAddress, PreviewMark, Running},
     plan::by_hand::MadeByHand,
     process::PrivateFile,
     spec::{Libvirt, Vm, names::FleetName},
@@ -393,7 +393,7 @@ impl Provisioner for LibvirtProvisioner {
         }))
     }
 
-    async fn preview(&self) -> Result<Vec<String>, ProvisionError> {
+    async fn preview(&self, _: &PreviewMark) -> Result<Vec<String>, ProvisionError> {
         let LibvirtOptions { vm, libvirt, .. } = &self.options;
         self.nothing_is_there().await?;
         self.disks.check_image(libvirt).await?;

@@ -27,7 +27,7 @@ use async_trait::async_trait;
 
 use super::{ProvisionError, Provisioner, Said};
 use crate::{
-    inventory::{Machine, Running},
+    inventory::{Machine, PreviewMark, Running},
     plan::by_hand::MadeByHand,
     spec::{
         self, TerraformState,
@@ -255,7 +255,7 @@ impl Provisioner for TerraformProvisioner {
         self.observed().await.map_err(|failure| self.explain(failure, "look at"))
     }
 
-    async fn preview(&self) -> Result<Vec<String>, ProvisionError> {
+    async fn preview(&self, _: &PreviewMark) -> Result<Vec<String>, ProvisionError> {
         self.previewed().await.map_err(|failure| self.explain(failure, "preview"))
     }
 

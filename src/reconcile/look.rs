@@ -157,7 +157,7 @@ impl Controller {
         ask: &Ask,
     ) {
         let (spec, now) = (&desired.spec, self.clock.now());
-        seen.inventory.left_behind = self.ledger().left();
+        (seen.inventory.left_behind, seen.inventory.previews_left) = self.cut_off();
         if seen.knows_machines(spec.vms.keys(), freshness, now) {
             seen.inventory.machines.retain(|vm, _| spec.vms.contains_key(vm));
             seen.inventory.stand_ins.retain(|drill, _| spec.drills.contains_key(drill));

@@ -273,6 +273,7 @@ impl Controller {
             mirrors: self.config.allow.mirrors.clone(),
             spools: self.state.readers(),
             ledger: self.ledger(),
+            previews: self.previewed(),
             kennel: self.kennel.clone(),
             declared_in: self.config.repo.path.clone(),
             drivers: self.drivers.clone(),

@@ -1,10 +1,15 @@
-//! The machines of drills, as this host remembers them.
+//! The machines of drills, and previews, as this host remembers them.
 
 use std::time::Duration;
 
 use super::Controller;
 use crate::{
-    apply::{ledger::Ledger, remover::Remover, watchdog::Kennel},
+    apply::{
+        ledger::{Ledger, Previewed},
+        remover::Remover,
+        watchdog::Kennel,
+    },
+    inventory::{LeftBehind, PreviewLeft},
     provisioners::Said,
     spec::names::DrillName,
 };
@@ -22,6 +27,21 @@ impl Controller {
 
     pub(super) fn ledger(&self) -> Ledger {
         Ledger::of(self.state.stand_ins())
+    }
+
+    pub(super) fn previewed(&self) -> Ledger<Previewed> {
+        Ledger::of(self.state.previews())
+    }
+
+    /// The machines of drills and the previews that were cut off, as this host remembers them.
+    pub(super) fn cut_off(&self) -> (Vec<LeftBehind>, Vec<PreviewLeft>) {
+        let drills = self.ledger().left().into_iter();
+        let drills =
+            drills.map(|it| LeftBehind { drill: it.drill, revision: it.revision, vms: it.vms }).collect();
+        let previews = self.previewed().left().into_iter();
+        let previews =
+            previews.map(|it| PreviewLeft { mark: it.mark, revision: it.revision, vms: it.vms }).collect();
+        (drills, previews)
     }
 
     /// Removes the machines that a drill left whose controller is gone.

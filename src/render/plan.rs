@@ -169,8 +169,10 @@ fn sign(action: &Action, palette: Palette) -> String {
         | Action::Drill(_)
         | Action::Rehearse(_)
         | Action::ClearAway { .. }
+        | Action::ClearPreviews { .. }
         | Action::RecordUnreferenced { .. }
         | Action::CleanUp { .. }
+        | Action::DeleteDrillCopy { .. }
         | Action::Settle { .. } => palette.faint("·"),
     }
 }

@@ -62,6 +62,12 @@ pub trait Provider: Send + Sync {
     /// What stands under the name of something that a drill makes.
     async fn standing(&self, name: &str) -> Result<CopyStanding, SourceError>;
 
+    /// Puts its mark on what bears the name of a drill's copy and no mark yet, where the provider itself tells that it is what was
+    /// announced; nothing else is touched. Only where marks are put on later than the thing is made.
+    async fn claim_copy(&self, _announced: &Announced<'_>) -> Result<Claim, SourceError> {
+        Ok(Claim::Unknown("its provider marks from the beginning what it makes for a drill".to_owned()))
+    }
+
     /// How many items something holds that a drill made; `None` where that can't be counted.
     async fn items(&self, name: &str) -> Result<Option<u64>, SourceError>;
 
@@ -85,6 +91,28 @@ pub enum Kept<'a> {
     Backup(&'a str),
     /// The data as it was at a moment.
     Moment(Timestamp),
+}
+
+/// What a drill was about to have a provider make, as it was written down before that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Announced<'a> {
+    /// Its name, and the mark that it was to bear.
+    pub copy: &'a SandboxCopy,
+    /// The native backup that it was to be made of.
+    pub reference: &'a str,
+    /// It was not asked for before.
+    pub since: Timestamp,
+    /// What was made later may be somebody else's.
+    pub until: Timestamp,
+}
+
+/// Whether something without a mark is what was announced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It is, and bears its mark now.
+    Marked,
+    /// It is not known for it, and why.
+    Unknown(String),
 }
 
 /// A native backup that can be restored.

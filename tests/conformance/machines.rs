@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Mutex};
 
 use backstay::{
-    inventory::{Machine, Running},
+    inventory::{Machine, PreviewMark, Running},
     provisioners::{ProvisionError, Provisioner},
 };
 
@@ -31,7 +31,7 @@ async fn previews_without_a_trace(
     things: &impl AsyncFn() -> BTreeSet<String>,
     before: &BTreeSet<String>,
 ) {
-    let lines = provisioner.preview().await.unwrap();
+    let lines = provisioner.preview(&PreviewMark::drawn(7)).await.unwrap();
     assert!(
         !lines.is_empty() && lines.iter().all(|line| !line.trim().is_empty() && !line.contains('\n')),
         "{lines:?}"
@@ -66,7 +66,7 @@ async fn stays_as_it_is(
         assert_eq!(seen.drift, Vec::<String>::new());
     }
     // Whether or not there is something to tell of what is there already.
-    let _ = provisioner.preview().await;
+    let _ = provisioner.preview(&PreviewMark::drawn(7)).await;
     assert_eq!(things().await, there, "neither a look nor a preview changes what is there");
     let (again, _) = self::made(provisioner).await;
     let refused = again.expect_err("what is there is not made a second time").message;

@@ -2,6 +2,7 @@
 //! hold for every plan.
 
 mod approvals;
+mod copies_left;
 mod properties;
 
 use std::collections::{BTreeMap, BTreeSet};

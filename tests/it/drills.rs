@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use backstay::{
     artifact::{ArtifactId, Depth, Kind, drill::DrillOutcome, manifest::Counting},
-    inventory::{LeftBehind, LogSpan},
+    inventory::{LeftBehind, LogSpan, PreviewLeft, PreviewMark},
     plan::{
         self, Action, CannotRun, Limits, Plan,
         action::{Drill, SandboxKind},
@@ -328,4 +328,15 @@ fn what_a_drill_left_behind_is_removed_whatever_is_declared_by_now() {
     let plan = plan::check::check(plan, &world.spec, &inventory, &world.limits, world.now).unwrap();
     let steps: Vec<String> = plan.steps.iter().map(|step| step.action.to_string()).collect();
     assert_eq!(steps, ["remove what drill site left of web"]);
+}
+
+#[test]
+fn what_previews_left_is_removed_as_long_as_this_host_remembers_it() {
+    let world = world(DrillPoint::Latest);
+    let mut inventory = world.inventory();
+    let (mark, vms) = (PreviewMark::drawn(7), vec!["web".parse().unwrap(), "db".parse().unwrap()]);
+    inventory.previews_left = vec![PreviewLeft { mark, revision: "0f".to_owned(), vms }];
+    let plan = plan::plan(&world.spec, &inventory, &world.limits, world.now);
+    let plan = plan::check::check(plan, &world.spec, &inventory, &world.limits, world.now).unwrap();
+    assert!(plan.steps.iter().any(|step| step.action.to_string() == "remove what a preview left of web, db"));
 }

@@ -269,6 +269,7 @@ impl World {
             readers: BTreeMap::new(),
             machines: self.machines.clone(),
             left_behind: Vec::new(),
+            previews_left: Vec::new(),
             stand_ins: BTreeMap::new(),
         }
     }
@@ -371,6 +372,9 @@ impl World {
                 stored.leases.remove(artifact);
                 self.interrupted.retain(|i| i.artifact != *artifact || i.store != *store);
             }
+            Action::DeleteDrillCopy { store, artifact, .. } => {
+                self.interrupted.retain(|i| i.artifact != *artifact || i.store != *store);
+            }
             Action::Settle { backup, store, artifact } => {
                 self.stored(store.as_str(), backup.as_str()).leases.remove(artifact);
                 self.interrupted.retain(|i| i.artifact != *artifact || i.store != *store);
@@ -397,7 +401,7 @@ impl World {
             }
             Action::Rewind { .. } | Action::Restore(_) => {}
             Action::Recover(recover) => self.recovered(recover, RecoveredOutcome::Done),
-            Action::Rehearse(_) | Action::ClearAway { .. } => {
+            Action::Rehearse(_) | Action::ClearAway { .. } | Action::ClearPreviews { .. } => {
                 panic!("no drill of a recovery is planned here")
             }
             Action::Drill(drill) => {
@@ -530,13 +534,14 @@ pub fn brief(action: &Action) -> String {
         Action::RecordUnreferenced { backup, store, .. } => format!("record {backup} {store}"),
         Action::Sweep { backup, store, .. } => format!("sweep {backup} {store}"),
         Action::CleanUp { backup, store, .. } => format!("clean-up {backup} {store}"),
+        Action::DeleteDrillCopy { drill, store, .. } => format!("delete-copy {drill} {store}"),
         Action::Settle { backup, store, .. } => format!("settle {backup} {store}"),
         Action::Push { mirror } => format!("push {mirror}"),
         Action::Protect(p) => format!("protect {}", p.backup),
         Action::Rewind { backup, .. } => format!("rewind {backup}"),
         Action::Restore(r) => format!("restore {} {}", r.backup, r.store),
         Action::Drill(d) => format!("drill {} {}", d.drill, d.store),
-        Action::Rehearse(_) | Action::ClearAway { .. } => action.to_string(),
+        Action::Rehearse(_) | Action::ClearAway { .. } | Action::ClearPreviews { .. } => action.to_string(),
         Action::Recover(recover) => match &recover.work {
             action::Work::Restore { restore, .. } => format!("restore {}", restore.backup),
             work => work.to_string(),

@@ -6,7 +6,7 @@ use backstay::{
     aws::{AwsCredentials, CloudformationOptions, DEFAULT_SILENCE},
     config::Config,
     drivers::{Drivers, Registry},
-    inventory::Machine,
+    inventory::{Machine, PreviewMark},
     provisioners::{
         Provisioner,
         cloudformation::{CloudformationProvisioner, Declared, Pace, Wanted},
@@ -261,7 +261,7 @@ async fn a_group_keeps_its_machines_and_its_load_balancer_listens_on_every_port(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_preview_names_every_resource_that_comes() {
     let moto = Moto::with_stacks();
-    let lines = built_in(&moto, ONE).await.preview().await.unwrap();
+    let lines = built_in(&moto, ONE).await.preview(&PreviewMark::drawn(7)).await.unwrap();
     for line in [
         "Add Vm (AWS::EC2::Instance)",
         "Add Network (AWS::EC2::VPC)",
@@ -269,7 +269,7 @@ async fn a_preview_names_every_resource_that_comes() {
     ] {
         assert!(lines.iter().any(|known| known == line), "{line}: {lines:?}");
     }
-    let groups = built_in(&moto, MANY).await.preview().await.unwrap();
+    let groups = built_in(&moto, MANY).await.preview(&PreviewMark::drawn(7)).await.unwrap();
     assert!(groups.iter().any(|line| line == "Add Group (AWS::AutoScaling::AutoScalingGroup)"), "{groups:?}");
 }
 
@@ -283,7 +283,11 @@ async fn a_stack_of_somebody_else_is_never_touched() {
     let ours = built_in(&moto, ONE).await;
     let Ok(Machine::Broken { why }) = ours.observe().await else { panic!("it is not ours") };
     assert!(why.contains("Backstay did not make"), "{why}");
-    for refused in [made(&ours).await.0.map(drop), removed(&ours).await.0, ours.preview().await.map(drop)] {
+    for refused in [
+        made(&ours).await.0.map(drop),
+        removed(&ours).await.0,
+        ours.preview(&PreviewMark::drawn(7)).await.map(drop),
+    ] {
         let refused = refused.unwrap_err();
         assert!(refused.message.contains("declare another name as `stack`"), "{refused}");
         assert_eq!(refused.class, Class::Stalled);
@@ -357,7 +361,7 @@ async fn a_template_that_is_none_makes_nothing() {
     let moto = Moto::with_stacks();
     let before = things(&moto).await;
     let ours = provisioner(&moto.endpoint(), "aws", "Resources: [");
-    for refused in [made(&ours).await.0.map(drop), ours.preview().await.map(drop)] {
+    for refused in [made(&ours).await.0.map(drop), ours.preview(&PreviewMark::drawn(7)).await.map(drop)] {
         refused.unwrap_err();
     }
     assert_eq!((things(&moto).await, ours.observe().await), (before, Ok(Machine::Gone)));

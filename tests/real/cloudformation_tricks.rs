@@ -12,7 +12,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use backstay::{
-    inventory::Machine,
+    inventory::{Machine, PreviewMark},
     provisioners::{Provisioner, cloudformation::CloudformationProvisioner},
     stores::Class,
 };
@@ -398,9 +398,9 @@ async fn a_change_set_that_can_not_be_made_is_told_with_its_reason_and_leaves_no
         let failed = text.replace("CREATE_COMPLETE", "FAILED");
         (status, failed.replace("<Status>", "<StatusReason>no such parameter</StatusReason><Status>"))
     });
-    let error = web.preview().await.unwrap_err().message;
+    let error = web.preview(&PreviewMark::drawn(7)).await.unwrap_err().message;
     assert!(error.contains("its change set is FAILED: no such parameter"), "{error}");
     between.play("CreateChangeSet", |_, _, _| (StatusCode::BAD_GATEWAY, String::new()));
-    web.preview().await.unwrap_err();
+    web.preview(&PreviewMark::drawn(7)).await.unwrap_err();
     assert_eq!(things(&moto).await, before);
 }

@@ -11,7 +11,7 @@ use std::{
 
 use backstay::{
     git::revision,
-    inventory::{Machine, MachineAddress, Running},
+    inventory::{Machine, MachineAddress, PreviewMark, Running},
     provisioners::{
         Configurer, HostResult, Play, ProvisionError, Provisioner, Remote,
         ansible::AnsibleConfigurer,
@@ -156,7 +156,7 @@ async fn a_machine_is_made_reached_configured_and_removed() {
 async fn made(ground: &Ground) -> Running {
     let provisioner = ground.provisioner();
     assert_eq!(provisioner.observe().await, Ok(Machine::Gone));
-    let preview = provisioner.preview().await.unwrap().join("\n");
+    let preview = provisioner.preview(&PreviewMark::drawn(7)).await.unwrap().join("\n");
     assert!(preview.contains("pavroto@web.backstay.qcow2") && preview.contains("2 processors"), "{preview}");
     assert_eq!(
         (ground.hypervisor.files(), ground.hypervisor.virsh(&["list", "--all", "--name"]).trim()),
@@ -179,7 +179,7 @@ async fn made(ground: &Ground) -> Running {
     let before = ground.hypervisor.virsh(&["dumpxml", "web"]);
     let again = provisioner.up(&quiet).await.unwrap_err().to_string();
     assert!(again.contains("is there already"), "{again}");
-    assert!(provisioner.preview().await.is_err());
+    assert!(provisioner.preview(&PreviewMark::drawn(7)).await.is_err());
     assert_eq!(ground.hypervisor.virsh(&["dumpxml", "web"]), before);
     running
 }
@@ -355,7 +355,7 @@ async fn what_somebody_else_made_is_never_touched() {
         "{stands:?}"
     );
     for refused in [
-        provisioner.preview().await.map(drop),
+        provisioner.preview(&PreviewMark::drawn(7)).await.map(drop),
         provisioner.up(&quiet).await.map(drop),
         provisioner.down(&quiet).await,
     ] {
@@ -403,7 +403,7 @@ async fn a_machine_that_cannot_be_made_is_told_in_bounded_time() {
         ground.libvirt().disk = disk;
         let refused = ground.provisioner().up(&quiet).await.unwrap_err().to_string();
         assert!(refused.contains(why), "{refused}");
-        assert!(ground.provisioner().preview().await.is_err());
+        assert!(ground.provisioner().preview(&PreviewMark::drawn(7)).await.is_err());
         assert_eq!(
             (ground.hypervisor.files(), ground.provisioner().observe().await),
             (vec![], Ok(Machine::Gone))

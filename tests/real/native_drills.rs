@@ -184,17 +184,102 @@ async fn what_a_killed_drill_had_made_is_deleted_though_its_drill_or_its_backup_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_drill_had_made_is_deleted_though_the_store_that_it_read_from_is_away_or_withdrawn() {
+    for store in ["away", "withdrawn"] {
+        let moto = Moto::start();
+        let (table, _, made) = killed_drill(&moto, true).await;
+        let journal = std::fs::read_to_string(table.fleet.state().join("journal")).unwrap();
+        let told = journal.lines().rfind(|line| line.contains(&made)).unwrap();
+        let (_, read) = told.split_once("\"store\":\"").unwrap();
+        let read = read.split('"').next().unwrap();
+        match store {
+            "away" => table.fleet.lose_store(read),
+            _ => table.fleet.give_up_store(read),
+        }
+        let planned = table.fleet.command(&["plan"]).output().unwrap();
+        let planned = String::from_utf8_lossy(&planned.stdout).into_owned();
+        assert!(
+            planned.contains("delete what drill way-back had the provider of sessions make"),
+            "{planned}"
+        );
+        let run = table.fleet.command(&["apply", "--yes"]).output().unwrap();
+        let said = String::from_utf8_lossy(&[run.stdout, run.stderr].concat()).into_owned();
+        assert_eq!(tables(&table).await, ["sessions"], "{store}: {said}");
+        assert_eq!(told_of_copies(&table), Vec::<String>::new(), "{store}: {said}");
+        let planned = table.fleet.command(&["plan"]).output().unwrap();
+        let planned = String::from_utf8_lossy(&planned.stdout).into_owned();
+        assert!(!planned.contains("way-back"), "it is done with: {planned}");
+    }
+}
+
+/// Has a server of DynamoDB tell this of what drills made.
+fn aged(between: &GoBetween, answer: fn(&Value, &mut Value)) {
+    for _ in 0..200 {
+        between.play("DescribeTable", Trick::Alter(|_| {}, answer));
+    }
+}
+
+fn made_before(asked: &Value, answer: &mut Value) {
+    if asked["TableName"].as_str().is_some_and(|name| name.starts_with(DRILL_TAG))
+        && answer["Table"].is_object()
+    {
+        let made = answer["Table"]["CreationDateTime"].as_f64().unwrap();
+        answer["Table"]["CreationDateTime"] = json!(made - 1200.0);
+    }
+}
+
+fn made_before_of_another(asked: &Value, answer: &mut Value) {
+    made_before(asked, answer);
+    let summary = &mut answer["Table"]["RestoreSummary"];
+    if let Some(of) = summary["SourceBackupArn"].as_str() {
+        summary["SourceBackupArn"] = json!(format!("{of}-of-somebody"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_drill_had_made_and_not_marked_is_known_by_what_its_provider_tells_of_it() {
+    let moto = Moto::start();
+    let (table, between, made) = killed_drill(&moto, false).await;
+    let said = table.fleet.expect(&["apply", "--yes"], 4);
+    assert!(said.contains(&made) && said.contains("too young"), "{said}");
+    began_long_ago(&table);
+    // It may be another controller's, as long as it is as young as what was seen of the stores.
+    let said = table.fleet.expect(&["apply", "--yes"], 4);
+    assert!(said.contains("it was made at"), "{said}");
+    assert_eq!(tables(&table).await.len(), 2);
+    aged(&between, made_before);
+    // DynamoDB takes no mark while it makes a table.
+    between.play("TagResource", Trick::Refuse("ResourceInUseException"));
+    let tagged = between.requests("TagResource").len();
+    table.fleet.expect(&["apply", "--yes"], 0);
+    let marks = &between.requests("TagResource")[tagged..];
+    assert_eq!(marks.len(), 2, "{marks:?}");
+    assert!(
+        marks[0]["Tags"][0]["Value"].as_str().unwrap().starts_with("my-fleet/way-back/2020"),
+        "{marks:?}"
+    );
+    assert_eq!(tables(&table).await, ["sessions"]);
+    assert_eq!(told_of_copies(&table), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_drill_had_made_and_not_marked_is_told_by_its_name_until_it_is_gone() {
     let moto = Moto::start();
     let (table, between, made) = killed_drill(&moto, false).await;
     let undrilled = drilled("sessions", "").split("[drill.").next().unwrap().to_owned();
     table.declare(between.url(), &undrilled, "method = \"native\"");
+    let tagged = between.requests("TagResource").len();
+    began_long_ago(&table);
     for _ in 0..2 {
+        aged(&between, made_before_of_another);
         let said = table.fleet.expect(&["apply", "--yes"], 4);
         assert!(said.contains(&made) && said.contains("look whose it is, and delete it"), "{said}");
+        assert!(said.contains("it was restored of") && said.contains("-of-somebody"), "{said}");
         assert!(told_of_copies(&table)[0].contains(&made));
+        between.stop("DescribeTable");
     }
     assert_eq!(tables(&table).await.len(), 2, "nothing is deleted that does not bear the mark");
+    assert_eq!(between.requests("TagResource").len(), tagged, "nor is it marked");
     // Whoever does not answer says nothing of it.
     for _ in 0..40 {
         between.play("DescribeTable", Trick::Refuse("AccessDeniedException"));
@@ -204,6 +289,7 @@ async fn what_a_killed_drill_had_made_and_not_marked_is_told_by_its_name_until_i
     assert_eq!(told_of_copies(&table).len(), 1);
     table.client.delete_table().table_name(&made).send().await.unwrap();
     // What is not listed may still come, for a while.
+    began_now(&table);
     let said = table.fleet.expect(&["apply", "--yes"], 4);
     assert!(said.contains("is listed yet"), "{said}");
     assert_eq!(told_of_copies(&table).len(), 1);
@@ -228,11 +314,20 @@ async fn what_a_killed_drill_had_made_is_taken_for_gone_though_its_original_is_g
 
 /// Has the journal say that what drills left was begun years ago.
 fn began_long_ago(table: &Table) {
+    began_on(table, "20200101");
+}
+
+/// Has it say that it was begun today.
+fn began_now(table: &Table) {
+    began_on(table, &jiff::Timestamp::now().strftime("%Y%m%d").to_string());
+}
+
+fn began_on(table: &Table, day: &str) {
     let journal = table.fleet.state().join("journal");
     let text = std::fs::read_to_string(&journal).unwrap();
     let mut parts = text.split("my-fleet/way-back/");
     let first = parts.next().unwrap_or_default().to_owned();
-    let aged = parts.fold(first, |text, part| format!("{text}my-fleet/way-back/20200101{}", &part[8..]));
+    let aged = parts.fold(first, |text, part| format!("{text}my-fleet/way-back/{day}{}", &part[8..]));
     std::fs::write(&journal, aged).unwrap();
 }
 

@@ -16,7 +16,7 @@ use crate::{
         fleet::Fleet,
         free_port,
         influxdb2::{Influx2, ORG, TOKEN},
-        moto::{KEY_ID, Moto, REGION, SECRET},
+        moto::{GoBetween, KEY_ID, Moto, REGION, SECRET, Trick, elements},
         redis::{PASSWORD, Redis, Sends, USER},
     },
 };
@@ -157,17 +157,32 @@ async fn redis_etcd_and_influxdb2_are_restored_into_what_stands_in_for_their_ser
     assert!(told.contains("there is data already"), "{told}");
 }
 
-/// What is there beside `running`, once something or nothing is.
-async fn until_there_is(moto: &Moto, running: &BTreeSet<String>, is_more: bool) {
+/// Waits until what is there beside `running` is as it should be.
+async fn until(moto: &Moto, running: &BTreeSet<String>, should: impl Fn(&[&String]) -> bool) {
     let deadline = Instant::now() + Duration::from_secs(120);
     loop {
         let now = things(moto).await;
-        if now.iter().any(|thing| !running.contains(thing)) == is_more {
+        let new: Vec<&String> = now.difference(running).collect();
+        if should(&new) {
             return;
         }
-        assert!(Instant::now() < deadline, "{now:?} beside {running:?}");
+        assert!(Instant::now() < deadline, "{new:?} beside {running:?}");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+}
+
+/// An instance, and not only the stack of a preview.
+async fn until_the_stand_in_is_there(moto: &Moto, running: &BTreeSet<String>) {
+    until(moto, running, |new| new.iter().any(|thing| thing.starts_with("i-"))).await;
+}
+
+async fn until_nothing_else_is_there(moto: &Moto, running: &BTreeSet<String>) {
+    until(moto, running, |new| new.is_empty()).await;
+}
+
+/// The stack of a preview, which holds nothing.
+async fn until_a_preview_is_there(moto: &Moto, running: &BTreeSet<String>) {
+    until(moto, running, |new| matches!(new, [stack] if stack.contains("-preview-"))).await;
 }
 
 /// A drill that was begun by the built program and waits for what never comes, on a stack of its own.
@@ -176,7 +191,7 @@ async fn cut_off(moto: &Moto, fleet: &Fleet, running: &BTreeSet<String>) -> std:
     command.args(["drill", "site", "--config"]).arg(fleet.config_file());
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let child = command.spawn().unwrap();
-    until_there_is(moto, running, true).await;
+    until_the_stand_in_is_there(moto, running).await;
     child
 }
 
@@ -236,7 +251,7 @@ async fn machines_of_a_drill_go_when_its_controller_dies_and_when_its_watchdog_d
     assert_eq!(watchdogs(&fleet).len(), 1);
     controller.kill().unwrap();
     controller.wait().unwrap();
-    until_there_is(&moto, &running, false).await;
+    until_nothing_else_is_there(&moto, &running).await;
     let left = || {
         std::fs::read_dir(fleet.state().join("stand-ins"))
             .unwrap()
@@ -264,6 +279,138 @@ async fn machines_of_a_drill_go_when_its_controller_dies_and_when_its_watchdog_d
     fleet.expect(&["apply", "--yes"], 0);
     assert_eq!(things(&moto).await, running);
     assert!(!left());
+}
+
+/// A machine `web` of a stack at `endpoint`, and the recovery that makes it.
+fn web(fleet: &mut Fleet, endpoint: &str) -> String {
+    fleet.allow_machines(&format!("cloudformation:{REGION}"));
+    let (id, secret) = (fleet.secret(KEY_ID), fleet.secret(SECRET));
+    std::fs::create_dir_all(fleet.readable()).unwrap();
+    format!(
+        r#"
+        files = {{ paths = ["{}"] }}
+        [vm.web]
+        template = "cloudformation-vm.yaml.tera"
+        vars = {{ image = "ami-12c6146b" }}
+        [vm.web.cloudformation]
+        region = "{REGION}"
+        endpoint = "{endpoint}"
+        access_key_id = {id}
+        secret_access_key = {secret}
+        [recovery.site]
+        rto = "1h"
+        steps = [{{ rebuild = "web" }}]
+        "#,
+        fleet.readable().display()
+    )
+}
+
+/// Has the server never tell of a change set, and kills whoever asks for it.
+async fn killed_while_it_previews(
+    moto: &Moto,
+    fleet: &Fleet,
+    between: &GoBetween,
+    command: &[&str],
+) -> String {
+    let before = things(moto).await;
+    between.play("DescribeChangeSet", Trick::Hold);
+    let mut previewing = fleet.command(command);
+    let mut previewing = previewing.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until_a_preview_is_there(moto, &before).await;
+    let deadline = Instant::now() + READY;
+    while between.is_to_play("DescribeChangeSet") {
+        assert!(Instant::now() < deadline, "nobody asks for the change set");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for pid in watchdogs(fleet) {
+        kill(pid);
+    }
+    previewing.kill().unwrap();
+    previewing.wait().unwrap();
+    let now = things(moto).await;
+    let mut left = now.difference(&before);
+    left.next().unwrap().clone()
+}
+
+fn remembered(fleet: &Fleet, folder: &str) -> usize {
+    let entries = std::fs::read_dir(fleet.state().join(folder)).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "json")).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_preview_left_whose_controller_was_killed_is_removed_by_a_later_pass() {
+    let (moto, mut fleet) = (Moto::with_stacks(), Fleet::new());
+    let (between, endpoint) = GoBetween::start(&moto).await;
+    let web = web(&mut fleet, &endpoint);
+    let drill = "[drill.site]\nrecovery = \"site\"\nschedule = \"0 5 1 1 *\"\n";
+    fleet.declare("pages", &format!("{web}{drill}"));
+    fleet.expect(&["backup", "pages"], 0);
+    let before = things(&moto).await;
+    fleet.expect(&["rebuild", "web", "--dry-run"], 0);
+    assert_eq!(things(&moto).await, before);
+    assert_eq!(std::fs::read_dir(fleet.state().join("previews")).unwrap().count(), 0, "nothing stays of it");
+
+    for (command, folder, planned) in [
+        (&["rebuild", "web", "--dry-run"][..], "previews", "remove what a preview left of web"),
+        (&["drill", "site"][..], "stand-ins", "remove what drill site left of web"),
+    ] {
+        let left = killed_while_it_previews(&moto, &fleet, &between, command).await;
+        assert!(left.contains("web-preview-"), "{left}");
+        assert_eq!(remembered(&fleet, folder), 1);
+        let plan = fleet.command(&["plan"]).output().unwrap();
+        let plan = String::from_utf8_lossy(&plan.stdout).into_owned();
+        assert!(plan.contains(planned), "{plan}");
+        let applied = fleet.command(&["apply", "--yes"]).output().unwrap();
+        let said = String::from_utf8_lossy(&[applied.stdout, applied.stderr].concat()).into_owned();
+        assert_eq!(things(&moto).await, before, "{said}");
+        assert_eq!(remembered(&fleet, folder), 0, "{said}");
+    }
+
+    // The watchdog of a drill does it at once.
+    between.play("DescribeChangeSet", Trick::Hold);
+    let mut controller =
+        fleet.command(&["drill", "site"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until_a_preview_is_there(&moto, &before).await;
+    controller.kill().unwrap();
+    controller.wait().unwrap();
+    until_nothing_else_is_there(&moto, &before).await;
+    let deadline = Instant::now() + READY;
+    while remembered(&fleet, "stand-ins") > 0 {
+        assert!(Instant::now() < deadline, "it is still written down");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_bears_the_name_of_a_preview_and_is_anything_else_by_now_is_left_alone_and_told() {
+    let (moto, mut fleet) = (Moto::with_stacks(), Fleet::new());
+    let (between, endpoint) = GoBetween::start(&moto).await;
+    let web = web(&mut fleet, &endpoint);
+    fleet.declare("pages", &web);
+    fleet.expect(&["backup", "pages"], 0);
+    let stack = killed_while_it_previews(&moto, &fleet, &between, &["rebuild", "web", "--dry-run"]).await;
+    let name = stack.split('/').nth(1).unwrap();
+    let query = async |action, of: &[(&str, &str)]| {
+        let form = [&[("Action", action)], of].concat();
+        moto.query("cloudformation", "2010-05-15", &form).await
+    };
+    let told = async || {
+        let applied = fleet.command(&["apply", "--yes"]).output().unwrap();
+        let said = String::from_utf8_lossy(&[applied.stdout, applied.stderr].concat()).into_owned();
+        assert!(things(&moto).await.contains(&stack), "{said}");
+        assert!(said.contains(name) && said.contains("look whose it is, and delete it"), "{said}");
+        assert_eq!(remembered(&fleet, "previews"), 1);
+        said
+    };
+    // Somebody executes the change set, so that something stands there.
+    let listed = query("ListChangeSets", &[("StackName", name)]).await;
+    let [change_set] = &elements(&listed, "ChangeSetId")[..] else { panic!("{listed}") };
+    query("ExecuteChangeSet", &[("ChangeSetName", change_set)]).await;
+    assert!(told().await.contains("CREATE_COMPLETE"));
+    // Once he has deleted it nothing is left.
+    query("DeleteStack", &[("StackName", name)]).await;
+    let applied = fleet.command(&["apply", "--yes"]).output().unwrap();
+    assert_eq!(remembered(&fleet, "previews"), 0, "{}", String::from_utf8_lossy(&applied.stderr));
 }
 
 pub fn kill(pid: i32) {

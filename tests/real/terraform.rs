@@ -9,7 +9,7 @@ use std::{
 
 use backstay::{
     drivers::Registry,
-    inventory::{Machine, MachineAddress},
+    inventory::{Machine, MachineAddress, PreviewMark},
     plan::by_hand::Hand,
     process::{find, search_path},
     provisioners::{
@@ -122,13 +122,13 @@ async fn modules_conform() {
 async fn a_machine_is_reached_where_the_outputs_say_and_a_preview_names_what_comes() {
     let ground = Ground::new();
     let web = ground.web();
-    assert_eq!(web.preview().await.unwrap(), ["create terraform_data.vm"]);
+    assert_eq!(web.preview(&PreviewMark::drawn(7)).await.unwrap(), ["create terraform_data.vm"]);
     let (running, said) = made(&web).await;
     let running = running.unwrap();
     assert_eq!(running.address, Some(MachineAddress { host: "192.0.2.1".to_owned(), port: 2222 }));
     assert_eq!(running.host_key.as_deref(), Some("ssh-ed25519 AAAA"));
     assert!(said.iter().any(|line| line.contains("terraform_data.vm: Creation complete")), "{said:?}");
-    let again = web.preview().await.unwrap();
+    let again = web.preview(&PreviewMark::drawn(7)).await.unwrap();
     assert_eq!(again[0], "terraform_data.vm is there already, and goes first");
 }
 
@@ -236,7 +236,7 @@ async fn a_module_in_json_takes_the_place_of_one_in_hcl() {
         "resource": { "terraform_data": { "other": { "input": "x" } } },
     });
     let web = ground.machine(body.to_string());
-    assert_eq!(web.preview().await.unwrap(), ["create terraform_data.other"]);
+    assert_eq!(web.preview(&PreviewMark::drawn(7)).await.unwrap(), ["create terraform_data.other"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -343,7 +343,7 @@ async fn the_program_is_run_only_where_the_host_allows_it() {
     let allowed = drivers(folder.path(), &format!("run = [\"{}\"]", program().as_str()));
     let web =
         allowed.provisioner(&fleet, &vm, &templates).await.unwrap_or_else(|refused| panic!("{refused}"));
-    assert_eq!(web.preview().await.unwrap(), ["create terraform_data.vm"]);
+    assert_eq!(web.preview(&PreviewMark::drawn(7)).await.unwrap(), ["create terraform_data.vm"]);
     made(&*web).await.0.unwrap();
     let state = fs::read_to_string(ground.root.path().join("states/web.tfstate")).unwrap();
     assert!(state.contains("\"aws web 4\""), "{state}");
@@ -398,7 +398,7 @@ async fn a_stand_in_does_nothing_to_what_is_there_already() {
     let takes_over = ground.thing("vm", "")
         + "resource \"terraform_data\" \"real\" {}\nimport {\n  to = terraform_data.real\n  id = \"of-the-machine\"\n}\n";
     let drill = stand_in(&ground, ground.backend() + &takes_over + OUTPUTS);
-    let why = drill.preview().await.unwrap_err();
+    let why = drill.preview(&PreviewMark::drawn(7)).await.unwrap_err();
     assert!(why.to_string().contains("take over terraform_data.real"), "{why}");
     let why = made(&drill).await.0.unwrap_err();
     assert!(why.to_string().contains("take over terraform_data.real"), "{why}");

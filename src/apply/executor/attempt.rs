@@ -122,9 +122,11 @@ async fn conclude(
         },
     };
     let settled = match (&ran, &step.action) {
-        (Ran::Done(_), Action::CleanUp { backup, store, artifact }) => {
-            Some((effects.folder(backup), store.clone(), *artifact, Ended::Undone))
-        }
+        (
+            Ran::Done(_),
+            Action::CleanUp { backup, store, artifact }
+            | Action::DeleteDrillCopy { backup, store, artifact, .. },
+        ) => Some((effects.folder(backup), store.clone(), *artifact, Ended::Undone)),
         (Ran::Done(_), Action::Settle { backup, store, artifact }) => {
             Some((effects.folder(backup), store.clone(), *artifact, Ended::Done))
         }

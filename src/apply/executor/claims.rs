@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     artifact::Kind,
-    plan::Action,
+    plan::{Action, action::SandboxKind},
     spec::names::{BackupName, DrillName, StoreName},
 };
 
@@ -44,6 +44,8 @@ fn keys(action: &Action) -> Vec<Option<&BackupName>> {
             let backups = rehearse.restores().map(|restore| Some(&restore.backup));
             backups.chain([None]).collect()
         }
+        // A drill may have been of another backup before.
+        _ if copies_of(action).is_some() => vec![action.backup(), None],
         _ => vec![action.backup()],
     }
 }
@@ -82,6 +84,9 @@ pub(super) fn agree(one: &Action, other: &Action) -> bool {
     if let (Some(one), Some(other)) = (stand_ins_of(one), stand_ins_of(other)) {
         return one != other;
     }
+    if let (Some(one), Some(other)) = (copies_of(one), copies_of(other)) {
+        return one != other;
+    }
     if let (Action::Protect(one), Action::Protect(other)) = (one, other) {
         return one.backup != other.backup;
     }
@@ -97,6 +102,15 @@ fn stand_ins_of(action: &Action) -> Option<&DrillName> {
     match action {
         Action::Rehearse(rehearse) => Some(&rehearse.drill),
         Action::ClearAway { drill, .. } => Some(drill),
+        _ => None,
+    }
+}
+
+/// The drill whose copy an action has a provider make or delete: all times of a drill give it one name.
+fn copies_of(action: &Action) -> Option<&DrillName> {
+    match action {
+        Action::Drill(drill) if drill.sandbox == SandboxKind::Provider => Some(&drill.drill),
+        Action::DeleteDrillCopy { drill, .. } => Some(drill),
         _ => None,
     }
 }
@@ -118,7 +132,9 @@ fn deeds(action: &Action) -> Vec<(Option<&BackupName>, &StoreName, Deed)> {
         | Action::Protect(_)
         | Action::Rewind { .. }
         | Action::Rehearse(_)
-        | Action::ClearAway { .. } => (None, None),
+        | Action::DeleteDrillCopy { .. }
+        | Action::ClearAway { .. }
+        | Action::ClearPreviews { .. } => (None, None),
         Action::Capture(capture) => (Some((&capture.store, Deed::Adds)), None),
         Action::Copy { from, to, .. } => (Some((from, Deed::Reads)), Some((to, Deed::Adds))),
         Action::Repair { store, from, .. } => (Some((from, Deed::Reads)), Some((store, Deed::Changes))),
@@ -216,6 +232,15 @@ mod tests {
         check(&making, &machine("web", 2, Work::Provision), false);
         check(&making, &machine("web", 1, Work::Configure), false);
         check(&making, &machine("db", 1, Work::Provision), true);
+        let left = |drill: &str, backup: &str| Action::DeleteDrillCopy {
+            drill: drill.parse().unwrap(),
+            backup: backup.parse().unwrap(),
+            store: "vault".parse().unwrap(),
+            artifact: id(),
+        };
+        check(&left("trial", "agama"), &left("trial", "orders"), false);
+        check(&left("trial", "agama"), &left("other", "agama"), true);
+        check(&left("trial", "agama"), &delete("agama", "vault"), true);
         let push = Action::Push { mirror: "ssh://mirror".to_owned() };
         check(&push, &push, false);
         check(&push, &Action::Push { mirror: "ssh://other".to_owned() }, true);

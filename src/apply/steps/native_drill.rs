@@ -3,19 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
-
-use super::{
-    drills::could_not_run,
-    natives::{Hosted, of_kind},
-};
+use super::{drills::could_not_run, natives::of_kind};
 use crate::{
-    apply::{
-        drill::Ended,
-        executor::Failure,
-        remover::spec_of,
-        world::{World, stalled},
-    },
+    apply::{drill::Ended, executor::Failure, world::World},
     artifact::{
         ArtifactId, Manifest,
         drill::{DrillOutcome, Finding, Stage, StageTime, Verdict},
@@ -24,15 +14,9 @@ use crate::{
     inventory::{CopyLeft, CopyStanding, NativeReference, NativeState, SandboxCopy},
     plan::action::{Drill, SandboxKind},
     sources::Provider,
-    spec::{
-        DrillCheck, Source, Spec,
-        names::{BackupName, FolderName},
-    },
+    spec::{DrillCheck, names::BackupName},
     stores::Class,
 };
-
-/// How long a provider may take to list what it was asked to make.
-const LISTS_LATE: SignedDuration = SignedDuration::from_mins(10);
 
 impl World {
     /// Has the provider make something new of a native backup, looks at it, and has it deleted.
@@ -123,98 +107,6 @@ impl World {
             declared_in: self.declared_in.clone(),
         })
     }
-
-    /// Deletes what a drill that was cut off had its provider make, if it bears its mark, whatever is declared of both now.
-    ///
-    /// # Errors
-    /// What may be left, and why: nothing that does not bear the mark is touched, and what can't be asked for is not taken for gone.
-    pub(super) async fn delete_copy_left(&self, backup: &FolderName, left: &CopyLeft) -> Result<(), Failure> {
-        let deleted = self.delete_if_marked(backup, left).await;
-        deleted.map_err(|failure| Failure {
-            message: format!(
-                "{}, which drill {} had its provider make of {backup}, may be left, and cost money: {}",
-                left.copy.name, left.drill, failure.message
-            ),
-            ..failure
-        })
-    }
-
-    async fn delete_if_marked(&self, backup: &FolderName, left: &CopyLeft) -> Result<(), Failure> {
-        let source = self.source_of_copy(backup, left).await?;
-        let hosted = Hosted::of(self.drivers.source(&source).await?);
-        let (provider, copy) = (hosted.provider()?, &left.copy);
-        match provider.standing(&copy.name).await? {
-            CopyStanding::Marked(mark) if mark == copy.mark => {
-                provider.delete_copy(copy).await.map_err(stalled)
-            }
-            // Another time of the drill has the name, which it took when this one was gone.
-            CopyStanding::Marked(_) => Ok(()),
-            CopyStanding::Unmarked => Err(stalled(
-                "what bears that name has no mark of it, which it may not have taken yet; look whose it is, and delete it",
-            )),
-            CopyStanding::Nothing => {
-                must_be_listed(left, self.clock.now())?;
-                is_not_elsewhere(provider, left, &source).await
-            }
-        }
-    }
-
-    /// How the provider is reached: as is declared now, where that is the one, for keys may have changed; or else as it was when the copy
-    /// was made.
-    async fn source_of_copy(&self, backup: &FolderName, left: &CopyLeft) -> Result<Source, Failure> {
-        let of = |spec: &Spec| {
-            let declared = spec.backups.get(&spec.moved.backup(backup))?;
-            Some(declared.source.clone()).filter(|source| left.is_with(source))
-        };
-        if let Some(source) = of(&self.spec) {
-            return Ok(source);
-        }
-        let before = spec_of(self.mirror.path(), &left.revision, &left.declared_in).await?;
-        of(&before).ok_or_else(|| {
-            stalled(format!("revision {} declares no such source; look for it by hand", left.revision))
-        })
-    }
-}
-
-/// Refuses to take what isn't listed for gone, as long as it may still come: a call that was cut off may have been heard.
-fn must_be_listed(left: &CopyLeft, now: Timestamp) -> Result<(), Failure> {
-    let began = left.copy.mark.rsplit('/').next().and_then(|time| time.parse::<ArtifactId>().ok());
-    let listed = began.map(|time| time.time().saturating_add(LISTS_LATE).unwrap_or(Timestamp::MAX));
-    match listed.filter(|listed| now < *listed) {
-        Some(listed) => {
-            let rest = now.duration_until(listed).try_into().unwrap_or_default();
-            let message = format!(
-                "nothing of that name is listed yet, and may be until {listed:.0}; a later pass looks again"
-            );
-            Err(Failure { class: Class::Wait(rest), message })
-        }
-        None => Ok(()),
-    }
-}
-
-/// Fails where the look was into another account than the copy's: there is nothing of that name, whatever is left in its own.
-async fn is_not_elsewhere(provider: &dyn Provider, left: &CopyLeft, source: &Source) -> Result<(), Failure> {
-    let Some(of) = left.of.as_ref().filter(|of| of.has_account()) else { return Ok(()) };
-    let account = provider.account().await?;
-    let Some(why) = of.out_of_reach_of(source, account.as_deref()) else { return Ok(()) };
-    let original = source.native_place().map(|(_, place)| place.of);
-    // It is the original that tells the account. Once that is gone nobody ever will, and what can be asked for has been asked for.
-    let is_gone = match original.as_deref() {
-        Some(original) if of.out_of_reach(source, account.as_deref()).is_none() => {
-            provider.standing(original).await? == CopyStanding::Nothing
-        }
-        _ => false,
-    };
-    if !is_gone {
-        return Err(stalled(why));
-    }
-    let (copy, drill) = (&left.copy.name, &left.drill);
-    tracing::warn!(
-        %drill, %copy,
-        "taken for gone: nothing of that name is there, nor is the original, so that nobody tells the account that was \
-         looked into; if the access key is of another one now, look there"
-    );
-    Ok(())
 }
 
 /// A drill under way.
@@ -304,24 +196,5 @@ async fn checked(provider: &dyn Provider, copy: &SandboxCopy, check: &DrillCheck
         }
         Ok(None) => unmade(expect.to_string(), "its provider counts nothing".to_owned()),
         Err(error) => unmade(expect.to_string(), error.to_string()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_listed_at_once_is_not_gone() {
-        let (fleet, drill) = ("shop".parse().unwrap(), "way-back".parse().unwrap());
-        let reader: ArtifactId = "20261120T010000Z-3k7qz0m4xw".parse().unwrap();
-        let copy = SandboxCopy::of(&fleet, &drill, reader);
-        let (revision, declared_in) = ("0a".to_owned(), String::new());
-        let left = CopyLeft { drill, copy, of: None, revision, declared_in };
-        let at = |text: &str| must_be_listed(&left, text.parse().unwrap());
-        let early = at("2026-11-20T01:08:00Z").unwrap_err();
-        assert_eq!(early.class, Class::Wait(Duration::from_secs(120)));
-        assert!(early.message.contains("until 2026-11-20T01:10:00Z"), "{}", early.message);
-        assert!(at("2026-11-20T01:10:00Z").is_ok());
     }
 }

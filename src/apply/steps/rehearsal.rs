@@ -6,7 +6,10 @@ mod apart;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -32,7 +35,7 @@ use crate::{
         record::Event,
         rehearsed::{PartTime, RehearsalReport, Rehearsed, RestoredPoint},
     },
-    inventory::Running,
+    inventory::{PreviewMark, Running},
     plan::{
         Step,
         action::{RehearsalPart, Rehearse, Restore, Work},
@@ -63,7 +66,7 @@ impl World {
             counted: Mutex::default(),
         };
         let ended = match &watched {
-            Ok(_) => trial.through().await,
+            Ok(watched) => trial.through(watched).await,
             Err(failure) => Ended::could_not_run(failure.message.clone()),
         };
         let rehearsed = Rehearsed {
@@ -104,7 +107,10 @@ impl World {
         let fleet = self.spec.fleet.name.clone();
         let declared = (self.revision.clone(), self.declared_in.clone());
         let vms = rehearse.machines().cloned().collect();
-        held.write(&Entry::new(fleet, drill.clone(), declared, vms, self.clock.now())).map_err(failed)?;
+        let new = Entry::new(fleet, drill.clone(), declared, vms, self.clock.now());
+        let mark = PreviewMark::drawn(self.chance.draw());
+        let entry = new.previewed_as(Some(mark.clone()));
+        held.write(&entry).map_err(failed)?;
         let watchdog = match self.kennel.as_ref().map(|kennel| kennel.watch(drill, &self.ledger)).transpose()
         {
             Ok(watchdog) => watchdog,
@@ -113,7 +119,7 @@ impl World {
                 return Err(stalled(format!("failed to have the machines of drill {drill} watched: {why}")));
             }
         };
-        Ok(Watched { watchdog, held })
+        Ok(Watched { watchdog, held, entry, mark, has_left_preview: AtomicBool::new(false) })
     }
 
     /// Removes what this host remembers of a drill.
@@ -185,12 +191,27 @@ impl World {
 struct Watched {
     watchdog: Option<Watchdog>,
     held: Held,
+    entry: Entry,
+    /// What the previews before the first is made are known by.
+    mark: PreviewMark,
+    has_left_preview: AtomicBool,
 }
 
 impl Watched {
+    /// Writes down that no preview goes on any more, nor left anything.
+    fn previewed(&self) -> Result<(), Failure> {
+        self.held.write(&self.entry.clone().previewed_as(None)).map_err(stalled)
+    }
+
     /// Once they were removed, or could not be: then this host remembers them.
     async fn end(self, removed: Result<(), Failure>) -> Result<(), Failure> {
-        let cleared = removed.and_then(|()| self.held.clear().map_err(stalled));
+        let cleared = match removed {
+            Ok(()) if self.has_left_preview.into_inner() => {
+                Err(stalled("what a preview of them had made may be left"))
+            }
+            Ok(()) => self.held.clear().map_err(stalled),
+            Err(failure) => Err(failure),
+        };
         if let Some(watchdog) = self.watchdog {
             watchdog.call_off().await;
         }
@@ -235,8 +256,8 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    async fn through(&self) -> Ended {
-        if let Err(why) = self.make_ready().await {
+    async fn through(&self, watched: &Watched) -> Ended {
+        if let Err(why) = self.make_ready(watched).await {
             return Ended::could_not_run(why);
         }
         let clock = Instant::now();
@@ -254,15 +275,20 @@ impl Trial<'_> {
     }
 
     /// Removes what an earlier one left, and sees that every machine can be made: what can't is no failure of the recovery.
-    async fn make_ready(&self) -> Result<(), String> {
+    async fn make_ready(&self, watched: &Watched) -> Result<(), String> {
         self.remove().await.map_err(|failure| failure.message)?;
         let spec = self.spec();
         let site = self.site(&spec);
         for vm in self.rehearse.machines() {
             let provisioner = site.provisioner(vm).await.map_err(|failure| failure.message)?;
-            provisioner.preview().await.map_err(|error| error.message)?;
+            if let Err(error) = provisioner.preview(&watched.mark).await {
+                let said = |line: &str| self.world.listener.says(self.step, line);
+                let is_left = provisioner.clear_preview(&watched.mark, &said).await.is_err();
+                watched.has_left_preview.store(is_left, Ordering::Relaxed);
+                return Err(error.message);
+            }
         }
-        Ok(())
+        watched.previewed().map_err(|failure| failure.message)
     }
 
     /// Does every part as soon as what it waits for is done.

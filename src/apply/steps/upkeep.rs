@@ -158,7 +158,7 @@ impl World {
         }
         if let Some(copy) = &left.copy {
             // First, for what is left is known by what is cleaned up.
-            self.delete_copy_left(&left.backup, copy).await?;
+            self.delete_copy_left(left, copy).await?;
         }
         let cleaned = cleanup::clean_up(self.look(&left.store)?, left, self.clock.as_ref()).await?;
         let is_nobodys = matches!(cleaned, Cleaned::Removed(_));

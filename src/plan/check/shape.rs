@@ -176,6 +176,8 @@ fn names(step: &Step, spec: &Spec, inventory: &Inventory) -> Result<(), Malforme
             known.store(store)
         }
         Action::CleanUp { store, .. } | Action::Settle { store, .. } => known.store(store),
+        // It touches no store, so that this may be withdrawn by now, like the backup and the drill.
+        Action::DeleteDrillCopy { .. } => Ok(()),
         Action::RecordUnreferenced { backup, store, captures }
         | Action::Sweep { backup, store, captures } => {
             known.backup(backup)?;
@@ -205,6 +207,8 @@ fn names(step: &Step, spec: &Spec, inventory: &Inventory) -> Result<(), Malforme
             rehearse.restores().try_for_each(|restore| known.restored(restore))?;
             rehearse.machines().try_for_each(|vm| known.machine(vm))
         }
+        // What is previewed is no machine, and bears a mark that nothing else has.
+        Action::ClearPreviews { .. } => Ok(()),
         // What an earlier revision declares need not be declared any more.
         Action::ClearAway { revision: Some(_), .. } => Ok(()),
         Action::ClearAway { vms, revision: None, .. } => vms.iter().try_for_each(|vm| known.machine(vm)),

@@ -1,13 +1,13 @@
-//! Rules for packs without a manifest: what no look has confirmed stays.
+//! Rules for packs without a manifest, and for what else work left that was cut off: what no look has confirmed stays.
 
 use jiff::Timestamp;
 
 use super::{Broken, DAY, Reach, World};
 use crate::{
     artifact::{ArtifactId, layout::Holder},
-    inventory::StoredBackup,
+    inventory::{StoredBackup, Work},
     plan::{Action, Plan},
-    spec::names::{BackupName, StoreName},
+    spec::names::{BackupName, DrillName, StoreName},
 };
 
 pub(super) fn broken(plan: &Plan, world: &World<'_>) -> Vec<Broken> {
@@ -19,6 +19,9 @@ pub(super) fn broken(plan: &Plan, world: &World<'_>) -> Vec<Broken> {
             }
             Action::CleanUp { backup, store, artifact } => {
                 (clean_up(world, backup, store, *artifact), backup, store)
+            }
+            Action::DeleteDrillCopy { drill, backup, store, artifact } => {
+                (not_a_copy(world, drill, (backup, store, *artifact)), backup, store)
             }
             Action::Settle { backup, store, artifact } => {
                 (not_ours(world, backup, store, *artifact), backup, store)
@@ -85,6 +88,21 @@ fn clean_up(world: &World<'_>, backup: &BackupName, store: &StoreName, id: Artif
         Err(why) => Some(("unknown", why)),
         Ok(inventory) => committed(world.stored(inventory, backup)?, id),
     }
+}
+
+/// What a provider made lies in no store, and needs none to be known: only that it was this controller's drill that had it made.
+fn not_a_copy(
+    world: &World<'_>,
+    drill: &DrillName,
+    (backup, store, reader): (&BackupName, &StoreName, ArtifactId),
+) -> Fault {
+    let folder = world.spec.moved.folder(backup);
+    let mut left = world.inventory.interrupted.iter().filter(|left| left.is(&folder, store, reader));
+    let is_one = left.any(|left| {
+        left.work == Work::Reading && left.copy.as_ref().is_some_and(|copy| copy.drill == *drill)
+    });
+    let why = || format!("{reader} is no drill {drill} of this controller that was cut off");
+    (!is_one).then(|| ("not-ours", why()))
 }
 
 fn not_ours(world: &World<'_>, backup: &BackupName, store: &StoreName, id: ArtifactId) -> Fault {

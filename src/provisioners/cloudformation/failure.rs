@@ -10,7 +10,7 @@ use crate::{
 
 /// What the access key's policy must allow.
 const ACTIONS: &str = "cloudformation:DescribeStacks, ListStackResources, DescribeStackEvents, CreateStack, DeleteStack, \
-                       CreateChangeSet, DescribeChangeSet, DeleteChangeSet, DetectStackDrift, \
+                       CreateChangeSet, DescribeChangeSet, DeleteChangeSet, ListChangeSets, DetectStackDrift, \
                        DescribeStackDriftDetectionStatus and DescribeStackResourceDrifts, and what the template makes";
 
 /// What went wrong, before it is known with which stack.

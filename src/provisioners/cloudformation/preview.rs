@@ -1,20 +1,104 @@
 //! What making a stack would do, by a change set: of a stack with a name of its own, so that a preview is never in the way of
 //! the real one, and goes with all that it left.
 
-use aws_sdk_cloudformation::types::{Change, ChangeSetStatus, ResourceChange};
+use std::time::Duration;
+
+use aws_sdk_cloudformation::{
+    operation::describe_change_set::DescribeChangeSetOutput,
+    types::{Change, ChangeSetStatus, ResourceChange, Stack, StackResourceSummary, Tag},
+};
 use tokio::{runtime::Handle, time::Instant};
 
 use super::{
     Pace,
     failure::Failure,
     reach::{self, Reach},
-    status::plain,
+    status::{self, plain},
     wanted::Wanted,
 };
+use crate::inventory::PreviewMark;
+
+/// How long what was asked for may not be seen: whoever asked may have been killed at that very moment.
+const SEEN: Duration = Duration::from_secs(20);
+
+/// Between two looks for it.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// The name of the stack that a preview opens.
+pub(super) fn name(wanted: &Wanted, mark: &PreviewMark) -> String {
+    format!("{}-preview-{mark}", wanted.name())
+}
+
+/// The stack that a preview left which was cut off, if it did.
+pub(super) async fn left(reach: &Reach, name: &str) -> Result<Option<Stack>, Failure> {
+    let deadline = Instant::now() + SEEN;
+    loop {
+        match reach.stack(name).await? {
+            Some(stack) => return Ok(Some(stack)),
+            None if Instant::now() >= deadline => return Ok(None),
+            None => tokio::time::sleep(LOOK).await,
+        }
+    }
+}
+
+/// The change sets of a stack that a preview left; refuses a stack that is anything else by now.
+pub(super) async fn must_be_ours(
+    reach: &Reach,
+    wanted: &Wanted,
+    stack: &Stack,
+) -> Result<Vec<String>, Failure> {
+    let id = status::id_of(stack)?;
+    let (resources, change_sets) = (reach.resources(id).await?, reach.change_sets(id).await?);
+    match strange(wanted, stack, &resources, &change_sets) {
+        None => Ok(change_sets.into_iter().filter_map(|it| it.change_set_id).collect()),
+        Some(why) => Err(Failure::Foreign(format!(
+            "stack {} bears the name of a preview, and {why}; it is left alone: look whose it is, and delete it",
+            plain(stack.stack_name().unwrap_or_default())
+        ))),
+    }
+}
+
+/// Why a stack is not what a preview leaves: a stack of ours that holds nothing but change sets of ours, all of which say so.
+fn strange(
+    wanted: &Wanted,
+    stack: &Stack,
+    resources: &[StackResourceSummary],
+    change_sets: &[DescribeChangeSetOutput],
+) -> Option<String> {
+    let is_ours = |tags: &[Tag]| wanted.is_marked(tags);
+    let named = |it: &DescribeChangeSetOutput| {
+        it.change_set_name().is_some_and(|name| name.starts_with(reach::CHANGE_SET))
+    };
+    let foreign = change_sets.iter().find(|it| !named(it) || is_ours(it.tags()) != Some(true));
+    match status::of(stack) {
+        status::REVIEWED | status::DELETING => {}
+        _ => return Some(format!("is {}", status::told(stack))),
+    }
+    if let Some(resource) = resources.first() {
+        return Some(format!("holds {}", plain(resource.logical_resource_id().unwrap_or("a resource"))));
+    }
+    if let Some(foreign) = foreign {
+        let name = plain(foreign.change_set_name().unwrap_or_default());
+        return Some(format!("has the change set {name}, which is not Backstay's of {wanted}"));
+    }
+    match is_ours(stack.tags()) {
+        Some(false) => Some(format!("its tags say that it is not of {wanted}")),
+        // A server may give the tags of a change set to its stack only once it is executed.
+        None if change_sets.is_empty() => {
+            Some("neither its tags nor a change set tells whose it is".to_owned())
+        }
+        Some(true) | None => None,
+    }
+}
 
 /// The changes that making `wanted` would bring, a line each.
-pub(super) async fn changes(reach: &Reach, wanted: &Wanted, pace: Pace) -> Result<Vec<String>, Failure> {
-    let name = format!("{}-preview-{}", wanted.name(), &reach::token()[..8]);
+pub(super) async fn changes(
+    reach: &Reach,
+    wanted: &Wanted,
+    mark: &PreviewMark,
+    pace: Pace,
+) -> Result<Vec<String>, Failure> {
+    let name = name(wanted, mark);
     let mut review = Review { reach: reach.clone(), left: Some((name.clone(), None)) };
     let changes = match reach.review(wanted, &name).await {
         Ok((stack, change_set)) => {
@@ -105,9 +189,11 @@ async fn remove(reach: &Reach, stack: &str, change_set: Option<&str>) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_cloudformation::types::{ChangeAction, Replacement};
+    use std::collections::BTreeMap;
 
-    use super::*;
+    use aws_sdk_cloudformation::types::{ChangeAction, Replacement, StackStatus};
+
+    use super::{super::wanted::Declared, *};
 
     #[test]
     fn a_change_is_a_line() {
@@ -118,5 +204,56 @@ mod tests {
         assert_eq!(line(&change.clone().build()), "Add Vm (AWS::EC2::Instance)");
         let replaced = change.action(ChangeAction::Modify).replacement(Replacement::True).build();
         assert_eq!(line(&replaced), "Modify Vm (AWS::EC2::Instance), replaced");
+    }
+
+    #[test]
+    fn only_what_holds_nothing_but_our_change_sets_is_what_a_preview_left() {
+        let (fleet, vm) = ("aws".parse().unwrap(), "web".parse().unwrap());
+        let stack = crate::spec::Cloudformation {
+            region: "eu-north-1".to_owned(),
+            endpoint: None,
+            credentials: None,
+            stack: None,
+            parameters: BTreeMap::new(),
+            capabilities: Vec::new(),
+        };
+        let stack = &stack;
+        let of = |vm| {
+            let (stands_for, controller) = (None, "c0");
+            Wanted::of(Declared { fleet: &fleet, vm, stands_for, controller, stack, body: "x" }).unwrap()
+        };
+        let (wanted, other) = (of(&vm), of(&"db".parse().unwrap()));
+        let left = |status: &str, tags: Option<Vec<Tag>>| {
+            Stack::builder().stack_status(StackStatus::from(status)).set_tags(tags).build()
+        };
+        let set = |name: &str, tags| {
+            DescribeChangeSetOutput::builder().change_set_name(name).set_tags(tags).build()
+        };
+        let ours = || Some(wanted.tags());
+        let resource = StackResourceSummary::builder().logical_resource_id("Vm").build();
+        let judge = |stack: Stack, resources: &[StackResourceSummary], sets: &[DescribeChangeSetOutput]| {
+            strange(&wanted, &stack, resources, sets)
+        };
+        let sets = [set("backstay-1", ours())];
+        for tags in [None, ours()] {
+            assert_eq!(judge(left(status::REVIEWED, tags), &[], &sets), None);
+        }
+        assert_eq!(judge(left(status::REVIEWED, ours()), &[], &[]), None);
+        assert_eq!(judge(left(status::DELETING, ours()), &[], &[]), None);
+        let strangers = [
+            (judge(left("CREATE_COMPLETE", ours()), &[], &sets), "CREATE_COMPLETE"),
+            (judge(left(status::REVIEWED, ours()), &[resource], &sets), "holds Vm"),
+            (judge(left(status::REVIEWED, ours()), &[], &[set("theirs", ours())]), "theirs"),
+            (judge(left(status::REVIEWED, None), &[], &[set("backstay-1", None)]), "backstay-1"),
+            (
+                judge(left(status::REVIEWED, None), &[], &[set("backstay-1", Some(other.tags()))]),
+                "backstay-1",
+            ),
+            (judge(left(status::REVIEWED, Some(other.tags())), &[], &sets), "its tags"),
+            (judge(left(status::REVIEWED, None), &[], &[]), "whose it is"),
+        ];
+        for (why, told) in strangers {
+            assert!(why.as_ref().is_some_and(|why| why.contains(told)), "{why:?} does not tell {told}");
+        }
     }
 }

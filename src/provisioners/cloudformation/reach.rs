@@ -6,7 +6,8 @@ use aws_sdk_cloudformation::{
     error::ProvideErrorMetadata,
     operation::describe_change_set::DescribeChangeSetOutput,
     types::{
-        ChangeSetType, OnFailure, Stack, StackResourceDrift, StackResourceDriftStatus, StackResourceSummary,
+        ChangeSetSummary, ChangeSetType, OnFailure, Stack, StackResourceDrift, StackResourceDriftStatus,
+        StackResourceSummary,
     },
 };
 
@@ -15,6 +16,9 @@ use crate::aws::Fault;
 
 /// The most pages of a listing that are read: 100 entries on each.
 const PAGES: usize = 200;
+
+/// What the names of our change sets begin with.
+pub(super) const CHANGE_SET: &str = "backstay-";
 
 /// The stacks of a region.
 #[derive(Clone, Debug)]
@@ -112,7 +116,7 @@ impl Reach {
             .client
             .create_change_set()
             .stack_name(name)
-            .change_set_name(format!("backstay-{}", token()))
+            .change_set_name(format!("{CHANGE_SET}{}", token()))
             .change_set_type(ChangeSetType::Create)
             .template_body(wanted.body())
             .set_parameters(Some(wanted.parameters()))
@@ -130,6 +134,26 @@ impl Reach {
         page: Option<String>,
     ) -> Result<DescribeChangeSetOutput, Failure> {
         Ok(self.client.describe_change_set().change_set_name(id).set_next_token(page).send().await?)
+    }
+
+    /// The change sets of a stack: all of them, or an error.
+    pub(super) async fn change_sets(&self, stack: &str) -> Result<Vec<DescribeChangeSetOutput>, Failure> {
+        let (mut found, mut token) = (Vec::new(), None);
+        for _ in 0..PAGES {
+            let asked = self.client.list_change_sets().stack_name(stack).set_next_token(token);
+            let page = asked.send().await?;
+            // Some servers list those of all stacks.
+            let of_stack = |it: &&ChangeSetSummary| it.stack_id().is_none_or(|of| of == stack);
+            for summary in page.summaries().iter().filter(of_stack) {
+                let unnamed = || Failure::Wrong("the server names no id of a change set".to_owned());
+                found.push(self.change_set(summary.change_set_id().ok_or_else(unnamed)?, None).await?);
+            }
+            token = page.next_token;
+            if token.is_none() {
+                return Ok(found);
+            }
+        }
+        Err(endless("change sets"))
     }
 
     /// Removes a change set, if it is there still.
@@ -196,6 +220,6 @@ fn says_absent(error: &impl ProvideErrorMetadata) -> bool {
 }
 
 /// A name for one call.
-pub(super) fn token() -> String {
+fn token() -> String {
     hex::encode(rand::random::<[u8; 8]>())
 }

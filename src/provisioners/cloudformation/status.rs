@@ -9,7 +9,7 @@ pub(super) const DELETED: &str = "DELETE_COMPLETE";
 pub(super) const NOT_DELETED: &str = "DELETE_FAILED";
 pub(super) const DELETING: &str = "DELETE_IN_PROGRESS";
 const CREATING: &str = "CREATE_IN_PROGRESS";
-const REVIEWED: &str = "REVIEW_IN_PROGRESS";
+pub(super) const REVIEWED: &str = "REVIEW_IN_PROGRESS";
 
 /// The port of SSH, unless an output tells another.
 const SSH: u16 = 22;

@@ -154,7 +154,23 @@ impl Wanted {
 
     /// Whether another controller's drill made a stack. What was made before they told so is this one's.
     pub(super) fn is_anothers(&self, stack: &Stack) -> bool {
-        self.stands_for.is_some() && tag(stack, CONTROLLER).is_some_and(|it| it != self.controller)
+        self.has_anothers(stack.tags())
+    }
+
+    fn has_anothers(&self, tags: &[Tag]) -> bool {
+        self.stands_for.is_some() && tag(tags, CONTROLLER).is_some_and(|it| it != self.controller)
+    }
+
+    /// Whether tags say that what bears them is this machine's; `None` where they say nothing of that.
+    pub(super) fn is_marked(&self, tags: &[Tag]) -> Option<bool> {
+        let (fleet, vm) = (tag(tags, FLEET), tag(tags, VM));
+        let says = [fleet, vm, tag(tags, STANDS_FOR), tag(tags, CONTROLLER)].iter().any(Option::is_some);
+        says.then(|| {
+            fleet == Some(self.fleet.as_str())
+                && vm == Some(self.vm.as_str())
+                && tag(tags, STANDS_FOR) == self.stands_for.as_ref().map(VmName::as_str)
+                && !self.has_anothers(tags)
+        })
     }
 
     /// Whether a stack is this machine's.
@@ -162,7 +178,7 @@ impl Wanted {
     /// # Errors
     /// Whose it is instead, for people.
     pub(super) fn owns(&self, stack: &Stack) -> Result<(), String> {
-        match (tag(stack, FLEET), tag(stack, VM)) {
+        match (tag(stack.tags(), FLEET), tag(stack.tags(), VM)) {
             (Some(fleet), Some(_)) if fleet == self.fleet.as_str() && self.is_anothers(stack) => {
                 Err(format!(
                     "there is a stack {} already, of a drill of another controller of the fleet; it is left alone: wait for that drill to \
@@ -174,7 +190,7 @@ impl Wanted {
             (Some(fleet), Some(vm))
                 if fleet == self.fleet.as_str()
                     && vm == self.vm.as_str()
-                    && tag(stack, STANDS_FOR) == self.stands_for.as_ref().map(VmName::as_str) =>
+                    && tag(stack.tags(), STANDS_FOR) == self.stands_for.as_ref().map(VmName::as_str) =>
             {
                 Ok(())
             }
@@ -193,14 +209,14 @@ impl Wanted {
 
     /// How a stack that is this machine's differs from what is declared.
     pub(super) fn differs(&self, stack: &Stack) -> Vec<String> {
-        let same = tag(stack, DIGEST) == Some(self.digest.as_str());
+        let same = tag(stack.tags(), DIGEST) == Some(self.digest.as_str());
         let differs = "it was made of another template, or with other parameters or capabilities, than are declared now";
         if same { Vec::new() } else { vec![differs.to_owned()] }
     }
 }
 
-fn tag<'a>(stack: &'a Stack, key: &str) -> Option<&'a str> {
-    stack.tags().iter().find(|tag| tag.key() == Some(key)).and_then(Tag::value)
+fn tag<'a>(tags: &'a [Tag], key: &str) -> Option<&'a str> {
+    tags.iter().find(|tag| tag.key() == Some(key)).and_then(Tag::value)
 }
 
 /// As CloudFormation has it: `[a-zA-Z][-a-zA-Z0-9]*`.

@@ -24,7 +24,7 @@ use crate::{
         CopyStanding, Native, NativeName, NativePrefix, NativeState, ProviderSettings, Renewal, SandboxCopy,
         Stretch,
     },
-    sources::{Kept, MadeNative, Provider, Restored, SourceError},
+    sources::{Announced, Claim, Kept, MadeNative, Provider, Restored, SourceError},
     spec::{DYNAMODB_BACKUP, MOST_DAYS, PointInTime, Protection},
 };
 
@@ -101,6 +101,10 @@ impl Provider for DynamodbSource {
 
     async fn standing(&self, name: &str) -> Result<CopyStanding, SourceError> {
         self.told("look for what a drill makes of", copies::standing(&self.calls(), name).await)
+    }
+
+    async fn claim_copy(&self, announced: &Announced<'_>) -> Result<Claim, SourceError> {
+        self.told("look whose a table is beside", copies::claim(&self.calls(), announced).await)
     }
 
     async fn items(&self, name: &str) -> Result<Option<u64>, SourceError> {

@@ -13,7 +13,7 @@ use backstay::{
     artifact::recovered::{RecoverySubject, Terms},
     drivers::{Drivers, Refusal, Registry},
     git::{Mirror, Tips},
-    inventory::{Machine, MachineAddress, Running},
+    inventory::{Machine, MachineAddress, PreviewMark, Running},
     plan::{
         CannotRun,
         action::SandboxKind,
@@ -60,7 +60,7 @@ impl Provisioner for InMemory {
         Ok(self.0.machine.lock().unwrap().clone().map_or(Machine::Gone, Machine::Running))
     }
 
-    async fn preview(&self) -> Result<Vec<String>, ProvisionError> {
+    async fn preview(&self, _: &PreviewMark) -> Result<Vec<String>, ProvisionError> {
         Ok(vec!["a machine in memory".to_owned()])
     }
 

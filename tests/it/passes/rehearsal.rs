@@ -15,7 +15,7 @@ use backstay::{
     },
     drivers::{Drivers, Refusal, Registry},
     git::{Mirror, Tips},
-    inventory::{Machine, MachineAddress, Running},
+    inventory::{Machine, MachineAddress, PreviewMark, Running},
     plan::{CannotRun, by_hand::MadeByHand, drill},
     provisioners::{ProvisionError, Provisioner, Remote, Said},
     reconcile::{Ask, Controller, Pass, Terms},
@@ -64,7 +64,7 @@ impl Provisioner for InMemory {
         Ok(machines.get(self.vm.name.as_str()).cloned().map_or(Machine::Gone, Machine::Running))
     }
 
-    async fn preview(&self) -> Result<Vec<String>, ProvisionError> {
+    async fn preview(&self, _: &PreviewMark) -> Result<Vec<String>, ProvisionError> {
         Ok(Vec::new())
     }
 

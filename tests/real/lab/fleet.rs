@@ -196,10 +196,21 @@ impl Fleet {
                 }
                 !is_in
             });
-            let kept: Vec<String> = kept.map(|line| line.replace(&format!(", \"{name}\"]"), "]")).collect();
+            let kept: Vec<String> = kept
+                .map(|line| {
+                    line.replace(&format!(", \"{name}\"]"), "]").replace(&format!("[\"{name}\", "), "[")
+                })
+                .collect();
             fs::write(&file, kept.join("\n") + "\n").unwrap();
         }
         self.commit();
+    }
+
+    /// Has the folder of a store be none any more: whoever looks into it gets no answer.
+    pub fn lose_store(&self, name: &str) {
+        let folder = self.folder().join("stores").join(name);
+        fs::rename(&folder, folder.with_extension("away")).unwrap();
+        fs::write(&folder, "no folder").unwrap();
     }
 
     /// Commits that a backup is declared no more.

@@ -262,6 +262,11 @@ impl GoBetween {
         self.tricks.lock().unwrap().remove(operation);
     }
 
+    /// Whether a trick is still to be played with requests of `operation`.
+    pub fn is_to_play(&self, operation: &str) -> bool {
+        self.tricks.lock().unwrap().get(operation).is_some_and(|tricks| !tricks.is_empty())
+    }
+
     /// What was asked for by requests of `operation`.
     pub fn requests(&self, operation: &str) -> Vec<Value> {
         let seen = self.seen.lock().unwrap();

@@ -1,5 +1,7 @@
-"""What moto's own stacks leave out though its services have it: properties that they ignore, and a resource that they never delete."""
+"""What moto's own stacks leave out though its services have it: properties that they ignore, a resource that they never delete, and the
+tags of a change set."""
 
+from moto.cloudformation.responses import CloudFormationResponse, transform_dict
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.instances import Instance
 from moto.ec2.models.internet_gateways import InternetGateway
@@ -73,3 +75,4 @@ extended(FakeLoadBalancer, balancer)
 InternetGateway.delete_from_cloudformation_json = classmethod(delete_gateway)
 FakeTargetGroup.delete_from_cloudformation_json = classmethod(delete_targets)
 RouteTable.delete_from_cloudformation_json = classmethod(delete_routes)
+CloudFormationResponse.RESPONSE_KEY_PATH_TO_TRANSFORMER["DescribeChangeSetOutput.Tags"] = transform_dict
