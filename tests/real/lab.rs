@@ -18,6 +18,7 @@ pub mod proxy;
 pub mod reader;
 pub mod redis;
 pub mod s3;
+pub mod schedules;
 pub mod sshd;
 pub mod tmpfs;
 
