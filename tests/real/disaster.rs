@@ -302,7 +302,11 @@ impl Site {
     fn expect(&self, controller: &str, arguments: &[&str], code: i32) -> String {
         let output = self.backstay(controller, arguments);
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{out}\n{err}\n{}", self.consoles());
+        if output.status.code() != Some(code) {
+            let status = self.backstay(controller, &["status"]);
+            let (told, consoles) = (String::from_utf8_lossy(&status.stdout), self.consoles());
+            panic!("{arguments:?}: {}\n{out}\n{err}\n{told}\n{consoles}", output.status);
+        }
         assert!(!out.contains(PASSWORD) && !err.contains(PASSWORD), "a secret is told");
         out.into_owned()
     }
