@@ -318,6 +318,11 @@ impl Process {
         self.group.id()
     }
 
+    /// Lets the longest silence be another one from here on.
+    pub fn wait_up_to(&mut self, longest: Duration) {
+        self.stall = Some(longest);
+    }
+
     /// The next bytes of standard output as they come; `None` at its end, which proves nothing: see
     /// [`Process::finish`].
     ///

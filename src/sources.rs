@@ -4,6 +4,7 @@ mod aside;
 pub mod atlas;
 mod beneath;
 mod blocking;
+mod counting;
 pub mod dynamodb;
 mod entries;
 pub mod etcd;
@@ -43,7 +44,7 @@ use tokio::io::AsyncRead;
 use crate::{
     artifact::{
         Kind,
-        manifest::{Counts, Details, Edge, Moment},
+        manifest::{Counting, Details, Edge, Moment, Rows},
         until::Until,
     },
     clock::Clock,
@@ -199,9 +200,10 @@ pub trait Source: Send + Sync {
         true
     }
 
-    /// Counts what was restored, as [`Source::capture`] counted it. Asked of sandboxes only.
-    async fn count(&self) -> Result<Counts, SourceError> {
-        Ok(Counts::default())
+    /// Counts what was restored, as [`Source::capture`] counted it, and takes checksums of it where `what` says so and the source
+    /// takes any. Asked of sandboxes and of stand-ins only.
+    async fn count(&self, _what: Counting) -> Result<Rows, SourceError> {
+        Ok(Rows::default())
     }
 
     /// Whether the original holds data that a restore over it would take the place of. A server or a database that is not there

@@ -247,6 +247,9 @@ pub struct Details {
     /// Rows (or files, documents, objects) by name, from the very view that was captured.
     #[serde(default)]
     pub counts: Counts,
+    /// What the counted rows hold, from the same view; `None` of sources that take no checksums.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksums: Option<Checksums>,
     /// What was left out and why, such as sockets or unreadable files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub omitted: Vec<String>,
@@ -268,6 +271,62 @@ pub enum Counts {
 impl Default for Counts {
     fn default() -> Self {
         Counts::NotCaptured("the source does not count".to_owned())
+    }
+}
+
+/// Checksums of rows that a drill can compare a restore with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Checksums {
+    /// By the names of the counts.
+    Captured {
+        /// How they are made: only what is made alike can be compared.
+        method: String,
+        /// The sum of the hashes of a table's rows, in whatever order they come, as decimal digits.
+        sums: BTreeMap<String, String>,
+    },
+    /// Were not taken in the view that was captured, and why.
+    NotCaptured(String),
+}
+
+/// What is found out about rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Counting {
+    /// How many there are.
+    Rows,
+    /// How many there are, and a checksum of what they hold.
+    #[default]
+    RowsAndChecksums,
+}
+
+/// Why checksums were not taken where [`Counting::Rows`] is all that was asked for.
+pub const NOT_ASKED_FOR: &str = "they were not asked for";
+
+/// The rows of tables, as one view shows them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rows {
+    /// How many there are.
+    pub counts: Counts,
+    /// What they hold; `None` of sources that take no checksums.
+    pub checksums: Option<Checksums>,
+}
+
+impl Rows {
+    /// Of which nothing is known, and why.
+    pub fn not_captured(why: impl Into<String>) -> Self {
+        let why = why.into();
+        Self { counts: Counts::NotCaptured(why.clone()), checksums: Some(Checksums::NotCaptured(why)) }
+    }
+
+    /// Of which checksums could have been taken, and why they were not.
+    pub fn without_checksums(counts: Counts, why: impl Into<String>) -> Self {
+        Self { counts, checksums: Some(Checksums::NotCaptured(why.into())) }
+    }
+}
+
+impl From<Counts> for Rows {
+    fn from(counts: Counts) -> Self {
+        Self { counts, checksums: None }
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{Drivers, Refusal, Registry as _};
 use crate::{
+    artifact::manifest::Counting,
     plan::action::SandboxKind,
     sandboxes::{
         IsolationMode, Sandbox, SandboxError,
@@ -96,7 +97,7 @@ fn postgres_of(home: Home, declared: &spec::Postgres, mode: IsolationMode) -> Bo
     let server = in_sandbox(&declared.server, postgres::socket(&home), postgres::SUPERUSER);
     let first = logical(spec::Server { databases: Vec::new(), ..server.clone() });
     let source = loaded_by(server.clone(), declared.jobs).staging_in(home.path().to_owned()).without_owners();
-    let inner = spec::Postgres { server, method: spec::PostgresMethod::Logical, jobs: declared.jobs };
+    let inner = spec::Postgres { server, method: spec::PostgresMethod::Logical, ..declared.clone() };
     let inner = spec::Source::Postgres(inner);
     Box::new(PostgresSandbox::new(home, Box::new(first), Box::new(source), inner, mode))
 }
@@ -175,7 +176,8 @@ fn in_sandbox(declared: &spec::Server, socket: PathBuf, user: &str) -> spec::Ser
 
 /// What is loaded into, or asked on, a server of MariaDB or MySQL.
 fn dumped(server: spec::Server) -> spec::Mysql {
-    spec::Mysql { server, method: spec::MysqlMethod::Logical, binary_logs: spec::BinaryLogs::Left }
+    let method = spec::MysqlMethod::Logical;
+    spec::Mysql { server, method, binary_logs: spec::BinaryLogs::Left, counting: Counting::default() }
 }
 
 fn logical(server: spec::Server) -> PostgresSource {
@@ -183,5 +185,6 @@ fn logical(server: spec::Server) -> PostgresSource {
 }
 
 fn loaded_by(server: spec::Server, jobs: spec::Jobs) -> PostgresSource {
-    PostgresSource::new(spec::Postgres { server, method: spec::PostgresMethod::Logical, jobs }, None)
+    let (method, counting) = (spec::PostgresMethod::Logical, Counting::default());
+    PostgresSource::new(spec::Postgres { server, method, jobs, counting }, None)
 }

@@ -36,7 +36,7 @@ use super::{
 use crate::{
     artifact::{
         Kind,
-        manifest::{Counts, Details, Moment},
+        manifest::{Counting, Counts, Details, Moment, Rows},
     },
     secrets::Secret,
     spec,
@@ -190,10 +190,10 @@ impl Source for EtcdSource {
         }
     }
 
-    async fn count(&self) -> Result<Counts, SourceError> {
+    async fn count(&self, _: Counting) -> Result<Rows, SourceError> {
         let keys = async { self.member().await?.keys().await };
         let keys = keys.await.map_err(|failure| failure.explain("count", self.subject()))?;
-        Ok(Counts::Captured(BTreeMap::from([("keys".to_owned(), keys)])))
+        Ok(Counts::Captured(BTreeMap::from([("keys".to_owned(), keys)])).into())
     }
 
     async fn examine(&self) -> Vec<Examined> {

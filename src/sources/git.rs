@@ -88,8 +88,8 @@ impl GitSource {
             details: Details {
                 versions: BTreeMap::from([("git-bundle".to_owned(), "v2".to_owned())]),
                 counts: Counts::Captured(BTreeMap::from([("references".to_owned(), references)])),
-                omitted: Vec::new(),
                 tips: tips.0,
+                ..Details::default()
             },
         }
     }

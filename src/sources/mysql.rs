@@ -16,6 +16,7 @@ mod access;
 mod accounts;
 mod ahead;
 mod binlog;
+mod checksum;
 mod dump;
 mod events;
 mod examine;
@@ -47,7 +48,7 @@ use super::{
 use crate::{
     artifact::{
         Kind,
-        manifest::{Counts, Edge},
+        manifest::{Counting, Edge, Rows},
     },
     process,
     secrets::Secret,
@@ -71,6 +72,7 @@ pub struct MysqlSource {
     server: spec::Server,
     method: MysqlMethod,
     binary_logs: BinaryLogs,
+    counting: Counting,
     password: Option<Secret>,
     search: OsString,
     /// What alone is captured and restored.
@@ -80,8 +82,8 @@ pub struct MysqlSource {
 impl MysqlSource {
     /// What `mysql` declares, reached with `password`, the one that the declaration refers to.
     pub fn new(mysql: spec::Mysql, password: Option<Secret>) -> Self {
-        let spec::Mysql { server, method, binary_logs } = mysql;
-        Self { server, method, binary_logs, password, search: process::search_path(), part: None }
+        let spec::Mysql { server, method, binary_logs, counting } = mysql;
+        Self { server, method, binary_logs, counting, password, search: process::search_path(), part: None }
     }
 
     /// Looks for the dump and client programs in these folders, written as in `PATH`, instead.
@@ -167,7 +169,8 @@ impl MysqlSource {
                 binlog::capture(&access, request, sink).await
             }
             (MysqlMethod::Logical, _) => {
-                let scope = dump::Scope { single: self.single(), part: self.part.as_ref() };
+                let scope =
+                    dump::Scope { single: self.single(), part: self.part.as_ref(), counting: self.counting };
                 dump::capture(&access, scope, request, sink).await
             }
             (MysqlMethod::Physical { data_dir }, _) => {
@@ -400,8 +403,8 @@ impl Source for MysqlSource {
             .map_err(|failure| failure.explain("replay the log of", self.subject()))
     }
 
-    async fn count(&self) -> Result<Counts, SourceError> {
-        let counted = async { inspect::count(&self.access().await?).await };
+    async fn count(&self, what: Counting) -> Result<Rows, SourceError> {
+        let counted = async { inspect::count(&self.access().await?, what).await };
         counted.await.map_err(|failure| failure.explain("count", self.subject()))
     }
 

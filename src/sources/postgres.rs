@@ -11,6 +11,7 @@
 //! The rows of each table are counted in the very snapshot that the dump is told to use.
 
 mod access;
+mod checksum;
 mod data_folder;
 mod directory;
 mod examine;
@@ -48,7 +49,7 @@ use super::{
 use crate::{
     artifact::{
         Kind,
-        manifest::{Counts, Edge},
+        manifest::{Counting, Edge, Rows},
     },
     inventory::KeptLog,
     process,
@@ -59,7 +60,7 @@ use access::Access;
 use failure::Failure;
 use in_place::DataFolder;
 use load::Loader;
-use logical::Jobbed;
+use logical::{Jobbed, One};
 use programs::Installed;
 use session::{MAINTENANCE, Session};
 
@@ -78,6 +79,7 @@ pub struct PostgresSource {
     server: spec::Server,
     method: PostgresMethod,
     jobs: Jobs,
+    counting: Counting,
     password: Option<Secret>,
     search: OsString,
     /// Where what several jobs make, or load, is kept.
@@ -100,6 +102,7 @@ impl PostgresSource {
             server: postgres.server,
             method: postgres.method,
             jobs: postgres.jobs,
+            counting: postgres.counting,
             password,
             search,
             scratch: std::env::temp_dir(),
@@ -300,13 +303,15 @@ impl Source for PostgresSource {
                 (PostgresMethod::Physical { .. }, _) => physical::capture(&access, request, sink).await,
                 (PostgresMethod::Logical, _) => match self.server.databases.as_slice() {
                     [name] if self.jobs == Jobs::ONE => {
-                        logical::capture_one(&access, name, self.part.as_ref(), request, sink).await
+                        let one = One { name, part: self.part.as_ref(), counting: self.counting };
+                        logical::capture_one(&access, one, request, sink).await
                     }
                     [name] => {
+                        let one = One { name, part: None, counting: self.counting };
                         let aside = Jobbed { jobs: self.jobs, scratch: &self.scratch };
-                        logical::capture_by_jobs(&access, name, aside, request, sink).await
+                        logical::capture_by_jobs(&access, one, aside, request, sink).await
                     }
-                    _ => logical::capture_several(&access, request, sink).await,
+                    _ => logical::capture_several(&access, self.counting, request, sink).await,
                 },
             }
         };
@@ -420,8 +425,8 @@ impl Source for PostgresSource {
         concluded.await.map_err(|failure: Failure| failure.explain("restore", self.subject()))
     }
 
-    async fn count(&self) -> Result<Counts, SourceError> {
-        let counted = async { inspect::count(&self.access().await?).await };
+    async fn count(&self, what: Counting) -> Result<Rows, SourceError> {
+        let counted = async { inspect::count(&self.access().await?, what).await };
         counted.await.map_err(|failure| failure.explain("count", self.subject()))
     }
 

@@ -33,7 +33,7 @@ use super::{
 use crate::{
     artifact::{
         Kind,
-        manifest::{Counts, Moment},
+        manifest::{Counting, Counts, Moment, Rows},
     },
     stores::Class,
 };
@@ -121,11 +121,13 @@ impl Source for SqliteSource {
         restored.map(|place| Restored { place }).map_err(|failure| failure.explain("restore", self.subject()))
     }
 
-    async fn count(&self) -> Result<Counts, SourceError> {
+    /// Of its pages every byte is as captured: no checksums are taken.
+    async fn count(&self, _: Counting) -> Result<Rows, SourceError> {
         let path = self.path.clone();
         let counted = tokio::task::spawn_blocking(move || inspect::count(&path)).await;
         let counted = counted.unwrap_or_else(|died| Err(Failure::Io(io::Error::other(died))));
-        counted.map(Counts::Captured).map_err(|failure| failure.explain("count", self.subject()))
+        let counted = counted.map(|counts| Counts::Captured(counts).into());
+        counted.map_err(|failure| failure.explain("count", self.subject()))
     }
 
     fn refuse_to_replace(&mut self) {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::{AwsCredentials, PointInTime, Protection, S3, SecretRef, SlotName};
-use crate::artifact::manifest::NativePlace;
+use crate::artifact::manifest::{Counting, NativePlace};
 
 /// The protected data.
 #[derive(Clone, Debug, PartialEq)]
@@ -192,6 +192,8 @@ pub struct Mysql {
     pub method: MysqlMethod,
     /// What becomes of the server's binary logs once they are stored.
     pub binary_logs: BinaryLogs,
+    /// What a dump finds out about its rows.
+    pub counting: Counting,
 }
 
 /// What is captured of a MySQL or MariaDB server.
@@ -226,6 +228,8 @@ pub struct Postgres {
     pub method: PostgresMethod,
     /// How many connections dump its only database, and load it, at once.
     pub jobs: Jobs,
+    /// What a dump finds out about its rows.
+    pub counting: Counting,
 }
 
 /// How many connections do one thing at once: 1 to 64.

@@ -514,6 +514,7 @@ mod tests {
             server: Server { host: host.to_owned(), ..server() },
             method: MysqlMethod::Logical,
             binary_logs: super::super::BinaryLogs::Left,
+            counting: Default::default(),
         })
     }
 

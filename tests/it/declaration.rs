@@ -273,7 +273,7 @@ fn logs_every_15_minutes_cannot_keep_an_rpo_of_15_minutes() {
 fn a_log_needs_data_that_it_can_go_on_from() {
     let policy = "[policy.nightly]\nfull = \"0 1 * * *\"\nlog = { every = \"5m\" }\n";
     let of = |source: &str| sound_with(source) + policy;
-    let cases: [(&str, &[&str]); 20] = [
+    let cases: [(&str, &[&str]); 21] = [
         ("postgres = { host = \"db\", method = \"physical\", log_from = \"archive\" }", &[]),
         ("postgres = { host = \"db\", log_from = \"archive\" }", &["no-log", "log-from-without-log"]),
         (
@@ -298,6 +298,7 @@ fn a_log_needs_data_that_it_can_go_on_from() {
         ("postgres = { host = \"db\", slot = \"ours\" }", &["no-log", "slot-without-log"]),
         ("postgres = { host = \"db\", databases = [\"a\"], jobs = 4 }", &["no-log"]),
         ("postgres = { host = \"db\", jobs = 4 }", &["no-log", "jobs-of-one-database"]),
+        ("postgres = { host = \"db\", method = \"physical\", checksums = true }", &["checksums-of-files"]),
         ("postgres = { host = \"db\", method = \"physical\", jobs = 4 }", &["jobs-of-one-database"]),
         ("postgres = { host = \"db\", databases = [\"a\"], jobs = 65 }", &["no-log", "invalid-value"]),
     ];

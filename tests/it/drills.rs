@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use backstay::{
-    artifact::{ArtifactId, Depth, Kind, drill::DrillOutcome},
+    artifact::{ArtifactId, Depth, Kind, drill::DrillOutcome, manifest::Counting},
     inventory::{LeftBehind, LogSpan},
     plan::{
         self, Action, CannotRun, Limits, Plan,
@@ -182,6 +182,7 @@ fn a_random_second_lies_in_what_logs_reach_and_only_where_they_can_be_replayed()
             server: server(databases),
             method: MysqlMethod::Logical,
             binary_logs: BinaryLogs::Left,
+            counting: Counting::default(),
         });
         world.spec.backups.get_mut("agama").unwrap().source = source;
         let plans = (0..20).map(|seed| manual(&world, Request { seed, ..request(None, None) }).unwrap());

@@ -2,7 +2,10 @@
 
 use crate::world::*;
 use backstay::{
-    artifact::{ArtifactId, Kind, manifest::Edge},
+    artifact::{
+        ArtifactId, Kind,
+        manifest::{Counting, Edge},
+    },
     inventory::{Condition, LogSpan, StoredArtifact, logged_everywhere},
     plan::{
         Action,
@@ -33,7 +36,7 @@ fn of_files(stores: &[&str]) -> World {
         tls: Tls::Default,
     };
     let method = MysqlMethod::Physical { data_dir: "/var/lib/mysql".into() };
-    let mysql = Mysql { server, method, binary_logs: BinaryLogs::Left };
+    let mysql = Mysql { server, method, binary_logs: BinaryLogs::Left, counting: Counting::default() };
     world.spec.backups.get_mut("agama").unwrap().source = Source::Mysql(mysql);
     world
 }

@@ -6,7 +6,7 @@ use crate::world::*;
 use backstay::{
     artifact::{
         ArtifactId, Kind,
-        manifest::Edge,
+        manifest::{Counting, Edge},
         until::{NamedPoint, PointName, Until},
     },
     inventory::{LogSpan, StoredArtifact, stretches, windows},
@@ -38,8 +38,12 @@ fn logged(stores: &[&str]) -> World {
         databases: Vec::new(),
         tls: Tls::Default,
     };
-    world.spec.backups.get_mut("agama").unwrap().source =
-        Source::Mysql(Mysql { server, method: MysqlMethod::Logical, binary_logs: BinaryLogs::Left });
+    world.spec.backups.get_mut("agama").unwrap().source = Source::Mysql(Mysql {
+        server,
+        method: MysqlMethod::Logical,
+        binary_logs: BinaryLogs::Left,
+        counting: Counting::default(),
+    });
     world
 }
 

@@ -3,7 +3,7 @@
 mod upkeep;
 
 use backstay::{
-    artifact::{ArtifactId, Kind},
+    artifact::{ArtifactId, Kind, manifest::Counting},
     inventory::{Lease, Observed, Origin},
     plan::{self, Action, Plan, next_due},
     spec::{
@@ -317,6 +317,7 @@ fn what_cannot_run_is_said_and_the_rest_runs() {
         },
         method: MysqlMethod::Logical,
         binary_logs: BinaryLogs::Left,
+        counting: Counting::default(),
     });
     let (resource, why) = ("backup.orders".to_owned(), "this host does not allow it".to_owned());
     world.limits.refused.push(plan::CannotRun { resource, why });

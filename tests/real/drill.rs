@@ -46,6 +46,13 @@ pub fn verdicts(told: &Value) -> Vec<&str> {
     findings.iter().map(|finding| finding["verdict"].as_str().unwrap()).collect()
 }
 
+/// What was found where the rows were compared with those that were captured.
+pub fn counted(told: &Value) -> &str {
+    let findings = told["drills"][0]["findings"].as_array().unwrap();
+    let counts = findings.iter().find(|finding| finding["check"] == "counts as captured");
+    counts.unwrap()["found"].as_str().unwrap()
+}
+
 /// No sandbox is left but the gate of them all.
 pub fn assert_gone(sandboxes: &Path) {
     let left: Vec<_> = fs::read_dir(sandboxes).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -101,6 +108,7 @@ fn a_database_of_mariadb_is_drilled_by_itself_and_on_demand_and_its_status_tells
     assert_eq!(json["format"], "backstay.drill/1");
     assert_eq!(verdicts(&json), ["passed"; 4], "CHECK TABLE and the declared ones: {json:#}");
     assert_eq!(json["drills"][0]["outcome"], "passed");
+    assert_eq!(counted(&json), "5000 rows in 1 tables, the same by their checksums");
     assert!(json["drills"][0]["rto_seconds"].is_u64(), "{json:#}");
     let stages = json["drills"][0]["stages"].as_array().unwrap();
     assert_eq!(

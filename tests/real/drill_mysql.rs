@@ -1,7 +1,7 @@
 //! Drills of what MySQL's own programs dumped, into a server of MySQL.
 
 use crate::{
-    drill::{assert_gone, drill, fleet_in, sandboxes, told, verdicts},
+    drill::{assert_gone, counted, drill, fleet_in, sandboxes, told, verdicts},
     lab::{
         mariadb,
         mysql::{Mysql, search},
@@ -41,6 +41,7 @@ fn databases_of_mysql_are_drilled_in_a_server_of_mysql_to_the_second_that_is_ask
     let json = told(&run(&["drill", "trial", "-o", "json"]));
     assert_eq!(json["drills"][0]["outcome"], "passed", "{json:#}");
     assert_eq!(verdicts(&json), ["passed"; 3], "{json:#}");
+    assert_eq!(counted(&json), "5000 rows in 1 tables, the same by their checksums");
     // By the very lines that runbooks print.
     let by_hand = told(&run(&["drill", "trial", "--by-hand", "-o", "json"]));
     assert_eq!(verdicts(&by_hand), ["passed"; 3], "{by_hand:#}");

@@ -24,12 +24,17 @@ pub mod sshd;
 pub mod tmpfs;
 
 use std::{
+    collections::BTreeMap,
     io,
     net::{Ipv4Addr, SocketAddr, TcpStream},
     process::{Child, Command},
     time::{Duration, Instant},
 };
 
+use backstay::{
+    artifact::manifest::{Checksums, Counting},
+    sources::Source,
+};
 pub use ports::free_port;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -43,6 +48,18 @@ pub fn wait_until(what: &str, longest: Duration, mut holds: impl FnMut() -> bool
         assert!(Instant::now() < deadline, "not in time: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// The checksums of a database's rows, by table. What was not taken is a failure.
+pub fn sums(checksums: Option<&Checksums>) -> BTreeMap<String, String> {
+    let Some(Checksums::Captured { sums, .. }) = checksums else { panic!("{checksums:?}") };
+    let table = |name: &String| name.split_once('.').expect("a table has a database").1.to_owned();
+    sums.iter().map(|(name, sum)| (table(name), sum.clone())).collect()
+}
+
+/// What a source reads of rows that it has restored.
+pub async fn sums_now(source: &dyn Source) -> BTreeMap<String, String> {
+    sums(source.count(Counting::RowsAndChecksums).await.unwrap().checksums.as_ref())
 }
 
 /// A server's process with all that it started; killed when dropped.

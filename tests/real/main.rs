@@ -16,6 +16,7 @@ mod buckets;
 mod by_hand;
 mod by_hand_stacks;
 mod by_hand_waits;
+mod checksums;
 mod cloudformation;
 mod cloudformation_tricks;
 mod disaster;

@@ -14,8 +14,12 @@ use backstay::{
     stores::Class,
 };
 
-use super::lab::mariadb::{MariaDb, PASSWORD, fake_dump, sql};
-use super::lab::moments::OfOld;
+use super::lab::{
+    self,
+    mariadb::{MariaDb, PASSWORD, fake_dump, sql},
+    moments::OfOld,
+    sums_now,
+};
 use super::source_conformance::{Collected, captured, conforms, request, restored};
 
 /// A shop with one of everything that a dump must carry.
@@ -101,6 +105,8 @@ fn a_dump_is_one_moment_while_a_seller_sells_and_its_counts_are_of_that_moment()
         let copy = format!("copy{number}");
         block_on(restored(&server.root(&["shop"]), &sink.stream(), &Place::Database(copy.clone()))).unwrap();
         assert_eq!(counts(captured).len(), TABLES.len());
+        let sums = block_on(sums_now(&server.root(&[&copy])));
+        assert_eq!(sums, lab::sums(captured.details.checksums.as_ref()), "of the dump's own moment");
         for (table, count) in counts(captured) {
             let table = table.strip_prefix("shop.").unwrap().replace('`', "``");
             assert_eq!(rows(&server, &copy, &table), *count, "{table}");

@@ -17,8 +17,10 @@ use backstay::{
 };
 
 use super::lab::{
+    self,
     mariadb::{MariaDb, PASSWORD},
     mysql::{Mysql, programs},
+    sums_now,
 };
 use super::source_conformance::{captured, conforms, restored};
 
@@ -101,6 +103,8 @@ fn a_dump_of_mysql_is_one_moment_while_a_seller_sells_and_its_counts_are_of_that
         let place = Place::Database(copy.clone());
         runtime.block_on(restored(&server.root(&["shop"]), &sink.stream(), &place)).unwrap();
         assert_eq!(counts(captured).len(), TABLES.len());
+        let sums = runtime.block_on(sums_now(&server.root(&[&copy])));
+        assert_eq!(sums, lab::sums(captured.details.checksums.as_ref()), "of the dump's own moment");
         for (table, count) in counts(captured) {
             let table = table.strip_prefix("shop.").unwrap().replace('`', "``");
             let rows = server.sql(&format!("SELECT COUNT(*) FROM `{copy}`.`{table}`"));

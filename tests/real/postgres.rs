@@ -18,9 +18,12 @@ use backstay::{
     stores::Class,
 };
 
-use super::lab;
-use super::lab::moments::OfOld;
-use super::lab::postgres::{PASSWORD, Postgres, fake, verify};
+use super::lab::{
+    self,
+    moments::OfOld,
+    postgres::{PASSWORD, Postgres, fake, verify},
+    sums_now,
+};
 use super::source_conformance::{Collected, captured, conforms, request, restored};
 
 /// A shop with one of everything that a dump must carry.
@@ -142,6 +145,8 @@ fn a_dump_is_one_moment_while_a_seller_sells_and_its_counts_are_of_that_moment()
             let rows = server.sql(&copy, &format!("SELECT count(*) FROM {table}"));
             assert_eq!(rows, count.to_string(), "{table}");
         }
+        let sums = block_on(sums_now(&server.root(&[&copy])));
+        assert_eq!(sums, lab::sums(captured.details.checksums.as_ref()), "of the dump's own moment");
         assert_eq!(server.sql(&copy, BALANCE), "0");
         assert!(position(captured).starts_with("0/"), "{captured:?}");
         assert!(captured.details.versions["server"].starts_with(char::is_numeric), "{captured:?}");

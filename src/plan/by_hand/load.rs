@@ -227,7 +227,7 @@ fn etcd_member(snapshot: &Brought, folder: &str) -> Vec<Hand> {
 mod tests {
     use super::*;
     use crate::{
-        artifact::manifest::Moment,
+        artifact::manifest::{Counting, Moment},
         plan::by_hand::{Stored, brought},
         spec::{BinaryLogs, Etcd, Jobs, LogFrom, Mysql, SecretRef, Tls},
     };
@@ -253,7 +253,7 @@ mod tests {
             databases: vec!["a`b 'c".into()],
             tls: Tls::Default,
         };
-        Source::Mysql(Mysql { server, method, binary_logs: BinaryLogs::Left })
+        Source::Mysql(Mysql { server, method, binary_logs: BinaryLogs::Left, counting: Counting::default() })
     }
 
     #[test]
@@ -296,7 +296,8 @@ mod tests {
     fn a_cluster_follows_no_other_server_and_what_is_restored_comes_into_a_new_folder() {
         let Source::Mysql(Mysql { server, .. }) = mysql(MysqlMethod::Logical) else { panic!("it is one") };
         let method = PostgresMethod::Physical { log: LogFrom::Archive, data_dir: None };
-        let cluster = Source::Postgres(Postgres { server, method, jobs: Jobs::ONE });
+        let cluster =
+            Source::Postgres(Postgres { server, method, jobs: Jobs::ONE, counting: Counting::default() });
         assert_eq!(
             lines(&cluster, &brought("out", [stored("base.tar", "15.3")])),
             [

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Change, Draft, Weight, words};
+use crate::artifact::manifest::Counting;
 use crate::spec::{
     Atlas, BinaryLogs, Dynamodb, Etcd, Jobs, LogFrom, Mysql, MysqlMethod, PostgresMethod, Rds, Redis, S3,
     SecretRef, Server, Sftp, Source, StorePlace, TableMethod, Tls,
@@ -88,6 +89,7 @@ pub fn source(source: &Source) -> Traits {
                     traits.values.push(("method", words::plain("logical")));
                     let jobs = (postgres.jobs != Jobs::ONE).then(|| postgres.jobs.count().to_string());
                     traits.values.extend(jobs.map(|jobs| ("jobs", jobs)));
+                    traits.values.extend(checksums(postgres.counting));
                 }
                 PostgresMethod::Physical { log, data_dir } => {
                     traits.values.push(("method", words::plain("physical")));
@@ -170,7 +172,10 @@ fn server(server: &Server) -> Traits {
 fn mysql(it: &Mysql) -> Traits {
     let mut traits = server(&it.server);
     match &it.method {
-        MysqlMethod::Logical => traits.values.push(("method", words::plain("logical"))),
+        MysqlMethod::Logical => {
+            traits.values.push(("method", words::plain("logical")));
+            traits.values.extend(checksums(it.counting));
+        }
         MysqlMethod::Physical { data_dir } => {
             traits.values.push(("method", words::plain("physical")));
             traits.values.push(("data_dir", words::plain(&data_dir.to_string_lossy())));
@@ -179,6 +184,10 @@ fn mysql(it: &Mysql) -> Traits {
     let purged = if it.binary_logs == BinaryLogs::Purged { "true" } else { "false" };
     traits.values.push(("purge_binary_logs", words::plain(purged)));
     traits
+}
+
+fn checksums(counting: Counting) -> Option<(&'static str, String)> {
+    (counting == Counting::Rows).then(|| ("checksums", words::plain("false")))
 }
 
 fn redis(it: &Redis) -> Traits {

@@ -11,14 +11,14 @@ use super::{
     marks::{Marks, prologue},
     needs::Edition,
     programs::Flavour,
-    rows::Rows,
+    rows,
     session::{Session, literal},
     view::{View, all_databases, tables},
 };
 use crate::{
-    artifact::manifest::{Counts, Details, Moment},
+    artifact::manifest::{Counting, Details, Moment, Rows},
     process::{Process, Program},
-    sources::{CaptureRequest, Captured, Sink, two_clocks::TwoClocks},
+    sources::{CaptureRequest, Captured, Sink, counting::beside, two_clocks::TwoClocks},
     spec::Part,
 };
 
@@ -38,6 +38,8 @@ pub(super) struct Scope<'a> {
     pub single: Option<&'a str>,
     /// What alone of it.
     pub part: Option<&'a Part>,
+    /// What is found out about its rows.
+    pub counting: Counting,
 }
 
 impl Scope<'_> {
@@ -63,20 +65,20 @@ pub(super) async fn capture(
     let mut text = Text::default();
     let clocks = Clocks { access, request };
     let opened = begin(&mut dump, &mut view, &mut text, clocks, sink).await?;
-    // A dump that fails does not wait for the counts.
     let count = async {
         match scope.part {
-            Some(part) => Ok(Counts::NotCaptured(format!("only {part} is dumped"))),
-            None => Ok(view.count(&asked.databases).await),
+            Some(part) => Rows::not_captured(format!("only {part} is dumped")),
+            None => view.count(&asked.databases, scope.counting).await,
         }
     };
-    let (counts, opened) = tokio::try_join!(count, stream(dump, &mut text, opened, clocks, sink))?;
+    let dumped = stream(dump, &mut text, opened, clocks, sink);
+    let (opened, rows) = beside(dumped, count, request.stall).await?;
     if !text.marks.completed() {
         return Err(Failure::Incomplete(
             "the dump ends without its closing line `-- Dump completed`".to_owned(),
         ));
     }
-    Ok(asked.captured(access, &view, counts, &text.marks, opened).await)
+    Ok(asked.captured(access, &view, rows, &text.marks, opened).await)
 }
 
 /// The controller's and the server's.
@@ -170,12 +172,12 @@ impl Asked {
         self,
         access: &Access,
         view: &View,
-        counts: Counts,
+        rows: Rows,
         marks: &Marks,
         opened: TwoClocks,
     ) -> Captured {
         let position = marks.position();
-        let counts = view.vouch(counts, position.as_ref());
+        let Rows { counts, checksums } = view.vouch(rows, position.as_ref());
         let log = position.map(|p| format!("{}:{}", p.file, p.offset));
         let gtid = marks.gtid().or_else(|| view.transactions().map(str::to_owned));
         let gtid = gtid.map(|gtid| format!("gtid {gtid}"));
@@ -193,7 +195,7 @@ impl Asked {
         ];
         Captured {
             moment: Moment::At { time, position: (!position.is_empty()).then(|| position.join(", ")) },
-            details: Details { versions: versions.into(), counts, omitted, ..Details::default() },
+            details: Details { versions: versions.into(), counts, checksums, omitted, ..Details::default() },
         }
     }
 }
@@ -259,7 +261,7 @@ async fn may_read_position(access: &Access) -> bool {
 /// The text of a dump as it passes.
 #[derive(Debug, Default)]
 struct Text {
-    rows: Rows,
+    rows: rows::Rows,
     marks: Marks,
 }
 

@@ -3,21 +3,21 @@
 use super::{
     Failure, STATEMENT,
     access::Access,
-    session::{Session, identifier, literal},
+    session::{Session, literal},
     view::{View, all_databases, tables},
 };
-use crate::artifact::manifest::Counts;
+use crate::artifact::manifest::{Counting, Rows};
 
 /// Who asks what a declaration says: it may read, and nothing else.
 pub(super) const READER: &str = "backstay_drill";
 
 /// Counts the rows of each table.
-pub(super) async fn count(access: &Access) -> Result<Counts, Failure> {
+pub(super) async fn count(access: &Access, what: Counting) -> Result<Rows, Failure> {
     let databases = match access.databases.as_slice() {
         [] => all_databases(&mut Session::open(access, None, STATEMENT)?).await?,
         declared => declared.to_vec(),
     };
-    Ok(View::open(access, STATEMENT).await?.count(&databases).await)
+    Ok(View::open(access, STATEMENT).await?.count(&databases, what).await)
 }
 
 /// The first table that has a row.
@@ -28,8 +28,7 @@ pub(super) async fn first_rows(access: &Access) -> Result<Option<String>, Failur
         declared => declared.to_vec(),
     };
     for table in tables(&mut session, &databases).await? {
-        let (database, name) = (identifier(&table.database), identifier(&table.table));
-        if session.one(&format!("SELECT EXISTS (SELECT 1 FROM {database}.{name})")).await? == "1" {
+        if session.one(&format!("SELECT EXISTS (SELECT 1 FROM {})", table.quoted())).await? == "1" {
             return Ok(Some(table.name()));
         }
     }

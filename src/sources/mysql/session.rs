@@ -35,6 +35,11 @@ impl Session {
         Ok(Self { client: client.start()?, asked: 0 })
     }
 
+    /// Lets answers take up to `longest` from here on.
+    pub(super) fn wait_up_to(&mut self, longest: Duration) {
+        self.client.wait_up_to(longest);
+    }
+
     /// The rows that `sql`, one or more statements, gives.
     pub(super) async fn rows(&mut self, sql: &str) -> Result<Vec<Vec<String>>, Failure> {
         self.asked += 1;

@@ -5,12 +5,16 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     Failure,
     access::Access,
-    gtids,
+    checksum, gtids,
     marks::Position,
     programs::Flavour,
     session::{Session, identifier, literal},
 };
-use crate::{artifact::manifest::Counts, spec::Part};
+use crate::{
+    artifact::manifest::{Checksums, Counting, Counts, NOT_ASKED_FOR, Rows},
+    sources::counting::PATIENCE,
+    spec::Part,
+};
 
 /// Databases that belong to the engine.
 const ENGINES_OWN: &str = "'information_schema', 'performance_schema', 'mysql', 'sys'";
@@ -90,46 +94,82 @@ impl View {
         Ok(())
     }
 
-    /// Counts the rows of each table of `databases` as the view shows them.
-    pub(super) async fn count(&mut self, databases: &[String]) -> Counts {
-        match self.try_count(databases).await {
-            Ok(counts) => counts,
-            Err(failure) => Counts::NotCaptured(format!("they could not be counted: {}", failure.reason())),
+    /// Counts the rows of each table of `databases` as the view shows them, and sums them up where `what` says so.
+    pub(super) async fn count(&mut self, databases: &[String], what: Counting) -> Rows {
+        let counted = self.try_count(databases, what).await;
+        counted.unwrap_or_else(|failure| {
+            Rows::not_captured(format!("they could not be read: {}", failure.reason()))
+        })
+    }
+
+    async fn try_count(&mut self, databases: &[String], what: Counting) -> Result<Rows, Failure> {
+        self.session.wait_up_to(PATIENCE);
+        let tables = tables(&mut self.session, databases).await?;
+        if let Some(table) = tables.iter().find(|table| !table.transactional) {
+            let (name, engine) = (table.name(), &table.engine);
+            return Ok(Rows::not_captured(format!("{name} is kept by {engine}, which has no views")));
+        }
+        match what {
+            Counting::Rows => Ok(Rows::without_checksums(self.counts(&tables).await?, NOT_ASKED_FOR)),
+            Counting::RowsAndChecksums => self.counts_and_checksums(&tables, databases).await,
         }
     }
 
-    async fn try_count(&mut self, databases: &[String]) -> Result<Counts, Failure> {
+    async fn counts(&mut self, tables: &[Table]) -> Result<Counts, Failure> {
         let mut counts = BTreeMap::new();
-        for table in tables(&mut self.session, databases).await? {
-            if !table.transactional {
-                let engine = &table.engine;
-                return Ok(Counts::NotCaptured(format!(
-                    "{} is kept by {engine}, which has no views",
-                    table.name()
-                )));
-            }
-            let (database, name) = (identifier(&table.database), identifier(&table.table));
-            let rows = self.session.one(&format!("SELECT COUNT(*) FROM {database}.{name}")).await?;
-            let rows = rows.parse().map_err(|_| Failure::Answer(format!("a count is no number: {rows}")))?;
-            counts.insert(table.name(), rows);
+        for table in tables {
+            let rows = self.session.one(&format!("SELECT COUNT(*) FROM {}", table.quoted())).await?;
+            counts.insert(table.name(), number(&rows)?);
         }
         Ok(Counts::Captured(counts))
     }
 
-    /// The counts, if it is proved that the dump, which stands at `dumped`, shows the same as this view.
-    pub(super) fn vouch(&self, counts: Counts, dumped: Option<&Position>) -> Counts {
+    async fn counts_and_checksums(
+        &mut self,
+        tables: &[Table],
+        databases: &[String],
+    ) -> Result<Rows, Failure> {
+        self.session.rows(checksum::SETTINGS).await?;
+        let columns = checksum::columns(&mut self.session, &among(databases)).await?;
+        let (mut counts, mut sums) = (BTreeMap::new(), BTreeMap::new());
+        for table in tables {
+            let [database, name] = [table.database.clone(), table.table.clone()];
+            let sum = checksum::of(columns.get(&[database, name]).map_or(&[], Vec::as_slice));
+            let rows = self.session.rows(&format!("SELECT COUNT(*), {sum} FROM {}", table.quoted())).await?;
+            let [Some(rows), Some(sum)] = [0, 1].map(|column| rows.first()?.get(column)) else {
+                return Err(Failure::Answer(format!(
+                    "the server did not count the rows of {}",
+                    table.name()
+                )));
+            };
+            counts.insert(table.name(), number(rows)?);
+            sums.insert(table.name(), sum.clone());
+        }
+        let checksums = match sums.iter().find(|(_, sum)| checksum::is_partial(sum)) {
+            Some((table, _)) => {
+                Checksums::NotCaptured(format!("the server could not hash the rows of {table}"))
+            }
+            None => Checksums::Captured { method: checksum::METHOD.to_owned(), sums },
+        };
+        Ok(Rows { counts: Counts::Captured(counts), checksums: Some(checksums) })
+    }
+
+    /// The rows, if it is proved that the dump, which stands at `dumped`, shows the same as this view.
+    pub(super) fn vouch(&self, rows: Rows, dumped: Option<&Position>) -> Rows {
         match (&self.lock, &self.position, dumped) {
-            (_, Some(here), Some(there)) if here != there => Counts::NotCaptured(format!(
+            (_, Some(here), Some(there)) if here != there => Rows::not_captured(format!(
                 "the dump stands at {}:{}, the counts at {}:{}",
                 there.file, there.offset, here.file, here.offset
             )),
-            (Lock::HeldUntilDumpOpened, _, _) | (_, Some(_), Some(_)) => counts,
-            (Lock::Not(why), _, _) => Counts::NotCaptured(why.clone()),
-            (Lock::Held, _, _) => {
-                Counts::NotCaptured("the dump did not show when it opened its view".to_owned())
-            }
+            (Lock::HeldUntilDumpOpened, _, _) | (_, Some(_), Some(_)) => rows,
+            (Lock::Not(why), _, _) => Rows::not_captured(why.clone()),
+            (Lock::Held, _, _) => Rows::not_captured("the dump did not show when it opened its view"),
         }
     }
+}
+
+fn number(rows: &str) -> Result<u64, Failure> {
+    rows.parse().map_err(|_| Failure::Answer(format!("a count is no number: {rows}")))
 }
 
 fn position(status: &[Vec<String>]) -> Option<Position> {
@@ -156,6 +196,11 @@ impl Table {
     pub(super) fn name(&self) -> String {
         format!("{}.{}", self.database, self.table)
     }
+
+    /// Its name for SQL.
+    pub(super) fn quoted(&self) -> String {
+        format!("{}.{}", identifier(&self.database), identifier(&self.table))
+    }
 }
 
 /// The tables of `databases`, by name.
@@ -163,7 +208,7 @@ pub(super) async fn tables(session: &mut Session, databases: &[String]) -> Resul
     if databases.is_empty() {
         return Ok(Vec::new());
     }
-    let among = databases.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ");
+    let among = among(databases);
     let rows = session
         .rows(&format!(
             "SELECT t.table_schema, t.table_name, COALESCE(t.engine, ''), COALESCE(e.transactions, 'NO') \
@@ -178,6 +223,11 @@ pub(super) async fn tables(session: &mut Session, databases: &[String]) -> Resul
         Err(_) => Err(Failure::Answer("the server's list of tables can't be read".to_owned())),
     };
     rows.into_iter().map(table).collect()
+}
+
+/// Names as SQL lists them.
+fn among(databases: &[String]) -> String {
+    databases.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ")
 }
 
 /// Fails where a part of a server is not there.

@@ -6,7 +6,7 @@ use super::{
     session::{Identity, MAINTENANCE, Session, literal},
     view::{TABLES, View, together},
 };
-use crate::artifact::manifest::Counts;
+use crate::artifact::manifest::{Counting, Rows};
 
 /// Who asks what a declaration says: it may read, and nothing else.
 pub(super) const READER: &str = "backstay_drill_reader";
@@ -15,18 +15,18 @@ pub(super) const READER: &str = "backstay_drill_reader";
 const READ_ALL_DATA: u32 = 14;
 
 /// Counts the rows of each table of each database.
-pub(super) async fn count(access: &Access) -> Result<Counts, Failure> {
+pub(super) async fn count(access: &Access, what: Counting) -> Result<Rows, Failure> {
     let databases = match access.databases.as_slice() {
         [] => {
             super::logical::all_databases(&mut Session::open(access, MAINTENANCE, STATEMENT).await?).await?
         }
         declared => declared.to_vec(),
     };
-    let mut counts = Vec::new();
+    let mut rows = Vec::new();
     for name in &databases {
-        counts.push(View::open(access, name, STATEMENT).await?.count().await);
+        rows.push(View::open(access, name, STATEMENT).await?.count(what).await);
     }
-    Ok(together(counts))
+    Ok(together(rows))
 }
 
 /// The first table that has a row, of the databases that are there.

@@ -16,11 +16,12 @@ use super::{
     view::{LOCK_WAIT, View, together},
 };
 use crate::{
-    artifact::manifest::{Counts, Details, Moment},
+    artifact::manifest::{Counting, Details, Moment, Rows},
     process::{Process, ProcessError, Program},
     sources::{
         CaptureRequest, Captured, Sink,
         blocking::produce,
+        counting::beside,
         stage::{self, Stage},
     },
     spec::{Jobs, Part},
@@ -42,11 +43,19 @@ const NO_ROLES: &str =
 /// How much of the end of a dump may hold its last lines, bytes.
 const ENDING: usize = 4096;
 
-/// Captures one database, or only `part` of it.
+/// One database, and what is found out about it.
+#[derive(Clone, Copy)]
+pub(super) struct One<'a> {
+    pub name: &'a str,
+    /// What alone of it is dumped.
+    pub part: Option<&'a Part>,
+    pub counting: Counting,
+}
+
+/// Captures one database, or only a part of it.
 pub(super) async fn capture_one(
     access: &Access,
-    name: &str,
-    part: Option<&Part>,
+    One { name, part, counting }: One<'_>,
     request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Captured, Failure> {
@@ -64,12 +73,12 @@ pub(super) async fn capture_one(
     let (time, position) = (request.now(), view.position.clone());
     let count = async {
         match part {
-            Some(part) => Ok(Counts::NotCaptured(format!("only {part} is dumped"))),
-            None => Ok(view.count().await),
+            Some(part) => Rows::not_captured(format!("only {part} is dumped")),
+            None => view.count(counting).await,
         }
     };
-    let (counts, ()) = tokio::try_join!(count, archive(dump, reader, sink))?;
-    let details = Details { omitted: vec![NO_ROLES.to_owned()], counts, ..details(server, programs) };
+    let ((), rows) = beside(archive(dump, reader, sink), count, request.stall).await?;
+    let details = Details { omitted: vec![NO_ROLES.to_owned()], ..details(server, programs, rows) };
     Ok(Captured { moment: Moment::At { time, position: Some(position) }, details })
 }
 
@@ -85,7 +94,7 @@ pub(super) struct Jobbed<'a> {
 /// Captures one database by several connections, aside first.
 pub(super) async fn capture_by_jobs(
     access: &Access,
-    name: &str,
+    One { name, counting, .. }: One<'_>,
     Jobbed { jobs, scratch }: Jobbed<'_>,
     request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
@@ -100,9 +109,8 @@ pub(super) async fn capture_by_jobs(
         .argument(format!("--jobs={}", jobs.count()))
         .argument(format!("--file={}", folder.display()));
     let (time, position) = (request.now(), view.position.clone());
-    let dumped = async { Ok(stage::filled(dump.start()?, &folder, request.stall).await?) };
-    let counted = async { Ok::<_, Failure>(view.count().await) };
-    let (counts, ()) = tokio::try_join!(counted, dumped)?;
+    let dumped = async { Ok::<_, Failure>(stage::filled(dump.start()?, &folder, request.stall).await?) };
+    let ((), rows) = beside(dumped, view.count(counting), request.stall).await?;
     let reader = Program::new(programs.path("pg_restore")).argument("--file=/dev/null").argument(&folder);
     // It reads the disk of this host, and nothing else.
     let mut reader = reader.discard_output().start()?;
@@ -110,13 +118,14 @@ pub(super) async fn capture_by_jobs(
     reader.finish().await.map_err(unreadable)?;
     let second = time.as_second();
     produce(sink, request.stall, move |feed| directory::send(&folder, second, feed)).await??;
-    let details = Details { omitted: vec![NO_ROLES.to_owned()], counts, ..details(server, programs) };
+    let details = Details { omitted: vec![NO_ROLES.to_owned()], ..details(server, programs, rows) };
     Ok(Captured { moment: Moment::At { time, position: Some(position) }, details })
 }
 
 /// Captures several databases, or all that can be connected to.
 pub(super) async fn capture_several(
     access: &Access,
+    counting: Counting,
     request: &CaptureRequest<'_>,
     sink: &mut dyn Sink,
 ) -> Result<Captured, Failure> {
@@ -129,7 +138,7 @@ pub(super) async fn capture_several(
     };
     let roles = roles::capture(access, programs, server.superuser).await?;
     sink.write(Bytes::from(format!("{OPENING}{}", roles.sql))).await?;
-    let (mut first, mut counts) = (None, Vec::new());
+    let (mut first, mut rows) = (None, Vec::new());
     for name in &databases {
         let mut view = View::open(access, name, request.stall).await?;
         first.get_or_insert_with(|| (request.now(), view.position.clone()));
@@ -137,20 +146,21 @@ pub(super) async fn capture_several(
         sink.write(Bytes::from(format!("\\connect {MAINTENANCE}\n"))).await?;
         let mut dump = plain(access, programs, name, &view, request.stall).start()?;
         dump.close_input();
-        let count = async { Ok(view.count().await) };
-        let (counted, ()) = tokio::try_join!(count, text(dump, name, sink))?;
-        counts.push(counted);
+        let count = view.count(counting);
+        let ((), counted) = beside(text(dump, name, sink), count, request.stall).await?;
+        rows.push(counted);
     }
     sink.write(Bytes::from_static(CLOSING.as_bytes())).await?;
-    let details = Details { omitted: roles.omitted, counts: together(counts), ..details(server, programs) };
+    let details = Details { omitted: roles.omitted, ..details(server, programs, together(rows)) };
     // They have a view each: what was written before the first of them is in all.
     let (time, position) = first.map_or((request.now(), None), |(time, position)| (time, Some(position)));
     Ok(Captured { moment: Moment::At { time, position }, details })
 }
 
-fn details(server: Identity, programs: &Programs) -> Details {
+fn details(server: Identity, programs: &Programs, rows: Rows) -> Details {
     let versions = [("server".to_owned(), server.version), ("dump".to_owned(), programs.version.clone())];
-    Details { versions: versions.into(), ..Details::default() }
+    let Rows { counts, checksums } = rows;
+    Details { versions: versions.into(), counts, checksums, ..Details::default() }
 }
 
 pub(super) async fn all_databases(session: &mut Session) -> Result<Vec<String>, Failure> {

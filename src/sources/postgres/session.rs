@@ -50,6 +50,11 @@ impl Session {
         Ok(session)
     }
 
+    /// Lets answers take up to `longest` from here on.
+    pub(super) fn wait_up_to(&mut self, longest: Duration) {
+        self.client.wait_up_to(longest);
+    }
+
     /// Runs one or more statements.
     pub(super) async fn run(&mut self, sql: &str) -> Result<(), Failure> {
         self.values(sql).await.map(drop)

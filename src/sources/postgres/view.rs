@@ -2,8 +2,16 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Failure, access::Access, session::Session};
-use crate::artifact::manifest::Counts;
+use super::{
+    Failure,
+    access::Access,
+    checksum::{Checksum, METHOD},
+    session::Session,
+};
+use crate::{
+    artifact::manifest::{Checksums, Counting, Counts, NOT_ASKED_FOR, Rows},
+    sources::counting::PATIENCE,
+};
 
 /// Tables that a dump carries rows of: neither the engine's own, nor those that an extension makes again by itself.
 pub(super) const TABLES: &str = "SELECT n.nspname || '.' || c.relname, pg_catalog.format('%I.%I', n.nspname, c.relname), c.oid \
@@ -89,27 +97,72 @@ impl View {
         Ok(Self { _exporting: exporting, counting, database: database.to_owned(), snapshot, position })
     }
 
-    /// Counts the rows of each table as the view shows them.
-    pub(super) async fn count(&mut self) -> Counts {
-        match self.try_count().await {
-            Ok(counts) => Counts::Captured(counts),
-            Err(failure) => Counts::NotCaptured(format!("they could not be counted: {}", failure.reason())),
-        }
+    /// Counts the rows of each table as the view shows them, and sums them up where `what` says so.
+    pub(super) async fn count(&mut self, what: Counting) -> Rows {
+        let counted = match what {
+            Counting::Rows => {
+                self.counts().await.map(|counts| Rows::without_checksums(counts, NOT_ASKED_FOR))
+            }
+            Counting::RowsAndChecksums => self.counts_and_checksums().await,
+        };
+        counted.unwrap_or_else(|failure| {
+            Rows::not_captured(format!("they could not be read: {}", failure.reason()))
+        })
     }
 
-    async fn try_count(&mut self) -> Result<BTreeMap<String, u64>, Failure> {
+    async fn counts(&mut self) -> Result<Counts, Failure> {
+        self.counting.wait_up_to(PATIENCE);
         let mut counts = BTreeMap::new();
         for [name, table, _] in self.counting.rows(TABLES).await? {
             let [rows] = self.counting.row(&format!("SELECT pg_catalog.count(*) FROM ONLY {table}")).await?;
-            let rows = rows.parse().map_err(|_| Failure::Answer(format!("a count is no number: {rows}")))?;
-            counts.insert(format!("{}.{name}", self.database), rows);
+            counts.insert(self.full(&name), number(&rows)?);
         }
-        Ok(counts)
+        Ok(Counts::Captured(counts))
+    }
+
+    async fn counts_and_checksums(&mut self) -> Result<Rows, Failure> {
+        self.counting.wait_up_to(PATIENCE);
+        let checksum = match Checksum::prepare(&mut self.counting).await? {
+            Ok(checksum) => checksum,
+            Err(why) => {
+                return Ok(Rows::without_checksums(self.counts().await?, why));
+            }
+        };
+        let (mut counts, mut sums) = (BTreeMap::new(), BTreeMap::new());
+        for [name, table, oid] in self.counting.rows(TABLES).await? {
+            let [columns] = self.counting.row(&checksum.columns(&oid)).await?;
+            let sum = Checksum::of(&columns);
+            let sql = format!("SELECT pg_catalog.count(*), {sum} FROM ONLY {table} t");
+            let [rows, sum] = self.counting.row(&sql).await?;
+            counts.insert(self.full(&name), number(&rows)?);
+            sums.insert(self.full(&name), sum);
+        }
+        let checksums = Checksums::Captured { method: METHOD.to_owned(), sums };
+        Ok(Rows { counts: Counts::Captured(counts), checksums: Some(checksums) })
+    }
+
+    /// The name of a table among those of all databases.
+    fn full(&self, table: &str) -> String {
+        format!("{}.{table}", self.database)
     }
 }
 
-/// Counts of several databases as one; unknown where those of one are.
-pub(super) fn together(all: Vec<Counts>) -> Counts {
+fn number(rows: &str) -> Result<u64, Failure> {
+    rows.parse().map_err(|_| Failure::Answer(format!("a count is no number: {rows}")))
+}
+
+/// The rows of several databases as those of one; unknown where those of one are.
+pub(super) fn together(all: Vec<Rows>) -> Rows {
+    let (mut counts, mut checksums) = (Vec::new(), Vec::new());
+    for rows in all {
+        counts.push(rows.counts);
+        checksums.extend(rows.checksums);
+    }
+    let checksums = (!checksums.is_empty()).then(|| checksums_together(checksums));
+    Rows { counts: counts_together(counts), checksums }
+}
+
+fn counts_together(all: Vec<Counts>) -> Counts {
     let mut together = BTreeMap::new();
     for counts in all {
         match counts {
@@ -118,4 +171,15 @@ pub(super) fn together(all: Vec<Counts>) -> Counts {
         }
     }
     Counts::Captured(together)
+}
+
+fn checksums_together(all: Vec<Checksums>) -> Checksums {
+    let mut together = BTreeMap::new();
+    for checksums in all {
+        match checksums {
+            Checksums::Captured { sums, .. } => together.extend(sums),
+            unknown => return unknown,
+        }
+    }
+    Checksums::Captured { method: METHOD.to_owned(), sums: together }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{Lower, below, line, show, store::secret, word};
-use crate::artifact::Kind;
+use crate::artifact::{Kind, manifest::Counting};
 use crate::spec::{
     Accounts, Backup, BinaryLogs, ClientCertificate, Dynamodb, Etcd, Files, Influxdb, Influxdb2, Jobs,
     LogFrom, Login, Mongodb, Mysql, MysqlMethod, Policy, Postgres, PostgresMethod, Protection, Rds, Redis,
@@ -145,8 +145,19 @@ impl Lower<'_> {
             Some(true) => BinaryLogs::Purged,
             Some(false) | None => BinaryLogs::Left,
         };
+        if method != MysqlMethod::Logical && mysql.checksums.is_some() {
+            self.checksums_of_files(at);
+        }
+        let counting = counting(mysql.checksums);
         let server = schema::Server { host, port, socket, user, password, databases, tls };
-        Some(Mysql { server: server_of(server)?, method, binary_logs })
+        Some(Mysql { server: server_of(server)?, method, binary_logs, counting })
+    }
+
+    fn checksums_of_files(&mut self, at: &Path) {
+        let message =
+            "a physical capture reads files, and no rows of which it could take checksums".to_owned();
+        let hint = "remove it, or use method = \"logical\"";
+        self.error("checksums-of-files", &below(at, ["checksums"]), message, hint);
     }
 
     fn physical_databases(&mut self, at: &Path, whole: &str) {
@@ -169,6 +180,7 @@ impl Lower<'_> {
             log_from,
             data_dir,
             jobs,
+            checksums,
         } = postgres;
         let has_data_dir = data_dir.is_some();
         let method = match method {
@@ -215,8 +227,12 @@ impl Lower<'_> {
             let hint = "remove it, or declare one database in `databases`, without method = \"physical\"";
             self.error("jobs-of-one-database", &below(at, ["jobs"]), message, hint);
         }
+        if method != PostgresMethod::Logical && checksums.is_some() {
+            self.checksums_of_files(at);
+        }
+        let (jobs, counting) = (jobs.unwrap_or(Jobs::ONE), counting(checksums));
         let server = schema::Server { host, port, socket, user, password, databases, tls };
-        Some(Postgres { server: server_of(server)?, method, jobs: jobs.unwrap_or(Jobs::ONE) })
+        Some(Postgres { server: server_of(server)?, method, jobs, counting })
     }
 
     fn influxdb(&mut self, at: &Path, influxdb: schema::Influxdb) -> Option<Influxdb> {
@@ -321,6 +337,13 @@ impl Lower<'_> {
         }
         let exclude = files.exclude.unwrap_or_default().into_iter().map(|glob| glob.0.0).collect();
         Some(Source::Files(Files { paths, exclude }))
+    }
+}
+
+fn counting(checksums: Option<bool>) -> Counting {
+    match checksums {
+        Some(false) => Counting::Rows,
+        Some(true) | None => Counting::RowsAndChecksums,
     }
 }
 

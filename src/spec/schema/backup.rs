@@ -126,6 +126,9 @@ pub struct Mysql {
     /// Whether the server's binary logs are purged once every store of the backup has them; needs `log` in the policy.
     /// Default: false.
     pub purge_binary_logs: Option<bool>,
+    /// Whether a dump takes checksums of the rows of each table in its own view, beside their number; not with
+    /// `method = "physical"`. Default: true.
+    pub checksums: Option<bool>,
 }
 
 /// A database server: `host`, or `socket`.
@@ -185,6 +188,9 @@ pub struct Postgres {
     /// directory, which is made in the controller's scratch folder first. Default: 1.
     #[schemars(with = "Option<u8>", range(min = 1, max = 64))]
     pub jobs: Option<Jobs>,
+    /// Whether a dump takes checksums of the rows of each table in its own view, beside their number; not with
+    /// `method = "physical"`. Default: true.
+    pub checksums: Option<bool>,
 }
 
 /// How the log of a PostgreSQL cluster comes to its captures.

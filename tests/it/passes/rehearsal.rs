@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use backstay::{
     apply::executor::{Halt, Listener, Outcome},
     artifact::{
-        manifest::{Counts, Details, Moment},
+        manifest::{self, Counting, Counts, Details, Moment},
         rehearsed::RehearsalReport,
     },
     drivers::{Drivers, Refusal, Registry},
@@ -168,9 +168,9 @@ impl Source for Rows {
         Ok(self.held().map_or(Holds::Nothing, Holds::Data))
     }
 
-    async fn count(&self) -> Result<Counts, SourceError> {
+    async fn count(&self, _: Counting) -> Result<manifest::Rows, SourceError> {
         let rows = self.held().unwrap_or_default();
-        Ok(Counts::Captured([("sold".to_owned(), rows.len() as u64)].into()))
+        Ok(Counts::Captured([("sold".to_owned(), rows.len() as u64)].into()).into())
     }
 
     async fn ask(&self, _: Option<&str>, _: &str) -> Result<String, SourceError> {

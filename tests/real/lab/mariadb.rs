@@ -9,6 +9,7 @@ use std::{
 };
 
 use backstay::{
+    artifact::manifest::Counting,
     secrets::Secret,
     sources::mysql::MysqlSource,
     spec::{self, BinaryLogs, MysqlMethod, Tls},
@@ -164,7 +165,12 @@ impl MariaDb {
 
     fn files_at(&self, data_dir: &Path, password: &str) -> MysqlSource {
         let method = MysqlMethod::Physical { data_dir: data_dir.to_owned() };
-        let mysql = spec::Mysql { server: self.over_tcp(&[]), method, binary_logs: BinaryLogs::Left };
+        let mysql = spec::Mysql {
+            server: self.over_tcp(&[]),
+            method,
+            binary_logs: BinaryLogs::Left,
+            counting: Counting::default(),
+        };
         MysqlSource::new(mysql, Some(Secret::new(password.to_owned())))
     }
 
@@ -220,7 +226,12 @@ impl MariaDb {
     pub fn source_with(&self, databases: &[&str], password: &str) -> MysqlSource {
         let server = self.over_tcp(databases);
         MysqlSource::new(
-            spec::Mysql { server, method: MysqlMethod::Logical, binary_logs: BinaryLogs::Left },
+            spec::Mysql {
+                server,
+                method: MysqlMethod::Logical,
+                binary_logs: BinaryLogs::Left,
+                counting: Counting::default(),
+            },
             Some(Secret::new(password.to_owned())),
         )
     }
@@ -229,7 +240,12 @@ impl MariaDb {
     pub fn source_at(&self, port: u16) -> MysqlSource {
         let server = spec::Server { port: Some(port), ..self.over_tcp(&[]) };
         MysqlSource::new(
-            spec::Mysql { server, method: MysqlMethod::Logical, binary_logs: BinaryLogs::Left },
+            spec::Mysql {
+                server,
+                method: MysqlMethod::Logical,
+                binary_logs: BinaryLogs::Left,
+                counting: Counting::default(),
+            },
             Some(Secret::new(PASSWORD.to_owned())),
         )
     }
@@ -266,7 +282,10 @@ impl MariaDb {
             databases: databases.iter().map(|name| name.to_string()).collect(),
             tls: Tls::Default,
         };
-        MysqlSource::new(spec::Mysql { server, method: MysqlMethod::Logical, binary_logs }, None)
+        MysqlSource::new(
+            spec::Mysql { server, method: MysqlMethod::Logical, binary_logs, counting: Counting::default() },
+            None,
+        )
     }
 }
 

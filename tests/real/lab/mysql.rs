@@ -8,6 +8,7 @@ use std::{
 };
 
 use backstay::{
+    artifact::manifest::Counting,
     secrets::Secret,
     sources::mysql::MysqlSource,
     spec::{self, BinaryLogs, MysqlMethod, Tls},
@@ -147,7 +148,8 @@ impl Mysql {
 }
 
 fn source(server: spec::Server, binary_logs: BinaryLogs, password: Option<Secret>) -> MysqlSource {
-    let mysql = spec::Mysql { server, method: MysqlMethod::Logical, binary_logs };
+    let mysql =
+        spec::Mysql { server, method: MysqlMethod::Logical, binary_logs, counting: Counting::default() };
     MysqlSource::new(mysql, password).search_path(search())
 }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use backstay::{
+    artifact::manifest::Counting,
     secrets::Secret,
     sources::postgres::PostgresSource,
     spec::{self, Jobs, LogFrom, PostgresMethod, SlotName, Tls},
@@ -154,7 +155,12 @@ impl Postgres {
 
     pub fn source_with(&self, databases: &[&str], password: &str) -> PostgresSource {
         let server = spec::Server { databases: names(databases), ..self.server() };
-        let postgres = spec::Postgres { server, method: PostgresMethod::Logical, jobs: Jobs::ONE };
+        let postgres = spec::Postgres {
+            server,
+            method: PostgresMethod::Logical,
+            jobs: Jobs::ONE,
+            counting: Counting::default(),
+        };
         PostgresSource::new(postgres, Some(Secret::new(password.to_owned())))
     }
 
@@ -173,7 +179,12 @@ impl Postgres {
         let slot = SlotName::of(&"cluster".parse().unwrap());
         let log = LogFrom::Slot(slot);
         let method = PostgresMethod::Physical { log, data_dir: data_dir.map(Path::to_owned) };
-        let postgres = spec::Postgres { server: Self::server_at(port), method, jobs: Jobs::ONE };
+        let postgres = spec::Postgres {
+            server: Self::server_at(port),
+            method,
+            jobs: Jobs::ONE,
+            counting: Counting::default(),
+        };
         PostgresSource::new(postgres, Some(Secret::new(PASSWORD.to_owned())))
     }
 
@@ -208,7 +219,10 @@ impl Postgres {
             databases: names(databases),
             ..self.server()
         };
-        PostgresSource::new(spec::Postgres { server, method: PostgresMethod::Logical, jobs }, None)
+        PostgresSource::new(
+            spec::Postgres { server, method: PostgresMethod::Logical, jobs, counting: Counting::default() },
+            None,
+        )
     }
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::{
-    artifact::manifest::Edge,
+    artifact::manifest::{Counting, Edge},
     plan::by_hand::{Stored, brought},
     spec::{BinaryLogs, Jobs, LogFrom, Mysql, Postgres, Tls},
 };
@@ -33,7 +33,12 @@ fn server() -> Server {
 }
 
 fn mysql(method: MysqlMethod) -> Source {
-    Source::Mysql(Mysql { server: server(), method, binary_logs: BinaryLogs::Left })
+    Source::Mysql(Mysql {
+        server: server(),
+        method,
+        binary_logs: BinaryLogs::Left,
+        counting: Counting::default(),
+    })
 }
 
 fn made(source: &Source, base: Stored, logs: &[(&str, &str)], until: Option<&Until>) -> MadeByHand {
@@ -177,7 +182,12 @@ fn over_a_dump_accounts_may_be_there_and_mysql_gives_transactions_new_numbers() 
 #[test]
 fn a_cluster_replays_what_lies_in_it_over_to_the_timeline_that_the_log_ends_on() {
     let method = PostgresMethod::Physical { log: LogFrom::Archive, data_dir: None };
-    let source = Source::Postgres(Postgres { server: server(), method, jobs: Jobs::ONE });
+    let source = Source::Postgres(Postgres {
+        server: server(),
+        method,
+        jobs: Jobs::ONE,
+        counting: Counting::default(),
+    });
     let first = ("0/300, timeline 1, system s", "0/500, timeline 1, system s");
     let second = ("0/500, timeline 1, system s", "0/900, timeline 2, after 1 until 0/600, system s");
     let base = || data("0/300, timeline 1, system s, begun at 0/200", "15.3");
