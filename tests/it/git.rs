@@ -10,10 +10,11 @@ mod written;
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 use backstay::git::{Mirror, RepoUrl};
+use jiff::Timestamp;
 use tempfile::TempDir;
 
 /// A repository in a temporary folder, made with the real `git`.
@@ -75,17 +76,29 @@ pub fn git(folder: &Path, arguments: &[&str]) -> String {
 }
 
 pub fn fed_git(folder: &Path, arguments: &[&str], input: &[u8]) -> String {
-    let output = try_git(folder, arguments, input);
-    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    printed(arguments, &try_git(folder, arguments, input))
 }
 
-pub fn try_git(folder: &Path, arguments: &[&str], input: &[u8]) -> std::process::Output {
+/// As [`git`], with this moment as the date of what it commits.
+pub fn git_at(folder: &Path, at: Timestamp, arguments: &[&str]) -> String {
+    printed(arguments, &dated_git(folder, &format!("{at:.0}"), arguments, b""))
+}
+
+fn printed(arguments: &[&str], output: &Output) -> String {
+    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    std::str::from_utf8(&output.stdout).unwrap().trim_end().to_owned()
+}
+
+pub fn try_git(folder: &Path, arguments: &[&str], input: &[u8]) -> Output {
+    dated_git(folder, "2026-11-20T01:00:00Z", arguments, input)
+}
+
+fn dated_git(folder: &Path, date: &str, arguments: &[&str], input: &[u8]) -> Output {
     use std::io::Write;
     let mut command = Command::new("git");
     for who in ["AUTHOR", "COMMITTER"] {
         command.env(format!("GIT_{who}_NAME"), "Kai").env(format!("GIT_{who}_EMAIL"), "kai@example.org");
-        command.env(format!("GIT_{who}_DATE"), "2026-11-20T01:00:00Z");
+        command.env(format!("GIT_{who}_DATE"), date);
     }
     command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
     command.current_dir(folder).args(arguments);

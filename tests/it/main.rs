@@ -40,6 +40,7 @@ mod review;
 mod rewrite;
 mod runbooks;
 mod schedulers;
+mod schedules;
 mod simulation;
 mod sources;
 mod status;

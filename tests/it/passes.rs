@@ -42,7 +42,7 @@ use backstay::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-use crate::git::Repo;
+use crate::{git::Repo, schedules};
 
 const RECIPIENT: &str = "age1lvyvwawkr0mcnnnncaghunadrqkmuf9e6507x9y920xxpp866cnql7dp2z";
 
@@ -50,12 +50,14 @@ const RECIPIENT: &str = "age1lvyvwawkr0mcnnnncaghunadrqkmuf9e6507x9y920xxpp866cn
 pub struct Fleet {
     pub repo: Repo,
     pub clock: Arc<ManualClock>,
+    /// When it was made: the slots of its schedules are far from then, so that a test steps over those that it means to.
+    began: Timestamp,
 }
 
 impl Fleet {
     pub fn new() -> Self {
-        let repo = Repo::empty();
-        let fleet = Self { repo, clock: Arc::new(ManualClock::new(Timestamp::now())) };
+        let (repo, began) = (Repo::empty(), Timestamp::now());
+        let fleet = Self { repo, clock: Arc::new(ManualClock::new(began)), began };
         for store in ["vault", "offsite"] {
             fs::create_dir_all(fleet.path("stores").join(store)).unwrap();
         }
@@ -75,7 +77,28 @@ impl Fleet {
         self.repo.root.path().canonicalize().unwrap().join(name)
     }
 
+    /// With a full a day.
     pub fn declaration(&self) -> String {
+        self.declaration_with(&format!("full = \"{}\"", self.daily()))
+    }
+
+    /// Once a day, half a day from when the fleet was made.
+    pub fn daily(&self) -> String {
+        schedules::daily(self.began)
+    }
+
+    /// Once a week, half a week from when the fleet was made.
+    pub fn weekly(&self) -> String {
+        schedules::weekly(self.began)
+    }
+
+    /// Once a year, half a year from when the fleet was made.
+    pub fn yearly(&self) -> String {
+        schedules::yearly(self.began)
+    }
+
+    /// With these schedules in the place of a full a day.
+    pub fn declaration_with(&self, schedules: &str) -> String {
         let root = self.path("");
         let root = root.to_str().unwrap().trim_end_matches('/');
         format!(
@@ -92,7 +115,7 @@ impl Fleet {
             [policy.often]
             rpo = "2d"
             rto = "1h"
-            full = {{ every = "1d" }}
+            {schedules}
             keep = {{ full = "14d" }}
             [backup.shop]
             policy = "often"

@@ -21,6 +21,7 @@ use crate::{
     lab::{
         atlas::{Atlas, CLIENT_ID, CLIENT_SECRET, PROJECT, Trick},
         fleet::Fleet,
+        schedules,
     },
     provider_conformance::{Names, keeps_and_brings_back},
 };
@@ -48,7 +49,7 @@ impl Asking {
 
     fn declare_cluster(&self, atlas: &Atlas, cluster: &str, more: &str) {
         let at = format!("project = \"{PROJECT}\"\ncluster = \"{cluster}\"\nurl = \"{}\"", atlas.url());
-        let backup = format!("{SHORT}\n[backup.courses.atlas]\n{at}\n{}\n{more}", self.keys);
+        let backup = format!("{}\n[backup.courses.atlas]\n{at}\n{}\n{more}", short(), self.keys);
         self.fleet.declare("courses", &backup);
     }
 
@@ -58,8 +59,14 @@ impl Asking {
     }
 }
 
-const SHORT: &str = "policy = \"short\"\n[policy.short]\nfull = \"0 1 * * *\"\nkeep = { full = \"14d\", manual = \"1s\" }\n\
-                     verify = { metadata = \"1d\" }";
+/// A policy that keeps what is asked for a second.
+fn short() -> String {
+    let nightly = schedules::nightly();
+    format!(
+        "policy = \"short\"\n[policy.short]\nfull = \"{nightly}\"\nkeep = {{ full = \"14d\", manual = \"1s\" }}\n\
+                     verify = {{ metadata = \"1d\" }}"
+    )
+}
 
 fn source(atlas: &Atlas) -> AtlasSource {
     AtlasSource::new(atlas.options("courses")).unwrap()

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::lab::{
     free_port,
     libvirt::{Hypervisor, base_image},
-    run,
+    run, schedules,
 };
 
 /// A domain whose network is QEMU's own.
@@ -75,7 +75,7 @@ impl Site {
     fn declared(&self) -> String {
         let recipient = backstay::keys::identity::generate(jiff::Timestamp::now()).recipient;
         let (root, uri, port) = (self.root.path().display(), self.hypervisor.uri(), free_port());
-        let (image, disks) = (base_image(), self.hypervisor.disks());
+        let (image, disks, nightly) = (base_image(), self.hypervisor.disks(), schedules::nightly());
         format!(
             r#"
             [fleet]
@@ -84,7 +84,7 @@ impl Site {
             [store.here.local]
             path = "{root}/store"
             [policy.nightly]
-            full = "0 1 * * *"
+            full = "{nightly}"
             [backup.data]
             policy = "nightly"
             stores = ["here"]

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::lab::{
     free_port,
     libvirt::{Hypervisor, base_image},
-    run,
+    run, schedules,
 };
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -169,7 +169,7 @@ impl Site {
             [policy.nightly]
             rpo = "26h"
             rto = "1h"
-            full = "0 1 * * *"
+            full = "{nightly}"
             keep = {{ full = "14d" }}
             [backup.agama]
             policy = "nightly"
@@ -196,6 +196,7 @@ impl Site {
             {one}{two}
             "#,
             root = self.root.path().display(),
+            nightly = schedules::nightly(),
             one = machine("pavroto-1", ssh[0], "640MiB", ""),
             two = machine("pavroto-2", ssh[1], "1GiB", &forward),
         )
@@ -207,7 +208,7 @@ impl Site {
             r#"
             [drill.site]
             recovery = "site"
-            schedule = "0 4 1 */3 *"
+            schedule = "{yearly}"
             check = [
               {{ counts = "captured", backup = "agama" }},
               {{ sql = "select count(*) from users", equals = "20000", backup = "agama" }},
@@ -224,7 +225,9 @@ impl Site {
             "127.0.0.1:{}" = "127.0.0.1:{influx}"
             "127.0.0.1:{rpc}" = "127.0.0.1:{rpc2}"
             "#,
-            self.mysql, self.influx,
+            self.mysql,
+            self.influx,
+            yearly = schedules::yearly(),
         )
     }
 
@@ -299,7 +302,11 @@ impl Site {
     fn expect(&self, controller: &str, arguments: &[&str], code: i32) -> String {
         let output = self.backstay(controller, arguments);
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{out}\n{err}\n{}", self.consoles());
+        if output.status.code() != Some(code) {
+            let status = self.backstay(controller, &["status"]);
+            let (told, consoles) = (String::from_utf8_lossy(&status.stdout), self.consoles());
+            panic!("{arguments:?}: {}\n{out}\n{err}\n{told}\n{consoles}", output.status);
+        }
         assert!(!out.contains(PASSWORD) && !err.contains(PASSWORD), "a secret is told");
         out.into_owned()
     }
@@ -412,7 +419,7 @@ fn a_site_that_is_lost_with_its_controller_comes_back_from_a_mirror_one_store_an
     }
     site.fill();
     let before = site.content();
-    // Once there is something to restore the drill of this quarter is due: the whole site again, beside the one that runs.
+    // Once there is something to restore the drill of this year is due: the whole site again, beside the one that runs.
     site.expect("controller", &["apply", "--yes"], 0);
     site.was_drilled();
     site.expect("controller", &["kit", "--out", &site.show("kit")], 0);

@@ -10,7 +10,7 @@ use crate::{
         fleet::Fleet,
         mariadb::{self, MariaDb},
         postgres::{self, Postgres},
-        wait_until,
+        schedules, wait_until,
     },
     postgres_wal::ready,
 };
@@ -30,7 +30,8 @@ pub fn fleet_in(folder: &TempDir) -> Fleet {
 }
 
 pub fn drill(checks: &str) -> String {
-    format!("[drill.trial]\nbackup = \"shop\"\nschedule = \"0 4 1 * *\"\ncheck = [{checks}]\n")
+    let yearly = schedules::yearly();
+    format!("[drill.trial]\nbackup = \"shop\"\nschedule = \"{yearly}\"\ncheck = [{checks}]\n")
 }
 
 /// What a drill with `-o json` told.
@@ -259,8 +260,9 @@ fn a_cluster_is_drilled_to_the_second_that_is_asked_for() {
     let (port, password) = (server.port(), fleet.secret(postgres::PASSWORD));
     let source = format!(
         "policy = \"transactional\"\npostgres = {{ host = \"127.0.0.1\", port = {port}, user = \"{}\", password = {password}, \
-         method = \"physical\" }}\n[policy.transactional]\nrpo = \"1h\"\nfull = \"0 1 * * *\"\nlog = {{ every = \"15m\" }}",
-        postgres::USER
+         method = \"physical\" }}\n{}",
+        postgres::USER,
+        schedules::with_log("transactional")
     );
     let expecting =
         |sales: u32| drill(&format!("{{ sql = \"select count(*) from sale\", equals = \"{sales}\" }}"));

@@ -11,12 +11,16 @@ use crate::{
         fleet::Fleet,
         mariadb::{self, MariaDb},
         postgres::{self, Postgres},
+        schedules,
     },
     mysql_log::{sell, till},
     postgres_wal::ready,
 };
 
-const LOGS: &str = "[policy.transactional]\nrpo = \"1h\"\nfull = \"0 1 * * 0\"\nincremental = \"0 2 1 1 *\"\nlog = { every = \"15m\" }\n";
+/// A policy of all kinds, of which only what is asked for is made.
+fn policy() -> String {
+    schedules::with_increments_and_log("transactional")
+}
 
 fn log(fleet: &Fleet) {
     fleet.expect(&["backup", "shop", "--kind", "log", "--reason", "x"], 0);
@@ -47,8 +51,9 @@ fn the_log_of_a_dump_is_replayed_by_hand_to_the_second_whatever_accounts_it_tell
     let mut fleet = fleet_in(&place);
     let (port, password) = (server.port(), fleet.secret(mariadb::PASSWORD));
     let source = format!(
-        "policy = \"transactional\"\nmysql = {{ host = \"127.0.0.1\", port = {port}, user = \"{}\", password = {password} }}\n{LOGS}",
-        mariadb::USER
+        "policy = \"transactional\"\nmysql = {{ host = \"127.0.0.1\", port = {port}, user = \"{}\", password = {password} }}\n{}",
+        mariadb::USER,
+        policy()
     );
     fleet.declare(
         "shop",
@@ -95,9 +100,10 @@ fn files_of_mariadb_come_back_by_hand_with_increments_and_the_log_also_typed_in_
     let (port, password, data_dir) = (server.port(), fleet.secret(mariadb::PASSWORD), server.data_dir());
     let source = format!(
         "policy = \"transactional\"\nmysql = {{ host = \"127.0.0.1\", port = {port}, user = \"{}\", password = {password}, \
-         method = \"physical\", data_dir = \"{}\" }}\n{LOGS}[recovery.site]\nsteps = [{{ restore = \"shop\" }}]\n",
+         method = \"physical\", data_dir = \"{}\" }}\n{}[recovery.site]\nsteps = [{{ restore = \"shop\" }}]\n",
         mariadb::USER,
-        data_dir.display()
+        data_dir.display(),
+        policy()
     );
     fleet.declare("shop", &format!("{source}{}", drill(&sales(4))));
     fleet.expect(&["backup", "shop", "--kind", "full"], 0);
@@ -157,9 +163,9 @@ fn a_cluster_replays_its_log_by_hand_to_the_second_and_to_the_end() {
     let (port, password) = (server.port(), fleet.secret(postgres::PASSWORD));
     let source = format!(
         "policy = \"transactional\"\npostgres = {{ host = \"127.0.0.1\", port = {port}, user = \"{}\", password = {password}, \
-         method = \"physical\" }}\n[policy.transactional]\nrpo = \"1h\"\nfull = \"0 1 * * *\"\nlog = {{ every = \"15m\" }}\n\
-         [recovery.site]\nsteps = [{{ restore = \"shop\" }}]\n",
-        postgres::USER
+         method = \"physical\" }}\n{}[recovery.site]\nsteps = [{{ restore = \"shop\" }}]\n",
+        postgres::USER,
+        schedules::with_log("transactional")
     );
     let check = "{ sql = \"select count(*) from sale\", equals = \"3\" }";
     fleet.declare("shop", &format!("{source}{}", drill(check)));

@@ -17,7 +17,7 @@ use crate::{
         fleet::Fleet,
         mariadb::{self, MariaDb},
         postgres::{self, Postgres},
-        wait_until,
+        schedules, wait_until,
     },
     postgres_wal::ready,
 };
@@ -53,8 +53,9 @@ fn a_table_and_an_index_that_were_damaged_before_a_cluster_was_captured_fail_its
     let (port, password) = (server.port(), fleet.secret(postgres::PASSWORD));
     let source = format!(
         "policy = \"transactional\"\npostgres = {{ host = \"127.0.0.1\", port = {port}, user = \"{}\", password = {password}, \
-         method = \"physical\" }}\n[policy.transactional]\nrpo = \"1h\"\nfull = \"0 1 * * *\"\nlog = {{ every = \"15m\" }}",
-        postgres::USER
+         method = \"physical\" }}\n{}",
+        postgres::USER,
+        schedules::with_log("transactional")
     );
     let count = "{ sql = \"select count(*) from sale\", database = \"shop\", equals = \"5000\" }";
     fleet.declare("shop", &format!("{source}\n{}", drill(count)));
@@ -153,10 +154,10 @@ fn the_files_of_a_mariadb_server_are_drilled_to_the_second_that_is_asked_for() {
     let (port, password, data_dir) = (server.port(), fleet.secret(mariadb::PASSWORD), server.data_dir());
     let source = format!(
         "policy = \"transactional\"\nmysql = {{ host = \"127.0.0.1\", port = {port}, user = \"{}\", password = {password}, \
-         method = \"physical\", data_dir = \"{}\" }}\n[policy.transactional]\nrpo = \"1h\"\nfull = \"0 1 * * 0\"\n\
-         incremental = \"0 1 * * *\"\nlog = {{ every = \"15m\" }}",
+         method = \"physical\", data_dir = \"{}\" }}\n{}",
         mariadb::USER,
-        data_dir.display()
+        data_dir.display(),
+        schedules::with_increments_and_log("transactional")
     );
     let sales = "{ sql = \"select group_concat(what order by what) from shop.sale\", \
                  equals = \"in the full,in the increment,in the log\" }, \

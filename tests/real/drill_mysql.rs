@@ -5,6 +5,7 @@ use crate::{
     lab::{
         mariadb,
         mysql::{Mysql, search},
+        schedules,
     },
 };
 
@@ -28,7 +29,7 @@ fn databases_of_mysql_are_drilled_in_a_server_of_mysql_to_the_second_that_is_ask
     );
     let checks =
         "{ counts = \"captured\" }, { sql = \"select count(*) from shop.sale\", min = 5001, max = 5001 }";
-    let policy = "[policy.often]\nrpo = \"1h\"\nfull = \"0 1 * * *\"\nlog = { every = \"15m\" }\n";
+    let policy = schedules::with_log("often");
     fleet.declare("shop", &format!("policy = \"often\"\n{source}\n{policy}{}", drill(checks)));
     let path = [("PATH", search().into_string().unwrap())];
     let run = |arguments: &[&str]| fleet.expect_with(&path, arguments, 0);

@@ -23,6 +23,7 @@ use crate::{
     lab::{
         fleet::Fleet,
         moto::{GoBetween, KEY_ID, Moto, REGION, SECRET, Trick},
+        schedules,
     },
     provider_conformance::{Names, conforms},
 };
@@ -233,15 +234,21 @@ fn unfinished(_: &Value, answer: &mut Value) {
     answer["BackupDescription"]["BackupDetails"]["BackupStatus"] = json!("CREATING");
 }
 
-const SHORT: &str = "policy = \"short\"\n[policy.short]\nfull = \"0 1 * * *\"\nkeep = { full = \"14d\", manual = \"1s\" }\n\
-                     verify = { metadata = \"1d\", data = \"7d\" }";
+/// A policy that keeps what is asked for a second.
+fn short() -> String {
+    let nightly = schedules::nightly();
+    format!(
+        "policy = \"short\"\n[policy.short]\nfull = \"{nightly}\"\nkeep = {{ full = \"14d\", manual = \"1s\" }}\n\
+                     verify = {{ metadata = \"1d\", data = \"7d\" }}"
+    )
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn native_backups_are_artifacts_from_their_making_to_their_deletion() {
     let moto = Moto::start();
     let table = Table::make(&moto).await;
     let fleet = &table.fleet;
-    table.declare(&moto.endpoint(), SHORT, "method = \"native\"");
+    table.declare(&moto.endpoint(), &short(), "method = \"native\"");
     let said = fleet.expect(&["apply", "--yes"], 0);
     assert!(said.contains("dynamodb-backup arn:aws:dynamodb:"), "{said}");
     let made = table.backups().await;
@@ -293,7 +300,7 @@ async fn a_native_backup_that_never_becomes_available_is_no_artifact_and_is_not_
     let moto = Moto::start();
     let table = Table::make(&moto).await;
     let (between, endpoint) = GoBetween::start(&moto).await;
-    table.declare(&endpoint, SHORT, "method = \"native\"");
+    table.declare(&endpoint, &short(), "method = \"native\"");
     fn broken(_: &Value, answer: &mut Value) {
         answer["BackupDescription"]["BackupDetails"]["BackupStatus"] = json!("FAILED");
     }
@@ -313,7 +320,7 @@ async fn nothing_is_deleted_while_the_provider_does_not_answer() {
     let moto = Moto::start();
     let table = Table::make(&moto).await;
     let (between, endpoint) = GoBetween::start(&moto).await;
-    table.declare(&endpoint, SHORT, "method = \"native\"");
+    table.declare(&endpoint, &short(), "method = \"native\"");
     table.fleet.expect(&["apply", "--yes"], 0);
     table.fleet.expect(&["backup", "sessions"], 0);
     table.fleet.expect(&["backup", "sessions"], 0);
@@ -338,7 +345,7 @@ async fn what_a_killed_controller_had_the_provider_make_is_deleted_and_made_anew
     let moto = Moto::start();
     let table = Table::make(&moto).await;
     let (between, endpoint) = GoBetween::start(&moto).await;
-    table.declare(&endpoint, SHORT, "method = \"native\"");
+    table.declare(&endpoint, &short(), "method = \"native\"");
     for _ in 0..1000 {
         between.play("DescribeBackup", Trick::Alter(|_| {}, unfinished));
     }
@@ -369,7 +376,7 @@ async fn a_native_backup_whose_answer_is_lost_is_made_once() {
     let moto = Moto::start();
     let table = Table::make(&moto).await;
     let (between, endpoint) = GoBetween::start(&moto).await;
-    table.declare(&endpoint, SHORT, "method = \"native\"");
+    table.declare(&endpoint, &short(), "method = \"native\"");
     between.play("CreateBackup", Trick::Lose);
     let said = table.fleet.expect(&["apply", "--yes"], 0);
     assert_eq!(between.requests("CreateBackup").len(), 1);
@@ -388,12 +395,12 @@ async fn what_was_made_in_another_region_or_account_is_unknown_and_never_gone() 
     let table = Table::make(&moto).await;
     create(&moto.client_in("eu-west-1")).await;
     let (between, endpoint) = GoBetween::start(&moto).await;
-    table.declare(&endpoint, SHORT, "method = \"native\"");
+    table.declare(&endpoint, &short(), "method = \"native\"");
     table.fleet.expect(&["apply", "--yes"], 0);
     table.fleet.expect(&["backup", "sessions"], 0);
     assert_eq!(table.backups().await.len(), 2);
 
-    table.declare_at("eu-west-1", &endpoint, SHORT, "method = \"native\"");
+    table.declare_at("eu-west-1", &endpoint, &short(), "method = \"native\"");
     let said = table.fleet.expect(&["apply", "--yes"], 4);
     assert!(
         !said.contains("delete sessions") && said.contains("dynamodb-backup arn:aws:dynamodb:eu-west-1"),
@@ -417,7 +424,7 @@ async fn what_was_made_in_another_region_or_account_is_unknown_and_never_gone() 
     assert_eq!(table.backups().await.len(), 2, "nothing went");
 
     // As it was before: what is in the other region is out of reach in its turn.
-    table.declare(&endpoint, SHORT, "method = \"native\"");
+    table.declare(&endpoint, &short(), "method = \"native\"");
     let said = table.fleet.expect(&["plan"], 10);
     assert!(
         said.contains("retention of 1 native artifact of sessions waits: it lies with region eu-west-1"),
@@ -458,11 +465,11 @@ fn deleted_by(table: &Table) -> String {
 async fn natives_of_a_table_that_is_captured_by_itself_now_are_let_go_by_the_policy() {
     let moto = Moto::start();
     let table = Table::make(&moto).await;
-    table.declare(&moto.endpoint(), SHORT, "method = \"native\"");
+    table.declare(&moto.endpoint(), &short(), "method = \"native\"");
     table.fleet.expect(&["apply", "--yes"], 0);
     table.fleet.expect(&["backup", "sessions"], 0);
     assert_eq!(table.backups().await.len(), 2);
-    table.declare(&moto.endpoint(), SHORT, "method = \"logical\"");
+    table.declare(&moto.endpoint(), &short(), "method = \"logical\"");
     table.fleet.expect(&["backup", "sessions"], 0);
     let deleted = deleted_by(&table);
     assert!(deleted.contains("its provider deleted it"), "{deleted}");
@@ -478,7 +485,7 @@ async fn natives_of_a_table_that_is_captured_by_itself_now_are_let_go_by_the_pol
 async fn a_store_that_is_declared_no_more_may_name_what_its_provider_keeps() {
     let moto = Moto::start();
     let table = Table::make(&moto).await;
-    table.declare(&moto.endpoint(), SHORT, "method = \"native\"");
+    table.declare(&moto.endpoint(), &short(), "method = \"native\"");
     table.fleet.expect(&["apply", "--yes"], 0);
     table.fleet.expect(&["backup", "sessions"], 0);
     table.fleet.expect(&["verify", "sessions"], 0);
@@ -499,7 +506,7 @@ async fn a_store_that_is_declared_no_more_may_name_what_its_provider_keeps() {
 async fn a_table_that_is_lost_comes_back_from_what_its_provider_keeps() {
     let moto = Moto::start();
     let table = Table::make(&moto).await;
-    table.declare(&moto.endpoint(), SHORT, "method = \"native\"");
+    table.declare(&moto.endpoint(), &short(), "method = \"native\"");
     table.fleet.expect(&["apply", "--yes"], 0);
     table.client.delete_table().table_name("sessions").send().await.unwrap();
     let run = table.fleet.command(&["verify", "sessions"]).output().unwrap();

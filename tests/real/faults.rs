@@ -14,15 +14,13 @@ use crate::{
         mariadb::{self, MariaDb},
         postgres::{self, Postgres},
         proxy::{Break, Proxy},
+        schedules,
     },
     source_conformance::{Collected, request},
 };
 
 /// Bytes of a server's answers before its way breaks: behind the beginning of a dump, before its end.
 const INTO_THE_DUMP: u64 = 2_000_000;
-
-const LOGGED: &str =
-    "[policy.transactional]\nrpo = \"1h\"\nfull = \"0 1 * * *\"\nlog = { every = \"15m\" }\n";
 
 fn mysql(fleet: &mut Fleet, port: u16, rest: &str) -> String {
     let password = fleet.secret(mariadb::PASSWORD);
@@ -107,7 +105,10 @@ fn a_log_whose_network_is_cut_goes_on_without_a_gap() {
     server.sql(&format!("GRANT REPLICATION SLAVE ON *.* TO {}@'127.0.0.1'", mariadb::USER));
     let (proxy, mut fleet) = (Proxy::to(server.port()), Fleet::new());
     let source = mysql(&mut fleet, proxy.port(), "");
-    fleet.declare("shop", &format!("policy = \"transactional\"\n{source}\n{LOGGED}"));
+    fleet.declare(
+        "shop",
+        &format!("policy = \"transactional\"\n{source}\n{}", schedules::with_log("transactional")),
+    );
     fleet.expect(&["apply", "--yes"], 0);
     let before = artifacts(&fleet).len();
     server.sql("INSERT INTO shop.photo (photo) SELECT photo FROM shop.photo");

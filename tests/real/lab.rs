@@ -13,18 +13,20 @@ pub mod moments;
 pub mod mongodb;
 pub mod moto;
 pub mod mysql;
+pub mod ports;
 pub mod postgres;
 pub mod proxy;
 pub mod reader;
 pub mod redis;
 pub mod s3;
+pub mod schedules;
 pub mod sshd;
 pub mod tmpfs;
 
 use std::{
     collections::BTreeMap,
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     process::{Child, Command},
     time::{Duration, Instant},
 };
@@ -33,17 +35,11 @@ use backstay::{
     artifact::manifest::{Checksums, Counting},
     sources::Source,
 };
+pub use ports::free_port;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a server may take to be ready.
 pub const READY: Duration = Duration::from_secs(60);
-
-/// A port that nothing listens on.
-pub fn free_port() -> u16 {
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port of the loopback interface is free");
-    listener.local_addr().expect("a bound socket has an address").port()
-}
 
 /// Waits until a condition holds, or panics when that takes too long.
 pub fn wait_until(what: &str, longest: Duration, mut holds: impl FnMut() -> bool) {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    lab::{fleet::Fleet, free_port, libvirt::Hypervisor, run, wait_until},
+    lab::{fleet::Fleet, free_port, libvirt::Hypervisor, run, schedules, wait_until},
     stack_drill::{kill, watchdogs},
 };
 
@@ -62,11 +62,12 @@ impl Site {
     }
 
     fn declare_drill(&self) {
+        let yearly = schedules::yearly();
         let drill = format!(
             r#"
             [drill.site]
             recovery = "site"
-            schedule = "0 5 1 1 *"
+            schedule = "{yearly}"
             [drill.site.stand_in.web]
             network = "drills"
             reach = {{ "web:80" = "127.0.0.1:{}" }}

@@ -40,6 +40,7 @@ mod git;
 mod influxdb;
 mod influxdb2;
 mod influxdb2_job;
+mod influxdb_faults;
 mod influxdb_job;
 mod lacks;
 mod local;

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use crate::lab::{
     mariadb::{self, MariaDb},
     s3::{self, Minio},
+    schedules,
     sshd::Sshd,
 };
 
@@ -108,12 +109,13 @@ impl Site {
              s3 = {{ bucket = \"{bucket}\", endpoint = \"{endpoint}\", \
              access_key_id = {{ file = \"{dir}/secrets/cloud-id\" }}, \
              secret_access_key = {{ file = \"{dir}/secrets/cloud-key\" }} }}\n\
-             [policy.nightly]\nrpo = \"24h\"\nfull = \"0 1 * * *\"\nkeep = {{ full = \"{full}\" }}\n\
+             [policy.nightly]\nrpo = \"24h\"\nfull = \"{nightly}\"\nkeep = {{ full = \"{full}\" }}\n\
              [backup.agama]\npolicy = \"nightly\"\nstores = [\"vault\", \"cloud\"]\n\
              mysql = {{ host = \"127.0.0.1\", port = {mysql}, user = \"{mysql_user}\", \
              password = {{ file = \"{dir}/secrets/agama\" }}, databases = [\"agama\"] }}\n\
              [infra]\nstores = [\"vault\", \"cloud\"]\nkeep = {{ last = 10 }}\n",
             recipient = self.recipient(),
+            nightly = schedules::nightly(),
             port = vault.port,
             user = vault.user,
             path = vault.path,

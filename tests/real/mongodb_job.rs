@@ -5,6 +5,7 @@ use bson::{RawDocumentBuf, doc};
 use crate::lab::{
     fleet::Fleet,
     mongodb::{Mongodb, PASSWORD, USER},
+    schedules,
 };
 
 #[tokio::test]
@@ -43,7 +44,7 @@ async fn a_server_with_an_oplog_comes_back_to_any_second_and_its_log_begins_anew
         "mongodb = {{ host = \"127.0.0.1\", port = {}, user = \"{USER}\", password = {password} }}",
         server.port()
     );
-    let policy = "[policy.transactional]\nrpo = \"1h\"\nfull = \"0 1 * * *\"\nlog = { every = \"15m\" }\n";
+    let policy = schedules::with_log("transactional");
     fleet.declare("shop", &format!("policy = \"transactional\"\n{source}\n{policy}"));
     fleet.expect(&["apply", "--yes"], 0);
     sales.insert_many((500..600).map(sale)).await.unwrap();

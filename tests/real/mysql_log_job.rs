@@ -3,6 +3,7 @@
 use crate::lab::{
     fleet::Fleet,
     mariadb::{MariaDb, PASSWORD, USER},
+    schedules,
 };
 
 #[test]
@@ -18,8 +19,8 @@ fn a_log_that_was_purged_before_it_was_read_is_a_gap_and_a_full_is_made_at_once(
         "shop",
         &format!(
             "policy = \"transactional\"\n\
-             mysql = {{ host = \"127.0.0.1\", port = {port}, user = \"{USER}\", password = {password} }}\n\
-             [policy.transactional]\nrpo = \"1h\"\nfull = \"0 1 * * *\"\nlog = {{ every = \"15m\" }}\n"
+             mysql = {{ host = \"127.0.0.1\", port = {port}, user = \"{USER}\", password = {password} }}\n{}",
+            schedules::with_log("transactional")
         ),
     );
     let log = |fleet: &Fleet| fleet.expect(&["backup", "shop", "--kind", "log", "--reason", "x"], 0);

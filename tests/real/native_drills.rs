@@ -13,15 +13,19 @@ use serde_json::{Value, json};
 
 use crate::{
     dynamodb_kept::Table,
-    lab::moto::{GoBetween, Moto, Trick},
+    lab::{
+        moto::{GoBetween, Moto, Trick},
+        schedules,
+    },
     rds_kept::Instance,
 };
 
 /// A policy whose fulls are made once, and a drill of `backup`.
 fn drilled(backup: &str, checks: &str) -> String {
+    let (nightly, yearly) = (schedules::nightly(), schedules::yearly());
     format!(
-        "policy = \"short\"\n[policy.short]\nfull = \"0 1 * * *\"\nkeep = {{ full = \"14d\" }}\nverify = {{ metadata = \"1d\" }}\n\
-         [drill.way-back]\nbackup = \"{backup}\"\nschedule = \"0 4 1 * *\"\ncheck = [{checks}]"
+        "policy = \"short\"\n[policy.short]\nfull = \"{nightly}\"\nkeep = {{ full = \"14d\" }}\nverify = {{ metadata = \"1d\" }}\n\
+         [drill.way-back]\nbackup = \"{backup}\"\nschedule = \"{yearly}\"\ncheck = [{checks}]"
     )
 }
 

@@ -16,14 +16,16 @@ use crate::{
         atlas::{self, Atlas},
         fleet::Fleet,
         moto::{GoBetween, Moto, Trick},
+        schedules,
     },
     rds_kept::Instance,
 };
 
 /// A policy whose fulls are made once, and a recovery with these steps.
 fn recovered(steps: &str) -> String {
+    let nightly = schedules::nightly();
     format!(
-        "policy = \"short\"\n[policy.short]\nrto = \"1h\"\nfull = \"0 1 * * *\"\nkeep = {{ full = \"14d\" }}\n\
+        "policy = \"short\"\n[policy.short]\nrto = \"1h\"\nfull = \"{nightly}\"\nkeep = {{ full = \"14d\" }}\n\
          verify = {{ metadata = \"1d\" }}\n[recovery.site]\nsteps = [{steps}]"
     )
 }

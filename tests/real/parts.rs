@@ -9,12 +9,10 @@ use crate::{
         fleet::Fleet,
         mariadb::{self, MariaDb},
         postgres::{self, Postgres},
+        schedules,
     },
     postgres_wal::ready,
 };
-
-const POLICY: &str =
-    "[policy.transactional]\nrpo = \"1h\"\nfull = \"0 1 * * *\"\nlog = { every = \"15m\" }\n";
 
 /// A folder for private servers that their users can reach.
 fn private() -> TempDir {
@@ -51,7 +49,10 @@ fn a_database_or_a_table_of_mariadb_comes_back_to_any_second_and_nothing_else_do
         "mysql = {{ host = \"127.0.0.1\", port = {port}, user = \"{}\", password = {password} }}",
         mariadb::USER
     );
-    fleet.declare("shop", &format!("policy = \"transactional\"\n{source}\n{POLICY}"));
+    fleet.declare(
+        "shop",
+        &format!("policy = \"transactional\"\n{source}\n{}", schedules::with_log("transactional")),
+    );
     fleet.expect(&["apply", "--yes"], 0);
     server.sql("INSERT INTO shop.sale VALUES (2, 'in the log'); UPDATE shop.total SET sold = 2");
     let at = server.next_second().to_string();
@@ -111,7 +112,10 @@ fn a_database_or_a_table_of_a_postgresql_cluster_comes_back_to_any_second_and_no
         "postgres = {{ host = \"127.0.0.1\", port = {port}, user = \"{}\", password = {password}, method = \"physical\" }}",
         postgres::USER
     );
-    fleet.declare("shop", &format!("policy = \"transactional\"\n{source}\n{POLICY}"));
+    fleet.declare(
+        "shop",
+        &format!("policy = \"transactional\"\n{source}\n{}", schedules::with_log("transactional")),
+    );
     fleet.expect(&["apply", "--yes"], 0);
     server.sql("shop", "INSERT INTO stock.article (what) VALUES ('in the log'); UPDATE total SET sold = 2");
     let at = server.next_second().to_string();

@@ -8,6 +8,7 @@ use crate::{
     lab::{
         fleet::Fleet,
         postgres::{OWNER, PASSWORD, Postgres, USER},
+        schedules,
     },
     postgres_wal::{sell, sold},
 };
@@ -57,11 +58,12 @@ fn a_server_that_archives_its_log_needs_no_slot_and_recovers_by_what_was_archive
     let mut fleet = Fleet::new();
     let (port, password) = (server.port(), fleet.secret(PASSWORD));
     fleet.give_to(OWNER);
+    let nightly = schedules::nightly();
     let declare = |fleet: &Fleet, log: &str| {
         let text = format!(
             "policy = \"transactional\"\npostgres = {{ host = \"127.0.0.1\", port = {port}, user = \"{USER}\", \
              password = {password}, method = \"physical\", log_from = \"archive\" }}\n\
-             [policy.transactional]\nrpo = \"48h\"\nfull = \"0 1 * * *\"\n{log}"
+             [policy.transactional]\nrpo = \"48h\"\nfull = \"{nightly}\"\n{log}"
         );
         fleet.declare("cluster", &text);
     };
@@ -74,7 +76,7 @@ fn a_server_that_archives_its_log_needs_no_slot_and_recovers_by_what_was_archive
     declare(&fleet, "");
     fleet.expect(&["apply", "--yes"], 0);
     set(&server, "archive_command", &command(&fleet, "wal-push cluster %p"));
-    declare(&fleet, "log = { every = \"6h\" }\n");
+    declare(&fleet, &format!("log = \"{nightly}\"\n"));
     sell(&server, "in the first log");
     capture_log(&fleet);
     sell(&server, "in the second log");

@@ -6,6 +6,7 @@ use crate::{
     lab::{
         fleet::Fleet,
         postgres::{PASSWORD, Postgres, USER},
+        schedules,
     },
     postgres_wal::ready,
 };
@@ -51,7 +52,7 @@ fn a_cluster_with_a_log_comes_back_to_any_second_in_a_folder() {
     server.sql("postgres", "CREATE TABLE sale (what TEXT); INSERT INTO sale VALUES ('before the full')");
     let mut fleet = Fleet::new();
     let source = source(&mut fleet, &server, "method = \"physical\"");
-    let policy = "[policy.transactional]\nrpo = \"1h\"\nfull = \"0 1 * * *\"\nlog = { every = \"15m\" }\n";
+    let policy = schedules::with_log("transactional");
     fleet.declare("cluster", &format!("policy = \"transactional\"\n{source}\n{policy}"));
     fleet.expect(&["apply", "--yes"], 0);
     server.sql("postgres", "INSERT INTO sale VALUES ('in the log')");
@@ -93,7 +94,7 @@ fn a_cluster_of_this_host_comes_back_in_place_once_its_server_is_stopped() {
     server.sql("postgres", "CREATE TABLE sale (what TEXT); INSERT INTO sale VALUES ('before the full')");
     let (mut fleet, data) = (Fleet::new(), server.data());
     let physical = format!("method = \"physical\", data_dir = \"{}\"", data.display());
-    let policy = "[policy.transactional]\nrpo = \"1h\"\nfull = \"0 1 * * *\"\nlog = { every = \"15m\" }\n";
+    let policy = schedules::with_log("transactional");
     let declared = source(&mut fleet, &server, &physical);
     fleet.declare("cluster", &format!("policy = \"transactional\"\n{declared}\n{policy}"));
     fleet.expect(&["apply", "--yes"], 4);

@@ -12,6 +12,7 @@ use crate::{
     lab::{
         fleet::Fleet,
         moto::{KEY_ID, Moto, REGION, SECRET},
+        schedules,
     },
     provider_conformance::{Names, conforms},
 };
@@ -37,7 +38,7 @@ impl Instance {
     }
 
     pub fn declare(&self, endpoint: &str, more: &str) {
-        self.declare_with(endpoint, SHORT, more);
+        self.declare_with(endpoint, &short(), more);
     }
 
     /// The same with another head of the backup.
@@ -69,8 +70,14 @@ impl Instance {
     }
 }
 
-const SHORT: &str = "policy = \"short\"\n[policy.short]\nfull = \"0 1 * * *\"\nkeep = { full = \"14d\", manual = \"1s\" }\n\
-                     verify = { metadata = \"1d\" }";
+/// A policy that keeps what is asked for a second.
+fn short() -> String {
+    let nightly = schedules::nightly();
+    format!(
+        "policy = \"short\"\n[policy.short]\nfull = \"{nightly}\"\nkeep = {{ full = \"14d\", manual = \"1s\" }}\n\
+                     verify = {{ metadata = \"1d\" }}"
+    )
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rds_does_what_every_provider_must() {

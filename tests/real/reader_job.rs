@@ -15,6 +15,7 @@ use crate::{
         fleet::Fleet,
         mariadb::{self, MariaDb},
         postgres::{self, Postgres},
+        schedules,
     },
     mysql_log,
     postgres_wal::{ready, sell, sold, till},
@@ -22,9 +23,6 @@ use crate::{
 
 /// How long whatever is waited for may take.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-const POLICY: &str =
-    "[policy.transactional]\nrpo = \"12h\"\nfull = \"0 1 * * *\"\nlog = { every = \"6h\" }\n";
 
 /// `backstay run`.
 struct Daemon(Child);
@@ -90,8 +88,9 @@ fn declare(fleet: &mut Fleet, server: &Postgres) {
         "cluster",
         &format!(
             "policy = \"transactional\"\npostgres = {{ host = \"127.0.0.1\", port = {port}, user = \"{}\", \
-             password = {password}, method = \"physical\" }}\n{POLICY}",
-            postgres::USER
+             password = {password}, method = \"physical\" }}\n{}",
+            postgres::USER,
+            schedules::with_log("transactional")
         ),
     );
 }
@@ -147,8 +146,9 @@ fn what_a_mariadb_server_wrote_before_it_died_is_stored_and_restored() {
         "shop",
         &format!(
             "policy = \"transactional\"\nmysql = {{ host = \"127.0.0.1\", port = {port}, user = \"{}\", \
-             password = {password} }}\n{POLICY}",
-            mariadb::USER
+             password = {password} }}\n{}",
+            mariadb::USER,
+            schedules::with_log("transactional")
         ),
     );
     let spool = fleet.state().join("readers/shop");

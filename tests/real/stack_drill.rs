@@ -18,12 +18,14 @@ use crate::{
         influxdb2::{Influx2, ORG, TOKEN},
         moto::{GoBetween, KEY_ID, Moto, REGION, SECRET, Trick, elements},
         redis::{PASSWORD, Redis, Sends, USER},
+        schedules,
     },
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recovery_is_tried_on_a_stack_of_its_own_and_the_one_that_runs_stays() {
     let (moto, mut fleet) = (Moto::with_stacks(), Fleet::new());
+    let yearly = schedules::yearly();
     let endpoint = moto.endpoint();
     fleet.allow_machines(&format!("cloudformation:{REGION}"));
     let (id, secret) = (fleet.secret(KEY_ID), fleet.secret(SECRET));
@@ -48,7 +50,7 @@ async fn a_recovery_is_tried_on_a_stack_of_its_own_and_the_one_that_runs_stays()
             steps = [{{ rebuild = "web" }}, {{ restore = "pages" }}, {{ run = ["true"], stage = "traffic" }}]
             [drill.site]
             recovery = "site"
-            schedule = "0 5 1 */3 *"
+            schedule = "{yearly}"
             "#,
             data.display()
         ),
@@ -57,7 +59,7 @@ async fn a_recovery_is_tried_on_a_stack_of_its_own_and_the_one_that_runs_stays()
     let running = things(&moto).await;
     assert_eq!(running.iter().filter(|thing| thing.starts_with("i-")).count(), 1, "{running:?}");
 
-    // The drill of this quarter is due.
+    // The drill of this year is due.
     let applied = fleet.expect(&["apply", "--yes"], 0);
     assert!(applied.contains("drill site"), "{applied}");
     assert_eq!(things(&moto).await, running);
@@ -97,6 +99,7 @@ async fn redis_etcd_and_influxdb2_are_restored_into_what_stands_in_for_their_ser
         (at(&settings.url()), at(&of_settings.url())),
         (at(&tele.url()), at(&new.url())),
     ];
+    let yearly = schedules::yearly();
     let reach: Vec<String> = reach.iter().map(|(was, is)| format!("\"{was}\" = \"{is}\"")).collect();
     fleet.declare(
         "carts",
@@ -125,7 +128,7 @@ async fn redis_etcd_and_influxdb2_are_restored_into_what_stands_in_for_their_ser
             steps = [{{ rebuild = "web" }}, {{ restore = "carts" }}, {{ restore = "settings" }}, {{ restore = "tele" }}]
             [drill.site]
             recovery = "site"
-            schedule = "0 5 1 */3 *"
+            schedule = "{yearly}"
             check = [
               {{ counts = "captured", backup = "settings" }},
               {{ influxql = "select count(v) from cpu", equals = "100", backup = "tele" }},
@@ -233,11 +236,12 @@ async fn machines_of_a_drill_go_when_its_controller_dies_and_when_its_watchdog_d
         "#,
         data.display()
     );
+    let yearly = schedules::yearly();
     let drill = format!(
         r#"
         [drill.site]
         recovery = "site"
-        schedule = "0 5 1 1 *"
+        schedule = "{yearly}"
         [drill.site.stand_in.web]
         reach = {{ "web:80" = "127.0.0.1:{nobody}" }}
         "#

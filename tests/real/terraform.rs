@@ -23,7 +23,7 @@ use backstay::{
 
 use crate::{
     cloudformation::drivers,
-    lab::{READY, fleet::Fleet, free_port, wait_until},
+    lab::{READY, fleet::Fleet, free_port, schedules, wait_until},
     machine_conformance::{conforms, made, removed},
 };
 
@@ -416,7 +416,7 @@ async fn a_recovery_is_tried_on_a_module_of_its_own_which_goes_also_when_the_con
     fs::write(templates.join("web.tf.tera"), "variable \"size\" {}\n".to_owned() + &body + OUTPUTS).unwrap();
     let data = fleet.readable();
     fs::create_dir_all(&data).unwrap();
-    let nobody = free_port();
+    let (nobody, yearly) = (free_port(), schedules::yearly());
     let declared = |timeout: &str| {
         format!(
             r#"
@@ -429,7 +429,7 @@ async fn a_recovery_is_tried_on_a_module_of_its_own_which_goes_also_when_the_con
             steps = [{{ rebuild = "web" }}, {{ wait = {{ tcp = "web:80" }}, timeout = "{timeout}" }}]
             [drill.site]
             recovery = "site"
-            schedule = "0 5 1 1 *"
+            schedule = "{yearly}"
             [drill.site.stand_in.web]
             variables = {{ size = "small" }}
             reach = {{ "web:80" = "127.0.0.1:{nobody}" }}

@@ -15,7 +15,7 @@ use backstay::{
 };
 
 use crate::{
-    lab::{fleet::Fleet, wait_until},
+    lab::{fleet::Fleet, schedules, wait_until},
     machine_conformance::{made, removed},
     stack_drill::{kill, watchdogs},
     terraform::{Ground, OUTPUTS, program, stand_in, working_in, works_in},
@@ -88,18 +88,23 @@ fn fleet(body: &str) -> Fleet {
     fs::write(templates.join("web.tf.tera"), format!("variable \"size\" {{}}\n{body}")).unwrap();
     let data = fleet.readable();
     fs::create_dir_all(&data).unwrap();
-    fleet.declare("pages", &(machine(&fleet) + DRILL));
+    fleet.declare("pages", &(machine(&fleet) + &drill()));
     fleet.expect(&["backup", "pages"], 0);
     fleet
 }
 
-const DRILL: &str = r#"
-[drill.site]
-recovery = "site"
-schedule = "0 5 1 1 *"
-[drill.site.stand_in.web]
-variables = { size = "small" }
-"#;
+fn drill() -> String {
+    format!(
+        r#"
+        [drill.site]
+        recovery = "site"
+        schedule = "{}"
+        [drill.site.stand_in.web]
+        variables = {{ size = "small" }}
+        "#,
+        schedules::yearly()
+    )
+}
 
 fn machine(fleet: &Fleet) -> String {
     format!(

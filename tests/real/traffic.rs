@@ -19,7 +19,7 @@ use backstay::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::lab::{Server, free_port, run};
+use crate::lab::{Server, free_port, run, schedules};
 
 const KEY: &str = "c2VjcmV0IG9mIHRoZSBuYW1lIHNlcnZlciBmb3IgdGVzdHM=";
 const OTHER_KEY: &str = "YW5vdGhlciBrZXkgdGhhbiB0aGUgb25lIG9mIHRoZSBzZXJ2ZXI=";
@@ -201,6 +201,7 @@ impl Site {
         let site = Self { server: NameServer::start() };
         let recipient = backstay::keys::identity::generate(jiff::Timestamp::now()).recipient;
         let (root, port) = (site.root(), site.server.port);
+        let nightly = schedules::nightly();
         let declared = format!(
             r#"
             [fleet]
@@ -209,7 +210,7 @@ impl Site {
             [store.here.local]
             path = "{root}/store"
             [policy.nightly]
-            full = "0 1 * * *"
+            full = "{nightly}"
             [backup.data]
             policy = "nightly"
             stores = ["here"]

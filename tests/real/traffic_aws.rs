@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 use crate::lab::{
     moto::{KEY_ID, Moto, REGION, SECRET, elements},
-    run,
+    run, schedules,
 };
 
 fn set(values: &[&str]) -> BTreeSet<String> {
@@ -360,6 +360,7 @@ impl Site {
         let key = format!(
             "endpoint = \"{endpoint}\", access_key_id = {{ file = \"{root}/id\" }}, secret_access_key = {{ file = \"{root}/secret\" }}"
         );
+        let nightly = schedules::nightly();
         let declared = format!(
             r#"
             [fleet]
@@ -368,7 +369,7 @@ impl Site {
             [store.here.local]
             path = "{root}/store"
             [policy.nightly]
-            full = "0 1 * * *"
+            full = "{nightly}"
             [backup.data]
             policy = "nightly"
             stores = ["here"]

@@ -21,8 +21,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A full and an incremental that shares its pack, in both stores.
 async fn sharing() -> Fleet {
     let fleet = Fleet::new();
-    let policy = "full = { every = \"7d\" }\n incremental = { every = \"1d\" }";
-    fleet.declare(&fleet.declaration().replace("full = { every = \"1d\" }", policy));
+    let schedules = format!("full = \"{}\"\nincremental = \"{}\"", fleet.weekly(), fleet.daily());
+    fleet.declare(&fleet.declaration_with(&schedules));
     all_done(&fleet.pass().await);
     fleet.later(DAY);
     all_done(&fleet.pass().await);

@@ -12,7 +12,7 @@ use backstay::{
     reconcile::{Ask, Controller, SayError, Saying},
     spec::{Suspension, suspension::Scope},
 };
-use jiff::{SignedDuration, tz::TimeZone};
+use jiff::SignedDuration;
 
 use super::{Fleet, RECIPIENT, all_done, apply, pass, steps, undeclared::with_identity};
 
@@ -21,13 +21,10 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// A shop with increments, and a way to call it otherwise.
 fn declaration(fleet: &Fleet, recipient: &str, moves: &[&str]) -> String {
     let name = moves.last().unwrap_or(&"shop");
-    // No hour of the test is one of a full's slots: the month is half a year away.
-    let month = (fleet.clock_now().to_zoned(TimeZone::UTC).month() + 5) % 12 + 1;
-    let schedules = format!("full = \"0 0 1 {month} *\"\nincremental = {{ every = \"1h\" }}");
+    let schedules = format!("full = \"{}\"\nincremental = {{ every = \"1h\" }}", fleet.yearly());
     let mut text = fleet
-        .declaration()
+        .declaration_with(&schedules)
         .replace(RECIPIENT, &format!("{RECIPIENT}\", \"{recipient}"))
-        .replace("full = { every = \"1d\" }", &schedules)
         .replace("keep = { full = \"14d\" }", "keep = { full = \"800d\" }")
         .replace("[backup.shop]", &format!("[backup.{name}]"));
     let former = std::iter::once(&"shop").chain(moves);

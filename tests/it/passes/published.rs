@@ -20,13 +20,6 @@ fn fleet() -> (Fleet, Config) {
     (fleet, Config { runbook_branch: Some("runbooks".to_owned()), ..config })
 }
 
-/// Half of what is left of the day, by UTC: at its end a full is due.
-fn before_the_next_full(fleet: &Fleet) -> Duration {
-    const DAY: i64 = 24 * 3600;
-    let left = DAY - fleet.clock_now().as_second().rem_euclid(DAY);
-    Duration::from_secs(left.unsigned_abs() / 2)
-}
-
 async fn pass_of(controller: &Controller) -> Pass {
     let pass = apply(controller, &Ask::Everything).await.unwrap();
     all_done(&pass);
@@ -50,7 +43,7 @@ async fn a_runbook_is_pushed_when_it_says_something_else_and_only_then() {
     assert!(fleet.repo.git(&["show", "runbooks:site.html"]).contains("<svg"));
 
     // Time alone changes nothing: neither for this process, nor for one that knows nothing of it.
-    fleet.later(before_the_next_full(&fleet).min(Duration::from_secs(3600)));
+    fleet.later(Duration::from_secs(3600));
     pass_of(&controller).await;
     std::fs::remove_dir_all(fleet.path("state")).unwrap();
     let controller = Controller::open(config, fleet.clock.clone()).unwrap();

@@ -149,6 +149,7 @@ async fn captured() -> (Fleet, Controller, Arc<Ground>) {
     let (mut config, recipient) = with_identity(&fleet);
     config.allow.write.push(fleet.path("data"));
     let declared = fleet.declaration().replace(RECIPIENT, &format!("{RECIPIENT}\", \"{recipient}"));
+    let yearly = fleet.yearly();
     fleet.declare(&format!(
         r#"{declared}
         [vm.counter]
@@ -160,7 +161,7 @@ async fn captured() -> (Fleet, Controller, Arc<Ground>) {
         phone = "+372 5550100"
         [drill.shop]
         backup = "shop"
-        schedule = "0 4 1 1 *"
+        schedule = "{yearly}"
         how = "by-hand"
         check = [{{ counts = "captured" }}, {{ sql = "select count(*) from sold", equals = "10" }}]
         [recovery.site]

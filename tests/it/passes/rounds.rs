@@ -1,6 +1,10 @@
 //! Passes that go on for long: what falls due, is committed or asked for meanwhile does not wait for their steps.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{
+    fs,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use backstay::{
     apply::{
@@ -104,7 +108,7 @@ impl Long {
 fn two(fleet: &Fleet) -> String {
     let till = fleet.path("data/till.db");
     fs::copy(fleet.path("data/shop.db"), &till).unwrap();
-    let declared = fleet.declaration().replace("every = \"1d\"", "every = \"5m\"");
+    let declared = fleet.declaration_with("full = { every = \"5m\" }");
     let till = till.display();
     format!(
         "{declared}\n[backup.till]\npolicy = \"often\"\nstores = [\"vault\", \"offsite\"]\nsqlite = {{ path = \"{till}\" }}\n"
@@ -262,12 +266,19 @@ async fn a_stop_ends_whatever_was_begun_in_any_round_and_leaves_nothing_half_mad
     assert_eq!(fleet.manifests("vault", "shop"), fleet.manifests("offsite", "shop"));
 }
 
-/// A clock that began at some moment and goes on.
-struct Going(Timestamp, Instant);
+/// A clock that stands still at some moment, and goes on from then once it is let go.
+struct Going(Timestamp, OnceLock<Instant>);
+
+impl Going {
+    fn go(&self) {
+        self.1.set(Instant::now()).expect("it is let go once");
+    }
+}
 
 impl Clock for Going {
     fn now(&self) -> Timestamp {
-        self.0 + SignedDuration::try_from(self.1.elapsed()).unwrap()
+        let gone = self.1.get().map(Instant::elapsed).unwrap_or_default();
+        self.0 + SignedDuration::try_from(gone).unwrap()
     }
 }
 
@@ -278,10 +289,12 @@ async fn time_alone_brings_on_what_falls_due_while_a_step_lasts() {
     let gates = Gates::default();
     gates.shut(COPY);
     let slot = Timestamp::from_second((Timestamp::now().as_second() / 300 + 1) * 300).unwrap();
-    let clock = Arc::new(Going(slot - SignedDuration::from_secs(2), Instant::now()));
-    let controller = gates.before(Controller::open(fleet.config(), clock).unwrap());
+    let clock = Arc::new(Going(slot - SignedDuration::from_secs(2), OnceLock::new()));
+    let controller = gates.before(Controller::open(fleet.config(), clock.clone()).unwrap());
     let mut long = Long::begin(fleet, gates, controller);
     long.gates.reached(COPY).await;
+    assert_eq!(number(&long.fleet, "vault", "shop"), 1);
+    clock.go();
     long.until("the next slot", |fleet| number(fleet, "vault", "shop") == 2).await;
     long.end(COPY).await;
 }

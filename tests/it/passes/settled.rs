@@ -18,6 +18,8 @@ use super::{Deaf, Fleet, all_done, gates::Gates, steps};
 
 const RECENT: Freshness = Freshness::Within(Duration::from_secs(600));
 const MINUTE: Duration = Duration::from_secs(60);
+/// One slot, and no more, comes in any five minutes.
+const OFTEN: &str = "full = { every = \"5m\" }";
 
 /// A pass that somebody caused by saying "look".
 async fn look(controller: &Controller) -> Pass {
@@ -59,7 +61,7 @@ async fn a_look_at_what_has_not_changed_does_not_even_plan() {
 async fn a_commit_is_found_by_the_next_look() {
     let (fleet, controller) = settled().await;
     fleet.later(MINUTE);
-    fleet.declare(&fleet.declaration().replace("every = \"1d\"", "every = \"12h\""));
+    fleet.declare(&fleet.declaration_with("full = { every = \"12h\" }"));
     let found = look(&controller).await;
     let steps = steps(&found);
     assert!(steps.contains(&"arm full of shop".to_owned()), "{steps:?}");
@@ -69,7 +71,7 @@ async fn a_commit_is_found_by_the_next_look() {
 #[tokio::test]
 async fn what_falls_due_is_made_by_the_next_look() {
     let (fleet, controller) = settled().await;
-    fleet.declare(&fleet.declaration().replace("every = \"1d\"", "every = \"5m\""));
+    fleet.declare(&fleet.declaration_with(OFTEN));
     look(&controller).await;
     look(&controller).await;
     let before = fulls(&fleet);
@@ -98,10 +100,9 @@ async fn a_listing_that_is_too_old_is_made_anew() {
 
 #[tokio::test]
 async fn a_schedule_that_was_taken_away_is_armed_by_the_next_look() {
-    let fleet = Fleet::new();
+    let fleet = Fleet::declared();
     let folder = fleet.path("cron.d");
     fs::create_dir(&folder).unwrap();
-    fleet.declare(&fleet.declaration().replace("full = { every = \"1d\" }", "full = \"0 1 * * *\""));
     let host = Host { folder: Some(folder.clone()), user: "root".into(), program: None };
     let config = Config { schedules: Schedules::Cron { host, mail_to: None }, ..fleet.config() };
     let controller = Controller::open(config, fleet.clock.clone()).unwrap();
@@ -128,17 +129,18 @@ async fn an_objective_that_is_breached_meanwhile_is_told() {
     assert_eq!(objective(&look(&controller).await).state, ObjectiveState::Breached);
 }
 
-fn with_till(fleet: &Fleet) -> String {
+/// A further backup, by the policy of `declared`.
+fn with_till(fleet: &Fleet, declared: &str) -> String {
     let till = "[backup.till]\npolicy = \"often\"\nstores = [\"vault\"]";
     let source = format!("sqlite = {{ path = \"{}\" }}", fleet.path("data/shop.db").display());
-    format!("{}\n{till}\n{source}", fleet.declaration())
+    format!("{declared}\n{till}\n{source}")
 }
 
 #[tokio::test]
 async fn what_a_commit_touches_is_told_beside_the_rest_as_a_pass_over_everything_tells_it() {
     let (fleet, controller) = settled().await;
     fleet.later(MINUTE);
-    fleet.declare(&with_till(&fleet));
+    fleet.declare(&with_till(&fleet, &fleet.declaration()));
     let beside = look(&controller).await;
     assert_eq!(fleet.manifests("vault", "till").len(), 1);
     let as_seen = Terms { freshness: Freshness::AsSeen };
@@ -153,7 +155,7 @@ async fn what_was_seen_meanwhile_is_planned_for_with_what_a_commit_touches() {
     fs::remove_dir_all(fleet.path("stores/offsite/pavroto/shop")).unwrap();
     fleet.later(MINUTE);
     controller.survey(&Terms { freshness: Freshness::Now }).await.unwrap();
-    fleet.declare(&with_till(&fleet));
+    fleet.declare(&with_till(&fleet, &fleet.declaration()));
     look(&controller).await;
     assert_eq!(fleet.manifests("offsite", "shop").len(), 1);
 }
@@ -161,13 +163,13 @@ async fn what_was_seen_meanwhile_is_planned_for_with_what_a_commit_touches() {
 #[tokio::test]
 async fn what_falls_due_is_made_with_what_a_commit_touches() {
     let (fleet, controller) = settled().await;
-    let often = |text: String| text.replace("every = \"1d\"", "every = \"5m\"");
-    fleet.declare(&often(fleet.declaration()));
+    let often = fleet.declaration_with(OFTEN);
+    fleet.declare(&often);
     look(&controller).await;
     look(&controller).await;
     let before = fulls(&fleet);
     fleet.later(5 * MINUTE);
-    fleet.declare(&often(with_till(&fleet)));
+    fleet.declare(&with_till(&fleet, &often));
     look(&controller).await;
     assert_eq!(fulls(&fleet), before + 1);
     assert_eq!(fleet.manifests("vault", "till").len(), 1);
@@ -198,7 +200,7 @@ async fn what_a_commit_schedules_is_armed_while_the_rest_of_the_fleet_is_still_l
     look(&controller).await;
     look(&controller).await;
     fleet.later(11 * MINUTE);
-    fleet.declare(&with_till(&fleet));
+    fleet.declare(&with_till(&fleet, &fleet.declaration()));
 
     gates.shut("list of offsite");
     let (armed, looking) = (Arc::new(Armed::default()), controller.clone());

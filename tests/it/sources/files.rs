@@ -215,11 +215,13 @@ async fn an_increment_reads_only_the_runs_whose_files_changed() {
 #[tokio::test]
 async fn files_as_young_as_the_base_are_read_again() {
     let tree = tempfile::tempdir().unwrap();
-    write(tree.path().join("young"), b"one");
+    let young = tree.path().join("young");
+    write(young.clone(), b"one");
     let files = source(&[tree.path()], &[]);
     let (full, _) = captured(&files).await;
     let mut sink = Collected::on(&full);
-    let request = CaptureRequest { base_started: Some(Timestamp::now()), ..request() };
+    let written = young.metadata().unwrap().modified().unwrap();
+    let request = CaptureRequest { base_started: Some(written.try_into().unwrap()), ..request() };
     files.capture(&request, &mut sink).await.unwrap();
     assert_eq!(sink.reused, 1, "nothing but the closing blocks");
     assert!(sink.runs[0].0.is_none(), "a later capture can't reuse it either");

@@ -146,9 +146,16 @@ impl Etcd {
         self.server.suspend();
     }
 
+    /// It waits for longer than by itself, which is too short where much else runs.
+    fn etcdctl(&self) -> Command {
+        let mut etcdctl = client(&self.url(), &self.reached, self.login.as_deref());
+        etcdctl.env("ETCDCTL_DIAL_TIMEOUT", "60s").env("ETCDCTL_COMMAND_TIMEOUT", "60s");
+        etcdctl
+    }
+
     /// What `etcdctl` prints.
     pub fn run(&self, words: &[&str]) -> String {
-        let output = client(&self.url(), &self.reached, self.login.as_deref()).args(words).output().unwrap();
+        let output = self.etcdctl().args(words).output().unwrap();
         assert!(output.status.success(), "{words:?}: {output:?}");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
@@ -163,7 +170,7 @@ impl Etcd {
             }
             let file = self.folder.path().join("value");
             fs::write(&file, &value[..cut]).unwrap();
-            let mut put = client(&self.url(), &self.reached, self.login.as_deref());
+            let mut put = self.etcdctl();
             put.args(["put", &format!("{name}{number}")]).stdin(fs::File::open(&file).unwrap());
             run(&mut put);
         }

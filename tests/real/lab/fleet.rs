@@ -10,6 +10,10 @@ use std::{
 
 use tempfile::TempDir;
 
+use super::schedules;
+
+const AUTHOR: [&str; 4] = ["-c", "user.name=A", "-c", "user.email=a@example.org"];
+
 /// A fleet with its repo, its stores and its host's configuration.
 pub struct Fleet {
     root: TempDir,
@@ -30,7 +34,16 @@ impl Fleet {
         let made = Command::new(env!("CARGO_BIN_EXE_backstay")).arg("init").arg(&folder).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let config = fs::read_to_string(folder.join("backstay.toml")).unwrap();
-        Self { root, config, secrets: Vec::new(), more: String::new(), user: None }
+        let fleet = Self { root, config, secrets: Vec::new(), more: String::new(), user: None };
+        fleet.keep_slots_away();
+        fleet
+    }
+
+    /// Nothing falls due by the policy that `init` makes while a test runs: what it declares is amended.
+    fn keep_slots_away(&self) {
+        let file = self.declaration("fleet");
+        fs::write(&file, schedules::of_init(&fs::read_to_string(&file).unwrap())).unwrap();
+        self.git(&[&AUTHOR[..], &["commit", "--quiet", "--all", "--amend", "--no-edit"]].concat());
     }
 
     /// Adds to the host's configuration, in the place of what was added before.
@@ -225,8 +238,7 @@ impl Fleet {
 
     fn commit(&self) {
         self.git(&["add", "--all"]);
-        let author = ["-c", "user.name=A", "-c", "user.email=a@example.org"];
-        self.git(&[&author[..], &["commit", "--quiet", "-m", "Change what is backed up"]].concat());
+        self.git(&[&AUTHOR[..], &["commit", "--quiet", "-m", "Change what is backed up"]].concat());
     }
 
     fn git(&self, arguments: &[&str]) {

@@ -1,11 +1,9 @@
 //! Approvals by a signed commit of `approve.toml`.
 
-use std::process::Command;
-
 use backstay::config::Config;
 
 use super::*;
-use crate::trust::Scene;
+use crate::{git::git_at, trust::Scene};
 
 /// A crowded fleet whose host takes approvals of ops; whoever can push may declare.
 struct Guarded {
@@ -56,11 +54,16 @@ impl Guarded {
         self.fleet.repo.git(&["add", "--all"]);
     }
 
-    /// Commits what was written, signed with `key`.
+    /// Commits what was written now, signed with `key`.
     fn sign(&self, key: &str, arguments: &[&str]) -> String {
+        self.sign_at(self.fleet.clock_now(), key, &[&["-m", "Approve"], arguments].concat())
+    }
+
+    /// As if at this moment.
+    fn sign_at(&self, at: Timestamp, key: &str, arguments: &[&str]) -> String {
         let key = format!("user.signingkey={}", self.keys.path(key).display());
-        let settings = ["-c", "gpg.format=ssh", "-c", &key, "commit", "-q", "-S", "-m", "Approve"];
-        self.fleet.repo.git(&[&settings[..], arguments].concat());
+        let commit = ["-c", "gpg.format=ssh", "-c", &key, "commit", "-q", "-S"];
+        git_at(&self.fleet.repo.path, at, &[&commit[..], arguments].concat());
         self.fleet.repo.id("HEAD")
     }
 
@@ -157,15 +160,7 @@ async fn an_approval_by_commit_is_for_its_base_and_expires_within_days_of_the_co
     // A commit that says that it is of another time.
     guarded.write("approve.toml", &guarded.entry(day() * 40).await);
     guarded.sign("ops", &[]);
-    let later = (guarded.fleet.clock_now() + day() * 20).to_string();
-    let amended = Command::new("git")
-        .args(["-c", "gpg.format=ssh", "-c"])
-        .arg(format!("user.signingkey={}", guarded.keys.path("ops").display()))
-        .args(["commit", "-q", "-S", "--amend", "--no-edit"])
-        .env("GIT_COMMITTER_DATE", later)
-        .current_dir(&guarded.fleet.repo.path)
-        .status();
-    assert!(amended.unwrap().success());
+    guarded.sign_at(guarded.fleet.clock_now() + day() * 20, "ops", &["--amend", "--no-edit"]);
     guarded.is_void("which has not come").await;
 
     guarded.write("approve.toml", &guarded.entry(SignedDuration::from_mins(3)).await);
