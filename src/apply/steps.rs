@@ -2,6 +2,7 @@
 
 mod copies_left;
 mod drills;
+mod drills_elsewhere;
 mod native_drill;
 mod natives;
 mod previews;

@@ -26,7 +26,9 @@ impl Controller {
         }
         let machines = self.machines(&desired).await;
         let mark = PreviewMark::drawn(self.chance.draw());
-        let vms: Vec<VmName> = made.values().map(|vm| (*vm).clone()).collect();
+        // Nobody previews the others, or could look for what that left.
+        let reached = made.values().filter(|vm| matches!(machines.get(**vm), Some(Ok(_))));
+        let vms: Vec<VmName> = reached.map(|vm| (*vm).clone()).collect();
         let declared = (desired.revision.id.clone(), self.config.repo.path.clone());
         let entry = Previewed::new(desired.spec.fleet.name.clone(), mark, declared, vms);
         let held = match self.remember(&entry) {

@@ -2,7 +2,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::natives::Hosted;
+use super::{
+    drills_elsewhere::{APART, Everywhere, nobody_else},
+    natives::Hosted,
+};
 use crate::{
     apply::{
         executor::{Done, Failure},
@@ -10,19 +13,17 @@ use crate::{
         world::{World, stalled},
     },
     artifact::ArtifactId,
-    inventory::{
-        CopyLeft, CopyStanding, Interrupted, Inventory, Observed, Standing, StoreInventory, StoredBackup,
-    },
+    inventory::{CopyLeft, CopyStanding, Interrupted, SandboxCopy},
     sources::{Announced, Claim, Provider},
-    spec::{Source, Spec, names::FolderName},
+    spec::{
+        Source, Spec,
+        names::{FleetName, FolderName},
+    },
     stores::Class,
 };
 
 /// How long a provider may take to list what it was asked to make.
 const LISTS_LATE: SignedDuration = SignedDuration::from_mins(10);
-
-/// How far clocks may be apart by which it is told what was made before what.
-const APART: SignedDuration = SignedDuration::from_mins(10);
 
 impl World {
     /// Has a provider delete what a drill left, and leaves the drill's lease in the store to lapse.
@@ -61,7 +62,9 @@ impl World {
             CopyStanding::Marked(mark) if mark == copy.mark => {}
             // Another time of the drill has the name, which it took when this one was gone.
             CopyStanding::Marked(_) => return Ok(()),
-            CopyStanding::Unmarked => claim(provider, of, self.is_nobody_else_s(left, of)).await?,
+            CopyStanding::Unmarked => {
+                claim(provider, &self.spec.fleet.name, of, self.is_nobody_else_s(left, of).await).await?;
+            }
             CopyStanding::Nothing => {
                 must_be_listed(of, self.clock.now())?;
                 return is_not_elsewhere(provider, of, &source).await;
@@ -71,8 +74,9 @@ impl World {
     }
 
     /// Up to when nobody else can have made what bears the name of a drill's copy: other controllers of the fleet make the same drills.
-    fn is_nobody_else_s(&self, left: &Interrupted, of: &CopyLeft) -> Result<Timestamp, Failure> {
-        let until = alone_until(&self.inventory, left).map_err(|why| {
+    async fn is_nobody_else_s(&self, left: &Interrupted, of: &CopyLeft) -> Result<Timestamp, Failure> {
+        let everywhere = self.readers_everywhere(&left.backup).await;
+        let until = alone_until(&everywhere, &self.inventory.interrupted, left).map_err(|why| {
             let message = format!(
                 "what bears that name has no mark of it, and nothing tells yet that it is no other controller's: {why}; a later pass looks \
                  again, or look whose it is, and delete it"
@@ -111,6 +115,7 @@ impl World {
 /// Puts its mark on what has none, where the provider tells that it is what the journal announced.
 async fn claim(
     provider: &dyn Provider,
+    fleet: &FleetName,
     left: &CopyLeft,
     alone_until: Result<Timestamp, Failure>,
 ) -> Result<(), Failure> {
@@ -119,6 +124,9 @@ async fn claim(
             "what bears that name has no mark of it, and is not known for it: {why}; look whose it is, and delete it"
         ))
     };
+    if !is_a_copy_of(fleet, left) {
+        return Err(unknown("the journal tells of another copy than that drill makes"));
+    }
     let of = left.of.as_ref().filter(|of| of.provider == provider.kind());
     let of = of.ok_or_else(|| unknown("the journal does not tell what it was to be made of"))?;
     let since = began(left).ok_or_else(|| unknown("the journal does not tell when it was asked for"))?;
@@ -129,41 +137,29 @@ async fn claim(
     }
 }
 
+/// Whether a drill of the fleet makes what bears this name: nothing else of the account is ever marked.
+fn is_a_copy_of(fleet: &FleetName, left: &CopyLeft) -> bool {
+    SandboxCopy::time_of(fleet, &left.drill, &left.copy.mark)
+        .is_some_and(|time| left.copy == SandboxCopy::of(fleet, &left.drill, time))
+}
+
 /// When a drill began that left something.
 fn began(left: &CopyLeft) -> Option<Timestamp> {
     Some(left.copy.mark.rsplit('/').next()?.parse::<ArtifactId>().ok()?.time())
 }
 
 /// Up to when no other controller can have begun the same drill: whoever drills holds a lease on what it reads before it has anything made,
-/// and what was made ten minutes before all stores were seen without one is nobody's who is still at it.
-fn alone_until(inventory: &Inventory, left: &Interrupted) -> Result<Timestamp, String> {
-    if !inventory.stores.contains_key(&left.store) {
+/// and what was made ten minutes before all stores were asked and had none is nobody's who is still at it.
+fn alone_until(
+    everywhere: &Everywhere,
+    interrupted: &[Interrupted],
+    left: &Interrupted,
+) -> Result<Timestamp, String> {
+    if !everywhere.contains_key(&left.store) {
         return Err(format!("store {}, from which it read, is not declared any more", left.store));
     }
-    let mut seen = Timestamp::MAX;
-    for (name, store) in &inventory.stores {
-        let store = match store {
-            Observed::Known(StoreInventory { standing: Standing::Refused(why), .. }) => {
-                return Err(format!("store {name} is refused: {why}"));
-            }
-            Observed::Known(store) => store,
-            Observed::Unknown(why) => return Err(format!("store {name} is unknown: {why}")),
-        };
-        let reader =
-            store.backups.get(&left.backup).and_then(|stored| reader(inventory, stored, store.clock));
-        if let Some(reader) = reader {
-            return Err(format!("{reader} reads {} in store {name}", left.backup));
-        }
-        seen = seen.min(store.clock);
-    }
-    seen.checked_sub(APART).map_err(|error| error.to_string())
-}
-
-/// Somebody who reads, other than what an earlier pass of ours left behind.
-fn reader(inventory: &Inventory, stored: &StoredBackup, now: Timestamp) -> Option<ArtifactId> {
-    let is_ours = |reader: &ArtifactId| inventory.interrupted.iter().any(|left| left.artifact == *reader);
-    let mut live = stored.readings.iter().filter(|(id, reading)| reading.until > now && !is_ours(id));
-    live.next().map(|(id, _)| *id)
+    let asked = nobody_else(everywhere, interrupted)?;
+    asked.checked_sub(APART).map_err(|error| error.to_string())
 }
 
 /// Refuses to take what isn't listed for gone, as long as it may still come: a call that was cut off may have been heard.
@@ -211,10 +207,10 @@ async fn is_not_elsewhere(provider: &dyn Provider, left: &CopyLeft, source: &Sou
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, time::Duration};
+    use std::{collections::BTreeMap, time::Duration};
 
-    use super::*;
-    use crate::inventory::{Chronicle, Reading, RestorePage, SandboxCopy, Work};
+    use super::{super::drills_elsewhere::Readers, *};
+    use crate::inventory::Work;
 
     #[test]
     fn what_is_not_listed_at_once_is_not_gone() {
@@ -231,50 +227,35 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_can_have_made_it_only_where_all_stores_were_seen_and_nobody_reads() {
+    fn nothing_is_marked_that_no_drill_makes() {
+        let (fleet, drill) = ("shop".parse().unwrap(), "way-back".parse().unwrap());
+        let copy = SandboxCopy::of(&fleet, &drill, ArtifactId::new(Timestamp::UNIX_EPOCH, 1));
+        let left = CopyLeft { drill, copy, of: None, revision: "0a".to_owned(), declared_in: String::new() };
+        assert!(is_a_copy_of(&fleet, &left));
+        assert!(!is_a_copy_of(&"other".parse().unwrap(), &left));
+        for copy in [
+            SandboxCopy { name: "sessions".to_owned(), ..left.copy.clone() },
+            SandboxCopy { mark: "x/y/z".to_owned(), ..left.copy.clone() },
+        ] {
+            assert!(!is_a_copy_of(&fleet, &CopyLeft { copy, ..left.clone() }));
+        }
+    }
+
+    #[test]
+    fn nobody_can_tell_whose_it_is_where_its_store_is_not_declared() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let reader = |random| ArtifactId::new(at(1000), random);
         let left = Interrupted {
             backup: "sessions".parse().unwrap(),
             store: "near".parse().unwrap(),
-            artifact: reader(1),
+            artifact: ArtifactId::new(at(1000), 1),
             work: Work::Reading,
             copy: None,
         };
-        let reading = |random, until| {
-            let (artifacts, controller) = (BTreeSet::new(), "other".to_owned());
-            (reader(random), Reading { artifacts, until: at(until), controller })
+        let judge = |name: &str| {
+            let readers = Readers { asked: at(4000), until: BTreeMap::new() };
+            alone_until(&[(name.parse().unwrap(), Ok(readers))].into(), &[], &left)
         };
-        let stands = |standing, clock, readings: &[(ArtifactId, Reading)]| {
-            let stored =
-                StoredBackup { readings: readings.iter().cloned().collect(), ..StoredBackup::default() };
-            Observed::Known(StoreInventory {
-                clock: at(clock),
-                standing,
-                records: Chronicle::default(),
-                rules: Observed::Unknown("it was not asked".to_owned()),
-                restore_page: RestorePage::There,
-                backups: [(left.backup.clone(), stored)].into(),
-                bytes: 0,
-            })
-        };
-        let store = |clock, readings: &[(ArtifactId, Reading)]| stands(Standing::Ours, clock, readings);
-        let refused = |clock| stands(Standing::Refused("it is another's".to_owned()), clock, &[]);
-        let judge = |near, far| {
-            let stores = [("near".parse().unwrap(), near), ("far".parse().unwrap(), far)].into();
-            let inventory = Inventory { stores, interrupted: vec![left.clone()], ..Inventory::default() };
-            alone_until(&inventory, &left)
-        };
-        // Its own lease, and one that has lapsed, are nobody's.
-        let near = store(5000, &[reading(1, 9000), reading(2, 4999)]);
-        assert_eq!(judge(near.clone(), store(4000, &[])), Ok(at(4000 - 600)));
-        assert!(judge(near.clone(), store(4000, &[reading(2, 4001)])).unwrap_err().contains("store far"));
-        assert!(
-            judge(near.clone(), Observed::Unknown("it is away".to_owned())).unwrap_err().contains("away")
-        );
-        assert!(judge(near.clone(), refused(4000)).unwrap_err().contains("refused"));
-        let undeclared =
-            Inventory { stores: [("far".parse().unwrap(), near)].into(), ..Inventory::default() };
-        assert!(alone_until(&undeclared, &left).unwrap_err().contains("not declared"));
+        assert_eq!(judge("near"), Ok(at(4000 - 600)));
+        assert!(judge("far").unwrap_err().contains("not declared"));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{drills::could_not_run, natives::of_kind};
+use super::{drills::could_not_run, drills_elsewhere::is_over, natives::of_kind};
 use crate::{
     apply::{drill::Ended, executor::Failure, world::World},
     artifact::{
@@ -14,7 +14,7 @@ use crate::{
     inventory::{CopyLeft, CopyStanding, NativeReference, NativeState, SandboxCopy},
     plan::action::{Drill, SandboxKind},
     sources::Provider,
-    spec::{DrillCheck, names::BackupName},
+    spec::DrillCheck,
     stores::Class,
 };
 
@@ -78,20 +78,12 @@ impl World {
         let Some(time) = SandboxCopy::time_of(&self.spec.fleet.name, &drill.drill, &mark) else {
             return Err(format!("{} bears the mark of another drill, {mark}; delete it", copy.name));
         };
-        if self.is_read(&drill.backup, time) {
-            return Err(format!("{} is there: another controller is at this very drill", copy.name));
+        if !self.inventory.interrupted.iter().any(|left| left.artifact == time) {
+            let everywhere = self.readers_everywhere(&self.spec.moved.folder(&drill.backup)).await;
+            is_over(&everywhere, time).map_err(|why| format!("{} is there: {why}", copy.name))?;
         }
         let earlier = SandboxCopy { mark, ..copy.clone() };
         provider.delete_copy(&earlier).await.map_err(|error| error.to_string())
-    }
-
-    /// Whether somebody reads under this name, as far as was seen.
-    fn is_read(&self, backup: &BackupName, reader: ArtifactId) -> bool {
-        let (now, folder) = (self.clock.now(), self.spec.moved.folder(backup));
-        let is_ours = self.inventory.interrupted.iter().any(|left| left.artifact == reader);
-        let stores = self.inventory.stores.keys().filter_map(|store| self.seen(store, &folder));
-        let mut readings = stores.filter_map(|stored| stored.readings.get(&reader));
-        !is_ours && readings.any(|reading| reading.until > now)
     }
 
     /// What a drill is about to have a provider make.

@@ -24,8 +24,8 @@ const SETTINGS: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET In
                         SET lc_monetary = 'C'; SET quote_all_identifiers = off";
 
 /// Has the server end what it does for nobody any more, where its system lets it see that (since 14).
-const END_WITH_CLIENT: &str = "DO $backstay$ BEGIN SET client_connection_check_interval = '10s'; \
-                               EXCEPTION WHEN OTHERS THEN NULL; END $backstay$";
+const END_WITH_CLIENT: &str = "SELECT CASE WHEN pg_catalog.version() ~ 'linux' THEN \
+                               pg_catalog.set_config('client_connection_check_interval', '10s', false) ELSE '' END";
 
 /// Encodings whose texts are hashed as they are: that of most databases, and the one that none can be turned into.
 const AS_THEY_ARE: [&str; 2] = ["UTF8", "SQL_ASCII"];
