@@ -51,7 +51,7 @@ pub(super) async fn make_reader(access: &Access) -> Result<(), Failure> {
 /// The only value that `sql` gives the reader. The client never reads it as commands of its own, and the server takes one
 /// statement of it.
 pub(super) async fn ask(reader: &Access, database: Option<&str>, sql: &str) -> Result<String, Failure> {
-    let mut session = Session::open(reader, database, STATEMENT)?;
+    let mut session = Session::open_to_read(reader, database, STATEMENT)?;
     let text = literal(sql);
     let rows = session
         .rows(&format!("SET @backstay = {text}; PREPARE backstay FROM @backstay; EXECUTE backstay"))

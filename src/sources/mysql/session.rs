@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{ANSWER, Failure, access::Access};
 use crate::{
-    process::Process,
+    process::{Process, Program},
     sources::{CaptureRequest, two_clocks::TwoClocks},
 };
 
@@ -28,11 +28,20 @@ pub(super) struct Session {
 impl Session {
     /// Starts a session in `database`, whose answers may take `stall`. The server is reached by the first statement.
     pub(super) fn open(access: &Access, database: Option<&str>, stall: Duration) -> Result<Self, Failure> {
-        let client = access.client(stall).arguments(["--batch", "--skip-column-names", "--unbuffered"]);
-        // As at a keyboard: what is given up is killed on the server (documentation of `mariadb`, `--sigint-ignore`).
-        let client = client.arguments(["--skip-reconnect", "--no-auto-rehash"]).interrupted();
-        let client =
-            database.into_iter().fold(client, |client, name| client.argument(format!("--database={name}")));
+        Self::of(client(access, database, stall))
+    }
+
+    /// The same for what only reads: what is given up is ended on the server too, as by Ctrl-C at a keyboard. What changes something is
+    /// not: the server may be left with half of it, as one that can't begin a binary log stops to write any.
+    pub(super) fn open_to_read(
+        access: &Access,
+        database: Option<&str>,
+        stall: Duration,
+    ) -> Result<Self, Failure> {
+        Self::of(client(access, database, stall).interrupted())
+    }
+
+    fn of(client: Program) -> Result<Self, Failure> {
         Ok(Self { client: client.start()?, asked: 0 })
     }
 
@@ -98,6 +107,12 @@ impl Session {
             Ok(()) => Failure::Answer("the client program ended before it answered".to_owned()),
         }
     }
+}
+
+fn client(access: &Access, database: Option<&str>, stall: Duration) -> Program {
+    let client = access.client(stall).arguments(["--batch", "--skip-column-names", "--unbuffered"]);
+    let client = client.arguments(["--skip-reconnect", "--no-auto-rehash"]);
+    database.into_iter().fold(client, |client, name| client.argument(format!("--database={name}")))
 }
 
 /// Rows of the client's batch format: tabs between values; backslash, tab, line end and NUL are escaped in them.

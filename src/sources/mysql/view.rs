@@ -56,12 +56,12 @@ enum Lock {
 impl View {
     /// Opens a transaction, under a global read lock where the server grants one soon.
     pub(super) async fn open(access: &Access, stall: Duration) -> Result<Self, Failure> {
-        let mut session = Session::open(access, None, stall)?;
+        let mut session = Session::open_to_read(access, None, stall)?;
         let lock = format!("SET SESSION lock_wait_timeout = {LOCK_PATIENCE}; FLUSH TABLES WITH READ LOCK");
         let lock = match session.rows(&lock).await {
             Ok(_) => Lock::Held,
             Err(Failure::Process(error)) => {
-                session = Session::open(access, None, stall)?;
+                session = Session::open_to_read(access, None, stall)?;
                 Lock::Not(format!("the server could not be locked for a moment: {error}"))
             }
             Err(other) => return Err(other),

@@ -76,7 +76,7 @@ pub(super) async fn ask(reader: &Access, database: Option<&str>, sql: &str) -> R
         (None, [one]) => one,
         (None, _) => MAINTENANCE,
     };
-    let mut session = Session::open(reader, database, STATEMENT).await?;
+    let mut session = Session::open_to_read(reader, database, STATEMENT).await?;
     let question = format!("RESET search_path;\nSELECT {} \\gexec\n", literal(sql));
     match session.values(&question).await?.as_slice() {
         [value] => Ok(value.clone()),

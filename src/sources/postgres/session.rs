@@ -9,7 +9,7 @@ use super::{
     Failure,
     access::{Access, database},
 };
-use crate::process::Process;
+use crate::process::{Process, Program};
 
 /// The largest answer, bytes.
 const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
@@ -32,20 +32,20 @@ pub(super) struct Session {
 impl Session {
     /// Starts a session in the database `name`, whose answers may take `stall`.
     pub(super) async fn open(access: &Access, name: &str, stall: Duration) -> Result<Self, Failure> {
-        Self::connect(access, database(name), stall).await
+        Self::of(client(access, database(name), stall)).await
+    }
+
+    /// The same for what only reads: what is given up is cancelled on the server too (documentation of `psql`, "Ctrl-C").
+    pub(super) async fn open_to_read(access: &Access, name: &str, stall: Duration) -> Result<Self, Failure> {
+        Self::of(client(access, database(name), stall).interrupted()).await
     }
 
     /// Starts a session that takes the commands of replication as well.
     pub(super) async fn open_for_replication(access: &Access, stall: Duration) -> Result<Self, Failure> {
-        Self::connect(access, format!("{} replication=database", database(MAINTENANCE)), stall).await
+        Self::of(client(access, format!("{} replication=database", database(MAINTENANCE)), stall)).await
     }
 
-    async fn connect(access: &Access, to: String, stall: Duration) -> Result<Self, Failure> {
-        let client = access.program(access.installed.newest(), "psql", stall);
-        let client = client.arguments(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only"]);
-        let client = client.arguments(["--field-separator-zero", "--record-separator-zero"]);
-        // As at a keyboard: what is given up is cancelled on the server (documentation of `psql`, "Ctrl-C").
-        let client = client.arguments(["--set=ON_ERROR_STOP=1"]).argument(to).interrupted();
+    async fn of(client: Program) -> Result<Self, Failure> {
         let mut session = Self { client: client.start()?, asked: 0 };
         session.run(SETTINGS).await?;
         Ok(session)
@@ -113,6 +113,13 @@ impl Session {
             Ok(()) => Failure::Answer("the client program ended before it answered".to_owned()),
         }
     }
+}
+
+fn client(access: &Access, to: String, stall: Duration) -> Program {
+    let client = access.program(access.installed.newest(), "psql", stall);
+    let client = client.arguments(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only"]);
+    let client = client.arguments(["--field-separator-zero", "--record-separator-zero"]);
+    client.arguments(["--set=ON_ERROR_STOP=1"]).argument(to)
 }
 
 /// What a server is, and as whom it is used.

@@ -81,7 +81,7 @@ pub(super) struct View {
 
 impl View {
     pub(super) async fn open(access: &Access, database: &str, stall: Duration) -> Result<Self, Failure> {
-        let mut counting = Session::open(access, database, stall).await?;
+        let mut counting = Session::open_to_read(access, database, stall).await?;
         let (mut exporting, tables) = exporting(access, database, stall, &mut counting).await?;
         let [snapshot, position] = exporting.row(EXPORT).await?;
         let shared = super::session::literal(&snapshot);
