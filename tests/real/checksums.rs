@@ -1,9 +1,6 @@
 //! Checksums of rows: equal for what came back whole, whatever the server is set to, and another one for any other row.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeMap;
 
 use backstay::{
     artifact::manifest::{Checksums, Counting, Counts},
@@ -15,7 +12,7 @@ use super::lab::{
     mariadb::{self, MariaDb},
     mysql::Mysql,
     postgres::{self, Postgres},
-    sums_now,
+    sums_now, wait_for,
 };
 use super::source_conformance::{captured, restored};
 
@@ -214,13 +211,13 @@ const RECKONING: &str = "SELECT BENCHMARK(100000000000, SHA2('a', 256))";
 async fn what_is_given_up_is_ended_on_the_server_too() {
     async fn given_up(source: &dyn Source, question: &str, asked: impl Fn() -> String) {
         let is_asked = async {
-            wait_for(|| asked() == "1").await;
+            wait_for("it is asked", || asked() == "1").await;
         };
         tokio::select! {
             answer = source.ask(Some("shop"), question) => panic!("{answer:?}"),
             () = is_asked => {}
         }
-        wait_for(|| asked() == "0").await;
+        wait_for("it is ended", || asked() == "0").await;
     }
     let mariadb = MariaDb::start();
     mariadb.sql("CREATE DATABASE shop");
@@ -243,13 +240,4 @@ async fn what_is_given_up_is_ended_on_the_server_too() {
         )
     })
     .await;
-}
-
-/// Lets the runtime go on until a condition holds.
-async fn wait_for(holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + lab::READY;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not in time");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }

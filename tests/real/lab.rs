@@ -50,6 +50,15 @@ pub fn wait_until(what: &str, longest: Duration, mut holds: impl FnMut() -> bool
     }
 }
 
+/// The same, letting the runtime go on meanwhile.
+pub async fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + READY;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// The checksums of a database's rows, by table. What was not taken is a failure.
 pub fn sums(checksums: Option<&Checksums>) -> BTreeMap<String, String> {
     let Some(Checksums::Captured { sums, .. }) = checksums else { panic!("{checksums:?}") };

@@ -98,38 +98,42 @@ impl View {
     /// may take `patience`.
     pub(super) async fn count(&mut self, what: Counting, patience: Duration, rows: &mut Rows) {
         self.counting.wait_up_to(patience);
-        match self.counts().await {
-            Ok(counts) => rows.counts = Counts::Captured(counts),
+        let tables = match self.counts().await {
+            Ok((tables, counts)) => {
+                rows.counts = Counts::Captured(counts);
+                tables
+            }
             Err(failure) => return *rows = Rows::not_captured(unread(failure)),
-        }
+        };
         rows.checksums = Some(match what {
             Counting::Rows => Checksums::NotCaptured(NOT_ASKED_FOR.to_owned()),
-            Counting::RowsAndChecksums => match self.checksums().await {
+            Counting::RowsAndChecksums => match self.checksums(&tables).await {
                 Ok(checksums) => checksums,
                 Err(failure) => Checksums::NotCaptured(unread(failure)),
             },
         });
     }
 
-    async fn counts(&mut self) -> Result<BTreeMap<String, u64>, Failure> {
+    async fn counts(&mut self) -> Result<(Vec<[String; 3]>, BTreeMap<String, u64>), Failure> {
+        let tables: Vec<[String; 3]> = self.counting.rows(TABLES).await?;
         let mut counts = BTreeMap::new();
-        for [name, table, _] in self.counting.rows(TABLES).await? {
+        for [name, table, _] in &tables {
             let [rows] = self.counting.row(&format!("SELECT pg_catalog.count(*) FROM ONLY {table}")).await?;
             let rows = rows.parse().map_err(|_| Failure::Answer(format!("a count is no number: {rows}")))?;
-            counts.insert(self.full(&name), rows);
+            counts.insert(self.full(name), rows);
         }
-        Ok(counts)
+        Ok((tables, counts))
     }
 
-    async fn checksums(&mut self) -> Result<Checksums, Failure> {
+    async fn checksums(&mut self, tables: &[[String; 3]]) -> Result<Checksums, Failure> {
         let checksum = match Checksum::prepare(&mut self.counting).await? {
             Ok(checksum) => checksum,
             Err(why) => return Ok(Checksums::NotCaptured(why)),
         };
         let mut sums = BTreeMap::new();
-        for [name, table, oid] in self.counting.rows(TABLES).await? {
-            let sum = checksum.of(&mut self.counting, &table, &oid).await?;
-            sums.insert(self.full(&name), sum);
+        for [name, table, oid] in tables {
+            let sum = checksum.of(&mut self.counting, table, oid).await?;
+            sums.insert(self.full(name), sum);
         }
         Ok(Checksums::Captured { method: METHOD.to_owned(), sums })
     }
